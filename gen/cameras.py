@@ -1,0 +1,92 @@
+"""Camera conventions, stated once: OpenCV axes, world-to-camera matrices, pixel centres at +0.5.
+
+x points right, y down, z forward. ``w2c`` is a 4x4 rigid matrix; ``K`` a 3x3 pin-hole matrix in
+pixels, so that the centre of the top-left pixel is at (0.5, 0.5). Depth means z in the camera's
+own frame. Everything is NumPy; leading axes broadcast.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating]
+
+
+def transform(w2c: ArrayLike, xyz: ArrayLike) -> Array:
+    """Apply rigid matrices ``w2c`` [..., 4, 4] to points ``xyz`` [..., N, 3] -> [..., N, 3]."""
+    m, p = np.asarray(w2c), np.asarray(xyz)
+    return p @ np.swapaxes(m[..., :3, :3], -1, -2) + m[..., None, :3, 3]
+
+
+def project(xyz_cam: ArrayLike, K: ArrayLike) -> tuple[Array, Array]:
+    """Project camera-frame points [..., N, 3] with K [..., 3, 3] -> uv [..., N, 2] px, z [..., N]."""
+    p, k = np.asarray(xyz_cam), np.asarray(K)
+    z = p[..., 2]
+    q = p @ np.swapaxes(k, -1, -2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        uv = q[..., :2] / q[..., 2:3]
+    return uv, z
+
+
+def unproject(uv: ArrayLike, z: ArrayLike, K: ArrayLike) -> Array:
+    """Lift pixels uv [..., N, 2] at depth z [..., N] to camera-frame points: K^-1 [u, v, 1] z."""
+    uv_a, z_a = np.asarray(uv), np.asarray(z)
+    homogeneous = np.concatenate([uv_a, np.ones_like(uv_a[..., :1])], axis=-1)
+    rays = homogeneous @ np.swapaxes(np.linalg.inv(np.asarray(K)), -1, -2)
+    return rays * z_a[..., None]
+
+
+def invert(w2c: ArrayLike) -> Array:
+    """Invert rigid 4x4 matrices [..., 4, 4] (world-to-camera <-> camera-to-world)."""
+    m = np.asarray(w2c)
+    out = np.zeros_like(m)
+    rt = np.swapaxes(m[..., :3, :3], -1, -2)
+    out[..., :3, :3] = rt
+    out[..., :3, 3] = -(rt @ m[..., :3, 3:4])[..., 0]
+    out[..., 3, 3] = 1.0
+    return out
+
+
+def camera_centres(w2c: ArrayLike) -> Array:
+    """Camera centres in world coordinates, [..., 3], of world-to-camera matrices [..., 4, 4]."""
+    return invert(w2c)[..., :3, 3]
+
+
+def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, -1.0, 0.0)) -> Array:
+    """World-to-camera [4, 4] at ``eye`` [3] looking at ``target`` [3].
+
+    ``up`` is the world direction that appears upwards in the image (image y points down).
+    """
+    e, t, u = (np.asarray(a, dtype=np.float64) for a in (eye, target, up))
+    z = t - e
+    z = z / np.linalg.norm(z)
+    x = np.cross(z, u)
+    if np.linalg.norm(x) < 1e-9:
+        raise ValueError("look_at: the viewing direction is parallel to up")
+    x = x / np.linalg.norm(x)
+    y = np.cross(z, x)
+    out = np.eye(4)
+    out[:3, :3] = np.stack([x, y, z])
+    out[:3, 3] = -out[:3, :3] @ e
+    return out
+
+
+def pixel_grid(height: int, width: int) -> Array:
+    """Pixel centres [H, W, 2] as (u, v): the top-left one is (0.5, 0.5)."""
+    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.stack([u, v], axis=-1)
+
+
+def intrinsics_from_fov(fov_x_deg: float, height: int, width: int) -> Array:
+    """K [3, 3] with square pixels, centred principal point and the given horizontal field of view."""
+    f = 0.5 * width / np.tan(np.radians(fov_x_deg) / 2)
+    return np.array([[f, 0, width / 2], [0, f, height / 2], [0, 0, 1.0]])
+
+
+def scale_intrinsics(K: ArrayLike, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Array:
+    """Rescale K [..., 3, 3] from images of ``from_hw`` (height, width) to ``to_hw``."""
+    out = np.array(K, dtype=np.float64, copy=True)
+    out[..., 0, :] *= to_hw[1] / from_hw[1]
+    out[..., 1, :] *= to_hw[0] / from_hw[0]
+    return out

@@ -1,0 +1,40 @@
+"""What the program says: plain lines on stdout, warnings and progress bars on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def say(message: str) -> None:
+    """Print one line on stdout, above any progress bar that is being drawn."""
+    tqdm.write(message, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def warn(message: str) -> None:
+    """Print one warning line on stderr: every fallback announces itself through this."""
+    tqdm.write(f"warning: {message}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def progress(
+    iterable: Iterable[Any] | None = None, description: str = "", total: int | None = None
+) -> tqdm:
+    """Return a progress bar (a tqdm object: iterate it, or call ``update`` and ``set_postfix``).
+
+    On a terminal it redraws itself; in a log file it prints a line every ten seconds.
+    """
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        iterable,
+        desc=f"  {description}",
+        total=total,
+        file=sys.stderr,
+        mininterval=0.1 if interactive else 10.0,
+        leave=False,
+        dynamic_ncols=True,
+    )
