@@ -20,7 +20,7 @@ def transform(w2c: ArrayLike, xyz: ArrayLike) -> Array:
 
 
 def project(xyz_cam: ArrayLike, K: ArrayLike) -> tuple[Array, Array]:
-    """Project camera-frame points [..., N, 3] with K [..., 3, 3] -> uv [..., N, 2] px, z [..., N]."""
+    """Project camera-frame points [..., N, 3] with K [..., 3, 3] -> uv [..., N, 2], z [..., N]."""
     p, k = np.asarray(xyz_cam), np.asarray(K)
     z = p[..., 2]
     q = p @ np.swapaxes(k, -1, -2)
@@ -79,7 +79,7 @@ def pixel_grid(height: int, width: int) -> Array:
 
 
 def intrinsics_from_fov(fov_x_deg: float, height: int, width: int) -> Array:
-    """K [3, 3] with square pixels, centred principal point and the given horizontal field of view."""
+    """K [3, 3]: square pixels, centred principal point, the given horizontal field of view."""
     f = 0.5 * width / np.tan(np.radians(fov_x_deg) / 2)
     return np.array([[f, 0, width / 2], [0, f, height / 2], [0, 0, 1.0]])
 

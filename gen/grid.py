@@ -1,0 +1,334 @@
+"""VideoGrid: the V x T grid of frames that the generator makes and everything else starts from.
+
+Row v is the fixed-view video of viewpoint v (time runs along it); column t is the freeze-time
+video of time t (the viewpoint runs along it), as in Sec. 3 of the paper. Conventions of cameras
+are those of ``gen.cameras``. On disk: docs/FORMATS.md.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen import video_io
+from gen.atomic import atomic_file, atomic_folder
+from gen.cameras import scale_intrinsics
+from gen.errors import UserError
+
+MARKER = "grid.json"
+VERSION = 1
+MAX_CELLS = 4096
+
+
+@dataclass
+class VideoGrid:
+    """A V x T grid of frames, some of them possibly missing.
+
+    Attributes:
+        frames: float32 [V, T, H, W, 3], RGB in 0..1; cells that are not known are zero.
+        known: bool [V, T]; row 0 and column 0 must be complete.
+        times: float32 [T], increasing, normalised to 0..1, not necessarily even.
+        K: float64 [V, 3, 3] intrinsics in pixels, or None when unknown.
+        w2c: float64 [V, 4, 4] world-to-camera (OpenCV), or None when unknown.
+        fps: frames per second along time.
+        prompt: the text the grid was made from, or "".
+
+    Raises:
+        ValueError: shapes, ranges or the completeness of row 0 and column 0 do not hold.
+    """
+
+    frames: NDArray[np.float32]
+    known: NDArray[np.bool_] | None = None
+    times: NDArray[np.float32] | None = None
+    K: NDArray[np.float64] | None = None
+    w2c: NDArray[np.float64] | None = None
+    fps: float = 8.0
+    prompt: str = ""
+
+    def __post_init__(self) -> None:
+        f = np.asarray(self.frames)
+        if f.ndim != 5 or f.shape[-1] != 3 or min(f.shape) < 1:
+            raise ValueError(f"VideoGrid: frames must be [V, T, H, W, 3], got {list(f.shape)}")
+        if f.dtype == np.uint8:
+            f = f.astype(np.float32) / np.float32(255)
+        f = f.astype(np.float32, copy=False)
+        if not np.isfinite(f).all():
+            raise ValueError("VideoGrid: frames contain NaN or Inf")
+        self.frames = f
+        V, T = f.shape[:2]
+        known = np.ones((V, T), bool) if self.known is None else np.asarray(self.known, bool)
+        if known.shape != (V, T):
+            raise ValueError(f"VideoGrid: known must be [{V}, {T}], got {list(known.shape)}")
+        if not (known[0].all() and known[:, 0].all()):
+            raise ValueError("VideoGrid: row 0 and column 0 must be complete")
+        self.known = known
+        if self.times is None:
+            self.times = np.linspace(0, 1, T, dtype=np.float32) if T > 1 else np.zeros(1, "f4")
+        self.times = np.asarray(self.times, np.float32)
+        if self.times.shape != (T,) or not np.isfinite(self.times).all():
+            raise ValueError(f"VideoGrid: times must be {T} finite numbers")
+        if (np.diff(self.times) <= 0).any() or self.times[0] < 0 or self.times[-1] > 1:
+            raise ValueError("VideoGrid: times must increase within 0..1")
+        for name, value, shape in (("K", self.K, (V, 3, 3)), ("w2c", self.w2c, (V, 4, 4))):
+            if value is not None:
+                array = np.asarray(value, np.float64)
+                if array.shape != shape or not np.isfinite(array).all():
+                    raise ValueError(f"VideoGrid: {name} must be finite and {list(shape)}")
+                setattr(self, name, array)
+        if not (np.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"VideoGrid: fps must be positive, got {self.fps}")
+
+    @property
+    def V(self) -> int:
+        """Number of viewpoints (rows)."""
+        return self.frames.shape[0]
+
+    @property
+    def T(self) -> int:
+        """Number of times (columns)."""
+        return self.frames.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.frames.shape[2]
+
+    @property
+    def width(self) -> int:
+        return self.frames.shape[3]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell is known."""
+        return bool(np.asarray(self.known).all())
+
+    def row(self, v: int) -> NDArray[np.float32]:
+        """The fixed-view video of viewpoint ``v``: [T, H, W, 3]."""
+        return self.frames[v]
+
+    def column(self, t: int) -> NDArray[np.float32]:
+        """The freeze-time video of time ``t``: [V, H, W, 3]."""
+        return self.frames[:, t]
+
+    def pick(self, views: slice, times: slice) -> VideoGrid:
+        """The sub-grid of the given slices; its times are normalised anew to 0..1."""
+        assert self.known is not None and self.times is not None
+        frames = self.frames[views, times]
+        if frames.shape[0] == 0 or frames.shape[1] == 0:
+            raise UserError(
+                f"the picked views or times are empty: the grid has {self.V} views and {self.T} "
+                "times; choose A:B within them"
+            )
+        stamps = self.times[times]
+        span = stamps[-1] - stamps[0]
+        stamps = (stamps - stamps[0]) / span if span > 0 else np.zeros_like(stamps)
+        return replace(
+            self,
+            frames=frames,
+            known=self.known[views, times],
+            times=stamps,
+            K=None if self.K is None else self.K[views],
+            w2c=None if self.w2c is None else self.w2c[views],
+        )
+
+    def resize(self, height: int, width: int) -> VideoGrid:
+        """The same grid at another size: area filtering down, cubic up; intrinsics go along."""
+        if (height, width) == (self.height, self.width):
+            return self
+        K = self.K
+        if K is not None:
+            K = scale_intrinsics(K, (self.height, self.width), (height, width))
+        return replace(self, frames=video_io.resize_frames(self.frames, height, width), K=K)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the grid as a folder ``v00/t000.png … grid.json`` (8 bit), atomically."""
+        assert self.known is not None and self.times is not None
+        with atomic_folder(folder) as out:
+            for v in range(self.V):
+                view = out / f"v{v:02d}"
+                view.mkdir()
+                for t in range(self.T):
+                    if self.known[v, t]:
+                        video_io.write_image(view / f"t{t:03d}.png", self.frames[v, t])
+            (out / MARKER).write_text(json.dumps(self._metadata(), indent=1))
+
+    def save_npz(self, path: str | Path) -> None:
+        """Write the grid as one compressed ``.npz`` (8 bit), atomically."""
+        meta = {k: v for k, v in self._metadata().items() if v is not None and k != "format"}
+        with atomic_file(path) as temporary:
+            with temporary.open("wb") as handle:
+                np.savez_compressed(handle, rgb=video_io.to_uint8(self.frames), **meta)
+
+    def save_mp4(self, path: str | Path) -> None:
+        """Write one tiled mp4: every frame shows all views at one time, row by row (lossy)."""
+        rows, columns = tile_layout(self.V)
+        H, W = self.height, self.width
+        canvas = np.zeros((self.T, rows * H, columns * W, 3), np.float32)
+        for v in range(self.V):
+            r, c = divmod(v, columns)
+            canvas[:, r * H : (r + 1) * H, c * W : (c + 1) * W] = self.frames[v]
+        layout = {"fourreal_tiles": [rows, columns], "views": self.V, "height": H, "width": W}
+        video_io.write_video(path, canvas, self.fps, comment=json.dumps(layout))
+
+    def _metadata(self) -> dict[str, Any]:
+        assert self.known is not None and self.times is not None
+        return {
+            "format": "fourreal-grid",
+            "version": VERSION,
+            "height": self.height,
+            "width": self.width,
+            "times": [float(t) for t in self.times],
+            "known": self.known.astype(int).tolist(),
+            "fps": float(self.fps),
+            "prompt": self.prompt,
+            "camera_convention": "OpenCV (x right, y down, z forward), world to camera, px",
+            "K": None if self.K is None else self.K.tolist(),
+            "w2c": None if self.w2c is None else self.w2c.tolist(),
+        }
+
+    @classmethod
+    def load(cls, path: str | Path, tiles: tuple[int, int] | None = None) -> VideoGrid:
+        """Read a grid folder, an ``.npz`` or a tiled ``.mp4``.
+
+        Args:
+            path: what ``save``, ``save_npz`` or ``save_mp4`` wrote; also a folder of
+                ``v00/t000.png`` images without ``grid.json``, and any npz with ``rgb`` or
+                ``frames`` as [V, T, H, W, 3].
+            tiles: (rows, columns) of a tiled mp4 that does not say so itself.
+
+        Raises:
+            UserError: nothing there, or not a readable grid.
+        """
+        p = Path(path)
+        if not p.exists():
+            raise UserError(f"no such grid: {p}; give a folder, an .npz or a tiled .mp4")
+        try:
+            if p.is_dir():
+                return _load_folder(p)
+            if p.suffix.lower() == ".npz":
+                return _load_npz(p)
+            return _load_tiled(p, tiles)
+        except ValueError as error:
+            raise UserError(f"{p} is not a usable grid: {error}") from error
+
+
+def tile_layout(count: int) -> tuple[int, int]:
+    """(rows, columns) of a near-square arrangement of ``count`` tiles."""
+    columns = int(np.ceil(np.sqrt(count)))
+    return int(np.ceil(count / columns)), columns
+
+
+def _check_cells(V: int, T: int) -> None:
+    if V * T > MAX_CELLS:
+        raise ValueError(f"{V} views x {T} times is more than {MAX_CELLS} cells; pick fewer")
+
+
+def _load_folder(folder: Path) -> VideoGrid:
+    marker = folder / MARKER
+    if not marker.exists() and (folder / "grid" / MARKER).exists():
+        folder, marker = folder / "grid", folder / "grid" / MARKER
+    meta: dict[str, Any] = {}
+    if marker.exists():
+        try:
+            meta = json.loads(marker.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{MARKER} is not valid JSON ({error})") from error
+        if not isinstance(meta, dict) or meta.get("version", VERSION) != VERSION:
+            raise ValueError(f"{MARKER} has an unknown version; expected {VERSION}")
+    views = sorted(d for d in folder.glob("v[0-9]*") if d.is_dir())
+    if not views:
+        raise ValueError("no v00/, v01/, … folders with t000.png, t001.png, … inside")
+    if "known" in meta:
+        known = np.asarray(meta["known"], bool)
+        if known.ndim != 2 or known.shape[0] != len(views):
+            raise ValueError(f"{MARKER} lists {known.shape} known cells for {len(views)} views")
+    else:
+        counts = [sum(1 for _ in d.glob("t*.png")) for d in views]
+        known = np.zeros((len(views), max(counts)), bool)
+        for v, d in enumerate(views):
+            for t in range(known.shape[1]):
+                known[v, t] = (d / f"t{t:03d}.png").exists()
+    _check_cells(*known.shape)
+    frames = None
+    for v, d in enumerate(views):
+        for t in np.flatnonzero(known[v]):
+            image = video_io.read_image(d / f"t{t:03d}.png")
+            if frames is None:
+                frames = np.zeros((*known.shape, *image.shape), np.float32)
+            if image.shape != frames.shape[2:]:
+                raise ValueError(f"{d.name}/t{t:03d}.png differs in size from the first image")
+            frames[v, t] = image
+    if frames is None:
+        raise ValueError("it holds no images")
+    return VideoGrid(frames=frames, known=known, **_optional(meta))
+
+
+def _load_npz(path: Path) -> VideoGrid:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            key = next((k for k in ("rgb", "frames") if k in data.files), None)
+            if key is None:
+                raise ValueError("the npz has neither 'rgb' nor 'frames'")
+            frames = data[key]
+            if frames.ndim != 5:
+                raise ValueError(f"'{key}' must be [V, T, H, W, 3], got {list(frames.shape)}")
+            _check_cells(*frames.shape[:2])
+            if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
+                raise ValueError(f"'{key}' must be uint8 or float, got {frames.dtype}")
+            names = ("times", "known", "fps", "prompt", "K", "w2c")
+            meta = {k: data[k] for k in names if k in data.files}
+    except (OSError, EOFError, KeyError, TypeError) as error:
+        raise ValueError(f"unreadable npz ({error})") from error
+    except Exception as error:
+        if type(error).__module__ in ("zipfile", "zlib"):
+            raise ValueError(f"unreadable npz ({error})") from error
+        raise
+    return VideoGrid(frames=frames, known=meta.get("known"), **_optional(meta))
+
+
+def _load_tiled(path: Path, tiles: tuple[int, int] | None) -> VideoGrid:
+    clip, fps, comment = video_io.read_video(path)
+    views = None
+    if tiles is None:
+        try:
+            layout = json.loads(comment)
+            rows, columns = (int(n) for n in layout["fourreal_tiles"])
+            views = int(layout["views"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                "a tiled mp4 of unknown layout; say it with --tiles ROWSxCOLUMNS"
+            ) from None
+    else:
+        rows, columns = tiles
+    T, height, width = clip.shape[:3]
+    if rows < 1 or columns < 1 or height // rows < 8 or width // columns < 8:
+        raise ValueError(f"{rows}x{columns} tiles do not fit frames of {height}x{width}")
+    H, W = height // rows, width // columns
+    if tiles is None and layout.get("height", H) <= H and layout.get("width", W) <= W:
+        H, W = int(layout.get("height", H)), int(layout.get("width", W))
+    count = views or rows * columns
+    _check_cells(count, T)
+    frames = np.stack(
+        [
+            clip[:, r * H : (r + 1) * H, c * W : (c + 1) * W]
+            for r, c in (divmod(v, columns) for v in range(count))
+        ]
+    )
+    return VideoGrid(frames=frames, fps=fps)
+
+
+def _optional(meta: dict[str, Any]) -> dict[str, Any]:
+    """The optional fields of a VideoGrid from JSON or npz values."""
+    out: dict[str, Any] = {}
+    for name in ("times", "K", "w2c"):
+        if meta.get(name) is not None:
+            out[name] = np.asarray(meta[name], np.float64)
+    if meta.get("fps") is not None:
+        out["fps"] = float(meta["fps"])
+    if meta.get("prompt") is not None:
+        out["prompt"] = str(meta["prompt"])
+    return out

@@ -1,0 +1,169 @@
+"""Reading and writing clips and images: frames are float32 RGB in 0..1, [F, H, W, 3]."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.atomic import atomic_file
+from gen.errors import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+MAX_CLIP_BYTES = 6 * 2**30
+
+
+def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Round frames in 0..1 to 8 bit (uint8 input is returned as it is)."""
+    if frames.dtype == np.uint8:
+        return frames  # type: ignore[return-value]
+    return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def resize_frames(frames: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Resize frames [..., H, W, 3]: area filtering when shrinking, cubic when enlarging."""
+    H, W = frames.shape[-3:-1]
+    if (H, W) == (height, width):
+        return frames
+    method = cv2.INTER_AREA if height * width < H * W else cv2.INTER_CUBIC
+    flat = frames.reshape(-1, H, W, 3)
+    out = np.stack([cv2.resize(f, (width, height), interpolation=method) for f in flat])
+    return np.clip(out, 0, 1).astype(np.float32).reshape(*frames.shape[:-3], height, width, 3)
+
+
+def read_image(path: str | Path) -> NDArray[np.float32]:
+    """Read one image as RGB in 0..1 [H, W, 3] (grey is repeated, alpha dropped).
+
+    Raises:
+        UserError: missing or unreadable.
+    """
+    p = Path(path)
+    if not p.is_file():
+        raise UserError(f"no such image: {p}")
+    image = cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"cannot read the image {p}; use PNG or JPEG")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(255)
+
+
+def write_image(path: str | Path, image: NDArray) -> None:
+    """Write an image [H, W, 3] in 0..1 (or uint8); the suffix chooses the format."""
+    p = Path(path)
+    ok, data = cv2.imencode(p.suffix, cv2.cvtColor(to_uint8(np.asarray(image)), cv2.COLOR_RGB2BGR))
+    if not ok:
+        raise ValueError(f"write_image: cannot encode {p.name}")
+    p.write_bytes(data.tobytes())
+
+
+def read_clip(path: str | Path, what: str = "clip") -> tuple[NDArray[np.float32], float]:
+    """Read a video file or a folder of images in name order -> frames [F, H, W, 3], fps.
+
+    Raises:
+        UserError: missing, unreadable, frames of different sizes.
+    """
+    p = Path(path)
+    if not p.exists():
+        raise UserError(f"no such {what}: {p}")
+    if p.is_file():
+        try:
+            frames, fps, _ = read_video(p)
+        except ValueError as error:
+            raise UserError(f"cannot read the {what} {p}: {error}") from error
+        return frames, fps
+    images = sorted(f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise UserError(f"the {what} folder {p} holds no {', '.join(IMAGE_SUFFIXES)} images")
+    loaded = [read_image(f) for f in images]
+    for f, image in zip(images, loaded, strict=True):
+        if image.shape != loaded[0].shape:
+            raise UserError(f"{f} differs in size from {images[0].name}; make all images equal")
+    return np.stack(loaded), 8.0
+
+
+def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
+    """Decode a whole video -> frames [F, H, W, 3], fps, the container's comment.
+
+    Rotation metadata is applied by the decoder.
+
+    Raises:
+        ValueError: not a video, no frames, or too large to hold in memory.
+    """
+    p = Path(path)
+    if not p.is_file():
+        raise ValueError("not a file")
+    reader = imageio_ffmpeg.read_frames(str(p), pix_fmt="rgb24")
+    frames: list[NDArray[np.uint8]] = []
+    try:
+        meta = next(reader)
+        width, height = meta["size"]
+        limit = MAX_CLIP_BYTES // max(1, width * height * 12)
+        for data in reader:
+            frames.append(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+            if len(frames) > limit:
+                raise ValueError(
+                    f"more than {limit} frames of {height}x{width} do not fit in memory; "
+                    "cut the clip first"
+                )
+    except (OSError, RuntimeError, IndexError, KeyError, StopIteration) as error:
+        raise ValueError("not a readable video (is the file complete and a video?)") from error
+    finally:
+        reader.close()
+    if not frames:
+        raise ValueError("the video holds no frames")
+    fps = float(meta.get("fps") or 8.0)
+    return np.stack(frames).astype(np.float32) / np.float32(255), fps, _comment(p)
+
+
+def _comment(path: Path) -> str:
+    """The container's ``comment`` tag, or an empty string."""
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-i",
+        str(path),
+        "-f",
+        "ffmetadata",
+        "-",
+    ]
+    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    text = result.stdout.decode("utf-8", "replace")
+    match = re.search(r"^comment=((?:\\.|[^\n\\])*)", text, re.MULTILINE | re.DOTALL)
+    return re.sub(r"\\(.)", r"\1", match.group(1), flags=re.DOTALL) if match else ""
+
+
+def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = "") -> None:
+    """Write frames [F, H, W, 3] as H.264 mp4, atomically; odd sizes gain one edge pixel."""
+    data = to_uint8(np.asarray(frames))
+    H, W = data.shape[1:3]
+    if H % 2 or W % 2:
+        data = np.pad(data, ((0, 0), (0, H % 2), (0, W % 2), (0, 0)), mode="edge")
+    with atomic_file(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary),
+            (data.shape[2], data.shape[1]),
+            fps=max(fps, 0.1),
+            codec="libx264",
+            pix_fmt_out="yuv420p",
+            quality=None,
+            macro_block_size=1,
+            output_params=[
+                "-crf",
+                "12",
+                "-movflags",
+                "+faststart",
+                "-metadata",
+                f"comment={comment}",
+            ],
+        )
+        writer.send(None)
+        try:
+            for frame in data:
+                writer.send(np.ascontiguousarray(frame))
+        finally:
+            writer.close()
