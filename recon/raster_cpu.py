@@ -1,0 +1,149 @@
+"""CPU rasterizer: the numba kernels on a few threads, as a torch.autograd.Function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon import raster_cpu_kernels as kernels
+
+_MAX_WIDTH, _MAX_HEIGHT = 255 * kernels.TILE_W, 255 * kernels.TILE_H
+_ONE_THREAD_PIXELS = 36 * 64  # waking a second thread costs more than it saves below this
+_pools: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def _run(threads: int, kernel: Callable, *args: Any) -> None:
+    """Run `kernel(counter, *args)` on the calling thread and up to `threads` - 1 others.
+
+    All take work from one counter. Workers that did not start before the caller ran out of
+    work are cancelled: on a busy machine nobody waits for a thread that is not scheduled.
+    """
+    counter = np.zeros(1, np.int64)
+    futures = []
+    if threads > 1:
+        pool = _pools.get(threads)
+        if pool is None:
+            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "raster")
+        futures = [pool.submit(kernel, counter, *args) for _ in range(threads - 1)]
+    kernel(counter, *args)
+    for future in futures:
+        if not future.cancel():
+            future.result()
+
+
+def _aligned_rows(count: int) -> np.ndarray:
+    """Float32 [count, ROW] starting on a cache line."""
+    flat = np.empty(count * kernels.ROW + 16, np.float32)
+    skip = (-flat.ctypes.data % 64) // 4
+    return flat[skip : skip + count * kernels.ROW].reshape(count, kernels.ROW)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, means_cam, scales, opacities, colors, camera, background, threads):  # type: ignore[override]
+        inputs = [v.detach().contiguous().numpy() for v in (means_cam, scales, opacities, colors)]
+        n, width, height = len(inputs[0]), int(camera[4]), int(camera[5])
+        rows = _aligned_rows(n)
+        bits = rows.view(np.int32)
+        keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
+        flags = np.zeros(1, np.int64)
+        _run(threads, kernels.prepare, camera, *inputs, rows, bits, keys, rects, flags)
+        if flags[0]:
+            names = ("means", "scales", "opacities", "colors")
+            bad = [name for k, name in enumerate(names) if flags[0] >> k & 1]
+            raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
+
+        tiles_x, tiles_y = -(-width // kernels.TILE_W), -(-height // kernels.TILE_H)
+        slots = np.empty(n + 1, np.int32)
+        tile_starts = np.empty(tiles_x * tiles_y + 1, np.int32)
+        visible = kernels.count_pairs(keys, rects, tiles_x, slots, tile_starts)
+        pair_gaussian, pair_slot = np.empty((2, int(slots[n])), np.int32)
+        kernels.bin_pairs(
+            keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot
+        )
+        background_np = background.detach().contiguous().numpy()
+        rgb = torch.empty(height, width, 3)
+        alpha, depth = torch.empty(height, width), torch.empty(height, width)
+        images = [v.numpy() for v in (rgb, alpha, depth)]
+        pairs = (rows, bits, tile_starts, pair_gaussian)
+        _run(threads, kernels.forward, *pairs, background_np, *images)
+        ctx.save_for_backward(means_cam, scales, opacities, colors, background, rgb, alpha, depth)
+        ctx.plan = (camera, threads, keys, slots, pairs, pair_slot)
+        return rgb, alpha, depth
+
+    @staticmethod
+    def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
+        means_cam, scales, opacities, colors, background, *images = ctx.saved_tensors
+        camera, threads, keys, slots, pairs, pair_slot = ctx.plan
+        sums = _aligned_rows(int(slots[-1]))
+        v_images = [v.contiguous().numpy() for v in (v_rgb, v_alpha, v_depth)]
+        _run(
+            threads,
+            kernels.backward,
+            *pairs,
+            pair_slot,
+            background.detach().contiguous().numpy(),
+            *[v.detach().numpy() for v in images],
+            *v_images,
+            sums,
+        )
+        grads = [
+            torch.empty_like(v, memory_format=torch.contiguous_format)
+            for v in (means_cam, scales, opacities, colors)
+        ]
+        _run(
+            threads,
+            kernels.gather,
+            camera,
+            *[v.detach().contiguous().numpy() for v in (means_cam, scales, opacities)],
+            pairs[0],
+            keys,
+            slots,
+            sums,
+            *[g.numpy() for g in grads],
+        )
+        v_background = None
+        if ctx.needs_input_grad[5]:
+            v_background = (v_rgb * (1 - images[1])[..., None]).sum((0, 1))
+        return *grads, None, v_background, None
+
+
+def rasterize_cpu(
+    means_cam: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    K: Tensor,
+    width: int,
+    height: int,
+    background: Tensor | None = None,
+    threads: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the CPU.
+
+    `means_cam` [N,3] in the camera frame (OpenCV), `scales` [N], `opacities` [N],
+    `colors` [N,3], `background` [3]; float32. Gradients reach all of them; `K` [3,3] is a
+    constant here. `threads` defaults to torch.get_num_threads(); the result does not depend
+    on it, bit for bit. Raises ValueError for a non-finite input or a too large image.
+    """
+    if width > _MAX_WIDTH or height > _MAX_HEIGHT:
+        raise ValueError(
+            f"image must be at most {_MAX_WIDTH}x{_MAX_HEIGHT} pixels, got {width}x{height}"
+        )
+    if threads is None:
+        threads = torch.get_num_threads()
+    if width * height <= _ONE_THREAD_PIXELS:
+        threads = 1
+    camera = np.array(
+        [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height], np.float32
+    )
+    if background is None:
+        background = torch.zeros(3)
+    return _Rasterize.apply(means_cam, scales, opacities, colors, camera, background, threads)

@@ -1,0 +1,454 @@
+"""Numba kernels of the CPU rasterizer: prepare, bin, forward, backward, gather.
+
+Every kernel releases the GIL, so that `recon.raster_cpu` can run it on several threads, and
+takes its work from a shared counter. Names: N Gaussians, I (Gaussian, tile) pairs, tiles of
+64 x 16 pixels in row-major order.
+
+A prepared Gaussian is one 64-byte row of float32, integers stored as bits:
+    0 mx  1 my  2 ca/2  3 cb  4 cc/2  5 log2 opacity  6 r  7 g  8 b  9 z
+    10, 11 first and last + 1 pixel column  12, 13 first and last + 1 pixel row
+with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that alpha = 2^t with
+    t = log2 opacity - dx (ca/2 dx + cb dy) - cc/2 dy^2.
+
+Numba's on-disk cache knows only this file's time stamp: every constant is a literal here,
+and nothing is read from other modules or the environment.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+TILE_W = 64
+TILE_H = 16
+ROW = 16  # floats in a prepared row, and in a gradient slot
+CHUNK = 4096  # Gaussians taken at once by prepare and gather
+ALPHA_MAX = np.float32(0.999)
+ALPHA_MIN = np.float32(1.0 / 255.0)
+T_MIN = np.float32(1e-4)
+NEAR = np.float32(0.01)
+FAR = np.float32(1e10)
+BLUR = np.float32(0.3)
+LOG2_E = np.float32(1.4426950408889634)
+LOG2_ALPHA_MIN = np.float32(-7.994353436858858)  # log2(1 / 255)
+CULLED = np.uint32(0xFFFFFFFF)
+FINITE_MAX = np.float32(3.4028235e38)
+BAD_MEANS, BAD_SCALES, BAD_OPACITIES, BAD_COLORS = 1, 2, 4, 8
+
+
+@intrinsic
+def take(typingctx, counter):
+    """Atomically return counter[0] and add one to it; `counter` is an int64 array."""
+
+    def codegen(context, builder, signature, args):
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(counter), codegen
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys, rects, flags):
+    """Project and cull: fill `rows` [N,16] (`bits` is its int32 view), `keys` and `rects` [N].
+
+    `camera` float32 [6]: fx, fy, cx, cy, width, height. `keys`: bits of z, all ones when
+    culled. `rects`: tile rectangle packed as bytes x0, y0, x1 - 1, y1 - 1. `flags[0]` collects
+    which inputs had a value that is not finite.
+    """
+    fx, fy, cx, cy, width, height = camera
+    half = np.float32(0.5)
+    margin_x = np.float32(0.15) * width / fx
+    margin_y = np.float32(0.15) * height / fy
+    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
+    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    n = means.shape[0]
+    bad = 0
+    while True:
+        start = take(counter) * CHUNK
+        if start >= n:
+            break
+        for i in range(start, min(start + CHUNK, n)):
+            x, y, z = means[i, 0], means[i, 1], means[i, 2]
+            s, op = scales[i], opacities[i]
+            r, g, b = colors[i, 0], colors[i, 1], colors[i, 2]
+            if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
+                bad |= BAD_MEANS
+            if not abs(s) <= FINITE_MAX:
+                bad |= BAD_SCALES
+            if not abs(op) <= FINITE_MAX:
+                bad |= BAD_OPACITIES
+            if not abs(r) + abs(g) + abs(b) <= FINITE_MAX:
+                bad |= BAD_COLORS
+            keys[i] = CULLED
+            if not (z >= NEAR and z <= FAR and op >= ALPHA_MIN):
+                continue
+            iz = np.float32(1) / z
+            rx = min(max(x * iz, ray_x_lo), ray_x_hi)
+            ry = min(max(y * iz, ray_y_lo), ray_y_hi)
+            gx, gy = s * fx * iz, s * fy * iz
+            xx = gx * gx * (np.float32(1) + rx * rx) + BLUR
+            xy = gx * gy * rx * ry
+            yy = gy * gy * (np.float32(1) + ry * ry) + BLUR
+            det = xx * yy - xy * xy
+            if not (det > np.float32(0) and det <= FINITE_MAX):
+                continue
+            mx, my = fx * x * iz + cx, fy * y * iz + cy
+            # where alpha falls to 1/255, in standard deviations; a little wide, never narrow
+            extent = math.sqrt(np.float32(2) * math.log(np.float32(255) * op))
+            ex = extent * math.sqrt(xx) + np.float32(0.01)
+            ey = extent * math.sqrt(yy) + np.float32(0.01)
+            if mx + ex < half or mx - ex > width - half:
+                continue
+            if my + ey < half or my - ey > height - half:
+                continue
+            x0 = max(np.int32(math.ceil(max(mx - ex - half, -half))), np.int32(0))
+            y0 = max(np.int32(math.ceil(max(my - ey - half, -half))), np.int32(0))
+            x1 = np.int32(math.floor(min(mx + ex - half, width - np.float32(1)))) + np.int32(1)
+            y1 = np.int32(math.floor(min(my + ey - half, height - np.float32(1)))) + np.int32(1)
+            if x0 >= x1 or y0 >= y1:
+                continue
+            scale = LOG2_E / det
+            rows[i, 0], rows[i, 1] = mx, my
+            rows[i, 2], rows[i, 3], rows[i, 4] = half * yy * scale, -xy * scale, half * xx * scale
+            rows[i, 5] = math.log2(op)
+            rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9] = r, g, b, z
+            bits[i, 10], bits[i, 11], bits[i, 12], bits[i, 13] = x0, x1, y0, y1
+            keys[i] = np.float32(z).view(np.uint32)
+            rects[i] = (
+                np.uint32(x0 // TILE_W)
+                | np.uint32(y0 // TILE_H) << np.uint32(8)
+                | np.uint32((x1 - 1) // TILE_W) << np.uint32(16)
+                | np.uint32((y1 - 1) // TILE_H) << np.uint32(24)
+            )
+    if bad:
+        flags[0] |= bad
+
+
+@njit(nogil=True, cache=True)
+def count_pairs(keys, rects, tiles_x, slots, tile_starts):
+    """Count (Gaussian, tile) pairs: `slots` [N+1] and `tile_starts` [tiles+1] become offsets.
+
+    Gaussian i owns the gradient slots slots[i] .. slots[i+1] - 1, one for every tile it
+    touches, in row-major order. Returns the number of Gaussians that are not culled.
+    """
+    tile_starts[:] = 0
+    total = 0
+    visible = 0
+    for i in range(keys.shape[0]):
+        slots[i] = total
+        if keys[i] == CULLED:
+            continue
+        visible += 1
+        rect = rects[i]
+        x0, y0 = np.int64(rect & 255), np.int64((rect >> 8) & 255)
+        x1, y1 = np.int64((rect >> 16) & 255), np.int64(rect >> 24)
+        for ty in range(y0, y1 + 1):
+            for tx in range(x0, x1 + 1):
+                tile_starts[ty * tiles_x + tx + 1] += 1
+        total += (x1 - x0 + 1) * (y1 - y0 + 1)
+    slots[keys.shape[0]] = total
+    for t in range(tile_starts.shape[0] - 1):
+        tile_starts[t + 1] += tile_starts[t]
+    return visible
+
+
+@njit(nogil=True, cache=True)
+def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot):
+    """List each tile's Gaussians front to back: `pair_gaussian` and `pair_slot` [I].
+
+    Stable radix sort of the bits of z (positive floats order like integers), 3 x 11 bits,
+    then a counting scatter in that order; equal depths keep the input order.
+    """
+    histogram = np.zeros((3, 2048), np.int32)
+    order, other = np.empty(visible, np.int32), np.empty(visible, np.int32)
+    m = 0
+    for i in range(keys.shape[0]):
+        key = keys[i]
+        if key != CULLED:
+            order[m] = i
+            m += 1
+            histogram[0, key & 2047] += 1
+            histogram[1, (key >> 11) & 2047] += 1
+            histogram[2, key >> 22] += 1
+    for p in range(3):
+        total = 0
+        for d in range(2048):
+            count = histogram[p, d]
+            histogram[p, d] = total
+            total += count
+        shift = np.uint32(11 * p)
+        for j in range(visible):
+            i = order[j]
+            digit = (keys[i] >> shift) & np.uint32(2047)
+            other[histogram[p, digit]] = i
+            histogram[p, digit] += 1
+        order, other = other, order
+    cursor = tile_starts.copy()
+    for j in range(visible):
+        i = order[j]
+        rect = rects[i]
+        slot = slots[i]
+        x0, y0 = np.int64(rect & 255), np.int64((rect >> 8) & 255)
+        x1, y1 = np.int64((rect >> 16) & 255), np.int64(rect >> 24)
+        for ty in range(y0, y1 + 1):
+            for tx in range(x0, x1 + 1):
+                k = cursor[ty * tiles_x + tx]
+                cursor[ty * tiles_x + tx] = k + 1
+                pair_gaussian[k] = i
+                pair_slot[k] = slot
+                slot += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def forward(counter, rows, bits, tile_starts, pair_gaussian, background, rgb, alpha, depth):
+    """Blend front to back: `rgb` [H,W,3], `alpha` [H,W], expected `depth` [H,W]."""
+    height, width = alpha.shape
+    tiles_x = (width + TILE_W - 1) // TILE_W
+    one = np.float32(1)
+    # planes T, r, g, b, depth; T < 0 marks a finished pixel, |T| is its transmittance
+    plane = np.empty((5, TILE_H, TILE_W), np.float32)
+    while True:
+        tile = take(counter)
+        if tile >= tile_starts.shape[0] - 1:
+            break
+        tx0, ty0 = (tile % tiles_x) * TILE_W, (tile // tiles_x) * TILE_H
+        tx1, ty1 = min(tx0 + TILE_W, width), min(ty0 + TILE_H, height)
+        plane[0] = one
+        plane[1:] = np.float32(0)
+        alive = (tx1 - tx0) * (ty1 - ty0)
+        for k in range(tile_starts[tile], tile_starts[tile + 1]):
+            if alive == 0:
+                break
+            i = pair_gaussian[k]
+            mx, my = rows[i, 0], rows[i, 1]
+            ha, cb, hc, log_op = rows[i, 2], rows[i, 3], rows[i, 4], rows[i, 5]
+            r, g, b, z = rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9]
+            x0, x1 = max(bits[i, 10], tx0), min(bits[i, 11], tx1)
+            y0, y1 = max(bits[i, 12], ty0), min(bits[i, 13], ty1)
+            for y in range(y0, y1):
+                dy = np.float32(y) + np.float32(0.5) - my
+                top = log_op - hc * dy * dy
+                for x in range(x0, x1):
+                    t_before = plane[0, y - ty0, x - tx0]
+                    dx = np.float32(x) + np.float32(0.5) - mx
+                    t = top - dx * (ha * dx + cb * dy)
+                    if t_before <= 0 or t < LOG2_ALPHA_MIN:
+                        continue
+                    a = min(ALPHA_MAX, np.float32(math.exp2(t)))
+                    t_after = t_before * (one - a)
+                    if t_after <= T_MIN:
+                        plane[0, y - ty0, x - tx0] = -t_before
+                        alive -= 1
+                        continue
+                    w = t_before * a
+                    plane[0, y - ty0, x - tx0] = t_after
+                    plane[1, y - ty0, x - tx0] += w * r
+                    plane[2, y - ty0, x - tx0] += w * g
+                    plane[3, y - ty0, x - tx0] += w * b
+                    plane[4, y - ty0, x - tx0] += w * z
+        for y in range(ty0, ty1):
+            for x in range(tx0, tx1):
+                left = abs(plane[0, y - ty0, x - tx0])
+                rgb[y, x, 0] = plane[1, y - ty0, x - tx0] + left * background[0]
+                rgb[y, x, 1] = plane[2, y - ty0, x - tx0] + left * background[1]
+                rgb[y, x, 2] = plane[3, y - ty0, x - tx0] + left * background[2]
+                alpha[y, x] = one - left
+                # at least 1/255 was blended if anything was
+                depth[y, x] = plane[4, y - ty0, x - tx0] / max(one - left, np.float32(1e-10))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def backward(
+    counter,
+    rows,
+    bits,
+    tile_starts,
+    pair_gaussian,
+    pair_slot,
+    background,
+    rgb,
+    alpha,
+    depth,
+    v_rgb,
+    v_alpha,
+    v_depth,
+    slots_out,
+):
+    """Per (Gaussian, tile) sums [I,16] that `gather` turns into gradients.
+
+    Walks front to back again, so nothing per pair is stored: with q = c . v_rgb + z v_D the
+    loss still to come behind a pixel is R = sum of w q, known in full from the output, and
+        g = alpha dL/dalpha = w q - R alpha / (1 - alpha)   (R after subtracting w q).
+    Columns: 0 g, 1 g dx, 2 g dy, 3 g dx^2, 4 g dx dy, 5 g dy^2, 6-8 w v_rgb, 9 w v_D.
+    """
+    height, width = alpha.shape
+    tiles_x = (width + TILE_W - 1) // TILE_W
+    one, zero = np.float32(1), np.float32(0)
+    # planes T, R, v_r, v_g, v_b, v_D
+    plane = np.empty((6, TILE_H, TILE_W), np.float32)
+    while True:
+        tile = take(counter)
+        if tile >= tile_starts.shape[0] - 1:
+            break
+        tx0, ty0 = (tile % tiles_x) * TILE_W, (tile // tiles_x) * TILE_H
+        tx1, ty1 = min(tx0 + TILE_W, width), min(ty0 + TILE_H, height)
+        for y in range(ty0, ty1):
+            for x in range(tx0, tx1):
+                vr, vg, vb = v_rgb[y, x, 0], v_rgb[y, x, 1], v_rgb[y, x, 2]
+                a = alpha[y, x]
+                v_weight = v_depth[y, x] / max(a, np.float32(1e-10))
+                v_a = v_alpha[y, x] - v_weight * depth[y, x]
+                rest = vr * rgb[y, x, 0] + vg * rgb[y, x, 1] + vb * rgb[y, x, 2]
+                rest += v_depth[y, x] * depth[y, x] - (one - a) * v_a
+                plane[0, y - ty0, x - tx0] = one
+                plane[1, y - ty0, x - tx0] = rest
+                plane[2, y - ty0, x - tx0] = vr
+                plane[3, y - ty0, x - tx0] = vg
+                plane[4, y - ty0, x - tx0] = vb
+                plane[5, y - ty0, x - tx0] = v_weight
+        alive = (tx1 - tx0) * (ty1 - ty0)
+        for k in range(tile_starts[tile], tile_starts[tile + 1]):
+            i = pair_gaussian[k]
+            mx, my = rows[i, 0], rows[i, 1]
+            ha, cb, hc, log_op = rows[i, 2], rows[i, 3], rows[i, 4], rows[i, 5]
+            r, g, b, z = rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9]
+            x0, x1 = max(bits[i, 10], tx0), min(bits[i, 11], tx1)
+            y0, y1 = max(bits[i, 12], ty0), min(bits[i, 13], ty1)
+            s_1 = s_x = s_y = s_xx = s_xy = s_yy = s_r = s_g = s_b = s_z = zero
+            for y in range(y0, y1 if alive > 0 else y0):
+                dy = np.float32(y) + np.float32(0.5) - my
+                top = log_op - hc * dy * dy
+                r_1 = r_x = zero
+                for x in range(x0, x1):
+                    t_before = plane[0, y - ty0, x - tx0]
+                    dx = np.float32(x) + np.float32(0.5) - mx
+                    t = top - dx * (ha * dx + cb * dy)
+                    if t_before <= 0 or t < LOG2_ALPHA_MIN:
+                        continue
+                    raw = np.float32(math.exp2(t))
+                    a = min(ALPHA_MAX, raw)
+                    t_after = t_before * (one - a)
+                    if t_after <= T_MIN:
+                        plane[0, y - ty0, x - tx0] = -t_before
+                        alive -= 1
+                        continue
+                    w = t_before * a
+                    vr, vg = plane[2, y - ty0, x - tx0], plane[3, y - ty0, x - tx0]
+                    vb, vd = plane[4, y - ty0, x - tx0], plane[5, y - ty0, x - tx0]
+                    wq = w * (r * vr + g * vg + b * vb + z * vd)
+                    rest = plane[1, y - ty0, x - tx0] - wq
+                    plane[0, y - ty0, x - tx0] = t_after
+                    plane[1, y - ty0, x - tx0] = rest
+                    s_r += w * vr
+                    s_g += w * vg
+                    s_b += w * vb
+                    s_z += w * vd
+                    if raw > ALPHA_MAX:
+                        continue  # clamped: alpha does not move
+                    v = wq - rest * a / (one - a)
+                    r_1 += v
+                    r_x += v * dx
+                    s_xx += v * dx * dx
+                s_1 += r_1
+                s_x += r_x
+                s_y += r_1 * dy
+                s_xy += r_x * dy
+                s_yy += r_1 * dy * dy
+            slot = pair_slot[k]
+            slots_out[slot, 0], slots_out[slot, 1], slots_out[slot, 2] = s_1, s_x, s_y
+            slots_out[slot, 3], slots_out[slot, 4], slots_out[slot, 5] = s_xx, s_xy, s_yy
+            slots_out[slot, 6], slots_out[slot, 7], slots_out[slot, 8] = s_r, s_g, s_b
+            slots_out[slot, 9] = s_z
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def gather(
+    counter,
+    camera,
+    means,
+    scales,
+    opacities,
+    rows,
+    keys,
+    slots,
+    slots_in,
+    v_means,
+    v_scales,
+    v_opacities,
+    v_colors,
+):
+    """Sum the slots of every Gaussian and go back through conic, covariance and projection."""
+    fx, fy, cx, cy, width, height = camera
+    half, one, two = np.float32(0.5), np.float32(1), np.float32(2)
+    margin_x = np.float32(0.15) * width / fx
+    margin_y = np.float32(0.15) * height / fy
+    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
+    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    n = means.shape[0]
+    while True:
+        start = take(counter) * CHUNK
+        if start >= n:
+            break
+        for i in range(start, min(start + CHUNK, n)):
+            if keys[i] == CULLED:
+                v_means[i, 0] = v_means[i, 1] = v_means[i, 2] = np.float32(0)
+                v_colors[i, 0] = v_colors[i, 1] = v_colors[i, 2] = np.float32(0)
+                v_scales[i] = v_opacities[i] = np.float32(0)
+                continue
+            s_1 = s_x = s_y = s_xx = s_xy = s_yy = s_r = s_g = s_b = s_z = np.float32(0)
+            for j in range(slots[i], slots[i + 1]):
+                s_1 += slots_in[j, 0]
+                s_x += slots_in[j, 1]
+                s_y += slots_in[j, 2]
+                s_xx += slots_in[j, 3]
+                s_xy += slots_in[j, 4]
+                s_yy += slots_in[j, 5]
+                s_r += slots_in[j, 6]
+                s_g += slots_in[j, 7]
+                s_b += slots_in[j, 8]
+                s_z += slots_in[j, 9]
+            v_colors[i, 0], v_colors[i, 1], v_colors[i, 2] = s_r, s_g, s_b
+            v_opacities[i] = s_1 / opacities[i]
+            # the stored conic carries log2 e; these are the plain inverse covariance
+            ca = two * rows[i, 2] / LOG2_E
+            cb = rows[i, 3] / LOG2_E
+            cc = two * rows[i, 4] / LOG2_E
+            # alpha = op exp(-(ca dx^2 + cc dy^2) / 2 - cb dx dy) with dx = pixel - mx
+            v_mx, v_my = ca * s_x + cb * s_y, cb * s_x + cc * s_y
+            v_ca, v_cb, v_cc = -half * s_xx, -s_xy, -half * s_yy
+            # conic = cov^-1: V_cov = -conic V_conic conic, off-diagonals counted once
+            h = half * v_cb
+            p00, p01 = ca * v_ca + cb * h, ca * h + cb * v_cc
+            p10, p11 = cb * v_ca + cc * h, cb * h + cc * v_cc
+            v_xx = -(p00 * ca + p01 * cb)
+            v_xy = -(p00 * cb + p01 * cc + p10 * ca + p11 * cb)
+            v_yy = -(p10 * cb + p11 * cc)
+            x, y, z, s = means[i, 0], means[i, 1], means[i, 2], scales[i]
+            iz = one / z
+            rx, ry = min(max(x * iz, ray_x_lo), ray_x_hi), min(max(y * iz, ray_y_lo), ray_y_hi)
+            gx, gy = fx * iz, fy * iz
+            # cov = s^2 M(rx, ry, 1/z) + blur
+            m_xx, m_xy, m_yy = (
+                gx * gx * (one + rx * rx),
+                gx * gy * rx * ry,
+                gy * gy * (one + ry * ry),
+            )
+            along = v_xx * m_xx + v_xy * m_xy + v_yy * m_yy
+            v_scales[i] = two * s * along
+            v_z = -two * s * s * iz * along + s_z
+            v_rx = s * s * (v_xx * gx * gx * two * rx + v_xy * gx * gy * ry)
+            v_ry = s * s * (v_yy * gy * gy * two * ry + v_xy * gx * gy * rx)
+            v_x, v_y = v_mx * gx, v_my * gy
+            v_z -= (v_mx * gx * x + v_my * gy * y) * iz
+            if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
+                v_x += v_rx * iz
+                v_z -= v_rx * x * iz * iz
+            if ray_y_lo < y * iz < ray_y_hi:
+                v_y += v_ry * iz
+                v_z -= v_ry * y * iz * iz
+            v_means[i, 0], v_means[i, 1], v_means[i, 2] = v_x, v_y, v_z
