@@ -1,0 +1,113 @@
+"""VideoGrid: validation, and round trips through every form it is saved in."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gen.errors import UserError
+from gen.grid import VideoGrid, tile_layout
+
+
+def small_grid(V=3, T=2, H=20, W=34, known=None, **fields):
+    y, x = np.mgrid[0:H, 0:W].astype(np.float32)
+    frames = np.zeros((V, T, H, W, 3), np.float32)
+    for v in range(V):
+        for t in range(T):
+            frames[v, t] = np.stack([x / W, y / H, (v + t + 1) / (V + T) + 0 * x], -1)
+    if known is not None:
+        frames[~known] = 0
+    return VideoGrid(frames, known, **fields)
+
+
+def test_rows_are_viewpoints_and_columns_are_times():
+    grid = small_grid(V=3, T=2)
+    assert grid.row(1).shape[0] == grid.T and grid.column(1).shape[0] == grid.V
+    assert np.array_equal(grid.row(2)[1], grid.column(1)[2])
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_round_trip_keeps_everything(tmp_path, kind):
+    known = np.array([[1, 1], [1, 0], [1, 1]], bool)
+    K = np.tile(np.array([[30, 0, 17], [0, 30, 10], [0, 0, 1.0]]), (3, 1, 1))
+    grid = small_grid(
+        known=known, prompt='a "red" ball', fps=12, K=K, w2c=np.tile(np.eye(4), (3, 1, 1))
+    )
+    path = tmp_path / ("grid" if kind == "folder" else "grid.npz")
+    grid.save(path) if kind == "folder" else grid.save_npz(path)
+    back = VideoGrid.load(path)
+    assert np.abs(back.frames - grid.frames).max() <= 0.5 / 255 + 1e-6
+    assert np.array_equal(back.known, known)
+    assert (back.prompt, back.fps) == (grid.prompt, grid.fps)
+    assert np.allclose(back.K, K) and np.allclose(back.w2c, grid.w2c)
+    assert np.allclose(back.times, grid.times)
+
+
+def test_tiled_video_round_trip(tmp_path):
+    grid = small_grid(V=5, T=3)
+    grid.save_mp4(tmp_path / "grid.mp4")
+    back = VideoGrid.load(tmp_path / "grid.mp4")
+    assert back.frames.shape == grid.frames.shape
+    assert np.abs(back.frames - grid.frames).mean() < 0.02
+    assert tile_layout(5) == (2, 3)
+
+
+def test_saving_is_atomic_and_replaces(tmp_path):
+    small_grid(V=3).save(tmp_path / "g")
+    small_grid(V=2).save(tmp_path / "g")
+    assert VideoGrid.load(tmp_path / "g").V == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["g"]
+
+
+def test_folder_of_images_without_metadata(tmp_path):
+    small_grid().save(tmp_path / "g")
+    (tmp_path / "g" / "grid.json").unlink()
+    (tmp_path / "g" / "v02" / "t001.png").unlink()
+    back = VideoGrid.load(tmp_path / "g")
+    assert not back.known[2, 1] and back.known.sum() == 5
+
+
+def test_resize_takes_the_intrinsics_along():
+    K = np.tile(np.array([[30, 0, 17], [0, 30, 10], [0, 0, 1.0]]), (3, 1, 1))
+    half = small_grid(K=K).resize(10, 17)
+    assert half.frames.shape[2:4] == (10, 17)
+    assert np.allclose(half.K[0], [[15, 0, 8.5], [0, 15, 5], [0, 0, 1]])
+
+
+def test_pick_normalises_time():
+    grid = small_grid(T=5).pick(slice(0, 2), slice(1, 4))
+    assert (grid.V, grid.T) == (2, 3)
+    assert np.allclose(grid.times, [0, 0.5, 1])
+    with pytest.raises(UserError, match="empty"):
+        small_grid().pick(slice(9, 12), slice(None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(frames=np.zeros((2, 3, 4, 5), np.float32)),
+        dict(frames=np.full((2, 2, 8, 8, 3), np.nan, np.float32)),
+        dict(frames=np.zeros((2, 2, 8, 8, 3), np.float32), known=np.eye(2, dtype=bool)),
+        dict(frames=np.zeros((2, 2, 8, 8, 3), np.float32), times=[0.5, 0.1]),
+        dict(frames=np.zeros((2, 2, 8, 8, 3), np.float32), K=np.eye(3)),
+        dict(frames=np.zeros((2, 2, 8, 8, 3), np.float32), fps=0),
+    ],
+)
+def test_invalid_grids_are_refused(change):
+    with pytest.raises(ValueError, match="VideoGrid"):
+        VideoGrid(**change)
+
+
+def test_unreadable_grids_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="no such grid"):
+        VideoGrid.load(tmp_path / "nothing")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    np.savez(tmp_path / "flat.npz", rgb=np.zeros((4, 4), np.uint8))
+    np.savez(tmp_path / "pickled.npz", rgb=np.array([{"a": 1}], dtype=object))
+    (tmp_path / "empty").mkdir()
+    small_grid().save(tmp_path / "newer")
+    (tmp_path / "newer" / "grid.json").write_text(json.dumps({"version": 99}))
+    for name in ("bad.npz", "bad.mp4", "flat.npz", "pickled.npz", "empty", "newer"):
+        with pytest.raises(UserError, match="not a usable grid"):
+            VideoGrid.load(tmp_path / name)
