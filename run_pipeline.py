@@ -17,16 +17,23 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import difflib
+import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
+import numpy as np
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from gen.atomic import atomic_file
+from gen.clips import default_size, load_pair, parse_size, parse_slice
+from gen.console import say
 from gen.errors import UserError
+from gen.grid import VideoGrid
+from gen.run_folder import RunFolder, content_hash
 
 Mixer = Literal["none", "sequential", "hard", "soft"]
 
@@ -187,14 +194,10 @@ def slug(text: str) -> str:
 
 def run_command(command: object) -> None:
     """Carry out one parsed command."""
-    from viewer import commands, make_scene
+    from viewer import commands
 
-    if isinstance(command, Prompt):
-        make_scene.from_prompt(command, command.run.out or default_out(command))
-    elif isinstance(command, Videos):
-        make_scene.from_videos(command, command.run.out or default_out(command))
-    elif isinstance(command, Grid):
-        make_scene.from_grid(command, command.run.out or default_out(command))
+    if isinstance(command, (Prompt, Videos, Grid)):
+        make_scene(command)
     elif isinstance(command, View):
         commands.view(command.run, command.host, command.port)
     elif isinstance(command, Export):
@@ -203,6 +206,186 @@ def run_command(command: object) -> None:
         commands.inspect(command.path)
     elif isinstance(command, Doctor):
         commands.doctor()
+
+
+def make_scene(command: Prompt | Videos | Grid) -> None:
+    """Run the stages grid, tracks, scene, outputs in the run folder and say where to look."""
+    check(command)
+    out = Path(command.run.out or default_out(command))
+    settings = {k: v for k, v in asdict(command).items() if k != "run"}
+    kind = type(command).__name__.lower()
+    run = RunFolder(out, {"kind": kind, **settings, **asdict(command.run)}, command.run.force)
+    try:
+        key = grid_stage(run, command, settings)
+        key = tracks_stage(run, command, key)
+        key = scene_stage(run, command, key)
+        outputs_stage(run, key)
+        run.check_force()
+    finally:
+        run.close()
+    if not run.ran_any:
+        say("nothing to do: every stage was finished before (--force STAGE redoes one)")
+    say(f"look: {out / 'index.html'} (any browser), {out / 'overview.png'}, {out / 'ply'}/")
+    say(f"      python run_pipeline.py view {out}")
+
+
+def check(command: Prompt | Videos | Grid) -> None:
+    """Refuse option values that no stage can work with, before anything is written."""
+    if isinstance(command, Prompt):
+        if not command.prompt.strip():
+            raise UserError("the prompt is empty; describe a scene in quotes")
+        for name, value, low, high in (
+            ("views", command.views, 2, 64),
+            ("times", command.times, 1, 256),
+            ("steps", command.steps, 1, 200),
+        ):
+            if not low <= value <= high:
+                raise UserError(f"--{name} {value}: choose {low}..{high}")
+    elif isinstance(command, Videos):
+        for name, value in (("views", command.max_views), ("times", command.max_times)):
+            if not 2 <= value <= 256:
+                raise UserError(f"--max-{name} {value}: choose 2..256")
+
+
+def grid_stage(run: RunFolder, command: Prompt | Videos | Grid, settings: dict[str, Any]) -> str:
+    """Make or read the V x T grid -> ``grid/`` and ``grid.mp4``; returns the stage's key."""
+    seed = command.run.seed
+    inputs: list[Any] = [settings]
+    if isinstance(command, Prompt):
+        from gen.generate import check_prompt, weights_folder
+
+        folder = weights_folder(command.weights)
+        check_prompt(command.prompt, folder)
+        inputs += [seed, folder]
+        title = f'"{command.prompt}" -> {command.views} x {command.times} grid'
+    elif isinstance(command, Videos):
+        inputs += [existing(p) for p in (command.freeze_time, command.fixed_view) if p]
+        inputs += [seed] if command.complete == "bundled" else []
+        title = "reading the clips"
+    else:
+        inputs += [existing(command.path)]
+        title = "reading the grid"
+
+    def work() -> None:
+        if isinstance(command, Prompt):
+            from gen.generate import generate_from_prompt
+
+            grid = generate_from_prompt(command, run.path / "clips", seed)
+        else:
+            grid = read_grid(command)
+        grid.save(run.path / "grid")
+        grid.save_mp4(run.path / "grid.mp4")
+
+    key = content_hash(*inputs)
+    run.stage("grid", title, key, ["grid/grid.json", "grid.mp4"], work)
+    return key
+
+
+def read_grid(command: Videos | Grid) -> VideoGrid:
+    """The grid of the user's own footage, picked and resized."""
+    size = parse_size(command.size)
+    if isinstance(command, Videos):
+        grid = load_pair(
+            command.freeze_time,
+            command.fixed_view or None,
+            command.pick_views,
+            command.pick_times,
+            size,
+            command.max_views,
+            command.max_times,
+            command.force_pair,
+        )
+        if command.complete == "bundled" and not grid.complete:
+            from gen.generate import complete_with_bundled
+
+            grid = complete_with_bundled(grid, command.run.seed)
+        elif not grid.complete:
+            say(
+                f"  {grid.V * grid.T - int(np.sum(grid.known))} cells between the clips stay "
+                "unknown (--complete none): the scene is fitted to the two clips alone"
+            )
+        return grid
+    tiles = re.fullmatch(r"(\d+)x(\d+)", command.tiles) if command.tiles else None
+    if command.tiles and not tiles:
+        raise UserError(f"--tiles {command.tiles}: write ROWSxCOLUMNS, for example 2x4")
+    grid = VideoGrid.load(command.path, (int(tiles[1]), int(tiles[2])) if tiles else None)
+    grid = grid.pick(
+        parse_slice(command.pick_views, "--pick-views"),
+        parse_slice(command.pick_times, "--pick-times"),
+    )
+    if grid.V < 2:
+        raise UserError(f"{command.path} has {grid.V} view after picking; at least 2 are needed")
+    return grid.resize(*(size or default_size(grid.height, grid.width)))
+
+
+def existing(path: str) -> Path:
+    """The path, if something is there."""
+    p = Path(path)
+    if not p.exists():
+        raise UserError(f"no such file or folder: {p}")
+    return p
+
+
+def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
+    """Track the freeze-time column in 3D -> ``tracks.npz``; returns the stage's key."""
+    key = content_hash(key, "tracks", command.run.preset)
+
+    def work() -> None:
+        from tracking.column import track_column
+
+        grid = VideoGrid.load(run.path / "grid")
+        column = track_column(grid.column(0), K=grid.K, w2c=grid.w2c)
+        column.save(run.path / "tracks.npz")
+
+    run.stage("tracks", "dense 3D tracking of the freeze-time column", key, ["tracks.npz"], work)
+    return key
+
+
+def scene_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
+    """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``; returns the stage's key."""
+    key = content_hash(key, "scene", command.run.preset, command.run.seed)
+
+    def work() -> None:
+        from recon.config import FitConfig
+        from recon.fit import fit_scene
+        from tracking.column import ColumnTracks
+
+        grid = VideoGrid.load(run.path / "grid")
+        column = ColumnTracks.load(run.path / "tracks.npz")
+        config = FitConfig.preset(command.run.preset, seed=command.run.seed)
+        scene, report = fit_scene(grid, column, config)
+        scene.save(run.path / "scene.safetensors")
+        with atomic_file(run.path / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=1))
+        if "psnr_input" in report:
+            say(
+                f"  PSNR on the {int(np.sum(grid.known))} given cells {report['psnr_input']:.1f} dB"
+            )
+
+    outputs = ["scene.safetensors", "metrics.json"]
+    run.stage("scene", "fitting the deformable Gaussians", key, outputs, work)
+    return key
+
+
+def outputs_stage(run: RunFolder, key: str) -> None:
+    """Write what a person looks at: ``index.html``, ``overview.png`` and ``ply/``."""
+
+    def work() -> None:
+        from recon.scene import Scene4D
+        from viewer.html import write_player
+        from viewer.overview import write_overview
+        from viewer.ply import write_sequence
+
+        grid = VideoGrid.load(run.path / "grid")
+        scene = Scene4D.load(run.path / "scene.safetensors")
+        write_sequence(scene, run.path / "ply")
+        write_player(scene, run.path / "index.html", title=grid.prompt or run.path.name)
+        write_overview(scene, grid, run.path / "overview.png")
+
+    outputs = ["ply", "index.html", "overview.png"]
+    run.stage(
+        "outputs", "player, pictures, ply sequence", content_hash(key, "outputs"), outputs, work
+    )
 
 
 def default_out(command: Prompt | Videos | Grid) -> str:

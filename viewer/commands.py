@@ -1,0 +1,152 @@
+"""The commands that look at things: view, export, inspect, doctor."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from gen.console import say, warn
+from gen.errors import UserError
+from gen.grid import VideoGrid
+from gen.run_folder import versions
+from gen.video_io import read_clip
+from recon.scene import Scene4D
+
+SCENE_FILE = "scene.safetensors"
+
+OPTIONAL_PARTS = {
+    "open3d": "point clouds through Open3D (pip install -e '.[open3d]')",
+    "nerfstudio": "nerfstudio viewer (pip install -e '.[nerfstudio]')",
+    "torchmetrics": "metric networks (pip install -e '.[eval]')",
+    "transformers": "T5 text encoder (pip install -e '.[t5]')",
+    "diffusers": "Wan base model (pip install -e '.[wan]')",
+    "moderngl": "asset rendering (pip install -e '.[render]')",
+    "ray": "many scenes at once (pip install -e '.[ray]')",
+}
+
+
+def scene_path(run: str | Path) -> Path:
+    """The scene file of a run folder, or the file itself.
+
+    Raises:
+        UserError: no scene there.
+    """
+    path = Path(run)
+    if path.is_dir():
+        path = path / SCENE_FILE
+    if not path.is_file():
+        raise UserError(
+            f"no scene at {run}; give a run folder with {SCENE_FILE} (see outputs/) or such a file"
+        )
+    return path
+
+
+def view(run: str | Path, host: str, port: int) -> None:
+    """Serve a run in the viser viewer until interrupted."""
+    from viewer.viser_app import serve
+
+    path = scene_path(run)
+    scene = Scene4D.load(path)
+    grid = None
+    if (path.parent / "grid" / "grid.json").exists():
+        grid = VideoGrid.load(path.parent / "grid")
+    else:
+        warn(f"no grid folder beside {path}: its frames are not shown")
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        warn(f"listening on {host}: the viewer can be reached from other machines")
+    serve(scene, grid, host=host, port=port)
+
+
+def export(run: str | Path, form: str, out: str, frames: int, path: str) -> None:
+    """Write a scene as a ply sequence, a self-contained html player or a video."""
+    source = scene_path(run)
+    scene = Scene4D.load(source)
+    if frames < 0 or frames > 10_000:
+        raise UserError(f"--frames {frames}: choose 0..10000")
+    if form == "ply-sequence":
+        target = Path(out) if out else source.parent / "ply"
+        _refuse_foreign(target)
+        from viewer.ply import write_sequence
+
+        write_sequence(scene, target, frames or None)
+    elif form == "html":
+        target = Path(out) if out else source.parent / "index.html"
+        from viewer.html import write_player
+
+        write_player(scene, target)
+    else:
+        target = Path(out) if out else source.parent / f"{path}.mp4"
+        from viewer.video import write_camera_video
+
+        write_camera_video(scene, target, path=path, frames=frames or 48)
+    say(f"wrote {target}")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A ply sequence owns its folder: refuse one that holds anything else."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; choose another --out")
+    if folder.is_dir() and any(p.suffix != ".ply" for p in folder.iterdir()):
+        raise UserError(f"{folder} holds other files; choose an empty --out, nothing was touched")
+
+
+def inspect(path: str | Path) -> None:
+    """Print what a clip, grid or run folder holds."""
+    p = Path(path)
+    if not p.exists():
+        raise UserError(f"no such file or folder: {p}")
+    if p.suffix == ".safetensors" or (p / SCENE_FILE).is_file():
+        scene = Scene4D.load(scene_path(p))
+        say(
+            f"{scene_path(p)}: 4D scene, {len(scene.means)} Gaussians, {len(scene.times)} times, "
+            f"{len(scene.K)} cameras of {scene.size[0]}x{scene.size[1]}"
+        )
+    if p.suffix == ".safetensors":
+        return
+    try:
+        grid = VideoGrid.load(p)
+    except UserError as not_a_grid:
+        if p.suffix == ".npz" or (p.is_dir() and any(p.glob("*.json"))):
+            raise
+        try:
+            clip, fps = read_clip(p)
+        except UserError:
+            raise not_a_grid from None
+        say(f"{p}: clip of {len(clip)} frames, {clip.shape[1]}x{clip.shape[2]}, {fps:g} fps")
+        return
+    known = int(grid.known.sum()) if grid.known is not None else grid.V * grid.T
+    cameras = "given" if grid.w2c is not None else "unknown (they will be estimated)"
+    say(
+        f"{p}: grid of {grid.V} views x {grid.T} times, {grid.height}x{grid.width}, "
+        f"{known} of {grid.V * grid.T} cells known, cameras {cameras}"
+    )
+
+
+def doctor() -> None:
+    """Print versions, devices, optional parts, memory and disk."""
+    import torch
+
+    say("versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    say(f"system: {platform.platform()}, {os.cpu_count()} cores, {_memory()}")
+    if torch.cuda.is_available():
+        say(f"device: CUDA, {torch.cuda.get_device_name(0)}; rendered with gsplat")
+    else:
+        say("device: no CUDA; rendered with our CPU rasterizer (numba)")
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    say(f"disk: {free:.0f} GB free here" + (" (a run needs up to 1 GB)" if free < 2 else ""))
+    for module, what in OPTIONAL_PARTS.items():
+        state = "yes" if importlib.util.find_spec(module) else "no "
+        say(f"optional: {state} {module}: {what}")
+
+
+def _memory() -> str:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return f"{int(line.split()[1]) / 2**20:.1f} GB memory available"
+    except OSError:
+        pass
+    return "memory unknown"
