@@ -48,8 +48,9 @@ class RunOptions:
     """Redo from this stage on: grid, tracks, scene or outputs."""
     seed: int = 0
     """Seed of everything random."""
-    preset: Literal["default", "fast", "debug"] = "default"
-    """How long to fit the scene: debug takes seconds and only shows that everything works."""
+    preset: Literal["auto", "cpu", "gpu", "debug"] = "auto"
+    """Settings of the fit; auto: gpu where CUDA is, else cpu. debug takes seconds and only shows
+    that everything works."""
 
 
 @dataclass
@@ -328,7 +329,7 @@ def existing(path: str) -> Path:
 
 def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
     """Track the freeze-time column in 3D -> ``tracks.npz``; returns the stage's key."""
-    key = content_hash(key, "tracks", command.run.preset)
+    key = content_hash(key, "tracks")
 
     def work() -> None:
         from tracking.column import track_column
@@ -341,18 +342,31 @@ def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> s
     return key
 
 
+def fit_preset(name: str) -> str:
+    """The name of the fit's settings on this machine."""
+    import torch
+
+    if name == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    if name == "gpu" and not torch.cuda.is_available():
+        raise UserError("--preset gpu: no CUDA device here; use --preset cpu")
+    return name
+
+
 def scene_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
     """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``; returns the stage's key."""
-    key = content_hash(key, "scene", command.run.preset, command.run.seed)
+    chosen = fit_preset(command.run.preset)
+    key = content_hash(key, "scene", chosen, command.run.seed)
 
     def work() -> None:
-        from recon.config import FitConfig
+        from recon.config import preset
         from recon.fit import fit_scene
         from tracking.column import ColumnTracks
 
         grid = VideoGrid.load(run.path / "grid")
         column = ColumnTracks.load(run.path / "tracks.npz")
-        config = FitConfig.preset(command.run.preset, seed=command.run.seed)
+        config = preset(chosen)
+        config.seed = command.run.seed
         scene, report = fit_scene(grid, column, config)
         scene.save(run.path / "scene.safetensors")
         with atomic_file(run.path / "metrics.json") as temporary:
