@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from recon import raster_cpu_kernels as kernels
+from recon.kernel_threads import run_threaded
 
 _MAX_WIDTH, _MAX_HEIGHT = 255 * kernels.TILE_W, 255 * kernels.TILE_H
 _ONE_THREAD_PIXELS = 36 * 64  # waking a second thread costs more than it saves below this
-_pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
-
-
-def _run(threads: int, kernel: Callable, *args: Any) -> None:
-    """Run `kernel(counter, *args)` on the calling thread and up to `threads` - 1 others.
-
-    All take work from one counter. Workers that did not start before the caller ran out of
-    work are cancelled: on a busy machine nobody waits for a thread that is not scheduled.
-    """
-    counter = np.zeros(1, np.int64)
-    futures = []
-    if threads > 1:
-        pool = _pools.get(threads)
-        if pool is None:
-            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "raster")
-        futures = [pool.submit(kernel, counter, *args) for _ in range(threads - 1)]
-    kernel(counter, *args)
-    for future in futures:
-        if not future.cancel():
-            future.result()
 
 
 def _aligned_rows(count: int) -> np.ndarray:
@@ -54,7 +29,7 @@ class _Rasterize(torch.autograd.Function):
         bits = rows.view(np.int32)
         keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
         flags = np.zeros(1, np.int64)
-        _run(threads, kernels.prepare, camera, *inputs, rows, bits, keys, rects, flags)
+        run_threaded(threads, kernels.prepare, camera, *inputs, rows, bits, keys, rects, flags)
         if flags[0]:
             names = ("means", "scales", "opacities", "colors")
             bad = [name for k, name in enumerate(names) if flags[0] >> k & 1]
@@ -73,7 +48,7 @@ class _Rasterize(torch.autograd.Function):
         alpha, depth = torch.empty(height, width), torch.empty(height, width)
         images = [v.numpy() for v in (rgb, alpha, depth)]
         pairs = (rows, bits, tile_starts, pair_gaussian)
-        _run(threads, kernels.forward, *pairs, background_np, *images)
+        run_threaded(threads, kernels.forward, *pairs, background_np, *images)
         ctx.save_for_backward(means_cam, scales, opacities, colors, background, rgb, alpha, depth)
         ctx.plan = (camera, threads, keys, slots, pairs, pair_slot)
         return rgb, alpha, depth
@@ -84,7 +59,7 @@ class _Rasterize(torch.autograd.Function):
         camera, threads, keys, slots, pairs, pair_slot = ctx.plan
         sums = _aligned_rows(int(slots[-1]))
         v_images = [v.contiguous().numpy() for v in (v_rgb, v_alpha, v_depth)]
-        _run(
+        run_threaded(
             threads,
             kernels.backward,
             *pairs,
@@ -98,7 +73,7 @@ class _Rasterize(torch.autograd.Function):
             torch.empty_like(v, memory_format=torch.contiguous_format)
             for v in (means_cam, scales, opacities, colors)
         ]
-        _run(
+        run_threaded(
             threads,
             kernels.gather,
             camera,

@@ -19,10 +19,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
+
+from recon.kernel_threads import take
 
 TILE_W = 64
 TILE_H = 16
@@ -39,17 +38,6 @@ LOG2_ALPHA_MIN = np.float32(-7.994353436858858)  # log2(1 / 255)
 CULLED = np.uint32(0xFFFFFFFF)
 FINITE_MAX = np.float32(3.4028235e38)
 BAD_MEANS, BAD_SCALES, BAD_OPACITIES, BAD_COLORS = 1, 2, 4, 8
-
-
-@intrinsic
-def take(typingctx, counter):
-    """Atomically return counter[0] and add one to it; `counter` is an int64 array."""
-
-    def codegen(context, builder, signature, args):
-        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
-
-    return types.int64(counter), codegen
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

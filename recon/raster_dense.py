@@ -1,4 +1,4 @@
-"""Dense PyTorch reference of the rasterizer: every Gaussian against every pixel, autograd does the rest.
+"""Dense PyTorch reference of the rasterizer: every Gaussian against every pixel, then autograd.
 
 It is what the tests trust: any dtype (float64 for gradients), any device, no tiles and no
 approximation, O(N H W) memory. The image formation is gsplat's "classic" one (0.3 px^2 blur,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 BACKENDS = ("auto", "cpu", "gsplat", "dense")
+_NAMES = ("means", "scales", "opacities", "colors")
 
 
 class RasterOutput(NamedTuple):
@@ -36,7 +37,7 @@ def _check(name: str, value: Tensor, shape: tuple[int, ...], like: Tensor | None
 
 def _check_finite(*values: Tensor) -> None:
     finite = torch.stack([torch.isfinite(v).all() for v in values]).tolist()  # one device sync
-    bad = [n for n, ok in zip(("means", "scales", "opacities", "colors"), finite) if not ok]
+    bad = [n for n, ok in zip(_NAMES, finite, strict=True) if not ok]
     if bad:
         raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
 

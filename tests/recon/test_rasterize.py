@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon.raster_cpu import rasterize_cpu
+from recon.raster_cpu import rasterize_cpu  # noqa: F401
 from recon.rasterize import RasterOutput, rasterize
 
 NAMES = ("means", "scales", "opacities", "colors")
