@@ -1,0 +1,176 @@
+"""Canonical Gaussians from the keyframes of the freeze-time column (paper supplement 3).
+
+Legend: V views, N Gaussians, H x W pixels. The central view comes first; a later keyframe adds
+only the pixels that the points so far do not cover, so surfaces hidden in the central view are
+filled. Every Gaussian is as wide as its pixel (sigma 0.7 z / f).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gen.cameras import camera_centres, invert, pixel_grid, project, transform, unproject
+from gen.errors import UserError
+from recon.config import CanonicalConfig
+from recon.rasterize import rasterize
+from recon.scene import Scene4D, empty_motion
+
+FloatArray = NDArray[np.floating]
+
+
+class Column(Protocol):
+    """What is needed of ``tracking.column.ColumnTracks``: dense depth and cameras of the column."""
+
+    depth: NDArray[np.float32]  # [V, H, W], z in each view's own camera
+    K: NDArray[np.float64]  # [V, 3, 3]
+    w2c: NDArray[np.float64]  # [V, 4, 4]
+    canonical: int
+
+
+def build_canonical(
+    frames_VHW3: NDArray[np.float32],
+    column: Column,
+    config: CanonicalConfig,
+    times: NDArray[np.float32],
+) -> Scene4D:
+    """Aggregate the freeze-time frames [V, H, W, 3] into a static scene in the canonical frame.
+
+    Raises:
+        UserError: the depth of the column is unusable (no finite positive value).
+    """
+    V, H, W, _ = frames_VHW3.shape
+    depth = np.asarray(column.depth, np.float32)
+    if depth.shape != (V, H, W):
+        raise ValueError(f"build_canonical: depth must be {(V, H, W)}, got {depth.shape}")
+    usable = np.isfinite(depth) & (depth > 0)
+    if not usable.any():
+        raise UserError("the freeze-time clip has no usable depth; give one with camera motion")
+    colour, plain = np.zeros(3, np.float32), np.zeros((V, H, W), bool)
+    if config.plain_background:
+        found = plain_background(frames_VHW3)
+        if found is not None:
+            colour, plain = found
+    wanted = usable & ~plain
+
+    means = np.zeros((0, 3), np.float32)
+    sigmas, colors = np.zeros(0, np.float32), np.zeros((0, 3), np.float32)
+    order = keyframe_order(column.w2c, column.canonical)
+    for v in order[: config.keyframes or V]:
+        new = wanted[v]
+        if len(means):
+            new = new & _uncovered(means, sigmas, depth[v], column, v, config)
+        uv = pixel_grid(H, W)[new]
+        z = depth[v][new].astype(np.float64)
+        world = transform(invert(column.w2c[v]), unproject(uv, z, column.K[v]))
+        focal = 0.5 * (column.K[v, 0, 0] + column.K[v, 1, 1])
+        means = np.concatenate([means, world.astype(np.float32)])
+        sigmas = np.concatenate([sigmas, (config.sigma * z / focal).astype(np.float32)])
+        colors = np.concatenate([colors, frames_VHW3[v][new].astype(np.float32)])
+        if len(means) > config.max_points:
+            break
+    if plain.any():
+        inside = _in_silhouettes(means, plain, column)
+        means, sigmas, colors = means[inside], sigmas[inside], colors[inside]
+    if len(means) == 0:
+        raise UserError("nothing but plain background in the freeze-time clip; nothing to build")
+    means, sigmas, colors = (a[: config.max_points] for a in (means, sigmas, colors))
+    n = len(means)
+    logit = float(np.log(config.opacity / (1 - config.opacity)))
+    return Scene4D(
+        means=torch.from_numpy(means),
+        log_scales=torch.from_numpy(np.log(sigmas)),
+        opacity_logits=torch.full((n,), logit),
+        colors=torch.from_numpy(colors),
+        times=torch.as_tensor(times, dtype=torch.float32),
+        **empty_motion(n, len(times)),
+        view_offsets=torch.zeros(V, n, 3),
+        K=torch.as_tensor(column.K, dtype=torch.float32),
+        w2c=torch.as_tensor(column.w2c, dtype=torch.float32),
+        size=(H, W),
+        canonical_view=int(column.canonical),
+        background=torch.from_numpy(colour),
+    )
+
+
+def keyframe_order(w2c_V44: FloatArray, canonical: int) -> list[int]:
+    """The views, the canonical one first, then always the one farthest from those before."""
+    centres = camera_centres(w2c_V44)
+    order = [int(canonical)]
+    while len(order) < len(centres):
+        gap = np.linalg.norm(centres[:, None] - centres[order], axis=-1).min(1)
+        gap[order] = -1
+        order.append(int(gap.argmax()))
+    return order
+
+
+def _uncovered(
+    means: NDArray[np.float32],
+    sigmas: NDArray[np.float32],
+    depth_HW: NDArray[np.float32],
+    column: Column,
+    v: int,
+    config: CanonicalConfig,
+) -> NDArray[np.bool_]:
+    """Pixels [H, W] of view v that the points so far leave empty, or where they lie behind."""
+    H, W = depth_HW.shape
+    with torch.no_grad():
+        out = rasterize(
+            torch.from_numpy(means),
+            torch.from_numpy(sigmas),
+            torch.full((len(means),), 0.9),
+            torch.zeros(len(means), 3),
+            torch.from_numpy(column.w2c[v]),
+            torch.from_numpy(column.K[v]),
+            W,
+            H,
+        )
+    alpha, drawn = out.alpha.numpy(), out.depth.numpy()
+    behind = drawn > depth_HW * (1 + config.cover_depth)
+    return (alpha < config.cover_alpha) | behind
+
+
+def plain_background(
+    frames_VHW3: NDArray[np.float32], tolerance: float = 6 / 255, share: float = 0.9
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+    """A background of one colour: (RGB [3], mask [V, H, W]), or None.
+
+    There is one when ``share`` of all border pixels are within ``tolerance`` of their median.
+    The mask holds the pixels of that colour that are connected to the border.
+    """
+    ring = np.concatenate(
+        [
+            frames_VHW3[:, [0, 1, -2, -1]].reshape(-1, 3),
+            frames_VHW3[:, :, [0, 1, -2, -1]].reshape(-1, 3),
+        ]
+    )
+    colour = np.median(ring, axis=0).astype(np.float32)
+    if (np.abs(ring - colour).max(-1) < tolerance).mean() < share:
+        return None
+    alike = np.abs(frames_VHW3 - colour).max(-1) < tolerance
+    mask = np.zeros_like(alike)
+    for v, image in enumerate(alike):
+        framed = np.pad(image.astype(np.uint8), 1, constant_values=1)
+        labels = cv2.connectedComponents(framed, connectivity=4)[1]
+        mask[v] = labels[1:-1, 1:-1] == labels[0, 0]
+    return colour, mask & alike
+
+
+def _in_silhouettes(
+    means: NDArray[np.float32], plain_VHW: NDArray[np.bool_], column: Column, margin: int = 2
+) -> NDArray[np.bool_]:
+    """Points [N] that no view shows to lie in front of its plain background."""
+    keep = np.ones(len(means), bool)
+    V, H, W = plain_VHW.shape
+    kernel = np.ones((2 * margin + 1,) * 2, np.uint8)
+    for v in range(V):
+        empty = cv2.erode(plain_VHW[v].astype(np.uint8), kernel).astype(bool)
+        uv, z = project(transform(column.w2c[v], means), column.K[v])
+        x, y = np.floor(np.nan_to_num(uv)).astype(np.int64).T
+        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
+        keep[inside] &= ~empty[y[inside], x[inside]]
+    return keep

@@ -1,0 +1,150 @@
+"""Settings of the reconstruction, one small dataclass per stage.
+
+Lengths and the learning rates of positions are in units of the canonical view's median depth, so
+that they do not depend on the scale of the cameras.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass
+class CanonicalConfig:
+    """Aggregation of freeze-time keyframes into canonical Gaussians (supplement 3)."""
+
+    keyframes: int = 0
+    """How many views give points, the canonical one first; 0 means all."""
+    sigma: float = 0.7
+    """Standard deviation of a Gaussian in pixels of the view it comes from."""
+    opacity: float = 0.7
+    cover_alpha: float = 0.5
+    """A later keyframe's pixel is new where earlier points draw less than this alpha ..."""
+    cover_depth: float = 0.06
+    """... or lie deeper than the pixel by this fraction of its depth."""
+    plain_background: bool = True
+    """Give no points to a background of one colour (found at the image borders)."""
+    max_points: int = 400_000
+
+    def __post_init__(self) -> None:
+        _require(self.sigma > 0 and 0 < self.opacity < 1, "sigma > 0 and 0 < opacity < 1 expected")
+        _require(self.keyframes >= 0 and self.max_points > 0, "counts must not be negative")
+
+
+@dataclass
+class FloaterConfig:
+    """Opacity-only optimisation that makes floaters transparent, then removes them."""
+
+    steps: int = 160
+    lr: float = 0.05
+    prune: float = 0.08
+    """Gaussians below this opacity are removed, unless a pixel would be uncovered."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 0 and 0 <= self.prune < 1, "steps >= 0 and 0 <= prune < 1 expected")
+
+
+@dataclass
+class RatesConfig:
+    """Learning rates at the start of a fit; all decay exponentially to ``final`` of it."""
+
+    means: float = 1.0e-4
+    log_scales: float = 5e-3
+    opacity: float = 2e-2
+    colors: float = 2.5e-3
+    offsets: float = 1.5e-3
+    mlp: float = 2e-3
+    shade: float = 5e-3
+    visibility: float = 2e-2
+    pose: float = 2e-4
+    final: float = 0.02
+
+    def __post_init__(self) -> None:
+        _require(min(vars(self).values()) >= 0, "learning rates must not be negative")
+        _require(0 < self.final <= 1, f"final must lie in (0, 1], got {self.final}")
+
+
+@dataclass
+class LossConfig:
+    """Photometric loss and regularisers of the joint fit."""
+
+    ssim: float = 0.2
+    rigidity: float = 2e-2
+    """L1 on the difference of neighbouring nodes' offsets."""
+    sparsity: float = 5e-3
+    """L1 on the nodes' offsets: what stands still stays still."""
+    shade: float = 1e-3
+    """L1 on the deviation of a Gaussian's brightness from 1."""
+
+
+@dataclass
+class DeformationConfig:
+    """Motion over time and the joint fit to all known cells."""
+
+    kind: Literal["nodes", "mlp-nodes", "mlp-points"] = "nodes"
+    """Free offsets per node and time, a network on the nodes, or the paper's on every point."""
+    nodes: int = 6000
+    neighbours: int = 4
+    mlp_width: int = 64
+    mlp_depth: int = 4
+    bound: float = 0.6
+    """Largest offset."""
+    track_init: bool = True
+    """Start the nodes from tracks of the rows; off: from zero."""
+    steps: int = 1500
+    births: bool = True
+    """Add surfaces that are hidden at the canonical time and appear in other columns."""
+    shade: bool = True
+    """Let the brightness of a Gaussian change over time (moving shadows)."""
+
+    def __post_init__(self) -> None:
+        _require(self.nodes > 0 and self.neighbours > 0, "nodes and neighbours must be positive")
+        _require(self.bound > 0 and self.steps >= 0, "bound > 0 and steps >= 0 expected")
+
+
+@dataclass
+class FitConfig:
+    """Everything about a reconstruction. The defaults suit two CPU cores."""
+
+    canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
+    floaters: FloaterConfig = field(default_factory=FloaterConfig)
+    deformation: DeformationConfig = field(default_factory=DeformationConfig)
+    rates: RatesConfig = field(default_factory=RatesConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    static_steps: int = 400
+    """Steps on the freeze-time column alone, before anything moves."""
+    refine_cameras: bool = True
+    """Let the static fit correct cameras that were estimated."""
+    compensation: bool = True
+    """View-dependent offsets from the freeze-time tracks (Eq. 11)."""
+    offset_frame: Literal["rotated", "literal"] = "rotated"
+    """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _require(self.static_steps >= 0, "static_steps must not be negative")
+
+
+def preset(name: str) -> FitConfig:
+    """A named configuration: ``cpu`` (default), ``gpu`` (8 x 256 MLP on every point), ``debug``."""
+    config = FitConfig()
+    if name == "gpu":
+        config.device = "cuda"
+        config.static_steps = 1000
+        config.deformation = DeformationConfig(
+            kind="mlp-points", mlp_width=256, mlp_depth=8, steps=6000
+        )
+    elif name == "debug":
+        config.static_steps = 30
+        config.floaters.steps = 15
+        config.deformation.steps, config.deformation.nodes = 60, 300
+    elif name != "cpu":
+        raise ValueError(f"preset must be cpu, gpu or debug, got {name!r}")
+    return config

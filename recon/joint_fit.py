@@ -1,0 +1,223 @@
+"""Gradient descent on a scene by its rendering loss: the engine of the static and the joint fit.
+
+Legend: N Gaussians, M nodes, cell = (view, time stamp index). One random known cell per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gen.console import progress
+from recon.config import FitConfig
+from recon.deformation import FreeOffsets, MlpOffsets, Spreader
+from recon.photometric import photometric_loss
+from recon.rasterize import RasterOutput, rasterize
+from recon.scene import Scene4D
+
+Cell = tuple[int, int]
+MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT = -7.0, 7.0
+
+
+class JointFit:
+    """A scene under optimisation.
+
+    Args:
+        scene: where to start; its times, cameras and compensation are used as they are.
+        frames: float32 [V, T, H, W, 3] targets.
+        config: learning rates and losses.
+        motion: makes the nodes' offsets; None: nothing moves.
+        edges: [E, 2] neighbouring nodes, for rigidity.
+        still: optional bool [M], nodes that never move (kept at exactly zero).
+        shade: let brightness change over time. poses: refine the cameras.
+    """
+
+    def __init__(
+        self,
+        scene: Scene4D,
+        frames: Tensor,
+        config: FitConfig,
+        motion: FreeOffsets | MlpOffsets | None = None,
+        edges: Tensor | None = None,
+        shade: bool = False,
+        visibility: bool = False,
+        poses: bool = False,
+    ) -> None:
+        self.scene, self.frames, self.config = scene, frames, config
+        self.motion, self.edges = motion, edges
+        n, times = len(scene), len(scene.times)
+        self.means = nn.Parameter(scene.means.clone())
+        self.log_scales = nn.Parameter(scene.log_scales.clone())
+        self.opacity = nn.Parameter(scene.opacity_logits.clone())
+        self.colors = nn.Parameter(scene.colors.clone())
+        self.pose = nn.Parameter(torch.zeros(len(scene.w2c), 6)) if poses else None
+        device = scene.means.device
+        self.shade: nn.ParameterList | None = None
+        self.visibility: nn.ParameterList | None = None
+        if shade:
+            old = torch.ones(times, n, device=device) if scene.shade is None else scene.shade
+            self.shade = nn.ParameterList([nn.Parameter(s - 1) for s in old])
+        if visibility:
+            old = scene.visibility
+            old = torch.full((times, n), 0.95, device=device) if old is None else old
+            raw = torch.logit(old.clamp(0.02, 0.98))
+            self.visibility = nn.ParameterList([nn.Parameter(r) for r in raw])
+        self.spread = None
+        if motion is not None:
+            self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
+        self.unit = _median_depth(scene)
+        self._optimiser = self._make_optimiser()
+        self._start = [g["lr"] for g in self._optimiser.param_groups]
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        rates = self.config.rates
+        groups = [
+            {"params": [self.means], "lr": rates.means * self.unit},
+            {"params": [self.log_scales], "lr": rates.log_scales},
+            {"params": [self.opacity], "lr": rates.opacity},
+            {"params": [self.colors], "lr": rates.colors},
+        ]
+        if isinstance(self.motion, FreeOffsets):
+            groups.append({"params": list(self.motion.raw), "lr": rates.offsets * self.unit})
+        elif self.motion is not None:
+            groups.append({"params": list(self.motion.parameters()), "lr": rates.mlp})
+        if self.shade is not None:
+            groups.append({"params": list(self.shade), "lr": rates.shade})
+        if self.visibility is not None:
+            groups.append({"params": list(self.visibility), "lr": rates.visibility})
+        if self.pose is not None:
+            groups.append({"params": [self.pose], "lr": rates.pose})
+        return torch.optim.Adam(groups, eps=1e-15, fused=True)
+
+    def camera(self, view: int) -> Tensor:
+        """The (refined) world-to-camera matrix [4, 4] of an input view."""
+        w2c = self.scene.w2c[view]
+        if self.pose is None or view == self.scene.canonical_view:
+            return w2c
+        delta = torch.zeros(4, 4, device=w2c.device)
+        a, b = self.pose[view, :3], self.pose[view, 3:]
+        zero = a.new_zeros(())
+        skew = torch.stack(
+            [
+                torch.stack([zero, -a[2], a[1]]),
+                torch.stack([a[2], zero, -a[0]]),
+                torch.stack([-a[1], a[0], zero]),
+            ]
+        )
+        rotation = torch.linalg.matrix_exp(skew)
+        delta = torch.cat([rotation, (b * self.unit)[:, None]], 1)
+        bottom = torch.tensor([[0.0, 0.0, 0.0, 1.0]], device=w2c.device)
+        return torch.cat([delta, bottom]) @ w2c
+
+    def render(self, cell: Cell, offsets_M3: Tensor | None = None) -> RasterOutput:
+        """Draw one cell (view, time index)."""
+        v, t = cell
+        scene = self.scene
+        height, width = scene.size
+        camera = self.camera(v)
+        means = self.means
+        if self.spread is not None and self.motion is not None and t != self.motion.canonical:
+            moved = self.spread(self.motion(t) if offsets_M3 is None else offsets_M3)
+            if scene.offset_frame == "literal":
+                turn = camera[:3, :3].T @ scene.w2c[scene.canonical_view, :3, :3]
+                moved = moved @ turn.detach().T
+            means = means + moved
+        if self.config.compensation:
+            means = means + scene.view_offsets[v]
+        colors = self.colors
+        if self.shade is not None and t != scene.canonical_time:
+            colors = colors * (1 + self.shade[t])[:, None]
+        opacities = torch.sigmoid(self.opacity)
+        if self.visibility is not None:
+            opacities = opacities * torch.sigmoid(self.visibility[t])
+        return rasterize(
+            means,
+            torch.exp(self.log_scales),
+            opacities,
+            colors,
+            camera,
+            scene.K[v],
+            width,
+            height,
+            scene.background,
+        )
+
+    def loss(self, cell: Cell) -> Tensor:
+        """Photometric loss of a cell plus the regularisers at its time."""
+        v, t = cell
+        weights = self.config.loss
+        offsets = None
+        extra: Tensor | float = 0.0
+        if self.motion is not None and t != self.motion.canonical:
+            offsets = self.motion(t)
+            relative = offsets / self.unit
+            extra = weights.sparsity * relative.abs().mean()
+            if self.edges is not None and len(self.edges):
+                difference = relative[self.edges[:, 0]] - relative[self.edges[:, 1]]
+                extra = extra + weights.rigidity * difference.abs().mean()
+        if self.shade is not None and t != self.scene.canonical_time:
+            extra = extra + weights.shade * self.shade[t].abs().mean()
+        image = self.render(cell, offsets).rgb
+        return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
+
+    def run(
+        self,
+        cells: Sequence[Cell],
+        steps: int,
+        description: str,
+        start: float = 0.0,
+        stop: float = 1.0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> None:
+        """Take ``steps`` on shuffled ``cells``; rates decay from ``start`` to ``stop`` of a fit."""
+        rng = np.random.default_rng(self.config.seed)
+        bar = progress(range(steps), description)
+        queue: list[int] = []
+        for step in bar:
+            fraction = start + (stop - start) * step / max(steps, 1)
+            decay = self.config.rates.final**fraction
+            for group, lr in zip(self._optimiser.param_groups, self._start):
+                group["lr"] = lr * decay
+            if not queue:
+                queue = rng.permutation(len(cells)).tolist()
+            value = self.loss(cells[queue.pop()])
+            self._optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            self._optimiser.step()
+            with torch.no_grad():
+                self.opacity.clamp_(MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT)
+            if on_step is not None:
+                on_step(step)
+
+    @torch.no_grad()
+    def result(self) -> Scene4D:
+        """The scene as it stands, motion baked into node offsets."""
+        out = replace(
+            self.scene,
+            means=self.means.detach().clone(),
+            log_scales=self.log_scales.detach().clone(),
+            opacity_logits=self.opacity.detach().clone(),
+            colors=self.colors.detach().clamp(0, 1),
+        )
+        if self.motion is not None:
+            out.node_offsets = torch.stack([self.motion(t) for t in range(len(out.times))])
+        if self.pose is not None:
+            out.w2c = torch.stack([self.camera(v) for v in range(len(out.w2c))]).detach()
+        if self.shade is not None:
+            out.shade = torch.stack([1 + s for s in self.shade]).clamp_min(0)
+            out.shade[out.canonical_time] = 1
+        if self.visibility is not None:
+            out.visibility = torch.stack([torch.sigmoid(s) for s in self.visibility])
+        return out
+
+
+def _median_depth(scene: Scene4D) -> float:
+    """Median z of the Gaussians in the canonical camera: the unit of lengths."""
+    w2c = scene.w2c[scene.canonical_view]
+    z = scene.means @ w2c[2, :3] + w2c[2, 3]
+    front = z[z > 0]
+    return float(front.median()) if len(front) else 1.0

@@ -1,0 +1,81 @@
+"""Gaussians as binary little-endian PLY: x y z, f_dc_0..2, opacity, scale_0..2, rot_0..3.
+
+The layout of the 3D Gaussian Splatting reference: colour as the zeroth spherical-harmonic
+coefficient, opacity as a logit, scale as a natural logarithm, rotation (1, 0, 0, 0). Positions
+keep OpenCV axes (y down). Exactly these 14 float32 properties, in this order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.atomic import atomic_file
+from gen.errors import UserError
+
+SH_C0 = 0.28209479177387814  # 1 / (2 sqrt(pi))
+PROPERTIES = (
+    *("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
+    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+)
+_DTYPE = np.dtype([(name, "<f4") for name in PROPERTIES])
+
+Array = NDArray[np.float32]
+
+
+def write_ply(
+    path: str | Path, means: Array, log_scales: Array, opacity_logits: Array, colors: Array
+) -> None:
+    """Write N isotropic Gaussians, atomically.
+
+    Args:
+        means: [N, 3] positions. log_scales: [N] log of the standard deviation.
+        opacity_logits: [N]. colors: [N, 3] RGB, clamped to 0..1 as when rendering.
+    """
+    n = len(means)
+    shapes = (np.shape(means), np.shape(log_scales), np.shape(opacity_logits), np.shape(colors))
+    if shapes != ((n, 3), (n,), (n,), (n, 3)):
+        raise ValueError(f"write_ply: expected [N,3] [N] [N] [N,3], got {shapes}")
+    table = np.zeros((n, len(PROPERTIES)), "<f4")
+    table[:, 0:3] = means
+    table[:, 3:6] = (np.clip(colors, 0, 1) - 0.5) / SH_C0
+    table[:, 6] = opacity_logits
+    table[:, 7:10] = np.asarray(log_scales)[:, None]
+    table[:, 10] = 1.0
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
+    header += [f"property float {name}" for name in PROPERTIES] + ["end_header", ""]
+    with atomic_file(path) as temporary, temporary.open("wb") as handle:
+        handle.write("\n".join(header).encode("ascii"))
+        handle.write(table.tobytes())
+
+
+def read_ply(path: str | Path) -> dict[str, Array]:
+    """Read what ``write_ply`` wrote: means [N,3], log_scales [N], opacity_logits [N], colors [N,3].
+
+    Raises:
+        UserError: not a PLY of this layout.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"no such file: {file}")
+    data = file.read_bytes()
+    end = data.find(b"end_header\n")
+    lines = data[: max(end, 0)].decode("ascii", "replace").split("\n")
+    names = tuple(line.split()[-1] for line in lines if line.startswith("property "))
+    counts = [int(s.split()[2]) for s in lines if s.startswith("element vertex ")]
+    if end < 0 or lines[:2] != ["ply", "format binary_little_endian 1.0"] or len(counts) != 1:
+        raise UserError(f"{file} is not a binary little-endian PLY with one vertex element")
+    if names != PROPERTIES:
+        raise UserError(f"{file} has other properties than a Gaussian PLY: {' '.join(names)}")
+    body = data[end + len(b"end_header\n") :]
+    if len(body) != counts[0] * _DTYPE.itemsize:
+        raise UserError(f"{file} is cut off: {len(body)} bytes for {counts[0]} Gaussians")
+    table = np.frombuffer(body, "<f4").reshape(counts[0], len(PROPERTIES))
+    return {
+        "means": table[:, 0:3].copy(),
+        "log_scales": table[:, 7].copy(),
+        "opacity_logits": table[:, 6].copy(),
+        "colors": table[:, 3:6] * np.float32(SH_C0) + np.float32(0.5),
+    }

@@ -1,0 +1,275 @@
+"""Scene4D: isotropic Gaussians, their motion and their view-dependent compensation.
+
+Legend: N Gaussians, M control nodes, K nodes a Gaussian follows, T time stamps, V input views.
+World axes are OpenCV's in the canonical view (x right, y down, z forward). Time is 0..1. On disk:
+one .safetensors with JSON metadata, see docs/FORMATS.md.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gen.atomic import atomic_file
+from gen.errors import UserError
+
+FORMAT, VERSION = "fourreal-scene", 1
+OFFSET_FRAMES = ("rotated", "literal")
+
+
+@dataclass
+class Gaussians:
+    """What the rasterizer takes: means [N,3], scales [N] (linear), opacities [N], colors [N,3]."""
+
+    means: Tensor
+    scales: Tensor
+    opacities: Tensor
+    colors: Tensor
+
+
+@dataclass
+class Scene4D:
+    """A 4D scene.
+
+    Attributes:
+        means: [N,3] positions at the canonical time. log_scales: [N]. opacity_logits: [N].
+        colors: [N,3] RGB, clamped to 0..1 when rendered.
+        times: [T] the time stamps of ``node_offsets``, increasing in 0..1.
+        node_offsets: [T,M,3] displacement of every control node; zero at the canonical time.
+        node_index: int64 [N,K] and node_weights: [N,K]: the nodes each Gaussian follows.
+        view_offsets: [V,N,3] compensation d_i in world axes (float16 on disk).
+        K: [V,3,3] and w2c: [V,4,4]: the input cameras.
+        size: (height, width) of the input frames. canonical_time: index into ``times``.
+        canonical_view: index of the view whose camera frame is the world. background: [3] RGB.
+        offset_frame: "rotated" (x = R (p + dp_t) + t + e) or "literal" (Eq. 11 as printed: dp_t
+            is added in the axes of the rendering camera).
+        shade: optional [T,N] brightness of a Gaussian over time (1 = unchanged), for shadows.
+        visibility: optional [T,N] factor on the opacity over time, for surfaces that appear.
+    """
+
+    means: Tensor
+    log_scales: Tensor
+    opacity_logits: Tensor
+    colors: Tensor
+    times: Tensor
+    node_offsets: Tensor
+    node_index: Tensor
+    node_weights: Tensor
+    view_offsets: Tensor
+    K: Tensor
+    w2c: Tensor
+    size: tuple[int, int]
+    canonical_time: int = 0
+    canonical_view: int = 0
+    background: Tensor = field(default_factory=lambda: torch.zeros(3))
+    offset_frame: str = "rotated"
+    shade: Tensor | None = None
+    visibility: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n, v, t = len(self.means), len(self.w2c), len(self.times)
+        m = self.node_offsets.shape[1] if self.node_offsets.ndim == 3 else -1
+        k = self.node_index.shape[1] if self.node_index.ndim == 2 else -1
+        expected: dict[str, tuple[int, ...]] = {
+            "means": (n, 3),
+            "log_scales": (n,),
+            "opacity_logits": (n,),
+            "colors": (n, 3),
+            "times": (t,),
+            "node_offsets": (t, m, 3),
+            "node_index": (n, k),
+            "node_weights": (n, k),
+            "view_offsets": (v, n, 3),
+            "K": (v, 3, 3),
+            "w2c": (v, 4, 4),
+            "background": (3,),
+        }
+        for name in ("shade", "visibility"):
+            if getattr(self, name) is not None:
+                expected[name] = (t, n)
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if tuple(value.shape) != shape:
+                raise ValueError(f"Scene4D: {name} must be {shape}, got {tuple(value.shape)}")
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise ValueError(f"Scene4D: {name} holds NaN or infinity")
+        if t < 1 or (self.times.diff() <= 0).any() or self.times[0] < 0 or self.times[-1] > 1:
+            raise ValueError("Scene4D: times must increase within 0..1")
+        if n and k > 0 and not (0 <= int(self.node_index.min()) and int(self.node_index.max()) < m):
+            raise ValueError(f"Scene4D: node_index must lie in 0..{m - 1}")
+        if not (0 <= self.canonical_time < t and 0 <= self.canonical_view < max(v, 1)):
+            raise ValueError("Scene4D: canonical_time or canonical_view is out of range")
+        if bool((self.node_offsets[self.canonical_time] != 0).any()):
+            raise ValueError("Scene4D: node_offsets must be 0 at the canonical time")
+        if self.offset_frame not in OFFSET_FRAMES:
+            raise ValueError(f"Scene4D: offset_frame must be one of {OFFSET_FRAMES}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"Scene4D: size must be (height, width), got {self.size}")
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def _bracket(self, t: float) -> tuple[int, int, float]:
+        """Stamps around ``t`` and the fraction between them; clamped to the first and last."""
+        stamps = self.times.tolist()
+        if t <= stamps[0] or len(stamps) == 1:
+            return 0, 0, 0.0
+        if t >= stamps[-1]:
+            return len(stamps) - 1, len(stamps) - 1, 0.0
+        right = int(np.searchsorted(stamps, t, side="right"))
+        left = right - 1
+        return left, right, (t - stamps[left]) / (stamps[right] - stamps[left])
+
+    def _over_time(self, values_T: Tensor, t: float) -> Tensor:
+        left, right, f = self._bracket(t)
+        return values_T[left] if f == 0 else torch.lerp(values_T[left], values_T[right], f)
+
+    def displacement(self, t: float) -> Tensor:
+        """dp_t of every Gaussian [N,3] at time ``t`` in 0..1, linear between time stamps."""
+        nodes = self._over_time(self.node_offsets, t)
+        return (nodes[self.node_index] * self.node_weights[..., None]).sum(1)
+
+    def offsets(self) -> Tensor:
+        """dp_t of every Gaussian at every time stamp, [T,N,3]."""
+        return torch.stack([self.displacement(float(t)) for t in self.times])
+
+    def view_weights(self, camera: Tensor) -> Tensor:
+        """Weights [V] of the input views for a camera [4,4]: 1 at an input view, summing to 1.
+
+        Inverse distance to the fourth power, where distance is that of the centres plus the
+        turn between the axes times the median camera distance to the scene.
+        """
+        c2w_centres = -(self.w2c[:, :3, :3].transpose(1, 2) @ self.w2c[:, :3, 3:])[..., 0]
+        camera = camera.to(self.w2c)
+        centre = -camera[:3, :3].T @ camera[:3, 3]
+        reach = (self.means[:: max(1, len(self) // 1000)] - centre.to(self.means)).norm(dim=1)
+        radius = reach.median().to(self.w2c) if len(reach) else self.w2c.new_tensor(1.0)
+        cosine = ((self.w2c[:, :3, :3] * camera[:3, :3]).sum((1, 2)) - 1) / 2
+        turn = torch.arccos(cosine.clamp(-1, 1))
+        distance = (c2w_centres - centre).norm(dim=1) + radius * turn
+        relative = distance / radius.clamp_min(1e-9)
+        weight = 1 / (relative + 1e-4) ** 4
+        return (weight / weight.sum()).to(self.means)
+
+    def at(self, t: float, camera: Tensor | None = None, compensation: float = 1.0) -> Gaussians:
+        """The Gaussians at time ``t`` as seen by a camera.
+
+        Args:
+            t: time in 0..1 (clamped).
+            camera: w2c [4,4]; None leaves out the view-dependent compensation.
+            compensation: 0 is one consistent scene, 1 is exact at the input views.
+        """
+        moved = self.displacement(t)
+        if camera is not None:
+            camera = torch.as_tensor(camera, device=self.means.device)
+            if self.offset_frame == "literal":
+                turn = camera[:3, :3].to(moved).T @ self.w2c[self.canonical_view, :3, :3].to(moved)
+                moved = moved @ turn.T
+            if compensation:
+                weights = self.view_weights(camera) * compensation
+                near = torch.nonzero(weights > 1e-3 * abs(compensation)).flatten()
+                moved = moved + torch.einsum(
+                    "v,vnc->nc", weights[near], self.view_offsets[near].to(moved)
+                )
+        colors = self.colors.clamp(0, 1)
+        if self.shade is not None:
+            colors = (colors * self._over_time(self.shade, t)[:, None].to(colors)).clamp(0, 1)
+        opacities = torch.sigmoid(self.opacity_logits)
+        if self.visibility is not None:
+            opacities = opacities * self._over_time(self.visibility, t).to(opacities)
+        return Gaussians(self.means + moved, torch.exp(self.log_scales), opacities, colors)
+
+    def keep(self, mask: Tensor) -> Scene4D:
+        """The scene of the Gaussians in ``mask`` bool [N] (or an index)."""
+        per_point = ("means", "log_scales", "opacity_logits", "colors", "node_index")
+        out: dict[str, Any] = {n: getattr(self, n)[mask] for n in (*per_point, "node_weights")}
+        for name in ("view_offsets", "shade", "visibility"):
+            value = getattr(self, name)
+            out[name] = None if value is None else value[:, mask]
+        return replace(self, **out)
+
+    def to(self, device: str | torch.device) -> Scene4D:
+        """The scene with every tensor on ``device``."""
+        moved = {
+            f.name: getattr(self, f.name).to(device)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def save(self, path: str | Path) -> None:
+        """Write one .safetensors, atomically."""
+        tensors = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                half = f.name in ("view_offsets", "shade", "visibility")
+                value = value.detach().cpu()
+                tensors[f.name] = (value.half() if half else value).contiguous()
+        tensors["node_index"] = tensors["node_index"].int()
+        meta = {
+            "format": FORMAT,
+            "version": VERSION,
+            "size": list(self.size),
+            "canonical_time": self.canonical_time,
+            "canonical_view": self.canonical_view,
+            "offset_frame": self.offset_frame,
+            "conventions": "OpenCV axes, world to camera, pixel centres at +0.5, time 0..1",
+        }
+        with atomic_file(path) as temporary:
+            save_file(tensors, str(temporary), metadata={"scene": json.dumps(meta)})
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Scene4D:
+        """Read a scene; everything in the file is checked.
+
+        Raises:
+            UserError: no such file, not a scene, damaged, or of a later version.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise UserError(f"no such scene: {file}; give a scene.safetensors")
+        try:
+            with safe_open(str(file), framework="pt") as handle:
+                header = handle.metadata() or {}
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}
+            meta = json.loads(header["scene"])
+            if meta["format"] != FORMAT or meta["version"] != VERSION:
+                raise ValueError(f"its version is {meta.get('version')}, expected {VERSION}")
+            known = {f.name for f in fields(cls)}
+            if unknown := set(tensors) - known:
+                raise ValueError(f"it holds an unknown tensor '{sorted(unknown)[0]}'")
+            ready = {
+                name: value.float() if value.dtype == torch.float16 else value
+                for name, value in tensors.items()
+            }
+            ready["node_index"] = ready["node_index"].long()
+            height, width = (int(s) for s in meta["size"])
+            scene = cls(
+                **ready,
+                size=(height, width),
+                canonical_time=int(meta["canonical_time"]),
+                canonical_view=int(meta["canonical_view"]),
+                offset_frame=str(meta["offset_frame"]),
+            )
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).split("\n")[0]
+            raise UserError(f"{file} is not a usable scene ({reason}); make it again") from error
+        return scene.to(device)
+
+
+def empty_motion(points: int, times: int) -> dict[str, Tensor]:
+    """Node fields of a scene in which nothing moves: one node, zero offsets."""
+    return {
+        "node_offsets": torch.zeros(times, 1, 3),
+        "node_index": torch.zeros(points, 1, dtype=torch.long),
+        "node_weights": torch.ones(points, 1),
+    }
