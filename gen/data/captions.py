@@ -310,7 +310,11 @@ def parse_prompt(text: str) -> Attributes:
     # object's article, so that "a bouncing ball" and "a ball bouncing" both belong to it.
     starts = [0]
     if len(nouns) == 2:
-        article = max(i for i in range(nouns[0] + 1, nouns[1] + 1) if i == nouns[1] or words[i] in ("a", "an", "the"))
+        article = max(
+            i
+            for i in range(nouns[0] + 1, nouns[1] + 1)
+            if i == nouns[1] or words[i] in ("a", "an", "the")
+        )
         before = [i for i in range(nouns[0] + 1, nouns[1]) if words[i] in ("a", "an", "the")]
         starts.append(before[-1] if before else article)
     ends = [*starts[1:], len(words)]

@@ -42,17 +42,17 @@ def object_poses(scenes: SceneBatch, times_nT: Tensor) -> Poses:
 
     scale = size * (1 + when("grow") * (0.72 * t - 0.62) + when("shrink") * (0.10 - 0.72 * t))
     two_pi = 2 * math.pi
-    lift = when("bounce") * 0.72 * (two_pi * t).sin().abs() + when("jump") * 4 * 0.78 * t * (1 - t)
-    reach = torch.where(pair, 0.42, 0.95)
+    lift = when("bounce") * 0.66 * (two_pi * t).sin().abs() + when("jump") * 4 * 0.68 * t * (1 - t)
+    reach = torch.where(pair, 0.36, 0.85)
     glide = signed("slide_left", "slide_right") + signed("roll_left", "roll_right")
     shift_x = glide * reach * (2 * t - 1)
-    theta = when("swing") * torch.where(pair, 0.40, 0.62) * (two_pi * t).sin()
+    theta = when("swing") * torch.where(pair, 0.30, 0.58) * (two_pi * t).sin()
     length = 1.35
     shift_x = shift_x + length * theta.sin()
     lift = lift + when("swing") * (0.06 + length * (1 - theta.cos()))
 
     angle = scenes.phase[:, None, None] + two_pi * t
-    radius = when("orbit") * torch.where(pair, 1.12, 0.62)
+    radius = when("orbit") * torch.where(pair, 1.0, 0.52)
     x = scenes.base[:, None, :, 0] + shift_x + radius * angle.cos()
     y = scenes.base[:, None, :, 1] + radius * angle.sin()
     z = half_height[:, None] * scale + lift

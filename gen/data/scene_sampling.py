@@ -160,12 +160,16 @@ def sample_scenes(
             if o.motion is not None:
                 motion[:, k] = MOTIONS.index(o.motion)
                 if o.motion.startswith("roll") and o.shape is None:
-                    bad = ~torch.isin(shape[:, k], torch.tensor([SHAPES.index(s) for s in ROLLING_SHAPES]))
+                    bad = ~torch.isin(
+                        shape[:, k], torch.tensor([SHAPES.index(s) for s in ROLLING_SHAPES])
+                    )
                     shape[bad, k] = SHAPES.index("sphere")
                 elif o.motion.startswith("roll") and o.shape not in ROLLING_SHAPES:
                     raise ValueError(f"a {o.shape} cannot roll; {' and '.join(ROLLING_SHAPES)} can")
                 if o.motion == "orbit" and len(objects) == 2 and k == 1:
-                    raise ValueError("with two objects only the first can orbit (around the second)")
+                    raise ValueError(
+                        "with two objects only the first can orbit (around the second)"
+                    )
     return _place(count_n, relation_n, shape, colour, motion, floor, sky, camera_move, g)
 
 
@@ -179,7 +183,7 @@ def _place(
     size = torch.where(one, _uniform(1.0, 1.12, (n, 2), g), _uniform(0.92, 1.02, (n, 2), g))
     base = _uniform(-0.06, 0.06, (n, 2, 2), g)
     side = torch.tensor([-1.0, 1.0])
-    base[..., 0] += torch.where(one | around, 0.0, 0.98) * side
+    base[..., 0] += torch.where(one | around, 0.0, 0.92) * side
     yaw = _uniform(math.radians(20), math.radians(50), (n, 2), g)
     names = {name: i for i, name in enumerate(MOTIONS)}
     rolls = (motion == names["roll_left"]) | (motion == names["roll_right"])
@@ -208,6 +212,8 @@ def _place(
 
     move = _pick(_weights(CAMERA_MOVES, camera_move, _CAMERA_WEIGHT), n, g)
     distance = torch.where(count == 1, 4.3, 4.9) * _uniform(0.98, 1.03, (n,), g)
+    orbits = (motion == names["orbit"])[:, 0]  # comes near the camera: step back, look lower
+    distance = torch.where(orbits, 1.12, 1.0) * distance
     elevation = _uniform(math.radians(12), math.radians(16), (n,), g)
     span = _uniform(math.radians(36), math.radians(48), (n,), g)
     # "left": the camera itself travels to its left, so the azimuth (angle towards +x) falls.
@@ -221,7 +227,7 @@ def _place(
     first[move == CAMERA_MOVES.index("dolly_in"), 0] *= 1.3
     last[move == CAMERA_MOVES.index("dolly_out"), 0] *= 1.3
     target = torch.tensor([0.0, 0.0, 0.72]).repeat(n, 1)
-    target[:, 2] += _uniform(-0.03, 0.03, (n,), g)
+    target[:, 2] += _uniform(-0.03, 0.03, (n,), g) - torch.where(orbits, 0.20, 0.0)
     return SceneBatch(
         count=count, relation=relation, shape=shape, colour=colour, motion=motion,
         texture=texture, rgb=rgb, size=size, base=base, yaw=yaw, phase=phase, floor=floor_n,
@@ -230,9 +236,7 @@ def _place(
     )  # fmt: skip
 
 
-def scene_from_attributes(
-    attributes: Attributes, generator: Generator, n: int = 1
-) -> SceneBatch:
+def scene_from_attributes(attributes: Attributes, generator: Generator, n: int = 1) -> SceneBatch:
     """n scenes that show `attributes` (at least one object); what is unspecified is random."""
     if not attributes.objects:
         raise ValueError("attributes must name at least one object")

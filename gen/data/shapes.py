@@ -79,9 +79,7 @@ def cube(o: Vec, d: Vec) -> Hit:
 def _side(o: Vec, d: Vec, radius: float, half: float) -> Tensor:
     """Open cylinder around z."""
     a = (d[0] * d[0] + d[1] * d[1]).clamp_min(1e-12)
-    t = _near_root(
-        a, o[0] * d[0] + o[1] * d[1], o[0] * o[0] + o[1] * o[1] - radius * radius
-    )
+    t = _near_root(a, o[0] * d[0] + o[1] * d[1], o[0] * o[0] + o[1] * o[1] - radius * radius)
     z = o[2] + torch.where(t < _INF, t, 0.0) * d[2]
     return torch.where(z.abs() <= half, t, _INF)
 
