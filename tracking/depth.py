@@ -1,0 +1,118 @@
+"""Dense depth of every view from its neighbours, cameras known: sweep, smooth, cross-check, fill.
+
+Legend: V views, H W image. rho = 1/z in the view's own camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tracking.fill import fill_inverse_depth
+from tracking.flow import inside, pixel_grid, sample
+from tracking.sgm import semi_global
+from tracking.sweep import cost_volume, relative_pose
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Dense-depth settings."""
+
+    planes: int = 128
+    neighbours: int = 4  # nearest views in order, both sides
+    coarse_long_side: int = 256
+    window: int = 5
+    cross_check: float = 0.04  # relative inverse-depth difference between two views
+
+
+def neighbours_of(view: int, views: int, count: int) -> list[int]:
+    """The `count` views nearest in order to `view`."""
+    others = sorted((v for v in range(views) if v != view), key=lambda v: (abs(v - view), v))
+    return sorted(others[:count])
+
+
+def inverse_depth_ranges(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
+    """Range of 1/z per view [V, 2] from world points [N, 3], with a margin on both ends."""
+    out = np.empty((len(w2c), 2))
+    for i, m in enumerate(w2c):
+        z = points @ m[2, :3] + m[2, 3]
+        z = z[z > 1e-3]
+        low, high = (np.percentile(1.0 / z, [0.5, 99.5]) if len(z) else (0.2, 2.0))
+        out[i] = max(low * 0.6, high / 60.0), high * 1.3
+    return out
+
+
+def reproject(
+    rho: np.ndarray, K_from: np.ndarray, K_to: np.ndarray, move: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of one view moved rigidly into another: uv [H, W, 2] there and 1/z there [H, W]."""
+    h, w = rho.shape
+    grid = pixel_grid(h, w).astype(np.float64)
+    ray = np.concatenate([grid, np.ones((h, w, 1))], -1) @ np.linalg.inv(K_from).T
+    point = ray @ move[:3, :3].T + rho[..., None] * move[:3, 3]
+    z = np.maximum(point[..., 2:], 1e-6)
+    uv = (point / z) @ K_to.T
+    return uv[..., :2].astype(np.float32), (rho / z[..., 0]).astype(np.float32)
+
+
+def cross_check(
+    rho_VHW: np.ndarray, view: int, others: list[int], K: np.ndarray, w2c: np.ndarray,
+    tolerance: float,
+) -> np.ndarray:
+    """Number of `others` whose own depth agrees with `view`'s, int [H, W]."""
+    h, w = rho_VHW.shape[1:]
+    votes = np.zeros((h, w), np.int32)
+    for other in others:
+        move = relative_pose(w2c[view], w2c[other])
+        uv, there = reproject(rho_VHW[view], K[view], K[other], move)
+        seen = sample(rho_VHW[other], uv)
+        agree = np.abs(seen - there) < tolerance * there
+        votes += (agree & inside(uv, h, w)).astype(np.int32)
+    return votes
+
+
+def dense_depth(
+    frames: np.ndarray, K: np.ndarray, w2c: np.ndarray, ranges: np.ndarray,
+    config: DepthConfig | None = None, progress: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth [V, H, W] (z, filled) and confidence [V, H, W] of every view.
+
+    frames float32 [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; ranges [V, 2] of 1/z.
+    """
+    config = config or DepthConfig()
+    views, height, width = frames.shape[:3]
+    factor = min(1.0, config.coarse_long_side / max(height, width))
+    h, w = round(height * factor), round(width * factor)
+    small = np.stack([
+        cv2.resize(f, (w, h), interpolation=cv2.INTER_AREA) if factor < 1 else f for f in frames
+    ]).astype(np.float32)
+    K_small = K.astype(np.float64).copy()
+    K_small[:, 0] *= w / width
+    K_small[:, 1] *= h / height
+    rho = np.empty((views, h, w), np.float32)
+    margin = np.empty((views, h, w), np.float32)
+    for v in range(views):
+        planes = np.linspace(ranges[v, 0], ranges[v, 1], config.planes)
+        near = neighbours_of(v, views, config.neighbours)
+        cost = cost_volume(
+            small, v, near, K_small, w2c, planes, config.window, max(1, len(near) // 2)
+        )
+        index, margin[v] = semi_global(cost, small[v])
+        rho[v] = np.interp(index, np.arange(config.planes), planes)
+        if progress is not None:
+            progress(v)
+    depth = np.empty((views, height, width), np.float32)
+    confidence = np.empty((views, height, width), np.float32)
+    for v in range(views):
+        near = neighbours_of(v, views, config.neighbours)
+        votes = cross_check(rho, v, near, K_small, w2c, config.cross_check)
+        trust = np.minimum(votes / 2.0, 1.0) * np.clip(margin[v] / 0.05, 0.2, 1.0)
+        filled = fill_inverse_depth(rho[v], trust, small[v])
+        if factor < 1:
+            filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+            trust = cv2.resize(trust.astype(np.float32), (width, height))
+        depth[v], confidence[v] = 1.0 / filled, trust
+    return depth, confidence

@@ -1,0 +1,168 @@
+"""Dense optical flow between the views of one clip: adjacent, chained, refined and gated.
+
+Legend: V views, h w working resolution, uv in pixels with pixel centres at +0.5.
+Flow from view a to view b is a displacement d [h, w, 2]: the pixel at uv in a is at uv + d in b.
+
+Large motion breaks direct flow (a wrong match is as consistent as a right one), so a long pair is
+the chain of its adjacent pairs, followed by one DIS call that starts from the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """How flow is computed; lengths are in working pixels."""
+
+    target_long_side: int = 512  # small frames are enlarged (at most 2x): halves the error
+    max_long_side: int = 640  # larger frames are reduced: bounded time and memory
+    reach: int = 7  # pairs up to this many views apart
+    max_forward_backward: float = 1.5
+    max_photometric: float = 22.0  # grey levels, mean over a 5x5 window
+    max_chain_distance: float = 3.0  # |chain - refined|
+
+    def __post_init__(self) -> None:
+        if self.reach < 1 or self.target_long_side < 16:
+            raise ValueError(f"reach >= 1 and target_long_side >= 16 expected, got {self}")
+
+
+@dataclass
+class PairFlows:
+    """Flow and its gate for ordered pairs of views, at working resolution.
+
+    scale (sx, sy): working pixels per original pixel.
+    """
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    gray_Vhw: np.ndarray  # uint8
+    flow: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # float32 [h, w, 2]
+    valid: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # bool [h, w]
+
+    @property
+    def views(self) -> int:
+        """Number of views."""
+        return len(self.gray_Vhw)
+
+
+def working_size(height: int, width: int, config: FlowConfig) -> tuple[int, int]:
+    """Working (h, w) for frames of (height, width): 2x for small ones, reduced for large ones."""
+    long_side = max(height, width)
+    factor = min(2.0, max(1.0, config.target_long_side / long_side))
+    factor = min(factor, config.max_long_side / long_side)
+    return max(16, round(height * factor)), max(16, round(width * factor))
+
+
+def to_gray(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """frames float [V, H, W, 3] in 0..1 -> uint8 [V, h, w]."""
+    height, width = frames.shape[1:3]
+    smaller = size[0] < height
+    mode = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    gray = frames @ np.array([0.299, 0.587, 0.114], np.float32)
+    out = np.empty((len(frames), *size), np.uint8)
+    for i, image in enumerate(gray):
+        if (height, width) != size:
+            image = cv2.resize(image.astype(np.float32), size[::-1], interpolation=mode)
+        out[i] = np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def dis(a: np.ndarray, b: np.ndarray, init: np.ndarray | None = None) -> np.ndarray:
+    """DIS flow (medium) from gray image a to b [h, w] uint8, optionally started at `init`."""
+    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = solver.calc(a, b, None if init is None else np.ascontiguousarray(init))
+    return np.asarray(flow, np.float32)
+
+
+def sample(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Bilinear samples of image [h, w(, c)] at uv [h, w, 2] (pixel centres at +0.5)."""
+    return cv2.remap(
+        image,
+        np.ascontiguousarray(uv[..., 0] - 0.5, np.float32),
+        np.ascontiguousarray(uv[..., 1] - 0.5, np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def pixel_grid(height: int, width: int) -> np.ndarray:
+    """uv of every pixel centre, float32 [height, width, 2]."""
+    v, u = np.mgrid[0:height, 0:width].astype(np.float32) + 0.5
+    return np.stack([u, v], -1)
+
+
+def inside(uv: np.ndarray, height: int, width: int) -> np.ndarray:
+    """True where uv [..., 2] lies on the image."""
+    u, v = uv[..., 0], uv[..., 1]
+    return (u >= 0.5) & (u <= width - 0.5) & (v >= 0.5) & (v <= height - 0.5)
+
+
+def chain(adjacent: dict[tuple[int, int], np.ndarray], a: int, b: int) -> np.ndarray:
+    """Displacement a -> b composed of the adjacent flows, [h, w, 2]."""
+    step = 1 if b > a else -1
+    h, w = adjacent[a, a + step].shape[:2]
+    grid = pixel_grid(h, w)
+    uv = grid + adjacent[a, a + step]
+    for i in range(a + step, b, step):
+        uv = uv + sample(adjacent[i, i + step], uv)
+    return uv - grid
+
+
+def photometric_error(a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Mean absolute grey difference over 5x5 along the flow, exposure removed, float32 [h, w]."""
+    warped = sample(b, pixel_grid(*a.shape) + flow)
+    difference = a.astype(np.float32) - warped.astype(np.float32)
+    difference -= np.median(difference)
+    return cv2.blur(np.abs(difference), (5, 5))
+
+
+def pair_flows(
+    frames: np.ndarray,
+    config: FlowConfig | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PairFlows:
+    """All gated flows between views at most `config.reach` apart.
+
+    frames float32 [V, H, W, 3] in 0..1. A match passes when its forward-backward error, its
+    photometric error and its distance from the chain are all small (DESIGN 3: forward-backward
+    alone passed 83 % wrong flow at large motion).
+    """
+    config = config or FlowConfig()
+    height, width = frames.shape[1:3]
+    size = working_size(height, width, config)
+    gray = to_gray(frames, size)
+    pairs = PairFlows(size, (size[1] / width, size[0] / height), gray)
+    views = len(gray)
+    adjacent = {}
+    for i in range(views - 1):
+        adjacent[i, i + 1] = dis(gray[i], gray[i + 1])
+        adjacent[i + 1, i] = dis(gray[i + 1], gray[i])
+    grid = pixel_grid(*size)
+    near_chain = {}
+    for a in range(views):
+        for b in range(max(0, a - config.reach), min(views, a + config.reach + 1)):
+            if a == b:
+                continue
+            if abs(a - b) == 1:
+                pairs.flow[a, b] = adjacent[a, b]
+                near_chain[a, b] = True
+            else:
+                start = chain(adjacent, a, b)
+                pairs.flow[a, b] = dis(gray[a], gray[b], start)
+                distance = np.linalg.norm(pairs.flow[a, b] - start, axis=-1)
+                near_chain[a, b] = distance < config.max_chain_distance
+        if progress is not None:
+            progress(a)
+    for (a, b), flow in pairs.flow.items():
+        uv = grid + flow
+        round_trip = flow + sample(pairs.flow[b, a], uv)
+        ok = np.linalg.norm(round_trip, axis=-1) < config.max_forward_backward
+        ok &= photometric_error(gray[a], gray[b], flow) < config.max_photometric
+        pairs.valid[a, b] = ok & near_chain[a, b] & inside(uv, *size)
+    return pairs
