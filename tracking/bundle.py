@@ -66,8 +66,12 @@ def rays(uv: np.ndarray, focal: float, centre: np.ndarray) -> np.ndarray:
 
 
 def triangulate(
-    obs: Observations, rotation: np.ndarray, translation: np.ndarray, focal: float,
-    centre: np.ndarray, registered: np.ndarray,
+    obs: Observations,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    focal: float,
+    centre: np.ndarray,
+    registered: np.ndarray,
 ) -> np.ndarray:
     """Linear inverse depth of every track from its registered observations; NaN without one."""
     use = registered[obs.view] & registered[obs.anchor[obs.track]]
@@ -104,9 +108,16 @@ def _expm(w: np.ndarray) -> np.ndarray:
 
 
 def refine(
-    obs: Observations, start: Solution, centre: np.ndarray, canonical: int, *,
-    fixed_focal: bool = False, fixed_cameras: bool = False, iterations: int = 30,
-    huber: float = 1.0, focal_prior: tuple[float, float] | None = None,
+    obs: Observations,
+    start: Solution,
+    centre: np.ndarray,
+    canonical: int,
+    *,
+    fixed_focal: bool = False,
+    fixed_cameras: bool = False,
+    iterations: int = 30,
+    huber: float = 1.0,
+    focal_prior: tuple[float, float] | None = None,
 ) -> Solution:
     """Levenberg-Marquardt with Huber weights from `start`; observations of unregistered views drop.
 
@@ -168,9 +179,7 @@ def refine(
         for group in groups:
             view = active.view[group[0]]
             anchor = active.anchor[active.track[group[0]]]
-            columns = np.r_[
-                6 * view : 6 * view + 6, 6 * anchor : 6 * anchor + 6, size - 1 : size
-            ]
+            columns = np.r_[6 * view : 6 * view + 6, 6 * anchor : 6 * anchor + 6, size - 1 : size]
             j = jacobian[group]
             weighted = j * weight[group, None, None]
             h[np.ix_(columns, columns)] += np.tensordot(weighted, j, ((0, 1), (0, 1)))

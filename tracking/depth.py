@@ -40,7 +40,7 @@ def inverse_depth_ranges(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
     for i, m in enumerate(w2c):
         z = points @ m[2, :3] + m[2, 3]
         z = z[z > 1e-3]
-        low, high = (np.percentile(1.0 / z, [0.5, 99.5]) if len(z) else (0.2, 2.0))
+        low, high = np.percentile(1.0 / z, [0.5, 99.5]) if len(z) else (0.2, 2.0)
         out[i] = max(low * 0.6, high / 60.0), high * 1.3
     return out
 
@@ -59,7 +59,11 @@ def reproject(
 
 
 def cross_check(
-    rho_VHW: np.ndarray, view: int, others: list[int], K: np.ndarray, w2c: np.ndarray,
+    rho_VHW: np.ndarray,
+    view: int,
+    others: list[int],
+    K: np.ndarray,
+    w2c: np.ndarray,
     tolerance: float,
 ) -> np.ndarray:
     """Number of `others` whose own depth agrees with `view`'s, int [H, W]."""
@@ -75,8 +79,12 @@ def cross_check(
 
 
 def dense_depth(
-    frames: np.ndarray, K: np.ndarray, w2c: np.ndarray, ranges: np.ndarray,
-    config: DepthConfig | None = None, progress: Callable[[int], None] | None = None,
+    frames: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    config: DepthConfig | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth [V, H, W] (z, filled) and confidence [V, H, W] of every view.
 
@@ -86,9 +94,9 @@ def dense_depth(
     views, height, width = frames.shape[:3]
     factor = min(1.0, config.coarse_long_side / max(height, width))
     h, w = round(height * factor), round(width * factor)
-    small = np.stack([
-        cv2.resize(f, (w, h), interpolation=cv2.INTER_AREA) if factor < 1 else f for f in frames
-    ]).astype(np.float32)
+    small = np.stack(
+        [cv2.resize(f, (w, h), interpolation=cv2.INTER_AREA) if factor < 1 else f for f in frames]
+    ).astype(np.float32)
     K_small = K.astype(np.float64).copy()
     K_small[:, 0] *= w / width
     K_small[:, 1] *= h / height

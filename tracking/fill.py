@@ -13,8 +13,13 @@ from scipy.sparse.linalg import cg
 
 
 def fill_inverse_depth(
-    rho: np.ndarray, confidence: np.ndarray, image: np.ndarray, *,
-    smooth: float = 0.05, edge: float = 0.05, iterations: int = 200,
+    rho: np.ndarray,
+    confidence: np.ndarray,
+    image: np.ndarray,
+    *,
+    smooth: float = 0.05,
+    edge: float = 0.05,
+    iterations: int = 200,
 ) -> np.ndarray:
     """rho [H, W] (1/z, ignored where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
     h, w = rho.shape

@@ -72,7 +72,9 @@ def collect(pairs: PairFlows, tracks: int, min_views: int = 2) -> Observations:
     )
 
 
-def pair_matches(pairs: PairFlows, a: int, b: int, stride: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def pair_matches(
+    pairs: PairFlows, a: int, b: int, stride: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
     """Valid matches a -> b on a coarse grid, each float64 [M, 2]."""
     ok = pairs.valid[a, b][::stride, ::stride]
     grid = pixel_grid(*pairs.size)[::stride, ::stride]
@@ -97,7 +99,11 @@ def _widest_pairs(pairs: PairFlows, canonical: int, count: int = 2) -> list[int]
 
 
 def start_poses(
-    obs: Observations, pairs: PairFlows, canonical: int, partner: int, focal: float,
+    obs: Observations,
+    pairs: PairFlows,
+    canonical: int,
+    partner: int,
+    focal: float,
     config: PoseConfig,
 ) -> Solution | None:
     """Essential matrix (MAGSAC) of (canonical, partner), then PnP of the others outwards."""
@@ -128,15 +134,25 @@ def start_poses(
         if use.sum() < config.min_pnp:
             continue
         track, anchor = obs.track[use], anchor[use]
-        point = np.concatenate(
-            [(obs.anchor_uv[track] - centre) / focal, np.ones((len(track), 1))], 1
-        ) / rho[track][:, None]
+        point = (
+            np.concatenate([(obs.anchor_uv[track] - centre) / focal, np.ones((len(track), 1))], 1)
+            / rho[track][:, None]
+        )
         world = np.einsum("oji,oj->oi", rotation[anchor], point - translation[anchor])
         near = min(np.flatnonzero(registered), key=lambda v: abs(v - view))
         guess_r, guess_t = cv2.Rodrigues(rotation[near])[0], translation[near][:, None].copy()
         cv2.setRNGSeed(0)
         ok, r, t, good = cv2.solvePnPRansac(
-            world, obs.uv[use], K, None, guess_r, guess_t, True, 300, 4.0, 0.999,
+            world,
+            obs.uv[use],
+            K,
+            None,
+            guess_r,
+            guess_t,
+            True,
+            300,
+            4.0,
+            0.999,
             flags=cv2.SOLVEPNP_ITERATIVE,
         )
         if not ok or good is None or len(good) < config.min_pnp // 2:
@@ -146,9 +162,7 @@ def start_poses(
     rho = triangulate(obs, rotation, translation, focal, centre, registered)
     scale = 1.0 / max(1e-9, np.nanmedian(np.abs(rho[obs.anchor == canonical])))
     rho = np.where(np.isfinite(rho), np.clip(rho * scale, 1e-2, 20.0), np.nan)
-    return Solution(
-        rotation, translation / scale, focal, rho, np.empty(0), np.inf, registered
-    )
+    return Solution(rotation, translation / scale, focal, rho, np.empty(0), np.inf, registered)
 
 
 def focal_of_fov(fov_deg: float, size: tuple[int, int]) -> float:
@@ -157,8 +171,12 @@ def focal_of_fov(fov_deg: float, size: tuple[int, int]) -> float:
 
 
 def solve_poses(
-    pairs: PairFlows, canonical: int, *, focal: float | None = None,
-    config: PoseConfig | None = None, log: Callable[[str], None] | None = None,
+    pairs: PairFlows,
+    canonical: int,
+    *,
+    focal: float | None = None,
+    config: PoseConfig | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> tuple[Solution, Observations]:
     """Cameras, focal (working pixels) and track depths of the clip; `focal` fixes the focal.
 
@@ -179,11 +197,23 @@ def solve_poses(
             if start is None:
                 continue
             rough = refine(
-                obs, start, centre, canonical, fixed_focal=True, huber=2.0, iterations=6,
+                obs,
+                start,
+                centre,
+                canonical,
+                fixed_focal=True,
+                huber=2.0,
+                iterations=6,
             )
             rough = refine(
-                obs, rough, centre, canonical, fixed_focal=fixed, huber=2.0,
-                iterations=config.start_iterations, focal_prior=prior,
+                obs,
+                rough,
+                centre,
+                canonical,
+                fixed_focal=fixed,
+                huber=2.0,
+                iterations=config.start_iterations,
+                focal_prior=prior,
             )
             missing = (~rough.registered).sum()
             if log is not None:
@@ -198,15 +228,27 @@ def solve_poses(
 def polish(obs, start, centre, canonical, fixed, prior, config) -> Solution:
     """Full-length adjustment, then once more without the tracks that do not move rigidly."""
     full = refine(
-        obs, start, centre, canonical, fixed_focal=fixed, huber=config.huber_px,
-        iterations=config.iterations, focal_prior=prior,
+        obs,
+        start,
+        centre,
+        canonical,
+        fixed_focal=fixed,
+        huber=config.huber_px,
+        iterations=config.iterations,
+        focal_prior=prior,
     )
     keep = np.nan_to_num(full.residual, nan=np.inf) < config.outlier_px
     keep &= full.inverse_depth[obs.track] > 1e-3
     inner = obs.select(keep)
     again = refine(
-        inner, full, centre, canonical, fixed_focal=fixed, huber=config.huber_px,
-        iterations=config.iterations, focal_prior=prior,
+        inner,
+        full,
+        centre,
+        canonical,
+        fixed_focal=fixed,
+        huber=config.huber_px,
+        iterations=config.iterations,
+        focal_prior=prior,
     )
     full.rotation, full.translation, full.focal = again.rotation, again.translation, again.focal
     full.inverse_depth, full.cost = again.inverse_depth, again.cost

@@ -93,6 +93,7 @@ def semi_global(
 
     A depth jump costs p2 on flat colour and down to a fifth of it across a colour edge.
     """
+
     def edge(axis: int) -> np.ndarray:
         step = np.abs(np.diff(image, axis=axis, prepend=np.take(image, [0], axis))).max(-1)
         return np.maximum(0.2, np.exp(-step / 0.06)).astype(np.float32)

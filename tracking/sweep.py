@@ -46,8 +46,14 @@ def relative_pose(w2c_from: np.ndarray, w2c_to: np.ndarray) -> np.ndarray:
 
 
 def cost_volume(
-    images: np.ndarray, view: int, neighbours: Sequence[int], K: np.ndarray, w2c: np.ndarray,
-    rho: np.ndarray, window: int = 5, keep: int = 2,
+    images: np.ndarray,
+    view: int,
+    neighbours: Sequence[int],
+    K: np.ndarray,
+    w2c: np.ndarray,
+    rho: np.ndarray,
+    window: int = 5,
+    keep: int = 2,
 ) -> np.ndarray:
     """Matching cost float32 [H, W, D] in 0..1 of the planes rho [D] (1/z) of `view`.
 
@@ -75,9 +81,12 @@ def cost_volume(
             homography = K[other] @ (move[:3, :3] + move[:3, 3:] @ normal * r) @ k_inv
             homography = unshift @ homography @ shift
             warped = cv2.warpPerspective(
-                images[other], homography, (w, h),
+                images[other],
+                homography,
+                (w, h),
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_CONSTANT, borderValue=(-1.0, -1.0, -1.0, 0.0),
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=(-1.0, -1.0, -1.0, 0.0),
             )
             outside = warped[..., 0] < 0.0
             warped_gray = warped.mean(-1)
