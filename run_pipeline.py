@@ -30,7 +30,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from gen.atomic import atomic_file
 from gen.clips import default_size, load_pair, parse_size, parse_slice
-from gen.console import say
+from gen.console import progress, say
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from gen.run_folder import RunFolder, content_hash
@@ -333,10 +333,20 @@ def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> s
 
     def work() -> None:
         from tracking.column import track_column
+        from tracking.column_file import save_column
 
         grid = VideoGrid.load(run.path / "grid")
-        column = track_column(grid.column(0), K=grid.K, w2c=grid.w2c)
-        column.save(run.path / "tracks.npz")
+        frames = grid.column(0)
+        bars: dict[str, Any] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            bar = bars.setdefault(stage, progress(description=stage, total=total))
+            bar.update(done - bar.n)
+
+        column = track_column(frames, K=grid.K, w2c=grid.w2c, progress=tell)
+        for bar in bars.values():
+            bar.close()
+        save_column(column, run.path / "tracks.npz", frames)
 
     run.stage("tracks", "dense 3D tracking of the freeze-time column", key, ["tracks.npz"], work)
     return key
@@ -361,10 +371,10 @@ def scene_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> st
     def work() -> None:
         from recon.config import preset
         from recon.fit import fit_scene
-        from tracking.column import ColumnTracks
+        from tracking.column_file import load_column
 
         grid = VideoGrid.load(run.path / "grid")
-        column = ColumnTracks.load(run.path / "tracks.npz")
+        column = load_column(run.path / "tracks.npz")
         config = preset(chosen)
         config.seed = command.run.seed
         scene, report = fit_scene(grid, column, config)
