@@ -1,0 +1,288 @@
+// Drawing: one instanced quad a point, blended back to front. Same image formation as the
+// package's rasterizer: isotropic covariance through the perspective Jacobian, low-pass of
+// 0.3 px^2, alpha = opacity exp(-d/2) capped at 0.999, cut at 1/255.
+
+const VERTEX = `#version 300 es
+precision highp float; precision highp int;
+precision highp usampler2D; precision highp isampler2D;
+uniform usampler2D uPoints;
+uniform isampler2D uOffsets, uTints;
+uniform mat4 uView;             // world to camera: x right, y down, z forward
+uniform vec2 uFocal, uCentre, uSize;
+uniform ivec3 uMoment;          // stored time before, stored time after, moving points
+uniform int uTinted;
+uniform vec3 uBlend;            // weight of the later time, offset step, tint step
+uniform vec2 uStyle;            // 1: keep surfaces closed when closer than the input; view mode
+uniform vec3 uRange;            // near and far depth, largest offset: for the false colours
+in uint aIndex;
+flat out vec3 vConic;
+flat out vec4 vColour;
+out vec2 vDelta;
+
+ivec2 texel(int i, int width) { return ivec2(i % width, i / width); }
+
+vec3 offsetAt(int time, int i) {
+  int width = textureSize(uOffsets, 0).x;
+  return vec3(texelFetch(uOffsets, texel(time * uMoment.z + i, width), 0).xyz) * uBlend.y;
+}
+
+vec4 tintAt(int time, int i) {
+  int width = textureSize(uTints, 0).x;
+  return vec4(texelFetch(uTints, texel(time * uTinted + i, width), 0)) * uBlend.z;
+}
+
+vec3 ramp(float x) { // dark blue, violet, orange, pale yellow
+  return clamp(vec3(0.05 + 1.6 * x, 2.2 * x * x - 0.15, 0.35 + 1.1 * sin(3.0 * x) * (1.0 - x)),
+               0.0, 1.0);
+}
+
+void main() {
+  gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+  int i = int(aIndex);
+  int width = textureSize(uPoints, 0).x;
+  uvec4 head = texelFetch(uPoints, texel(2 * i, width), 0);
+  uvec4 tail = texelFetch(uPoints, texel(2 * i + 1, width), 0);
+  vec3 offset = vec3(0.0);
+  if (i < uMoment.z) offset = mix(offsetAt(uMoment.x, i), offsetAt(uMoment.y, i), uBlend.x);
+  vec3 p = (uView * vec4(uintBitsToFloat(head.xyz) + offset, 1.0)).xyz;
+  if (p.z < 0.01) return;
+
+  vec4 colour = vec4(tail.x & 255u, (tail.x >> 8) & 255u, (tail.x >> 16) & 255u, tail.x >> 24)
+    / 255.0;
+  int slot = int(tail.z) - 1;
+  if (slot >= 0)
+    colour = clamp(colour + mix(tintAt(uMoment.x, slot), tintAt(uMoment.y, slot), uBlend.x),
+                   0.0, 1.0);
+  if (colour.a < 1.0 / 255.0) return;
+
+  // Directions far outside the picture are clamped in the Jacobian, as gsplat does.
+  vec2 ray = p.xy / p.z;
+  vec2 margin = 0.15 * uSize / uFocal;
+  vec2 clamped = clamp(ray, -uCentre / uFocal - margin, (uSize - uCentre) / uFocal + margin);
+  vec2 jx = vec2(uFocal.x, -uFocal.x * clamped.x) / p.z;
+  vec2 jy = vec2(uFocal.y, -uFocal.y * clamped.y) / p.z;
+  float radius = uintBitsToFloat(head.w);
+  float finer = uintBitsToFloat(tail.y) * uFocal.x / p.z;
+  float lowpass = 0.3 * mix(1.0, max(1.0, finer * finer), uStyle.x);
+  float variance = radius * radius;
+  float xx = variance * dot(jx, jx) + lowpass;
+  float yy = variance * dot(jy, jy) + lowpass;
+  float xy = variance * jx.y * jy.y;
+  float determinant = xx * yy - xy * xy;
+  vConic = vec3(yy, -xy, xx) / determinant;
+
+  float reach = sqrt(2.0 * log(255.0 * colour.a));
+  vec2 extent = reach * sqrt(vec2(xx, yy)) + 0.01;
+  vec2 pixel = uFocal * ray + uCentre;
+  if (any(lessThan(pixel + extent, vec2(0.0))) || any(greaterThan(pixel - extent, uSize))) return;
+  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
+  vDelta = corner * extent;
+  vec2 ndc = (pixel + vDelta) / uSize * 2.0 - 1.0;
+  gl_Position = vec4(ndc.x, -ndc.y, 0.0, 1.0);
+
+  if (uStyle.y == 1.0) {
+    float depth = log(p.z / uRange.x) / log(uRange.y / uRange.x);
+    colour.rgb = ramp(1.0 - clamp(depth, 0.0, 1.0));
+  } else if (uStyle.y == 2.0) {
+    float grey = dot(colour.rgb, vec3(0.3, 0.6, 0.1));
+    float motion = sqrt(length(offset) / max(uRange.z, 1e-9));
+    colour.rgb = mix(vec3(0.25 * grey), ramp(motion), min(1.0, 4.0 * motion));
+  }
+  vColour = colour;
+}`;
+
+const FRAGMENT = `#version 300 es
+precision highp float;
+flat in vec3 vConic;
+flat in vec4 vColour;
+in vec2 vDelta;
+out vec4 colour;
+void main() {
+  float d = vConic.x * vDelta.x * vDelta.x + vConic.z * vDelta.y * vDelta.y
+    + 2.0 * vConic.y * vDelta.x * vDelta.y;
+  float alpha = min(0.999, vColour.a * exp(-0.5 * d));
+  if (alpha < 1.0 / 255.0) discard;
+  colour = vec4(vColour.rgb * alpha, alpha);
+}`;
+
+// The picture is blended in half floats (many faint layers would round away in 8 bits) and
+// copied to the screen once.
+const COPY_VERTEX = `#version 300 es
+void main() {
+  gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0);
+}`;
+const COPY_FRAGMENT = `#version 300 es
+precision highp float;
+uniform sampler2D uPicture;
+out vec4 colour;
+void main() { colour = vec4(texelFetch(uPicture, ivec2(gl_FragCoord.xy), 0).rgb, 1.0); }`;
+
+class Renderer {
+  constructor(canvas, onLost) {
+    this.canvas = canvas;
+    const options = { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: true,
+      powerPreference: "high-performance" };
+    const gl = (this.gl = canvas.getContext("webgl2", options));
+    if (!gl) throw new Error("This browser cannot show the scene: WebGL2 is missing or turned off.");
+    canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault();
+      onLost();
+    });
+    this.program = this.link(VERTEX, FRAGMENT);
+    this.copy = this.link(COPY_VERTEX, COPY_FRAGMENT);
+    this.halfFloat = Boolean(
+      gl.getExtension("EXT_color_buffer_float") || gl.getExtension("EXT_color_buffer_half_float"));
+    this.orderBuffer = gl.createBuffer();
+    this.vertexArray = gl.createVertexArray();
+    gl.bindVertexArray(this.vertexArray);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.orderBuffer);
+    const slot = gl.getAttribLocation(this.program.handle, "aIndex");
+    gl.enableVertexAttribArray(slot);
+    gl.vertexAttribIPointer(slot, 1, gl.UNSIGNED_INT, 0, 0);
+    gl.vertexAttribDivisor(slot, 1);
+    gl.bindVertexArray(null);
+    this.emptyArray = gl.createVertexArray();
+    this.count = 0;
+    this.fill = 1;
+    this.mode = 0;
+  }
+
+  link(vertex, fragment) {
+    const gl = this.gl;
+    const handle = gl.createProgram();
+    for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+      const shader = gl.createShader(type);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(handle, shader);
+      if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost())
+        throw new Error(`Shader: ${gl.getShaderInfoLog(shader)}`);
+    }
+    gl.linkProgram(handle);
+    if (!gl.getProgramParameter(handle, gl.LINK_STATUS) && !gl.isContextLost())
+      throw new Error(`Shader: ${gl.getProgramInfoLog(handle)}`);
+    const uniforms = {};
+    for (let i = 0; i < gl.getProgramParameter(handle, gl.ACTIVE_UNIFORMS); i++) {
+      const { name } = gl.getActiveUniform(handle, i);
+      uniforms[name] = gl.getUniformLocation(handle, name);
+    }
+    return { handle, uniforms };
+  }
+
+  // A data texture as wide as allowed, rows filled up with zeros.
+  texture(unit, data, texels, format) {
+    const gl = this.gl;
+    const limit = gl.getParameter(gl.MAX_TEXTURE_SIZE);
+    const width = Math.min(limit, 4096);
+    const height = Math.max(1, Math.ceil(texels / width));
+    if (height > limit)
+      throw new Error("The scene is too large for the graphics memory of this device.");
+    const [internal, layout, type, Type, channels] = {
+      points: [gl.RGBA32UI, gl.RGBA_INTEGER, gl.UNSIGNED_INT, Uint32Array, 4],
+      offsets: [gl.RGBA16I, gl.RGBA_INTEGER, gl.SHORT, Int16Array, 4],
+      tints: [gl.RGBA8I, gl.RGBA_INTEGER, gl.BYTE, Int8Array, 4],
+    }[format];
+    const padded = new Type(width * height * channels);
+    padded.set(data);
+    const texture = gl.createTexture();
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    for (const name of ["MIN", "MAG"])
+      gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, internal, width, height);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, layout, type, padded);
+    return texture;
+  }
+
+  load({ info, points, offsets, tints }) {
+    const gl = this.gl;
+    this.info = info;
+    for (const old of this.textures || []) gl.deleteTexture(old);
+    this.textures = [
+      this.texture(0, new Uint32Array(points), 2 * info.points, "points"),
+      this.texture(1, offsets, info.times.length * info.moving, "offsets"),
+      this.texture(2, tints, info.times.length * info.tinted, "tints"),
+    ];
+    let largest = 0;
+    for (let i = 0; i < offsets.length; i++) largest = Math.max(largest, Math.abs(offsets[i]));
+    this.largestOffset = largest * info.offsetStep * 1.2;
+    this.count = 0;
+  }
+
+  setOrder(order) {
+    const gl = this.gl;
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.orderBuffer);
+    gl.bufferData(gl.ARRAY_BUFFER, order, gl.DYNAMIC_DRAW);
+    this.count = order.length;
+  }
+
+  // Off-screen half-float target of the canvas size.
+  target() {
+    const gl = this.gl;
+    const { width, height } = this.canvas;
+    if (this.frame && this.frame.width === width && this.frame.height === height) return this.frame;
+    if (this.frame) {
+      gl.deleteTexture(this.frame.texture);
+      gl.deleteFramebuffer(this.frame.buffer);
+    }
+    const texture = gl.createTexture();
+    gl.activeTexture(gl.TEXTURE3);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    for (const name of ["MIN", "MAG"])
+      gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA16F, width, height);
+    const buffer = gl.createFramebuffer();
+    gl.bindFramebuffer(gl.FRAMEBUFFER, buffer);
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+    if (gl.checkFramebufferStatus(gl.FRAMEBUFFER) !== gl.FRAMEBUFFER_COMPLETE)
+      this.halfFloat = false;
+    this.frame = { texture, buffer, width, height };
+    return this.frame;
+  }
+
+  // camera: {w2c (16, row-major), focal, centre} in canvas pixels.
+  draw(camera, moment) {
+    const gl = this.gl;
+    const { info, canvas } = this;
+    const target = this.halfFloat ? this.target() : null;
+    const offscreen = this.halfFloat && target;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, offscreen ? target.buffer : null);
+    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.disable(gl.BLEND);
+    gl.clearColor(...info.background, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    const { handle, uniforms } = this.program;
+    gl.useProgram(handle);
+    this.textures.forEach((texture, unit) => {
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+    });
+    gl.uniform1i(uniforms.uPoints, 0);
+    gl.uniform1i(uniforms.uOffsets, 1);
+    gl.uniform1i(uniforms.uTints, 2);
+    gl.uniformMatrix4fv(uniforms.uView, true, camera.w2c);
+    gl.uniform2f(uniforms.uFocal, ...camera.focal);
+    gl.uniform2f(uniforms.uCentre, ...camera.centre);
+    gl.uniform2f(uniforms.uSize, canvas.width, canvas.height);
+    gl.uniform3i(uniforms.uMoment, moment.before, moment.after, info.moving);
+    gl.uniform1i(uniforms.uTinted, info.tinted);
+    gl.uniform3f(uniforms.uBlend, moment.fraction, info.offsetStep, info.tintStep);
+    gl.uniform2f(uniforms.uStyle, this.fill, this.mode);
+    gl.uniform3f(uniforms.uRange, camera.range[0], camera.range[1], this.largestOffset);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    gl.bindVertexArray(this.vertexArray);
+    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.count);
+    if (offscreen) {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+      gl.disable(gl.BLEND);
+      gl.useProgram(this.copy.handle);
+      gl.activeTexture(gl.TEXTURE3);
+      gl.bindTexture(gl.TEXTURE_2D, target.texture);
+      gl.uniform1i(this.copy.uniforms.uPicture, 3);
+      gl.bindVertexArray(this.emptyArray);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    }
+    gl.bindVertexArray(null);
+  }
+}

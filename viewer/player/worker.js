@@ -1,0 +1,261 @@
+// Off the main thread: decode the payload (docs/FORMATS.md), then sort points back to front.
+// Messages in: {type: "decode", base64 | bytes}, {type: "sort", id, row, time},
+// {type: "pick", id, ...}. Messages out: progress, scene, order, picked, error.
+"use strict";
+
+const FIELDS = ["points", "moving", "times", "size", "background", "cameras", "sections"];
+let scene = null; // positions, offsets and radii stay here for sorting and picking
+
+self.onmessage = async (event) => {
+  const message = event.data;
+  try {
+    if (message.type === "decode") await decode(message);
+    else if (message.type === "sort") sort(message);
+    else if (message.type === "pick") pick(message);
+  } catch (error) {
+    self.postMessage({ type: "error", message: String(error.message || error) });
+  }
+};
+
+const report = (value, label) => self.postMessage({ type: "progress", value, label });
+
+async function decode({ base64, bytes }) {
+  const packed = bytes ? new Uint8Array(bytes) : await fromBase64(base64);
+  report(0.35, "Unpacking");
+  const raw = await gunzip(packed);
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  if (raw.length < 12 || String.fromCharCode(...raw.subarray(0, 4)) !== "4DGS")
+    throw new Error("This is not a 4D scene payload.");
+  const version = view.getUint32(4, true);
+  if (version !== 1)
+    throw new Error(`The scene is of version ${version}; this player reads version 1.`);
+  const start = 12 + view.getUint32(8, true);
+  const header = JSON.parse(new TextDecoder().decode(raw.subarray(12, start)));
+  for (const field of FIELDS)
+    if (!(field in header)) throw new Error(`Damaged scene: the header has no ${field}.`);
+
+  const sections = {};
+  let at = start;
+  header.sections.forEach((section, index) => {
+    const data = raw.subarray(at, at + section.bytes);
+    at += section.bytes;
+    if (data.length !== section.bytes) throw new Error("Damaged scene: it is cut short.");
+    sections[section.name] = { ...section, values: unpack(data, section) };
+    report(0.55 + 0.4 * ((index + 1) / header.sections.length), "Decoding");
+  });
+  publish(header, sections, packed.length);
+}
+
+// Base64 in pieces, so that progress shows and no giant intermediate string is made.
+async function fromBase64(text) {
+  const clean = text.trim();
+  const piece = 1 << 20; // a multiple of 4
+  const padding = clean.endsWith("==") ? 2 : clean.endsWith("=") ? 1 : 0;
+  const out = new Uint8Array((clean.length / 4) * 3 - padding);
+  for (let from = 0, to = 0; from < clean.length; from += piece) {
+    const binary = atob(clean.slice(from, from + piece));
+    for (let i = 0; i < binary.length; i++) out[to++] = binary.charCodeAt(i);
+    report((0.35 * from) / clean.length, "Reading");
+  }
+  return out;
+}
+
+async function gunzip(packed) {
+  if (typeof DecompressionStream === "undefined")
+    throw new Error("This browser has no DecompressionStream; please update it.");
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  try {
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  } catch {
+    throw new Error("Damaged scene: the compressed data cannot be read.");
+  }
+}
+
+// Undo byte planes, zig-zag and differences along the named axes (last axis: points).
+function unpack(data, { dtype, shape, delta }) {
+  const width = { uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4 }[dtype];
+  const count = shape.reduce((a, b) => a * b, 1);
+  if (!width || data.length !== width * count)
+    throw new Error("Damaged scene: a section has the wrong size.");
+  const out = new { 1: Int8Array, 2: Int16Array, 4: Int32Array }[width](count);
+  for (let i = 0; i < count; i++) {
+    let code = 0;
+    for (let b = width - 1; b >= 0; b--) code = (code << 8) | data[b * count + i];
+    out[i] = (code >>> 1) ^ -(code & 1);
+  }
+  for (const axis of [...delta].reverse()) {
+    const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+    const length = shape[axis];
+    for (let block = 0; block < count; block += stride * length)
+      for (let i = block + stride; i < block + stride * length; i++) out[i] += out[i - stride];
+  }
+  return dtype.startsWith("u")
+    ? new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[width](out.buffer)
+    : out;
+}
+
+// Texture-ready arrays for the page; what sorting needs stays here.
+function publish(header, sections, packedBytes) {
+  const n = header.points;
+  const moving = header.moving;
+  const times = header.times.length;
+  const { position, log_scale: logScale, rgba, offset, tint, tint_index: tintIndex } = sections;
+  for (const [section, channels] of [[position, 3], [logScale, 1], [rgba, 4]])
+    if (!section || section.shape[0] !== channels || section.shape.at(-1) !== n)
+      throw new Error("Damaged scene: the header does not fit its sections.");
+  if (moving && (!offset || offset.shape.join() !== [3, times, moving].join()))
+    throw new Error("Damaged scene: the offsets do not fit the header.");
+
+  const means = new Float32Array(3 * n);
+  const radii = new Float32Array(n);
+  for (let i = 0; i < n; i++) {
+    for (let c = 0; c < 3; c++)
+      means[3 * i + c] = position.origin[c] + position.step * position.values[c * n + i];
+    radii[i] = Math.exp(logScale.origin[0] + logScale.step * logScale.values[i]);
+  }
+  const pitches = pixelPitches(header, means);
+
+  // Two RGBA32UI texels a point: x y z radius | colour, pixel pitch, tint slot + 1, spare.
+  const points = new ArrayBuffer(32 * n);
+  const floats = new Float32Array(points);
+  const words = new Uint32Array(points);
+  const colours = rgba.values;
+  for (let i = 0; i < n; i++) {
+    floats.set(means.subarray(3 * i, 3 * i + 3), 8 * i);
+    floats[8 * i + 3] = radii[i];
+    words[8 * i + 4] =
+      (colours[i] | (colours[n + i] << 8) | (colours[2 * n + i] << 16) |
+        (colours[3 * n + i] << 24)) >>> 0;
+    floats[8 * i + 5] = pitches[i];
+  }
+  const tinted = tint && tintIndex ? tint.shape[2] : 0;
+  for (let i = 0; i < tinted; i++) words[8 * tintIndex.values[i] + 6] = i + 1;
+
+  const offsets = interleave(offset, 3, times, moving, Int16Array);
+  const tints = interleave(tint, 4, times, tinted, Int8Array);
+  scene = {
+    n, moving, times: header.times, means, radii,
+    offsets: offsets.slice(), offsetStep: moving ? offset.step : 0,
+    alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
+    spareKeys: new Uint32Array(n), spareItems: new Uint32Array(n),
+  };
+  const info = { ...header, tinted, packedBytes, sections: undefined };
+  info.offsetStep = scene.offsetStep;
+  info.tintStep = tinted ? tint.step : 0;
+  info.subject = subject();
+  self.postMessage({ type: "scene", info, points, offsets, tints }, [
+    points, offsets.buffer, tints.buffer,
+  ]);
+}
+
+// [channels, times, items] planes -> RGBA texels, time after time.
+function interleave(section, channels, times, items, Type) {
+  const out = new Type(4 * times * items);
+  for (let c = 0; items && c < channels; c++)
+    for (let i = 0; i < times * items; i++)
+      out[4 * i + c] = section.values[c * times * items + i];
+  return out;
+}
+
+// Size of an input pixel at each point (world units), from the closest input camera: when the
+// picture is finer than the input was, the low-pass grows so that the surface stays closed.
+function pixelPitches(header, means) {
+  const n = means.length / 3;
+  const out = new Float32Array(n);
+  for (const { K, w2c } of header.cameras)
+    for (let i = 0; i < n; i++) {
+      const z = w2c[8] * means[3 * i] + w2c[9] * means[3 * i + 1] + w2c[10] * means[3 * i + 2] +
+        w2c[11];
+      const pitch = z / K[0];
+      if (pitch > 0 && (out[i] === 0 || pitch < out[i])) out[i] = pitch;
+    }
+  return out;
+}
+
+// Centre of what moves (else of everything): the point to orbit around.
+function subject() {
+  const count = scene.moving > 20 ? scene.moving : scene.n;
+  const stride = Math.max(1, Math.floor(count / 5000));
+  const sample = [[], [], []];
+  const middle = blend(0.5);
+  for (let i = 0; i < count; i += stride)
+    for (let c = 0; c < 3; c++) sample[c].push(coordinate(i, c, middle));
+  return sample.map((axis) => axis.sort((a, b) => a - b)[axis.length >> 1]);
+}
+
+// Linear time interpolation: the two neighbouring stored times and their weights.
+function blend(time) {
+  const { times } = scene;
+  let k = 0;
+  while (k < times.length - 2 && time >= times[k + 1]) k++;
+  const next = Math.min(k + 1, times.length - 1);
+  const span = times[next] - times[k];
+  const f = span > 0 ? Math.min(1, Math.max(0, (time - times[k]) / span)) : 0;
+  return { k, next, a: (1 - f) * scene.offsetStep, b: f * scene.offsetStep };
+}
+
+function coordinate(i, c, { k, next, a, b }) {
+  const { means, offsets, moving } = scene;
+  let value = means[3 * i + c];
+  if (i < moving)
+    value += a * offsets[4 * (k * moving + i) + c] + b * offsets[4 * (next * moving + i) + c];
+  return value;
+}
+
+// Far to near by camera z: exact radix sort of the float bits, two passes of 16 bits.
+function sort({ id, row, time }) {
+  if (!scene) return;
+  const { n, moving, means, offsets, keys, items, spareKeys, spareItems } = scene;
+  const [rx, ry, rz, rw] = row;
+  const { k, next, a, b } = blend(time);
+  const depth = new Float32Array(1);
+  const bits = new Uint32Array(depth.buffer);
+  let count = 0;
+  for (let i = 0; i < n; i++) {
+    let x = means[3 * i], y = means[3 * i + 1], z = means[3 * i + 2];
+    if (i < moving) {
+      const p = 4 * (k * moving + i), q = 4 * (next * moving + i);
+      x += a * offsets[p] + b * offsets[q];
+      y += a * offsets[p + 1] + b * offsets[q + 1];
+      z += a * offsets[p + 2] + b * offsets[q + 2];
+    }
+    depth[0] = rx * x + ry * y + rz * z + rw;
+    if (!(depth[0] > 0.01)) continue;
+    keys[count] = ~bits[0];
+    items[count++] = i;
+  }
+  pass(keys, items, spareKeys, spareItems, count, 0);
+  pass(spareKeys, spareItems, keys, items, count, 16);
+  const order = items.slice(0, count);
+  self.postMessage({ type: "order", id, order }, [order.buffer]);
+}
+
+const histogram = new Uint32Array(65537);
+function pass(keys, items, keysOut, itemsOut, count, shift) {
+  histogram.fill(0);
+  for (let i = 0; i < count; i++) histogram[((keys[i] >>> shift) & 65535) + 1]++;
+  for (let i = 1; i < 65537; i++) histogram[i] += histogram[i - 1];
+  for (let i = 0; i < count; i++) {
+    const to = histogram[(keys[i] >>> shift) & 65535]++;
+    keysOut[to] = keys[i];
+    itemsOut[to] = items[i];
+  }
+}
+
+// The nearest solid point under a pixel: {w2c, focal, centre, pixel, time} -> world position.
+function pick({ id, w2c, focal, centre, pixel, time }) {
+  const at = blend(time);
+  let best = null;
+  for (let i = 0; scene && i < scene.n; i++) {
+    if (scene.alpha[i] < 100) continue;
+    const p = [coordinate(i, 0, at), coordinate(i, 1, at), coordinate(i, 2, at)];
+    const [x, y, z] = [0, 4, 8].map(
+      (r) => w2c[r] * p[0] + w2c[r + 1] * p[1] + w2c[r + 2] * p[2] + w2c[r + 3]);
+    if (z < 0.01 || (best && z >= best.z)) continue;
+    const reach = 2 + (1.5 * focal[0] * scene.radii[i]) / z;
+    const u = (focal[0] * x) / z + centre[0] - pixel[0];
+    const v = (focal[1] * y) / z + centre[1] - pixel[1];
+    if (u * u + v * v < reach * reach) best = { z, p };
+  }
+  self.postMessage({ type: "picked", id, point: best && best.p });
+}
