@@ -1,0 +1,383 @@
+"""Pixel-space diffusion transformer over one clip of frames; the base model of both streams.
+
+A clip is either a fixed-view video (frames run over time) or a freeze-time video (frames run
+over viewpoints); which one it is, is told by a learned context embedding (paper 3.1), never by
+position.  The network is usable whole (`DiT.forward`) and block by block (`embed`, `condition`,
+`blocks[l]`, `head`), so that `gen.two_stream` runs the same weights over rows and columns.
+
+Shape legend: B clips, F frames, S patches a frame, N = F*S tokens, D width, L text tokens,
+H W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Mode(IntEnum):
+    """What the frames of a clip run over: the learned context of paper 3.1."""
+
+    DYNAMIC = 0  # fixed viewpoint, time runs (a row of the grid)
+    FREEZE_TIME = 1  # frozen time, the viewpoint moves (a column of the grid)
+
+
+@dataclass(frozen=True)
+class DiTParams:
+    """Hyper-parameters of one network; `SIZES` names the ones in use."""
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    height: int
+    width_px: int
+    text_width: int
+    bottleneck: int = 128
+    extra_channels: int = 0  # further conditioning channels (the upsampler's low-resolution clip)
+    shared_adaln: bool = True  # one modulation projection for all blocks + a bias per block
+    rope_theta: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must split into {self.heads} even-sized heads")
+        if self.height % self.patch or self.width_px % self.patch:
+            raise ValueError(f"{self.height}x{self.width_px} is not a multiple of {self.patch}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def mlp_hidden(self) -> int:
+        """SwiGLU hidden width: 8/3 of the width, rounded up to a multiple of 32."""
+        return 32 * math.ceil(self.width * 8 / 3 / 32)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return (self.height // self.patch) * (self.width_px // self.patch)
+
+
+SIZES: dict[str, DiTParams] = {
+    "debug": DiTParams(64, 2, 2, 8, 16, 24, text_width=32, bottleneck=32),
+    # Trained on two CPU cores: the stand-in that ships until a GPU has trained `bundled`.
+    "small": DiTParams(192, 6, 4, 8, 40, 64, text_width=128),
+    "bundled": DiTParams(320, 10, 5, 8, 72, 128, text_width=192),
+    "paper": DiTParams(1024, 24, 16, 4, 72, 128, text_width=1024, shared_adaln=False),
+}
+
+
+class Rope(NamedTuple):
+    """Rotation of queries and keys: cos and sin, each [N, head_dim / 2]."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class Context(NamedTuple):
+    """Everything a block needs besides its tokens."""
+
+    cond_BD: Tensor  # embedding of sigma, mode and pooled text
+    mod_B6D: Tensor | None  # the shared modulation; None when every block projects its own
+    text_BLD: Tensor
+    text_mask_BL: Tensor  # True where there is a word
+    rope: Rope
+
+    def repeat(self, times: int) -> Context:
+        """The same context for `times` clips per batch entry (clips of one entry are adjacent)."""
+
+        def rep(x: Tensor) -> Tensor:
+            return x.repeat_interleave(times, 0)
+
+        mod = None if self.mod_B6D is None else rep(self.mod_B6D)
+        return Context(
+            rep(self.cond_BD), mod, rep(self.text_BLD), rep(self.text_mask_BL), self.rope
+        )
+
+
+def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """x / rms(x) over the last axis, optionally scaled."""
+    return F.rms_norm(x, x.shape[-1:], weight, eps=1e-6)
+
+
+def rope_table(params: DiTParams, index_F: Tensor, height: int, width: int) -> Rope:
+    """3-D rotary table for frames of `height` x `width` pixels.
+
+    The temporal slot holds the frame's index in its clip (time or view alike; training also uses
+    subsets of a clip's frames); y and x are patch centres in units of 1/16 of the picture's width
+    measured from its centre, so that 36x64 and 72x128 share weights.
+    """
+    frames, device = len(index_F), index_F.device
+    pairs = params.head_dim // 2
+    n_space = pairs // 3
+    n_time = pairs - 2 * n_space
+    rows, cols = height // params.patch, width // params.patch
+    t = index_F.float()
+    scale = 16.0 * params.patch / width
+    y = (torch.arange(rows, device=device, dtype=torch.float32) - (rows - 1) / 2) * scale
+    x = (torch.arange(cols, device=device, dtype=torch.float32) - (cols - 1) / 2) * scale
+
+    def freqs(n: int) -> Tensor:
+        exponent = torch.arange(n, device=device, dtype=torch.float32) / max(n, 1)
+        return params.rope_theta**-exponent
+
+    shape = (frames, rows, cols)
+    angle = torch.cat(
+        [
+            (t[:, None] * freqs(n_time))[:, None, None, :].expand(*shape, n_time),
+            (y[:, None] * freqs(n_space))[None, :, None, :].expand(*shape, n_space),
+            (x[:, None] * freqs(n_space))[None, None, :, :].expand(*shape, n_space),
+        ],
+        dim=-1,
+    ).reshape(-1, pairs)
+    return Rope(angle.cos(), angle.sin())
+
+
+def apply_rope(x_BNhd: Tensor, rope: Rope) -> Tensor:
+    """Rotate the two halves of the last axis against each other."""
+    a, b = x_BNhd.chunk(2, dim=-1)
+    cos, sin = rope.cos[:, None, :].to(x_BNhd.dtype), rope.sin[:, None, :].to(x_BNhd.dtype)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def patchify(x_BFHWC: Tensor, patch: int) -> Tensor:
+    """[B, F, H, W, C] -> [B, F*S, patch*patch*C], patches in raster order."""
+    b, f, h, w, c = x_BFHWC.shape
+    x = x_BFHWC.reshape(b, f, h // patch, patch, w // patch, patch, c)
+    return x.permute(0, 1, 2, 4, 3, 5, 6).reshape(b, -1, patch * patch * c)
+
+
+def unpatchify(tok_BNP: Tensor, patch: int, frames: int, height: int, width: int) -> Tensor:
+    """Inverse of `patchify`: [B, F*S, patch*patch*C] -> [B, F, H, W, C]."""
+    b, _, p = tok_BNP.shape
+    c = p // (patch * patch)
+    x = tok_BNP.reshape(b, frames, height // patch, width // patch, patch, patch, c)
+    return x.permute(0, 1, 2, 4, 3, 5, 6).reshape(b, frames, height, width, c)
+
+
+class SelfAttention(nn.Module):
+    """Attention among the tokens of one clip, QK-normalised, with rotary positions."""
+
+    def __init__(self, params: DiTParams):
+        super().__init__()
+        d = params.width
+        self.heads = params.heads
+        # Separate matrices rather than one fused qkv: Muon orthogonalises each on its own.
+        self.q, self.k, self.v = (nn.Linear(d, d, bias=False) for _ in range(3))
+        self.out = nn.Linear(d, d, bias=False)
+        self.q_norm = nn.Parameter(torch.ones(params.head_dim))
+        self.k_norm = nn.Parameter(torch.ones(params.head_dim))
+
+    def qkv(self, x_BND: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [B, heads, N, head_dim]."""
+        q, k, v = (m(x_BND).unflatten(-1, (self.heads, -1)) for m in (self.q, self.k, self.v))
+        q = apply_rope(rms_norm(q, self.q_norm), rope)
+        k = apply_rope(rms_norm(k, self.k_norm), rope)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def forward(self, x_BND: Tensor, rope: Rope) -> Tensor:
+        q, k, v = self.qkv(x_BND, rope)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention from frame tokens to the words of the prompt."""
+
+    def __init__(self, params: DiTParams):
+        super().__init__()
+        d = params.width
+        self.heads = params.heads
+        self.norm = nn.Parameter(torch.ones(d))
+        self.q = nn.Linear(d, d, bias=False)
+        self.k = nn.Linear(params.text_width, d, bias=False)
+        self.v = nn.Linear(params.text_width, d, bias=False)
+        self.out = nn.Linear(d, d, bias=False)
+        self.q_norm = nn.Parameter(torch.ones(params.head_dim))
+        self.k_norm = nn.Parameter(torch.ones(params.head_dim))
+
+    def forward(self, x_BND: Tensor, text_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        q = rms_norm(split(self.q(rms_norm(x_BND, self.norm))), self.q_norm)
+        k = rms_norm(split(self.k(text_BLD)), self.k_norm)
+        v = split(self.v(text_BLD))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BL[:, None, None, :])
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """y = x + Delta(x): one transformer block (Eq. 4), modulated by sigma, mode and pooled text."""
+
+    def __init__(self, params: DiTParams):
+        super().__init__()
+        d = params.width
+        self.attn = SelfAttention(params)
+        self.cross = CrossAttention(params)
+        self.mlp = SwiGLU(d, params.mlp_hidden)
+        if params.shared_adaln:
+            self.mod_bias = nn.Parameter(torch.zeros(6, d))
+        else:
+            self.mod = nn.Linear(d, 6 * d)
+            nn.init.zeros_(self.mod.weight)
+            nn.init.zeros_(self.mod.bias)
+
+    def modulation(self, ctx: Context) -> Tensor:
+        if ctx.mod_B6D is not None:
+            return ctx.mod_B6D + self.mod_bias
+        return self.mod(F.silu(ctx.cond_BD)).unflatten(-1, (6, -1))
+
+    def forward(self, x_BND: Tensor, ctx: Context) -> Tensor:
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
+            self.modulation(ctx)[:, :, None].unbind(1)
+        )
+        # Gates are offset by one rather than zero-initialised: the zero head already makes the
+        # untrained network output a constant, and open gates learn faster from the first step.
+        x = x_BND
+        a = self.attn(rms_norm(x) * (1 + scale_a) + shift_a, ctx.rope)
+        x = x + (1 + gate_a) * a
+        x = x + self.cross(x, ctx.text_BLD, ctx.text_mask_BL)
+        m = self.mlp(rms_norm(x) * (1 + scale_m) + shift_m)
+        return x + (1 + gate_m) * m
+
+
+def sigma_features(sigma_B: Tensor, dim: int) -> Tensor:
+    """Sinusoidal features of the noise level in [0, 1]: [B] -> [B, dim]."""
+    freq = torch.exp(torch.linspace(0.0, math.log(1000.0), dim // 2, device=sigma_B.device))
+    angle = sigma_B[:, None].float() * freq
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class DiT(nn.Module):
+    """Predicts the clean frames of a clip from noisy ones, a text and some clean known frames."""
+
+    def __init__(self, params: DiTParams):
+        super().__init__()
+        self.params = params
+        d, p = params.width, params.patch
+        in_dim = p * p * (3 + 1 + params.extra_channels)
+        self.patch_in = nn.Linear(in_dim, params.bottleneck, bias=False)
+        self.patch_out = nn.Linear(params.bottleneck, d)
+        self.sigma_mlp = nn.Sequential(nn.Linear(128, d), nn.SiLU(), nn.Linear(d, d))
+        self.mode = nn.Embedding(len(Mode), d)
+        self.text_pool = nn.Linear(params.text_width, d, bias=False)
+        if params.shared_adaln:
+            self.mod = nn.Linear(d, 6 * d)
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.depth))
+        self.head_mod = nn.Linear(d, 2 * d)
+        self.head_out = nn.Linear(d, p * p * 3)
+        self.gradient_checkpointing = False
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-like matrices; modulation and head start at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.mode.weight, std=0.02)
+        zero = [self.head_mod, self.head_out]
+        zero += [self.mod] if self.params.shared_adaln else [b.mod for b in self.blocks]
+        for linear in zero:
+            nn.init.zeros_(linear.weight)
+        for block in self.blocks:
+            for linear in (block.attn.out, block.cross.out, block.mlp.down):
+                with torch.no_grad():
+                    linear.weight.mul_(1.0 / math.sqrt(2 * self.params.depth))
+
+    def embed(self, x_BFHWC: Tensor, known_BF: Tensor, extra_BFHWC: Tensor | None = None) -> Tensor:
+        """Frames in [-1, 1] (clean where `known`, noisy elsewhere) -> tokens [B, F*S, D].
+
+        Raises ValueError when the channels do not match `params.extra_channels`.
+        """
+        extra = 0 if extra_BFHWC is None else extra_BFHWC.shape[-1]
+        if extra != self.params.extra_channels:
+            raise ValueError(f"got {extra} extra channels, expected {self.params.extra_channels}")
+        b, f, h, w, _ = x_BFHWC.shape
+        mask = known_BF.to(x_BFHWC.dtype)[:, :, None, None, None].expand(b, f, h, w, 1)
+        parts = [x_BFHWC, mask] if extra_BFHWC is None else [x_BFHWC, mask, extra_BFHWC]
+        tok = self.patch_in(patchify(torch.cat(parts, dim=-1), self.params.patch))
+        return self.patch_out(tok)
+
+    def condition(
+        self,
+        sigma_B: Tensor,
+        mode_B: Tensor,
+        text_BLD: Tensor,
+        text_mask_BL: Tensor,
+        rope: Rope,
+    ) -> Context:
+        """Gather what the blocks need: noise level, mode (a `Mode` each) and text."""
+        weight = text_mask_BL.to(text_BLD.dtype)[..., None]
+        pooled = (text_BLD * weight).sum(1) / weight.sum(1).clamp(min=1)
+        feats = sigma_features(sigma_B, 128).to(text_BLD.dtype)
+        cond = self.sigma_mlp(feats) + self.mode(mode_B) + self.text_pool(pooled)
+        mod = None
+        if self.params.shared_adaln:
+            mod = self.mod(F.silu(cond)).unflatten(-1, (6, -1))
+        return Context(cond, mod, text_BLD, text_mask_BL, rope)
+
+    def head(self, tok_BND: Tensor, ctx: Context, frames: int, height: int, width: int) -> Tensor:
+        """Tokens -> clean frames [B, F, H, W, 3] in about [-1, 1]."""
+        scale, shift = self.head_mod(F.silu(ctx.cond_BD))[:, None].chunk(2, dim=-1)
+        out = self.head_out(rms_norm(tok_BND) * (1 + scale) + shift)
+        return unpatchify(out, self.params.patch, frames, height, width)
+
+    def run_block(self, index: int, tok_BND: Tensor, ctx: Context) -> Tensor:
+        """Block `index`, under gradient checkpointing when that is switched on."""
+        block = self.blocks[index]
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, tok_BND, ctx, use_reentrant=False)
+        return block(tok_BND, ctx)
+
+    def forward(
+        self,
+        x_BFHWC: Tensor,
+        known_BF: Tensor,
+        sigma_B: Tensor,
+        mode_B: Tensor,
+        text_BLD: Tensor,
+        text_mask_BL: Tensor,
+        index_F: Tensor | None = None,
+        extra_BFHWC: Tensor | None = None,
+    ) -> Tensor:
+        """Clean-frame prediction [B, F, H, W, 3].
+
+        x_BFHWC: frames in [-1, 1], clean where `known_BF`, else (1 - sigma) clean + sigma noise.
+        index_F: place of each frame in its clip, 0..F-1 when left out.
+        """
+        _, f, h, w, _ = x_BFHWC.shape
+        if index_F is None:
+            index_F = torch.arange(f, device=x_BFHWC.device)
+        rope = rope_table(self.params, index_F, h, w)
+        ctx = self.condition(sigma_B, mode_B, text_BLD, text_mask_BL, rope)
+        tok = self.embed(x_BFHWC, known_BF, extra_BFHWC)
+        for index in range(len(self.blocks)):
+            tok = self.run_block(index, tok, ctx)
+        return self.head(tok, ctx, f, h, w)
+
+
+def build_dit(size: str, **changes: int) -> DiT:
+    """A network of a named size; raises ValueError for an unknown name."""
+    if size not in SIZES:
+        raise ValueError(f"unknown size {size!r}; choose from {', '.join(SIZES)}")
+    return DiT(replace(SIZES[size], **changes))

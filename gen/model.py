@@ -1,0 +1,121 @@
+"""The base model as one module: tokenizer + text encoder + DiT, saved and loaded together.
+
+A weights folder holds `config.json` (size, vocabulary, resolution, how it was made) and one or
+more `base-*.safetensors` shards; see `docs/FORMATS.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gen.atomic import atomic_file
+from gen.dit import DiT, DiTParams
+from gen.errors import UserError
+from gen.text import TextEncoder, Tokenizer
+
+SHARD_BYTES = 14_000_000
+
+
+class BaseModel(nn.Module):
+    """Text-conditioned clip model; frames in [-1, 1]."""
+
+    def __init__(self, params: DiTParams, vocabulary: Sequence[str]):
+        super().__init__()
+        self.params = params
+        self.tokenizer = Tokenizer(vocabulary)
+        self.text = TextEncoder(len(self.tokenizer), params.text_width)
+        self.dit = DiT(params)
+
+    @property
+    def device(self) -> torch.device:
+        return self.dit.head_out.weight.device
+
+    def encode_text(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features [B, L, D] and mask [B, L] of the prompts; '' is the unconditional one."""
+        return self.text(self.tokenizer.encode(prompts).to(self.device))
+
+    def forward(
+        self,
+        x_BFHWC: Tensor,
+        known_BF: Tensor,
+        sigma_B: Tensor,
+        mode_B: Tensor,
+        ids_BL: Tensor,
+        index_F: Tensor | None = None,
+    ) -> Tensor:
+        """Clean frames [B, F, H, W, 3] from noisy ones; see `DiT.forward`."""
+        text, mask = self.text(ids_BL)
+        return self.dit(x_BFHWC, known_BF, sigma_B, mode_B, text, mask, index_F)
+
+
+def save_shards(folder: Path, name: str, state: dict[str, Tensor], dtype=torch.bfloat16) -> int:
+    """Write `name-00.safetensors`, ... of at most 14 MB each; returns the number of bytes."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = total = 0
+    for key, value in state.items():
+        tensor = value.detach().cpu().to(dtype).contiguous()
+        size += tensor.nbytes
+        total += tensor.nbytes
+        if size > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = tensor.nbytes
+        shards[-1][key] = tensor
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{name}-[0-9][0-9].safetensors"):
+        old.unlink()
+    for i, shard in enumerate(shards):
+        with atomic_file(folder / f"{name}-{i:02d}.safetensors") as path:
+            save_file(shard, path)
+    return total
+
+
+def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
+    """Join the shards of `save_shards` in float32; UserError when there are none."""
+    paths = sorted(folder.glob(f"{name}-[0-9][0-9].safetensors"))
+    if not paths:
+        raise UserError(f"no {name} weights in {folder}; expected {name}-00.safetensors")
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        state |= {k: v.float() for k, v in load_file(path).items()}
+    return state
+
+
+def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any]) -> None:
+    """Write a weights folder: bf16 shards, then `config.json`."""
+    save_shards(folder, "base", model.state_dict())
+    config = {
+        "format": "fourreal-weights",
+        "version": 1,
+        "params": asdict(model.params),
+        "vocabulary": model.tokenizer.words,
+        "how_made": how_made,
+    }
+    with atomic_file(folder / "config.json") as path:
+        path.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def load_base(folder: Path) -> tuple[BaseModel, dict[str, Any]]:
+    """The model of a weights folder in float32 and eval mode, and its configuration.
+
+    Raises UserError when the folder is not one or its tensors do not fit its configuration.
+    """
+    config_path = Path(folder) / "config.json"
+    if not config_path.is_file():
+        raise UserError(f"{folder} holds no weights (config.json is missing)")
+    try:
+        config = json.loads(config_path.read_text())
+        if config["format"] != "fourreal-weights" or config["version"] != 1:
+            raise ValueError("unknown format or version")
+        model = BaseModel(DiTParams(**config["params"]), config["vocabulary"])
+        model.load_state_dict(load_shards(Path(folder), "base"))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"the weights in {folder} do not fit together: {error}") from error
+    return model.eval().requires_grad_(False), config
