@@ -84,7 +84,8 @@ def track_row(
     gain = np.zeros((height, width), np.float32)
     moved = np.zeros((height, width), np.float32)
     votes = np.zeros((height, width), np.float32)
-    done = 0
+    changed = np.zeros((height, width), np.float32)
+    noise, done = config.still_grey, 0
     for step in (1, -1):
         forward = np.zeros((*size, 2), np.float32)
         backward = np.zeros((*size, 2), np.float32)
@@ -102,11 +103,18 @@ def track_row(
             use = ok & (length > config.min_motion_px)
             gain += use * (static - follows)
             moved += use
-            votes += (static < config.still_grey) & ~use
+            changed = np.maximum(changed, static)
+            noise = 3.0 * float(np.median(static)) + 1.5
+            votes += (static < min(noise, config.still_grey)) & ~use
             done += 1
             if progress is not None:
                 progress("row", done, times - 1)
-    moving = (moved > votes) & (gain > config.gain_grey * np.maximum(moved, 1.0))
+    # hysteresis: the flat inside of an object moves without changing much, but is joined to parts
+    # that do; flat background beside it does not change at all
+    strong = (moved > votes) & (gain > config.gain_grey * np.maximum(moved, 1.0))
+    weak = (moved > votes) & (gain > 0.2 * np.maximum(moved, 1.0)) & (changed > noise)
+    labels, _ = ndimage.label(weak | strong)
+    moving = (labels > 0) & np.isin(labels, np.unique(labels[strong]))
     moving = _close(moving, moved > 0)
     for t in range(times):
         unmoved = colour_change(frames[query], frames[t]) < 3.0 * config.still_grey
