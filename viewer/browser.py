@@ -215,4 +215,6 @@ class Browser:
 
 def _png(text: str) -> NDArray[np.uint8]:
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    if picture is None:
+        raise RuntimeError("the browser sent a picture that cannot be read")
+    return np.ascontiguousarray(picture[..., ::-1], dtype=np.uint8)

@@ -20,12 +20,13 @@ _SCRIPTS = ("camera.js", "render.js", "controls.js", "player.js", "page.js")
 _PAYLOAD = re.compile(rb'<script id="payload"[^>]*>([^<]*)</script>')
 
 
-def write_player(scene: Any, path: str | Path, title: str | None = None) -> int:
+def write_player(scene: Any, path: str | Path, title: str | None = None, fps: float = 8.0) -> int:
     """Write the player of ``scene`` (``Scene4D`` or ``PlayerScene``) to ``path``; bytes written.
 
-    The title is shown in the page; by default the scene's prompt or name.
+    The title is shown in the page; ``fps`` says how many stored times pass in a second. Both are
+    part of a ``PlayerScene`` already and apply to a ``Scene4D``.
     """
-    player_scene = PlayerScene.from_scene(scene)
+    player_scene = PlayerScene.from_scene(scene, prompt=title or "", fps=fps)
     text = render_page(encode(player_scene), title or player_scene.prompt or player_scene.name)
     data = text.encode()
     with atomic_file(path) as temporary:

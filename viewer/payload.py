@@ -30,6 +30,7 @@ _MAX_BYTES = 1 << 31
 _MIN_OPACITY = 1 / 255  # the rasterizer never draws a point below this
 _STILL = 0.03  # a point that moves by less than this share of its own radius is still
 _POSITION_FRACTION = 16  # position steps per radius of the 5th-percentile point
+_CHANGES = 1.5 / 255  # a shade or visibility this close to 1 is 1
 _SCALE_STEP = 0.01  # natural log of the radius
 
 Floats = NDArray[np.float32]
@@ -42,7 +43,8 @@ class PlayerScene:
     means [N,3] world; log_scales [N] (natural log of the isotropic radius); opacities [N] and
     colors [N,3] in 0..1; times [T] increasing in 0..1; offsets [T,N,3] added to the means at
     each time, linear in between; K [V,3,3] pixels; w2c [V,4,4]; size (height, width) of the
-    input frames; background [3]; color_offsets [T,N,4] (RGB and opacity, added) or None.
+    input frames; background [3]; shade [T,N] multiplies the colours and visibility [T,N] the
+    opacities over time (None: 1).
     """
 
     means: Floats
@@ -55,7 +57,8 @@ class PlayerScene:
     w2c: NDArray[np.float64]
     size: tuple[int, int]
     background: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
-    color_offsets: Floats | None = None
+    shade: Floats | None = None
+    visibility: Floats | None = None
     name: str = ""
     prompt: str = ""
     fps: float = 8.0
@@ -71,8 +74,9 @@ class PlayerScene:
             "offsets": (t, n, 3),
             "background": (3,),
         }
-        if self.color_offsets is not None:
-            expected["color_offsets"] = (t, n, 4)
+        for name in ("shade", "visibility"):
+            if getattr(self, name) is not None:
+                expected[name] = (t, n)
         for name, shape in expected.items():
             value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
             _require(value.shape == shape, f"{name} is {value.shape}, expected {shape}")
@@ -89,21 +93,17 @@ class PlayerScene:
         _require(min(self.size) > 0, f"size is {self.size}")
 
     @classmethod
-    def from_scene(cls, scene: Any) -> PlayerScene:
-        """Take what a viewer needs from a ``recon.scene.Scene4D`` (compensation 0)."""
+    def from_scene(
+        cls, scene: Any, name: str = "", prompt: str = "", fps: float = 8.0
+    ) -> PlayerScene:
+        """Take what a viewer needs from a ``recon.scene.Scene4D`` (view compensation left out)."""
         if isinstance(scene, PlayerScene):
             return scene
-        tints = getattr(scene, "color_offsets", None)
-        tints = tints() if callable(tints) else tints
-        metadata = getattr(scene, "metadata", None) or {}
-
-        def read(key: str, fallback: Any) -> Any:
-            return getattr(scene, key, None) or metadata.get(key) or fallback
-
+        logits = _numpy(scene.opacity_logits).astype(np.float64)
         return cls(
             means=_numpy(scene.means),
             log_scales=_numpy(scene.log_scales),
-            opacities=1 / (1 + np.exp(-_numpy(scene.opacity_logits).astype(np.float64))),
+            opacities=1 / (1 + np.exp(-np.clip(logits, -50, 50))),
             colors=np.clip(_numpy(scene.colors), 0, 1),
             times=_numpy(scene.times),
             offsets=_numpy(scene.offsets()),
@@ -111,10 +111,11 @@ class PlayerScene:
             w2c=_numpy(scene.w2c),
             size=tuple(scene.size),
             background=_numpy(scene.background),
-            color_offsets=None if tints is None else _numpy(tints),
-            name=str(read("name", "")),
-            prompt=str(read("prompt", "")),
-            fps=float(read("fps", 8.0)),
+            shade=None if scene.shade is None else _numpy(scene.shade),
+            visibility=None if scene.visibility is None else _numpy(scene.visibility),
+            name=name,
+            prompt=prompt,
+            fps=fps,
         )
 
     def at(self, t: float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -123,13 +124,16 @@ class PlayerScene:
         k = min(int(s), max(len(self.times) - 2, 0))
         f = np.float32(s - k)
         after = min(k + 1, len(self.times) - 1)
-        means = self.means + (1 - f) * self.offsets[k] + f * self.offsets[after]
+
+        def between(values: Floats) -> Floats:
+            return (1 - f) * values[k] + f * values[after]
+
         colors, opacities = self.colors, self.opacities
-        if self.color_offsets is not None:
-            tint = (1 - f) * self.color_offsets[k] + f * self.color_offsets[after]
-            colors = np.clip(colors + tint[:, :3], 0, 1)
-            opacities = np.clip(opacities + tint[:, 3], 0, 1)
-        return means, np.exp(self.log_scales), opacities, colors
+        if self.shade is not None:
+            colors = np.clip(colors * between(self.shade)[:, None], 0, 1)
+        if self.visibility is not None:
+            opacities = np.clip(opacities * between(self.visibility), 0, 1)
+        return self.means + between(self.offsets), np.exp(self.log_scales), opacities, colors
 
 
 def encode(scene: PlayerScene) -> bytes:
@@ -181,16 +185,13 @@ def encode(scene: PlayerScene) -> bytes:
         offsets = np.rint(offsets / offset_step).astype(np.int16).transpose(2, 0, 1)
         add("offset", np.ascontiguousarray(offsets), offset_step, np.zeros(3), (1, 2))
 
-    tinted = 0
-    if scene.color_offsets is not None:
-        tints = scene.color_offsets[:, order]
-        index = np.flatnonzero(np.abs(tints).max((0, 2)) > 0.5 / 255).astype(np.uint32)
-        tinted = len(index)
-        if tinted:
-            tint_step = max(float(np.abs(tints).max()) / 127, 1 / 255)
-            values = np.rint(tints[:, index] / tint_step).astype(np.int8).transpose(2, 0, 1)
-            add("tint_index", index[None], 1.0, np.zeros(1), (1,))
-            add("tint", np.ascontiguousarray(values), tint_step, np.zeros(4), (1, 2))
+    gains, changing = _gains(scene, order)
+    gain_step = 0.0
+    if len(changing):
+        gain_step = max(float(np.abs(gains).max()) / 127, 1 / 255)
+        values = np.rint(gains / gain_step).astype(np.int8)
+        add("gain_index", changing[None], 1.0, np.zeros(1), (1,))
+        add("gain", np.ascontiguousarray(values), gain_step, np.zeros(2), (1, 2))
 
     header = {
         "name": scene.name,
@@ -198,7 +199,7 @@ def encode(scene: PlayerScene) -> bytes:
         "fps": scene.fps,
         "points": len(order),
         "moving": moving,
-        "tinted": tinted,
+        "changing": len(changing),
         "times": [float(t) for t in scene.times],
         "size": list(scene.size),
         "background": [round(float(b), 6) for b in scene.background],
@@ -211,6 +212,7 @@ def encode(scene: PlayerScene) -> bytes:
             "offset": max(offset_step / 2, float(_STILL * np.median(radii))),
             "log_scale": log_step / 2,
             "rgba": 0.5 / 255,
+            "gain": max(gain_step / 2, _CHANGES),
         },
         "sections": sections,
     }
@@ -230,10 +232,9 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         offsets = np.zeros((t, n, 3), np.float32)
         if moving:
             offsets[:, :moving] = arrays["offset"].transpose(1, 2, 0)
-        tints = None
-        if header.get("tinted"):
-            tints = np.zeros((t, n, 4), np.float32)
-            tints[:, arrays["tint_index"][0].astype(np.int64)] = arrays["tint"].transpose(1, 2, 0)
+        gains = np.ones((2, t, n), np.float32)
+        if header["changing"]:
+            gains[:, :, arrays["gain_index"][0].astype(np.int64)] += arrays["gain"]
         return PlayerScene(
             means=arrays["position"].T,
             log_scales=arrays["log_scale"][0],
@@ -245,7 +246,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             w2c=np.asarray([c["w2c"] for c in cameras], np.float64).reshape(-1, 4, 4),
             size=tuple(header["size"]),
             background=np.asarray(header["background"], np.float32),
-            color_offsets=tints,
+            shade=gains[0] if header["changing"] else None,
+            visibility=gains[1] if header["changing"] else None,
             name=str(header["name"]),
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),
@@ -294,7 +296,7 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
             values = unpack(data, s["dtype"], tuple(s["shape"]), tuple(s["delta"]))
             origin = np.asarray(s["origin"]).reshape((-1,) + (1,) * (values.ndim - 1))
             arrays[s["name"]] = (origin + s["step"] * values).astype(
-                np.float64 if s["name"] == "tint_index" else np.float32
+                np.float64 if s["name"] == "gain_index" else np.float32
             )
         if start != len(raw):
             raise ValueError(f"{len(raw) - start} bytes too many")
@@ -306,8 +308,8 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
 def _point_order(scene: PlayerScene) -> tuple[NDArray[np.int64], int]:
     """Indices of the drawn points, moving ones first, each group along a Morton curve."""
     peak = scene.opacities
-    if scene.color_offsets is not None:
-        peak = peak + np.maximum(scene.color_offsets[..., 3].max(0), 0)
+    if scene.visibility is not None:
+        peak = peak * scene.visibility.max(0)
     drawn = np.flatnonzero(peak >= _MIN_OPACITY)
     if len(drawn) == 0:
         raise UserError("the scene has no visible point (every opacity is below 1/255)")
@@ -316,6 +318,17 @@ def _point_order(scene: PlayerScene) -> tuple[NDArray[np.int64], int]:
     curve = _morton(scene.means[drawn])
     groups = [drawn[mask][np.argsort(curve[mask], kind="stable")] for mask in (moves, ~moves)]
     return np.concatenate(groups), int(moves.sum())
+
+
+def _gains(scene: PlayerScene, order: NDArray) -> tuple[NDArray, NDArray[np.uint32]]:
+    """Shade - 1 and visibility - 1 [2,T,C] of the points that change, and their indices [C]."""
+    one = np.ones((len(scene.times), 1), np.float32)
+    pair = [one if v is None else v[:, order] for v in (scene.shade, scene.visibility)]
+    gains = np.stack(np.broadcast_arrays(*pair)) - 1
+    if gains.shape[2] != len(order):  # neither was given
+        return gains, np.zeros(0, np.uint32)
+    index = np.flatnonzero(np.abs(gains).max((0, 1)) > _CHANGES).astype(np.uint32)
+    return gains[:, :, index], index
 
 
 def _morton(points: Floats) -> NDArray[np.uint64]:

@@ -72,13 +72,6 @@ function showScene(player, options) {
     button.onclick = () => player.setView(k);
     views.append(button);
   }
-  const tour = document.createElement("button");
-  tour.textContent = "Tour";
-  tour.className = "tour";
-  tour.title = "Sway through the input views (T)";
-  tour.onclick = () => player.tour(!player.touring);
-  views.append(tour);
-
   bindActions(player);
   const still = options.has("pause");
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -132,6 +125,7 @@ function bindActions(player) {
   }
   player.controls = new Controls(player.canvas, player.camera, actions);
   player.onStep = (seconds) => player.controls.step(seconds);
+  $("tour").onclick = actions.tour;
   $("play").onclick = actions.play;
   $("speed").onclick = () => player.set({ speed: choose(SPEEDS, player.speed, 1) });
   $("loop").onclick = actions.loop;
@@ -170,7 +164,8 @@ function showState(player) {
   const at = player.touring ? -1 : views.findIndex((v) =>
     length(add(v.position, goal.position, -1)) + length(add(v.axes[2], goal.axes[2], -1)) < 1e-6);
   [...$("views").querySelectorAll("button")].forEach((button, k) =>
-    button.classList.toggle("on", k === at || (player.touring && button.className.includes("tour"))));
+    button.classList.toggle("on", k === at));
+  $("tour").classList.toggle("on", player.touring);
 }
 
 openPage();

@@ -6,12 +6,12 @@ const VERTEX = `#version 300 es
 precision highp float; precision highp int;
 precision highp usampler2D; precision highp isampler2D;
 uniform usampler2D uPoints;
-uniform isampler2D uOffsets, uTints;
+uniform isampler2D uOffsets, uGains;
 uniform mat4 uView;             // world to camera: x right, y down, z forward
 uniform vec2 uFocal, uCentre, uSize;
 uniform ivec3 uMoment;          // stored time before, stored time after, moving points
-uniform int uTinted;
-uniform vec3 uBlend;            // weight of the later time, offset step, tint step
+uniform int uChanging;
+uniform vec3 uBlend;            // weight of the later time, offset step, gain step
 uniform vec2 uStyle;            // 1: keep surfaces closed when closer than the input; view mode
 uniform vec3 uRange;            // near and far depth, largest offset: for the false colours
 in uint aIndex;
@@ -26,14 +26,16 @@ vec3 offsetAt(int time, int i) {
   return vec3(texelFetch(uOffsets, texel(time * uMoment.z + i, width), 0).xyz) * uBlend.y;
 }
 
-vec4 tintAt(int time, int i) {
-  int width = textureSize(uTints, 0).x;
-  return vec4(texelFetch(uTints, texel(time * uTinted + i, width), 0)) * uBlend.z;
+vec2 gainAt(int time, int i) { // factors on colour and opacity
+  int width = textureSize(uGains, 0).x;
+  return 1.0 + vec2(texelFetch(uGains, texel(time * uChanging + i, width), 0).xy) * uBlend.z;
 }
 
-vec3 ramp(float x) { // dark blue, violet, orange, pale yellow
-  return clamp(vec3(0.05 + 1.6 * x, 2.2 * x * x - 0.15, 0.35 + 1.1 * sin(3.0 * x) * (1.0 - x)),
-               0.0, 1.0);
+vec3 ramp(float x) { // black, violet, red, orange, pale yellow
+  vec3 c = mix(vec3(0.02, 0.02, 0.08), vec3(0.36, 0.09, 0.43), smoothstep(0.0, 0.3, x));
+  c = mix(c, vec3(0.80, 0.22, 0.33), smoothstep(0.2, 0.55, x));
+  c = mix(c, vec3(0.98, 0.60, 0.15), smoothstep(0.45, 0.8, x));
+  return mix(c, vec3(0.99, 0.98, 0.70), smoothstep(0.7, 1.0, x));
 }
 
 void main() {
@@ -51,7 +53,7 @@ void main() {
     / 255.0;
   int slot = int(tail.z) - 1;
   if (slot >= 0)
-    colour = clamp(colour + mix(tintAt(uMoment.x, slot), tintAt(uMoment.y, slot), uBlend.x),
+    colour = clamp(colour * mix(gainAt(uMoment.x, slot), gainAt(uMoment.y, slot), uBlend.x).xxxy,
                    0.0, 1.0);
   if (colour.a < 1.0 / 255.0) return;
 
@@ -180,7 +182,7 @@ class Renderer {
     const [internal, layout, type, Type, channels] = {
       points: [gl.RGBA32UI, gl.RGBA_INTEGER, gl.UNSIGNED_INT, Uint32Array, 4],
       offsets: [gl.RGBA16I, gl.RGBA_INTEGER, gl.SHORT, Int16Array, 4],
-      tints: [gl.RGBA8I, gl.RGBA_INTEGER, gl.BYTE, Int8Array, 4],
+      gains: [gl.RG8I, gl.RG_INTEGER, gl.BYTE, Int8Array, 2],
     }[format];
     const padded = new Type(width * height * channels);
     padded.set(data);
@@ -190,18 +192,19 @@ class Renderer {
     for (const name of ["MIN", "MAG"])
       gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
     gl.texStorage2D(gl.TEXTURE_2D, 1, internal, width, height);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, layout, type, padded);
     return texture;
   }
 
-  load({ info, points, offsets, tints }) {
+  load({ info, points, offsets, gains }) {
     const gl = this.gl;
     this.info = info;
     for (const old of this.textures || []) gl.deleteTexture(old);
     this.textures = [
       this.texture(0, new Uint32Array(points), 2 * info.points, "points"),
       this.texture(1, offsets, info.times.length * info.moving, "offsets"),
-      this.texture(2, tints, info.times.length * info.tinted, "tints"),
+      this.texture(2, gains, info.times.length * info.changing, "gains"),
     ];
     let largest = 0;
     for (let i = 0; i < offsets.length; i++) largest = Math.max(largest, Math.abs(offsets[i]));
@@ -259,14 +262,14 @@ class Renderer {
     });
     gl.uniform1i(uniforms.uPoints, 0);
     gl.uniform1i(uniforms.uOffsets, 1);
-    gl.uniform1i(uniforms.uTints, 2);
+    gl.uniform1i(uniforms.uGains, 2);
     gl.uniformMatrix4fv(uniforms.uView, true, camera.w2c);
     gl.uniform2f(uniforms.uFocal, ...camera.focal);
     gl.uniform2f(uniforms.uCentre, ...camera.centre);
     gl.uniform2f(uniforms.uSize, canvas.width, canvas.height);
     gl.uniform3i(uniforms.uMoment, moment.before, moment.after, info.moving);
-    gl.uniform1i(uniforms.uTinted, info.tinted);
-    gl.uniform3f(uniforms.uBlend, moment.fraction, info.offsetStep, info.tintStep);
+    gl.uniform1i(uniforms.uChanging, info.changing);
+    gl.uniform3f(uniforms.uBlend, moment.fraction, info.offsetStep, info.gainStep);
     gl.uniform2f(uniforms.uStyle, this.fill, this.mode);
     gl.uniform3f(uniforms.uRange, camera.range[0], camera.range[1], this.largestOffset);
     gl.enable(gl.BLEND);

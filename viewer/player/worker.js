@@ -99,7 +99,7 @@ function publish(header, sections, packedBytes) {
   const n = header.points;
   const moving = header.moving;
   const times = header.times.length;
-  const { position, log_scale: logScale, rgba, offset, tint, tint_index: tintIndex } = sections;
+  const { position, log_scale: logScale, rgba, offset, gain, gain_index: gainIndex } = sections;
   for (const [section, channels] of [[position, 3], [logScale, 1], [rgba, 4]])
     if (!section || section.shape[0] !== channels || section.shape.at(-1) !== n)
       throw new Error("Damaged scene: the header does not fit its sections.");
@@ -115,7 +115,7 @@ function publish(header, sections, packedBytes) {
   }
   const pitches = pixelPitches(header, means);
 
-  // Two RGBA32UI texels a point: x y z radius | colour, pixel pitch, tint slot + 1, spare.
+  // Two RGBA32UI texels a point: x y z radius | colour, pixel pitch, gain slot + 1, spare.
   const points = new ArrayBuffer(32 * n);
   const floats = new Float32Array(points);
   const words = new Uint32Array(points);
@@ -128,32 +128,32 @@ function publish(header, sections, packedBytes) {
         (colours[3 * n + i] << 24)) >>> 0;
     floats[8 * i + 5] = pitches[i];
   }
-  const tinted = tint && tintIndex ? tint.shape[2] : 0;
-  for (let i = 0; i < tinted; i++) words[8 * tintIndex.values[i] + 6] = i + 1;
+  const changing = gain && gainIndex ? gain.shape[2] : 0;
+  for (let i = 0; i < changing; i++) words[8 * gainIndex.values[i] + 6] = i + 1;
 
-  const offsets = interleave(offset, 3, times, moving, Int16Array);
-  const tints = interleave(tint, 4, times, tinted, Int8Array);
+  const offsets = interleave(offset, 3, 4, times, moving, Int16Array);
+  const gains = interleave(gain, 2, 2, times, changing, Int8Array);
   scene = {
     n, moving, times: header.times, means, radii,
     offsets: offsets.slice(), offsetStep: moving ? offset.step : 0,
     alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
     spareKeys: new Uint32Array(n), spareItems: new Uint32Array(n),
   };
-  const info = { ...header, tinted, packedBytes, sections: undefined };
+  const info = { ...header, changing, packedBytes, sections: undefined };
   info.offsetStep = scene.offsetStep;
-  info.tintStep = tinted ? tint.step : 0;
+  info.gainStep = changing ? gain.step : 0;
   info.subject = subject();
-  self.postMessage({ type: "scene", info, points, offsets, tints }, [
-    points, offsets.buffer, tints.buffer,
+  self.postMessage({ type: "scene", info, points, offsets, gains }, [
+    points, offsets.buffer, gains.buffer,
   ]);
 }
 
-// [channels, times, items] planes -> RGBA texels, time after time.
-function interleave(section, channels, times, items, Type) {
-  const out = new Type(4 * times * items);
+// [channels, times, items] planes -> texels of so many values, time after time.
+function interleave(section, channels, values, times, items, Type) {
+  const out = new Type(values * times * items);
   for (let c = 0; items && c < channels; c++)
     for (let i = 0; i < times * items; i++)
-      out[4 * i + c] = section.values[c * times * items + i];
+      out[values * i + c] = section.values[c * times * items + i];
   return out;
 }
 
