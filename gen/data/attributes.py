@@ -29,10 +29,20 @@ from gen.data.segmentation import (
     find_blobs,
     to_working_size,
 )
-from gen.data.world import COLOURS, MOTIONS, SHAPES, Attributes, ObjectAttributes, SceneBatch
+from gen.data.world import (
+    COLOURS,
+    MOTIONS,
+    ROLLING_SHAPES,
+    SHAPES,
+    Attributes,
+    ObjectAttributes,
+    SceneBatch,
+)
 
 _CROP = 14  # side of the normalised crop
 _STEPS = 8  # times that a clip's features are brought to
+_XS, _YS = np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32)
+_GREY = np.full(3, 1 / 3, np.float32)
 _DEGRADED = ((0.0, 0.0), (0.7, 0.02), (1.1, 0.03))
 
 
@@ -61,9 +71,9 @@ def _crop(plane: NDArray, box: tuple[float, float, float, float]) -> NDArray[np.
 
 def _tone(image: NDArray, blob: Blob) -> NDArray[np.float32]:
     """Brightness relative to the object's mean, zero outside its mask."""
-    grey = image.mean(-1)
-    mean = (grey * blob.mask).sum() / max(blob.mass, 1e-6)
-    return (blob.mask * (grey / max(float(mean), 1e-3) - 1)).astype(np.float32)
+    grey = image @ _GREY
+    mean = float(np.vdot(grey, blob.mask)) / max(blob.mass, 1e-6)
+    return blob.mask * (grey / max(mean, 1e-3) - 1)
 
 
 def _shape_features(image: NDArray, blob: Blob) -> NDArray[np.float32]:
@@ -81,7 +91,7 @@ def _shape_reader() -> NearestExamples:
     rng = np.random.default_rng(21)
     features, labels = [], []
     # Cover each shape evenly; growing and shrinking objects bring the small sizes.
-    scenes = sample_scenes(1500, generator, relation=("alone", "beside"))
+    scenes = sample_scenes(1000, generator, relation=("alone", "beside"))
     u = torch.rand(len(scenes), 1, generator=generator)
     t = torch.rand(len(scenes), 1, generator=generator)
     frames = render(scenes, u, t, HEIGHT, WIDTH, samples=2).rgb[:, 0, 0].numpy()
@@ -140,18 +150,17 @@ def _follow(clip: NDArray, n_objects: int) -> list[list[Blob | None]]:
 def _motion_features(clip: NDArray, track: list[Blob | None]) -> NDArray[np.float32]:
     """Trajectory, size, lean and change of look of one object, brought to _STEPS times."""
     seen = [i for i, b in enumerate(track) if b is not None]
-    # Columns: x, y, log height, log width, lean, then the appearance crop.
+    # Columns: x, y, log height, log width, log area, lean.
     rows, crops = [], []
     for i in seen:
         blob = track[i]
         assert blob is not None
         box = _box(blob.mask)
         total = max(blob.mass, 1e-6)
-        ys, xs = np.mgrid[:HEIGHT, :WIDTH]
-        cx, cy = (blob.mask * xs).sum() / total, (blob.mask * ys).sum() / total
-        var_x = (blob.mask * (xs - cx) ** 2).sum() / total
-        var_y = (blob.mask * (ys - cy) ** 2).sum() / total
-        lean = (blob.mask * (xs - cx) * (ys - cy)).sum() / total / max(var_x + var_y, 0.1)
+        columns, rows_sum = blob.mask.sum(0), blob.mask.sum(1)
+        cx, cy = float(columns @ _XS) / total, float(rows_sum @ _YS) / total
+        spread = (columns @ (_XS - cx) ** 2 + rows_sum @ (_YS - cy) ** 2) / total
+        lean = (_YS - cy) @ blob.mask @ (_XS - cx) / total / max(float(spread), 0.1)
         rows.append([cx, cy, np.log(box[3]), np.log(box[2]), np.log(total), lean])
         look = _crop(_tone(clip[i], blob), box)
         crops.append(cv2.resize(look, (7, 7), interpolation=cv2.INTER_AREA))
@@ -163,9 +172,8 @@ def _motion_features(clip: NDArray, track: list[Blob | None]) -> NDArray[np.floa
     looks = np.stack([np.interp(grid, place, flat[:, c]) for c in range(flat.shape[1])], 1)
     looks = looks.reshape(_STEPS, 7, 7)
     step = np.diff(looks, axis=0)
-    sideways = (0.5 * (looks[1:] + looks[:-1]))[:, :, 2:] - (0.5 * (looks[1:] + looks[:-1]))[
-        :, :, :-2
-    ]
+    between = 0.5 * (looks[1:] + looks[:-1])
+    sideways = between[:, :, 2:] - between[:, :, :-2]
     moved = -(step[:, :, 1:-1] * sideways).sum((1, 2))  # optical flow of the texture, to the right
     energy = (sideways**2).sum((1, 2)) + 0.05
     rise = even - even.mean(0)
@@ -187,7 +195,7 @@ def _motion_reader() -> NearestExamples:
     generator = torch.Generator().manual_seed(22)
     rng = np.random.default_rng(22)
     features, labels = [], []
-    scenes = sample_scenes(1100, generator)
+    scenes = sample_scenes(400, generator)
     times = torch.linspace(0, 1, _STEPS)
     u = torch.rand(len(scenes), 1, generator=generator)
     clips = render(scenes, u, times, HEIGHT, WIDTH, samples=2).rgb[:, 0].numpy()
@@ -226,6 +234,8 @@ def read_clip(clip: NDArray, n_objects: int = 1) -> list[tuple[ObjectAttributes,
         motion[0] = 1.0
         if len(views) >= 2:
             motion = _motion_reader().scores(_motion_features(small, track))[0]
+            if SHAPES[int(shape.argmax())] not in ROLLING_SHAPES:
+                motion[[MOTIONS.index("roll_left"), MOTIONS.index("roll_right")]] = 0.0
         what = ObjectAttributes(
             SHAPES[int(shape.argmax())], COLOURS[views[0][1].colour], MOTIONS[int(motion.argmax())]
         )

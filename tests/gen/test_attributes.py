@@ -1,0 +1,81 @@
+"""Reading attributes back from true renders, clean and blurred."""
+
+import numpy as np
+import pytest
+import torch
+
+from gen.data.attributes import read_clip, read_motion, read_objects, score_prompt
+from gen.data.captions import canonical_caption, parse_prompt
+from gen.data.procedural import render
+from gen.data.scene_sampling import sample_scenes
+from gen.data.segmentation import degrade
+from gen.data.world import Attributes, ObjectAttributes, attributes_of
+
+N = 70
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """N scenes that the readers were not fitted on, as clips [N,8,40,64,3] with their truth."""
+    generator = torch.Generator().manual_seed(1234)
+    scenes = sample_scenes(N, generator, relation=("alone", "beside"))
+    u = torch.rand(N, 1, generator=generator)
+    rgb = render(scenes, u, torch.linspace(0, 1, 8), 40, 64, samples=2).rgb[:, 0].numpy()
+    return rgb, [attributes_of(scenes, i) for i in range(N)]
+
+
+@pytest.mark.parametrize("sigma,noise", [(0.0, 0.0), (1.0, 0.03)], ids=["clean", "blurred"])
+def test_objects_and_motions_are_read_back(clips, sigma, noise):
+    rng = np.random.default_rng(0)
+    image_right, clip_right, motion_right, total = 0, 0, 0, 0
+    for frames, truth in zip(*clips, strict=True):
+        clip = degrade(frames, rng, sigma, noise)
+        count = len(truth.objects)
+        # Growing and shrinking objects are too small to name at one end: look in the middle.
+        image = read_objects(clip[4], count) + [("", "", 0.0)] * count
+        moving = read_clip(clip, count)
+        for k, o in enumerate(truth.objects):
+            image_right += image[k][:2] == (o.shape, o.colour)
+            got = moving[k][0] if k < len(moving) else ObjectAttributes()
+            clip_right += (got.shape, got.colour) == (o.shape, o.colour)
+            motion_right += got.motion == o.motion
+            total += 1
+    assert image_right / total >= 0.95
+    assert clip_right / total >= 0.97
+    assert motion_right / total >= 0.93
+
+
+def test_score_prompt_accepts_the_truth_and_notices_changes(clips):
+    accepted = 0
+    for frames, truth in zip(clips[0][:20], clips[1][:20], strict=True):
+        accepted += score_prompt(truth, frames)["all"]
+        first, *rest = truth.objects
+        other = ObjectAttributes(first.shape, "red" if first.colour != "red" else "blue")
+        wrong = score_prompt(Attributes((other, *rest)), frames)
+        assert not wrong["all"] and wrong["colour"] < 1
+        if rest:
+            assert not score_prompt(Attributes(truth.objects[::-1]), frames)["all"]
+    assert accepted >= 18
+
+
+def test_readme_prompt_is_scored_at_any_size():
+    prompt = "a red ball bouncing beside a blue cube on a checkered floor"
+    wanted = parse_prompt(prompt)
+    objects = (wanted.objects[0], ObjectAttributes("cube", "blue", "still"))
+    scenes = sample_scenes(1, torch.Generator().manual_seed(3), objects=objects, floor=wanted.floor)
+    assert canonical_caption(scenes) == prompt
+    times = torch.linspace(0, 1, 12)
+    for height, width in ((40, 64), (72, 128), (144, 256)):
+        clip = render(scenes, torch.zeros(1), times, height, width, samples=2).rgb[0, 0].numpy()
+        result = score_prompt(wanted, clip)
+        assert result["all"], result
+        assert read_motion(clip, 2) == "bounce" and read_motion(clip, 2, colour="blue") == "still"
+
+
+def test_empty_frames_have_no_objects():
+    grey = np.full((8, 40, 64, 3), 0.5, np.float32)
+    assert read_objects(grey[0], 2) == [] and read_clip(grey, 2) == []
+    assert read_motion(grey) is None
+    assert not score_prompt(parse_prompt("a red ball"), grey)["all"]
+    with pytest.raises(ValueError, match="clip"):
+        read_clip(grey[0])
