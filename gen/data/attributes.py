@@ -91,7 +91,7 @@ def _shape_reader() -> NearestExamples:
     rng = np.random.default_rng(21)
     features, labels = [], []
     # Cover each shape evenly; growing and shrinking objects bring the small sizes.
-    scenes = sample_scenes(1000, generator, relation=("alone", "beside"))
+    scenes = sample_scenes(800, generator, relation=("alone", "beside"))
     u = torch.rand(len(scenes), 1, generator=generator)
     t = torch.rand(len(scenes), 1, generator=generator)
     frames = render(scenes, u, t, HEIGHT, WIDTH, samples=2).rgb[:, 0, 0].numpy()
@@ -195,20 +195,23 @@ def _motion_reader() -> NearestExamples:
     generator = torch.Generator().manual_seed(22)
     rng = np.random.default_rng(22)
     features, labels = [], []
-    scenes = sample_scenes(400, generator)
-    times = torch.linspace(0, 1, _STEPS)
-    u = torch.rand(len(scenes), 1, generator=generator)
-    clips = render(scenes, u, times, HEIGHT, WIDTH, samples=2).rgb[:, 0].numpy()
-    for i, frames in enumerate(clips):
-        sigma, noise = _DEGRADED[i % 3]
-        clip = degrade(frames, rng, sigma, noise)
-        probabilities = colour_probabilities(clip)
-        for k in range(int(scenes.count[i])):
-            colour = int(scenes.colour[i, k])
-            track = [blobs_of_colours(p, [colour])[0] for p in probabilities]
-            if sum(b is not None for b in track) >= 2:
-                features.append(_motion_features(clip, track))
-                labels.append(int(scenes.motion[i, k]))
+    glides = [m for m in MOTIONS if m.startswith(("roll", "slide"))]
+    for scenes in (
+        sample_scenes(220, generator),
+        sample_scenes(80, generator, shapes=ROLLING_SHAPES, motions=glides),  # the close calls
+    ):
+        u = torch.rand(len(scenes), 1, generator=generator)
+        clips = render(scenes, u, torch.linspace(0, 1, _STEPS), HEIGHT, WIDTH, samples=2).rgb[:, 0]
+        for i, frames in enumerate(clips.numpy()):
+            sigma, noise = _DEGRADED[i % 3]
+            clip = degrade(frames, rng, sigma, noise)
+            probabilities = colour_probabilities(clip)
+            for k in range(int(scenes.count[i])):
+                colour = int(scenes.colour[i, k])
+                track = [blobs_of_colours(p, [colour])[0] for p in probabilities]
+                if sum(b is not None for b in track) >= 2:
+                    features.append(_motion_features(clip, track))
+                    labels.append(int(scenes.motion[i, k]))
     return NearestExamples.fit(np.stack(features), np.array(labels), len(MOTIONS), ridge=0.02)
 
 

@@ -61,7 +61,7 @@ def _colour_table() -> NDArray[np.float32]:
     """P(class | rgb) [bins,bins,bins,9]; class 0 is background, 1 + i is COLOURS[i]."""
     generator = torch.Generator().manual_seed(20)
     rng = np.random.default_rng(20)
-    scenes = sample_scenes(320, generator, count=1)
+    scenes = sample_scenes(240, generator, count=1)
     u = torch.rand(len(scenes), 1, generator=generator)
     t = torch.rand(len(scenes), 1, generator=generator)
     out = render(scenes, u, t, HEIGHT, WIDTH, samples=2)
