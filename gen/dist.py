@@ -27,7 +27,7 @@ def wrap(module: nn.Module) -> nn.Module:
     """`module` under DDP when a process group exists, else itself."""
     if not dist.is_initialized():
         return module
-    return DistributedDataParallel(module, find_unused_parameters=True)
+    return DistributedDataParallel(module)
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

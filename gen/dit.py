@@ -246,9 +246,9 @@ class Block(nn.Module):
         return self.mod(F.silu(ctx.cond_BD)).unflatten(-1, (6, -1))
 
     def forward(self, x_BND: Tensor, ctx: Context) -> Tensor:
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
-            self.modulation(ctx)[:, :, None].unbind(1)
-        )
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(ctx)[
+            :, :, None
+        ].unbind(1)
         # Gates are offset by one rather than zero-initialised: the zero head already makes the
         # untrained network output a constant, and open gates learn faster from the first step.
         x = x_BND

@@ -59,6 +59,12 @@ def velocity_loss(
     return (per_clip / sigma_B.clamp(min=SIGMA_FLOOR).square()).mean()
 
 
+def vivid_weights(clean_BFHWC: Tensor, strength: float) -> Tensor:
+    """Pixel weights [B, F, H, W] of mean 1 a clip that grow with saturation (coloured objects)."""
+    weight = 1 + strength * (clean_BFHWC.amax(-1) - clean_BFHWC.amin(-1))
+    return weight / weight.mean((1, 2, 3), keepdim=True)
+
+
 def shift_sigmas(sigmas: Tensor, shift: float) -> Tensor:
     """Move levels towards noise (shift > 1): s sigma / (1 + (s - 1) sigma); 0 and 1 stay."""
     return shift * sigmas / (1 + (shift - 1) * sigmas)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -23,6 +24,18 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if g.shape[-2] > g.shape[-1] else x
+
+
+def orthogonalise_shared(stack: Tensor) -> Tensor:
+    """`orthogonalise`, each process of a group taking its share of the stack [n, R, C]."""
+    if not dist.is_initialized():
+        return orthogonalise(stack)
+    mine = slice(dist.get_rank(), None, dist.get_world_size())
+    result = torch.zeros_like(stack)
+    if len(stack[mine]):
+        result[mine] = orthogonalise(stack[mine])
+    dist.all_reduce(result)
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,5 +62,5 @@ class Muon(torch.optim.Optimizer):
                     buf.lerp_(p.grad, 1 - group["momentum"])
                     updates.append(p.grad.lerp(buf, group["momentum"]))
                 scale = 0.2 * max(shape) ** 0.5
-                for p, u in zip(params, orthogonalise(torch.stack(updates)), strict=True):
+                for p, u in zip(params, orthogonalise_shared(torch.stack(updates)), strict=True):
                     p.add_(u, alpha=-group["lr"] * scale)

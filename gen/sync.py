@@ -3,14 +3,14 @@
 A mixer takes the row stream's and the column stream's updated tokens and returns what both
 streams start the next block from.  Both are [B, V, T, S, D] on the same lattice, token for token.
 
-| name         | rule                                                                  | source      |
-|--------------|-----------------------------------------------------------------------|-------------|
-| `none`       | no exchange                                                           |             |
-| `sequential` | one copy: column update, then row update, each with a small adapter   | Eq. 5       |
-| `hard`       | x = W_row y_row + W_col y_col, W starts at I/2                        | Eq. 8, 12   |
-| `soft`       | y_own += W [y_own; y_other], W starts at w_l [-I, I]                  | Eq. 9-10, 13|
+| name         | rule                                                          | source      |
+|--------------|---------------------------------------------------------------|-------------|
+| `none`       | no exchange                                                   |             |
+| `sequential` | one copy: column, then row update, each with a small adapter  | Eq. 5       |
+| `hard`       | x = W_row y_row + W_col y_col, W starts at I/2                | Eq. 8, 12   |
+| `soft`       | y_own += W [y_own; y_other], W starts at w_l [-I, I]          | Eq. 9-10, 13|
 
-Every matrix is modulated by the noise level (its output is scaled by 1 + s(sigma), s starts at 0).
+Every matrix is modulated by the noise level: its output is scaled by 1 + s(sigma), s starts at 0.
 Low rank means: the starting matrix, kept as a trainable diagonal, plus a low-rank product that
 starts at 0.  So an untrained mixer is the paper's training-free rule.
 """

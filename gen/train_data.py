@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -21,6 +22,21 @@ from gen.data.scene_sampling import sample_scenes
 from gen.data.world import SceneBatch
 from gen.dit import Mode
 
+# Parts of the procedural world to train on: arguments of `sample_scenes`.
+WORLDS: dict[str, dict[str, Any]] = {
+    "full": {},
+    # What a network trained for about an hour on CPU cores can learn: 5 shapes, 6 colours,
+    # 6 motions, 3 floors, 2 skies, one camera move, one or two objects.
+    "narrow": {
+        "shapes": ("sphere", "cube", "cylinder", "cone", "torus"),
+        "colours": ("red", "orange", "yellow", "green", "blue", "purple"),
+        "motions": ("still", "bounce", "slide_left", "slide_right", "grow", "shrink"),
+        "floor": ("plain", "checkered", "wooden"),
+        "sky": ("blue", "grey"),
+        "camera_move": "arc_left",
+        "relation": ("alone", "beside"),
+    },
+}
 HELD_OUT_SEED = 2**40  # chunk seeds of training stay below
 
 
@@ -51,14 +67,20 @@ def to_uint8(rgb: Tensor) -> Tensor:
 
 
 def render_clips(
-    n: int, generator: Generator, frames: int, height: int, width: int, samples: int = 2
+    n: int,
+    generator: Generator,
+    frames: int,
+    height: int,
+    width: int,
+    samples: int = 2,
+    world: str = "full",
 ) -> Clips:
     """A fixed-view and a freeze-time clip of each of n scenes (for frames = 1: one picture each).
 
     Half of the clips start at view 0 and time 0, the others at any view (rows) or time (columns),
     since the rows and columns of a grid are such clips.
     """
-    scenes = sample_scenes(n, generator)
+    scenes = sample_scenes(n, generator, **WORLDS[world])
     if frames == 1:
         out = render(scenes, torch.zeros(1), torch.zeros(1), height, width, samples=samples)
         ones = torch.ones(n, dtype=torch.bool)
@@ -82,6 +104,11 @@ class PoolConfig:
     keep: int = 12
     start: int = 4
     steps_per_chunk: int = 16
+    world: str = "full"
+
+    def __post_init__(self) -> None:
+        if self.world not in WORLDS:
+            raise ValueError(f"unknown world {self.world!r}; choose from {', '.join(WORLDS)}")
 
 
 @dataclass
@@ -122,7 +149,9 @@ class ClipPool:
         for k in wanted:
             if k not in self._chunks:
                 generator = seeded(self.seed, self.rank, k)
-                self._chunks[k] = render_clips(c.chunk, generator, self.frames, *self.size)
+                self._chunks[k] = render_clips(
+                    c.chunk, generator, self.frames, *self.size, world=c.world
+                )
         return [self._chunks[k] for k in wanted]
 
     def batch(self, step: int, n: int, use_frames: int | None = None) -> ClipBatch:

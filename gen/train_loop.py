@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -120,6 +122,16 @@ def load_checkpoint(
         ema.average[key].copy_(value)
     ema.updates = int(state["ema_updates"])
     return int(state["step"])
+
+
+def save_sheet(frames_RCHWC: Tensor, path: Path, enlarge: int = 3) -> None:
+    """A contact sheet of frames in [-1, 1], R rows of C, as PNG."""
+    picture = ((frames_RCHWC.clamp(-1, 1) + 1) * 127.5).cpu().numpy().astype(np.uint8)
+    r, c, h, w, _ = picture.shape
+    picture = picture.transpose(0, 2, 1, 3, 4).reshape(r * h, c * w, 3)
+    picture = picture.repeat(enlarge, 0).repeat(enlarge, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture[..., ::-1])
 
 
 class Progress:

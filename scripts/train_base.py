@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -28,7 +26,14 @@ from gen.console import say
 from gen.data.captions import VOCABULARY
 from gen.dit import SIZES
 from gen.errors import UserError
-from gen.flow import add_noise, keep_known, linear_sigmas, sample_sigma, velocity_loss
+from gen.flow import (
+    add_noise,
+    keep_known,
+    linear_sigmas,
+    sample_sigma,
+    velocity_loss,
+    vivid_weights,
+)
 from gen.model import BaseModel, save_base
 from gen.sampling import sample_euler
 from gen.train_data import HELD_OUT_SEED, ClipBatch, ClipPool, PoolConfig, seeded
@@ -40,6 +45,7 @@ from gen.train_loop import (
     learning_rate,
     load_checkpoint,
     save_checkpoint,
+    save_sheet,
 )
 
 
@@ -80,12 +86,6 @@ class TrainBaseConfig:
 
 
 WORDS = 40  # texts are padded or cut to this, so that a compiled model sees one shape
-
-
-def vivid_weights(clean_BFHWC: Tensor, strength: float) -> Tensor:
-    """Pixel weights [B, F, H, W] of mean 1 that grow with saturation."""
-    weight = 1 + strength * (clean_BFHWC.amax(-1) - clean_BFHWC.amin(-1))
-    return weight / weight.mean((1, 2, 3), keepdim=True)
 
 
 def training_loss(
@@ -137,14 +137,8 @@ def sample_sheet(base: BaseModel, batch: ClipBatch, path: Path, steps: int = 8) 
 
     noise = torch.randn(clean.shape, generator=seeded(6)).to(device)
     out = sample_euler(model, noise, linear_sigmas(steps, 2.0).to(device))
-    picture = ((out.clamp(-1, 1) + 1) * 127.5).cpu().numpy().astype(np.uint8)
-    b, f, h, w, _ = picture.shape
-    columns = f if f > 1 else 8
-    picture = picture.reshape(b * f // columns, columns, h, w, 3).transpose(0, 2, 1, 3, 4)
-    picture = picture.reshape(b * f // columns * h, columns * w, 3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    big = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
-    cv2.imwrite(str(path), big[..., ::-1])
+    columns = out.shape[1] if out.shape[1] > 1 else 8
+    save_sheet(out.flatten(0, 1).unflatten(0, (-1, columns)), path)
     path.with_suffix(".txt").write_text("\n".join(batch.texts) + "\n")
 
 
@@ -171,7 +165,8 @@ def main(cfg: TrainBaseConfig) -> None:
     pictures = None
     if cfg.picture_every:
         pictures = ClipPool(cfg.seed + 1, rank, 1, height, width, cfg.pool)
-    held_out = ClipPool(HELD_OUT_SEED, 0, cfg.frames, height, width, PoolConfig(64, 1, 1, 10**9))
+    fixed = PoolConfig(64, 1, 1, 10**9, cfg.pool.world)
+    held_out = ClipPool(HELD_OUT_SEED, 0, cfg.frames, height, width, fixed)
     test = held_out.batch(0, 32)
     show = held_out.batch(1, 32 if cfg.frames == 1 else 10)
     if cfg.frames > 1:
@@ -203,7 +198,8 @@ def main(cfg: TrainBaseConfig) -> None:
             psnr = clean_psnr(base, test)
             sample_sheet(base, show, cfg.out / "samples" / f"{step:06d}.png")
             ema.swap()
-            say(f"step {step}  clean PSNR at sigma .4/.7/.95: " + " / ".join(f"{p:.2f}" for p in psnr))
+            text = " / ".join(f"{p:.2f}" for p in psnr)
+            say(f"step {step}  clean PSNR at sigma .4/.7/.95: {text}")
         due = time.monotonic() - saved > 60 * cfg.checkpoint_minutes
         if rank == 0 and (due or step == cfg.steps or stop):
             save_checkpoint(checkpoint, step, base, optimisers, ema)

@@ -1,0 +1,269 @@
+"""Text, or a pair of clips, -> a V x T grid of frames.
+
+Text -> fixed-view clip (dynamic mode) -> its first frame starts the freeze-time clip -> the
+two-stream model fills the grid with row 0 and column 0 given; what is longer than the model's
+window grows by windows that overlap, along time and then along view (paper 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gen.dit import Mode
+from gen.errors import UserError
+from gen.flow import keep_known, linear_sigmas
+from gen.grid import VideoGrid
+from gen.model import BaseModel, load_base
+from gen.sampling import SAMPLERS, guided
+from gen.sync import MIXERS, MixerName, SyncParams
+from gen.two_stream import Output, TwoStream
+from gen.video_io import resize_frames
+from gen.weights_file import load_two_stream
+from gen.windows import frame_index, windows
+
+Report = Callable[[str, int, int], None]  # (what is made, step, steps)
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """How a grid is made; `guidance` acts on what is made from text alone."""
+
+    views: int = 8
+    times: int = 8
+    steps: int = 12
+    grid_steps: int = 8
+    sampler: str = "euler"
+    shift: float = 2.0  # moves the noise levels of the steps towards noise
+    guidance: float = 2.0
+    guidance_interval: tuple[float, float] = (0.1, 1.0)
+    mixer: MixerName = "soft"
+    untrained_sync: bool = False  # the training-free mixer instead of the trained one
+    output: Output = "mean"
+    seed: int = 0
+    fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.mixer not in MIXERS:
+            raise UserError(f"unknown mixer {self.mixer!r}; choose from {', '.join(MIXERS)}")
+        if self.sampler not in SAMPLERS:
+            raise UserError(f"unknown sampler {self.sampler!r}; choose from {', '.join(SAMPLERS)}")
+        if self.views < 1 or self.times < 1 or self.views * self.times > 16_384:
+            raise UserError(f"a grid of {self.views} views x {self.times} times is not possible")
+        if self.steps < 1 or self.grid_steps < 1:
+            raise UserError("the number of steps must be at least 1")
+
+
+@dataclass
+class GeneratedGrid:
+    """The grid and the clips it was made from: fixed_view [T,H,W,3], freeze_time [V,H,W,3]."""
+
+    grid: VideoGrid
+    fixed_view: NDArray[np.float32]
+    freeze_time: NDArray[np.float32]
+
+
+def _to_model(frames: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames, np.float32)) * 2 - 1
+
+
+def _to_images(x: Tensor) -> NDArray[np.float32]:
+    return ((x.clamp(-1, 1) + 1) / 2).cpu().numpy().astype(np.float32)
+
+
+class GridGenerator:
+    """A base model with its mixers; every method is a pure function of its arguments and seed."""
+
+    def __init__(self, base: BaseModel, folder: Path | None = None):
+        self.base = base.eval()
+        self.folder = folder  # where trained mixers are looked for
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.base.params.height, self.base.params.width_px
+
+    def two_stream(self, config: GenerateConfig) -> TwoStream:
+        """The 4D model with the asked mixer; UserError when its trained weights are missing."""
+        untrained = config.untrained_sync or config.mixer == "none"
+        if untrained:
+            model = TwoStream(self.base.dit, SyncParams(config.mixer), config.output)
+            return model.to(self.base.device).eval()
+        if self.folder is None:
+            raise UserError("no trained mixer at hand; use an untrained one (untrained_sync)")
+        model, _ = load_two_stream(self.base, self.folder, config.mixer, config.output)
+        return model
+
+    def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
+        """Unit noise that depends on `key` alone, made on the CPU for any device."""
+        seed = 0
+        for number in key:
+            seed = (seed * 1_000_003 + number + 1) % (2**63 - 1)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(shape, generator=generator).to(self.base.device)
+
+    @torch.no_grad()
+    def clip(
+        self,
+        prompt: str,
+        mode: Mode,
+        length: int,
+        config: GenerateConfig,
+        start: Tensor | None = None,
+        report: Report | None = None,
+    ) -> Tensor:
+        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, after `start` [K, H, W, 3] if given."""
+        base, (h, w) = self.base, self.size
+        known_count = 0 if start is None else len(start)
+        clip = torch.zeros(length, h, w, 3, device=base.device)
+        done = torch.zeros(length, dtype=torch.bool, device=base.device)
+        if start is not None:
+            clip[:known_count], done[:known_count] = start.to(base.device), True
+        text, mask = base.encode_text([prompt, ""])
+        sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
+        name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
+        spans = windows(length)
+        for number, span in enumerate(spans):
+            part = slice(span.start, span.stop)
+            if bool(done[part].all()):
+                continue
+            clean, known = clip[None, part], done[None, part]
+            index = frame_index(len(span)).to(base.device)
+            mode_1 = torch.tensor([int(mode)], device=base.device)
+
+            def predict(which: int, x: Tensor, sigma: Tensor, clean=clean, known=known,
+                        index=index, mode_1=mode_1) -> Tensor:  # fmt: skip
+                one = slice(which, which + 1)
+                out = base.dit(
+                    keep_known(x, clean, known), known, sigma.reshape(1), mode_1,
+                    text[one], mask[one], index,
+                )  # fmt: skip
+                return keep_known(out, clean, known)
+
+            # Guidance sharpens what only the words say; given frames already say it better.
+            scale = config.guidance if known_count == 0 and number == 0 else 1.0
+            model = guided(
+                lambda x, s, f=predict: f(0, x, s),
+                lambda x, s, f=predict: f(1, x, s),
+                scale,
+                config.guidance_interval,
+            )
+            x = self.noise((1, len(span), h, w, 3), config.seed, int(mode), span.start)
+            clip[part] = SAMPLERS[config.sampler](
+                model, x, sigmas, _callback(report, name, number, len(spans))
+            )[0]
+            done[part] = True
+        return clip.clamp(-1, 1)
+
+    @torch.no_grad()
+    def fill(
+        self,
+        cells_VTHWC: Tensor,
+        known_VT: Tensor,
+        prompt: str,
+        config: GenerateConfig,
+        report: Report | None = None,
+    ) -> Tensor:
+        """Complete a grid in [-1, 1]; known cells come out unchanged."""
+        base = self.base
+        model = self.two_stream(config)
+        cells, done = cells_VTHWC.to(base.device).clone(), known_VT.to(base.device).clone()
+        v_all, t_all, h, w, _ = cells.shape
+        text, mask = base.encode_text([prompt])
+        sigmas = linear_sigmas(config.grid_steps, config.shift).to(base.device)
+        tiles = [(v, t) for v in windows(v_all) for t in windows(t_all)]
+        for number, (vs, ts) in enumerate(tiles):
+            rows, cols = slice(vs.start, vs.stop), slice(ts.start, ts.stop)
+            clean, known = cells[None, rows, cols], done[None, rows, cols].clone()
+            if bool(known.all()):
+                continue
+            index_v = frame_index(len(vs)).to(base.device)
+            index_t = frame_index(len(ts)).to(base.device)
+
+            def predict(x: Tensor, sigma: Tensor, clean=clean, known=known, index_v=index_v,
+                        index_t=index_t) -> Tensor:  # fmt: skip
+                x = keep_known(x, clean, known)
+                return model(x, known, sigma.reshape(1), text, mask, index_v, index_t)
+
+            x = self.noise((1, len(vs), len(ts), h, w, 3), config.seed, 2, vs.start, ts.start)
+            out = SAMPLERS[config.sampler](
+                predict, x, sigmas, _callback(report, "grid", number, len(tiles))
+            )[0].clamp(-1, 1)
+            cells[rows, cols] = keep_known(out, cells[rows, cols], done[rows, cols])
+            done[rows, cols] = True
+        return cells
+
+    def from_prompt(
+        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
+    ) -> GeneratedGrid:
+        """Text -> clips -> grid.  UserError when the model knows no word of the prompt."""
+        config = config or GenerateConfig()
+        self.base.tokenizer.check_prompt(prompt)
+        row = self.clip(prompt, Mode.DYNAMIC, config.times, config, report=report)
+        column = self.clip(prompt, Mode.FREEZE_TIME, config.views, config, row[:1], report)
+        return self._complete(row, column, prompt, config, report)
+
+    def complete_grid(
+        self,
+        row: NDArray[np.float32],
+        column: NDArray[np.float32],
+        prompt: str = "",
+        config: GenerateConfig | None = None,
+        report: Report | None = None,
+    ) -> GeneratedGrid:
+        """Fill the grid between a fixed-view clip [T,H,W,3] and a freeze-time clip [V,H,W,3].
+
+        The clips (RGB in 0..1) are resized to the model's size; both start with the same frame,
+        and the row's is the one that is kept.
+        """
+        config = config or GenerateConfig()
+        if row.ndim != 4 or column.ndim != 4 or row.shape[1:] != column.shape[1:]:
+            raise UserError(
+                f"the clips must be [frames, height, width, 3] of one size; got {row.shape} and "
+                f"{column.shape}"
+            )
+        config = replace(config, views=len(column), times=len(row))
+        resized = [_to_model(resize_frames(clip, *self.size)) for clip in (row, column)]
+        return self._complete(resized[0], resized[1], prompt, config, report)
+
+    def _complete(
+        self, row: Tensor, column: Tensor, prompt: str, config: GenerateConfig,
+        report: Report | None,
+    ) -> GeneratedGrid:  # fmt: skip
+        h, w = self.size
+        cells = torch.zeros(config.views, config.times, h, w, 3)
+        known = torch.zeros(config.views, config.times, dtype=torch.bool)
+        cells[:, 0], cells[0] = column.cpu(), row.cpu()
+        known[:, 0] = known[0] = True
+        if config.views > 1 and config.times > 1:
+            cells = self.fill(cells, known, prompt, config, report)
+        times = np.linspace(0, 1, config.times) if config.times > 1 else np.zeros(1)
+        grid = VideoGrid(
+            frames=_to_images(cells), times=times.astype(np.float32), fps=config.fps, prompt=prompt
+        )
+        return GeneratedGrid(grid, grid.row(0), grid.column(0))
+
+
+def _callback(report: Report | None, name: str, window: int, windows_total: int):
+    if report is None:
+        return None
+    return lambda i, n, clean: report(name, window * n + i + 1, n * windows_total)
+
+
+def bundled_folder() -> Path:
+    """Where the weights of the package lie."""
+    return Path(str(resources.files("gen"))) / "weights"
+
+
+def load_bundled(folder: Path | None = None, device: str = "cpu") -> GridGenerator:
+    """The generator with the package's weights, or those of another weights folder."""
+    folder = folder or bundled_folder()
+    base, _ = load_base(folder)
+    return GridGenerator(base.to(device), folder)

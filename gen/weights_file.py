@@ -1,0 +1,52 @@
+"""Trained mixers in a weights folder: `<mixer>-NN.safetensors` beside `<mixer>.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gen.atomic import atomic_file
+from gen.errors import UserError
+from gen.model import BaseModel, load_shards, save_shards
+from gen.sync import MixerName, NoSync, SyncParams
+from gen.two_stream import Output, TwoStream
+
+
+def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[str, Any]) -> None:
+    """Write the mixer's tensors (bf16) and what is needed to build it again."""
+    if isinstance(model.mixer, NoSync):
+        raise ValueError("mixer 'none' has no weights")
+    save_shards(folder, mixer, model.mixer.state_dict())
+    params = model.mixer.params
+    config = {
+        "format": "fourreal-mixer",
+        "version": 1,
+        "mixer": mixer,
+        "rank": params.rank,
+        "layers": None if params.layers is None else list(params.layers),
+        "how_made": how_made,
+    }
+    with atomic_file(folder / f"{mixer}.json") as path:
+        path.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def load_two_stream(
+    base: BaseModel, folder: Path, mixer: MixerName, output: Output = "mean"
+) -> tuple[TwoStream, dict[str, Any]]:
+    """The 4D model in eval mode with a trained mixer, and the mixer's configuration.
+
+    Raises UserError when the folder has no such mixer or it does not fit the base model.
+    """
+    path = Path(folder) / f"{mixer}.json"
+    if not path.is_file():
+        raise UserError(f"no trained {mixer} mixer in {folder}; use another, or an untrained one")
+    try:
+        config = json.loads(path.read_text())
+        layers = config["layers"]
+        sync = SyncParams(mixer, config["rank"], None if layers is None else tuple(layers))
+        model = TwoStream(base.dit, sync, output)
+        model.mixer.load_state_dict(load_shards(Path(folder), mixer))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"the {mixer} mixer in {folder} does not fit: {error}") from error
+    return model.to(base.device).eval().requires_grad_(False), config

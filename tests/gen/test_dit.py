@@ -1,0 +1,122 @@
+"""The clip transformer: shapes, identities, positions, and that it can be run block by block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, rope_table, unpatchify
+
+
+def random_dit(seed: int = 0, size: str = "debug", **changes) -> DiT:
+    """A network whose zero-initialised parts are random too, so that nothing is hidden."""
+    torch.manual_seed(seed)
+    dit = build_dit(size, **changes)
+    with torch.no_grad():
+        for p in dit.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    return dit.eval()
+
+
+def inputs(b: int = 2, f: int = 3, dit: DiT | None = None, seed: int = 1):
+    g = torch.Generator().manual_seed(seed)
+    p = dit.params if dit else SIZES["debug"]
+    return (
+        torch.randn(b, f, p.height, p.width_px, 3, generator=g),
+        torch.rand(b, f, generator=g) < 0.4,
+        torch.rand(b, generator=g),
+        torch.zeros(b, dtype=torch.long),
+        torch.randn(b, 5, p.text_width, generator=g),
+        torch.tensor([[True] * 5, [True] * 3 + [False] * 2])[:b],
+    )
+
+
+def test_patchify_has_an_inverse():
+    x = torch.randn(2, 3, 16, 24, 5)
+    tok = patchify(x, 8)
+    assert tok.shape == (2, 3 * 2 * 3, 8 * 8 * 5)
+    assert torch.equal(unpatchify(tok, 8, 3, 16, 24), x)
+
+
+def test_untrained_network_predicts_zero():
+    torch.manual_seed(0)
+    dit = build_dit("debug")
+    assert dit(*inputs()).abs().max() == 0
+
+
+def test_block_by_block_equals_whole():
+    dit = random_dit()
+    x, known, sigma, mode, text, mask = inputs()
+    whole = dit(x, known, sigma, mode, text, mask)
+    ctx = dit.condition(sigma, mode, text, mask, rope_table(dit.params, torch.arange(3), 16, 24))
+    tok = dit.embed(x, known)
+    for index in range(len(dit.blocks)):
+        tok = dit.blocks[index](tok, ctx)
+    torch.testing.assert_close(dit.head(tok, ctx, 3, 16, 24), whole)
+
+
+def test_everything_that_conditions_has_an_effect():
+    dit = random_dit()
+    x, known, sigma, mode, text, mask = inputs()
+    base = dit(x, known, sigma, mode, text, mask)
+    others = [
+        dit(x, ~known, sigma, mode, text, mask),
+        dit(x, known, sigma * 0.5, mode, text, mask),
+        dit(x, known, sigma, torch.full_like(mode, int(Mode.FREEZE_TIME)), text, mask),
+        dit(x, known, sigma, mode, text + 1, mask),
+        dit(x, known, sigma, mode, text, mask, torch.tensor([0, 2, 5])),
+    ]
+    for other in others:
+        assert (other - base).abs().max() > 1e-4
+
+
+def test_padded_words_do_not_matter():
+    dit = random_dit()
+    x, known, sigma, mode, text, mask = inputs()
+    changed = torch.where(mask[..., None], text, torch.full_like(text, 3.0))
+    torch.testing.assert_close(
+        dit(x, known, sigma, mode, text, mask), dit(x, known, sigma, mode, changed, mask)
+    )
+
+
+def test_rope_is_shared_between_resolutions():
+    """Normalised y, x: the patch centres of 36x64 (patch 4) are those of 72x128 (patch 8)."""
+    p = SIZES["bundled"]
+    low = rope_table(replace(p, patch=4, height=36, width_px=64), torch.arange(2), 36, 64)
+    high = rope_table(p, torch.arange(2), 72, 128)
+    torch.testing.assert_close(low.cos, high.cos)
+
+
+def test_gradient_checkpointing_changes_nothing():
+    dit = random_dit().train()
+    args = inputs()
+    dit(*args).square().mean().backward()
+    grads = [p.grad.clone() for p in dit.parameters()]
+    dit.zero_grad()
+    dit.gradient_checkpointing = True
+    dit(*args).square().mean().backward()
+    for p, g in zip(dit.parameters(), grads, strict=True):
+        torch.testing.assert_close(p.grad, g, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "size,low,high", [("small", 3e6, 5e6), ("bundled", 15e6, 25e6), ("paper", 540e6, 660e6)]
+)
+def test_named_sizes(size, low, high):
+    with torch.device("meta"):
+        count = sum(p.numel() for p in DiT(SIZES[size]).parameters())
+    assert low < count < high
+
+
+def test_bad_arguments_say_what_is_wrong():
+    with pytest.raises(ValueError, match="unknown size"):
+        build_dit("huge")
+    with pytest.raises(ValueError, match="multiple"):
+        DiTParams(64, 2, 2, 8, 15, 24, text_width=8)
+    dit = random_dit()
+    with pytest.raises(ValueError, match="extra channels"):
+        dit.embed(
+            torch.zeros(1, 1, 16, 24, 3), torch.zeros(1, 1).bool(), torch.zeros(1, 1, 16, 24, 3)
+        )

@@ -1,0 +1,186 @@
+"""The two-stream model's identities, one for each mixer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gen.dit import Mode
+from gen.sync import MIXERS, HardSync, ModLinear, SoftSync, SyncParams
+from gen.two_stream import TwoStream
+from tests.gen.test_dit import random_dit
+
+V, T = 3, 4
+
+
+def grid(seed: int = 3, b: int = 2):
+    g = torch.Generator().manual_seed(seed)
+    known = torch.zeros(b, V, T, dtype=torch.bool)
+    known[:, 0] = known[:, :, 0] = True
+    x = torch.randn(b, V, T, 16, 24, 3, generator=g)
+    text, mask = torch.randn(b, 5, 32, generator=g), torch.ones(b, 5, dtype=torch.bool)
+    return x, known, torch.rand(b, generator=g), text, mask
+
+
+def two_stream(mixer: str, rank: int | None = 4, output: str = "mean", noise: float = 0.0):
+    model = TwoStream(random_dit(), SyncParams(mixer, rank), output).eval()
+    if noise:
+        torch.manual_seed(7)
+        with torch.no_grad():
+            for _, p in model.sync_parameters():
+                p.add_(noise * torch.randn_like(p))
+    return model
+
+
+def rows_alone(dit, x, known, sigma, text, mask):
+    """The base model in dynamic mode on every row of the grids."""
+    out = [
+        dit(x[:, v], known[:, v], sigma, torch.full_like(sigma, Mode.DYNAMIC).long(), text, mask)
+        for v in range(V)
+    ]
+    return torch.stack(out, 1)
+
+
+def columns_alone(dit, x, known, sigma, text, mask):
+    mode = torch.full_like(sigma, Mode.FREEZE_TIME).long()
+    out = [dit(x[:, :, t], known[:, :, t], sigma, mode, text, mask) for t in range(T)]
+    return torch.stack(out, 2)
+
+
+def unknown(out, args):
+    return out[~args[1]]
+
+
+def close(a, b, tol=1e-5):
+    torch.testing.assert_close(a, b, atol=tol, rtol=tol)
+
+
+def test_none_is_the_base_model_on_every_row_and_column():
+    args = grid()
+    model = two_stream("none", output="row")
+    close(unknown(model(*args), args), unknown(rows_alone(model.dit, *args), args))
+    model.output = "column"
+    close(unknown(model(*args), args), unknown(columns_alone(model.dit, *args), args))
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_soft_without_weight_is_none(rank):
+    args = grid()
+    soft = two_stream("soft", rank, noise=0.1)
+    with torch.no_grad():
+        for stream in (soft.mixer.row, soft.mixer.column):
+            for m in stream:
+                for name in ("full", "own", "other"):
+                    if hasattr(m, name):
+                        getattr(m, name).zero_()
+                if rank is not None:
+                    m.up.weight.zero_()
+    close(soft(*args), two_stream("none")(*args))
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_hard_with_the_row_alone_is_the_row_model(rank):
+    args = grid()
+    hard = two_stream("hard", rank, output="row")
+    with torch.no_grad():
+        for m in hard.mixer.row:
+            if rank is None:
+                m.full.copy_(torch.cat([torch.eye(64), torch.zeros(64, 64)], 1))
+            else:
+                m.own.fill_(1.0)
+                m.other.zero_()
+    close(unknown(hard(*args), args), unknown(rows_alone(hard.dit, *args), args))
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+@pytest.mark.parametrize("mixer", ["none", "hard", "soft"])
+def test_transposing_everything_swaps_the_streams(mixer, rank):
+    x, known, sigma, text, mask = grid()
+    model = two_stream(mixer, rank, noise=0.1)
+    out = model(x, known, sigma, text, mask)
+    if mixer != "none":
+        model.mixer.swapped()
+    model.modes = model.modes[::-1]
+    swapped = model(x.transpose(1, 2), known.transpose(1, 2), sigma, text, mask)
+    close(swapped.transpose(1, 2), out)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_known_cells_come_out_unchanged(mixer):
+    args = grid()
+    out = two_stream(mixer, noise=0.1)(*args)
+    assert torch.equal(out[args[1]], args[0][args[1]])
+    assert out.shape == args[0].shape
+
+
+@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft"])
+def test_low_rank_starts_as_full_rank_does(mixer):
+    """Both are the training-free rule (Eq. 12, 13) before training."""
+    args = grid()
+    close(two_stream(mixer, 4)(*args), two_stream(mixer, None)(*args))
+
+
+def test_training_free_weights_are_the_papers():
+    soft = two_stream("soft")
+    assert isinstance(soft.mixer, SoftSync)
+    weights = [float(m.other[0].detach()) for m in soft.mixer.row]
+    assert weights == pytest.approx([0.1 + 0.4 * 1 / 2, 0.1 + 0.4 * 2 / 2])
+    hard = two_stream("hard")
+    assert isinstance(hard.mixer, HardSync)
+    a, b = torch.randn(2, 7, 64), torch.randn(2, 7, 64)
+    x, y = hard.mixer(0, a, b, hard.mixer.features(torch.rand(2)))
+    close(x, (a + b) / 2)
+    assert x is y
+
+
+def test_untrained_sequential_is_column_then_row():
+    args = grid()
+    x, known, sigma, text, mask = args
+    model = two_stream("sequential")
+    tok = model.dit.embed(x.flatten(0, 1), known.flatten(0, 1)).view(2, V, T, -1, 64)
+    ctx_row, ctx_col = model._contexts(
+        sigma, text, mask, torch.arange(V), torch.arange(T), (16, 24)
+    )
+    for layer in range(2):
+        tok = model.row_stream(layer, model.column_stream(layer, tok, ctx_col), ctx_row)
+    expected = model._decode(tok, tok, ctx_row, ctx_col, (16, 24))
+    close(unknown(model(*args), args), unknown(expected, args))
+
+
+def test_layers_can_be_switched_off():
+    args = grid()
+    model = TwoStream(random_dit(), SyncParams("soft", 4, layers=()))
+    close(model(*args), two_stream("none")(*args))
+
+
+@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft"])
+def test_only_the_mixer_receives_gradients(mixer):
+    args = grid()
+    model = two_stream(mixer, noise=0.1).train()
+    model.dit.requires_grad_(False)
+    model(*args).square().mean().backward()
+    for name, p in model.named_parameters():
+        if name.startswith("mixer."):
+            assert p.grad is not None and p.grad.abs().sum() > 0, name
+        else:
+            assert p.grad is None, name
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == {
+        n for n, _ in model.sync_parameters()
+    }
+
+
+def test_sigma_modulates():
+    m = ModLinear(8, 2, 1.0, 0.5)
+    torch.nn.init.normal_(m.modulation.weight)
+    a, b = torch.randn(1, 4, 8), torch.randn(1, 4, 8)
+    low, high = (HardSync.features(torch.tensor([s])) for s in (0.1, 0.9))
+    assert (m(a, b, low) - m(a, b, high)).abs().max() > 1e-3
+
+
+def test_bad_arguments_say_what_is_wrong():
+    with pytest.raises(ValueError, match="unknown mixer"):
+        SyncParams("firm")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="rank"):
+        SyncParams("soft", 0)
+    with pytest.raises(ValueError, match="output"):
+        TwoStream(random_dit(), SyncParams("none"), "median")  # type: ignore[arg-type]
