@@ -39,11 +39,15 @@ _CAMERA_WEIGHT = {
 
 
 def _weights(names: Sequence[str], allowed: Choice, base: dict[str, float] | None = None) -> Tensor:
-    chosen = names if allowed is None else (allowed,) if isinstance(allowed, str) else allowed
+    chosen = names if allowed is None else _names(allowed)
     for name in chosen:
         if name not in names:
             raise ValueError(f"unknown name {name!r}; known: {', '.join(names)}")
     return torch.tensor([(base or {}).get(x, 1.0) if x in chosen else 0.0 for x in names])
+
+
+def _names(choice: str | Sequence[str]) -> tuple[str, ...]:
+    return (choice,) if isinstance(choice, str) else tuple(choice)
 
 
 def _pick(weights: Tensor, n: int, generator: Generator) -> Tensor:
@@ -77,13 +81,58 @@ def _motions(shape_nO: Tensor, count: Tensor, relation: Tensor, motions: Choice,
         weights[empty, still] = 1.0
         motion[:, k] = _pick(weights, n, g)
     # left moves .50, right moves .28, both .17, none .05
-    if motions is None or "still" in ([motions] if isinstance(motions, str) else motions):
+    if motions is None or "still" in _names(motions):
         motion[:, 1][(who < 0.50) | (who > 0.95)] = still
         motion[:, 0][pair[:, 0] & ((who >= 0.50) & (who < 0.78) | (who > 0.95))] = still
     around = relation == RELATIONS.index("around")
     motion[around, 0] = orbit
     motion[around, 1] = still
     return motion
+
+
+def _check_objects(objects: Sequence[ObjectAttributes], count: int | None) -> None:
+    if not 1 <= len(objects) <= 2 or (count is not None and count != len(objects)):
+        raise ValueError(f"a scene has 1 or 2 objects, as many as count; got {len(objects)}")
+    for o in objects:
+        rolls = o.motion is not None and o.motion.startswith("roll")
+        if rolls and o.shape is not None and o.shape not in ROLLING_SHAPES:
+            raise ValueError(f"a {o.shape} cannot roll; {' and '.join(ROLLING_SHAPES)} can")
+    if len(objects) == 2 and objects[1].motion == "orbit":
+        raise ValueError("with two objects only the first can orbit (around the second)")
+
+
+def _relations(n: int, count: int | None, relation: Choice, g: Generator) -> tuple[Tensor, Tensor]:
+    """Number of objects [n] and relation [n]; a fixed count wins over the relation."""
+    two = torch.rand(n, generator=g) < (0.5 if count is None else count - 1.0)
+    around = torch.rand(n, generator=g) < 0.10
+    if relation is not None:
+        names = _names(relation)
+        _weights(RELATIONS, names)
+        if "around" not in names or "beside" not in names:
+            around = torch.full_like(around, "around" in names)
+        if count is None and ("alone" not in names or names == ("alone",)):
+            two = torch.full_like(two, "alone" not in names)
+    return 1 + two.long(), torch.where(two, torch.where(around, 2, 1), 0)
+
+
+def _looks(
+    n: int, shapes: Choice, colours: Choice, specs: Sequence[ObjectAttributes], g: Generator
+) -> tuple[Tensor, Tensor]:
+    """Shapes [n,O] and colours [n,O]; colours that are free differ, one colour tells little."""
+    shape = torch.stack([_pick(_weights(SHAPES, shapes), n, g) for _ in range(2)], 1)
+    colour = torch.stack([_pick(_weights(COLOURS, colours), n, g) for _ in range(2)], 1)
+    step = torch.randint(1, len(COLOURS), (n,), generator=g)
+    free = [k >= len(specs) or specs[k].colour is None for k in range(2)]
+    for k, o in enumerate(specs):
+        if o.shape is not None:
+            shape[:, k] = SHAPES.index(o.shape)
+        if o.colour is not None:
+            colour[:, k] = COLOURS.index(o.colour)
+    if colours is None and free[1]:
+        colour[:, 1] = (colour[:, 0] + step) % len(COLOURS)
+    elif colours is None and free[0]:
+        colour[:, 0] = (colour[:, 1] + step) % len(COLOURS)
+    return shape, colour
 
 
 def sample_scenes(
@@ -107,70 +156,31 @@ def sample_scenes(
     Raises ValueError for a name the world does not know or for objects that cannot be combined.
     """
     if objects is not None:
-        if not 1 <= len(objects) <= 2 or (count is not None and count != len(objects)):
-            raise ValueError(f"a scene has 1 or 2 objects, as many as count; got {len(objects)}")
+        _check_objects(objects, count)
         count = len(objects)
     if count not in (None, 1, 2):
         raise ValueError(f"count must be 1, 2 or None; got {count}")
-    g = generator
-    two = torch.rand(n, generator=g) < (0.5 if count is None else count - 1.0)
-    want_around = torch.rand(n, generator=g) < 0.10
-    if relation is not None:
-        names = (relation,) if isinstance(relation, str) else tuple(relation)
-        _weights(RELATIONS, names)
-        if "around" not in names:
-            want_around = torch.zeros_like(want_around)
-        elif "beside" not in names:
-            want_around = torch.ones_like(want_around)
-        if "alone" not in names and count is None:
-            two = torch.ones_like(two)
-        if names == ("alone",):
-            two = torch.zeros_like(two)
-    elif motions is not None or (objects is not None and any(o.motion for o in objects)):
-        orbiting = objects is not None and len(objects) == 2 and objects[0].motion == "orbit"
-        want_around = torch.full_like(want_around, orbiting)
-    count_n = 1 + two.long()
-    relation_n = torch.where(two, torch.where(want_around, 2, 1), 0)
-
-    wanted = (motions,) if isinstance(motions, str) else motions
-    if wanted and shapes is None and all(m.startswith("roll") for m in wanted):
+    specs = tuple(objects or ())
+    if relation is None and (motions is not None or any(o.motion for o in specs)):
+        # The motion decides: only an orbit around the second object is "around".
+        orbits = len(specs) == 2 and specs[0].motion == "orbit"
+        relation = ("alone", "around" if orbits else "beside")
+    count_n, relation_n = _relations(n, count, relation, generator)
+    if (
+        shapes is None
+        and motions is not None
+        and all(m.startswith("roll") for m in _names(motions))
+    ):
         shapes = ROLLING_SHAPES
-    shape = torch.stack([_pick(_weights(SHAPES, shapes), n, g) for _ in range(2)], 1)
-    colour = torch.stack([_pick(_weights(COLOURS, colours), n, g) for _ in range(2)], 1)
-    if colours is None:  # two objects of one colour tell a learner little
-        other = torch.randint(1, len(COLOURS), (n,), generator=g)
-        colour[:, 1] = (colour[:, 0] + other) % len(COLOURS)
-    if objects is not None:
-        for k, o in enumerate(objects):
-            if o.shape is not None:
-                shape[:, k] = SHAPES.index(o.shape)
-            if o.colour is not None:
-                colour[:, k] = COLOURS.index(o.colour)
-        fixed_other = len(objects) == 2 and objects[1].colour is not None
-        if fixed_other and objects[0].colour is None:
-            colour[:, 0] = torch.where(
-                colour[:, 0] == colour[:, 1], (colour[:, 0] + 3) % len(COLOURS), colour[:, 0]
-            )
-        elif len(objects) == 2 and objects[1].colour is None and objects[0].colour is not None:
-            other = torch.randint(1, len(COLOURS), (n,), generator=g)
-            colour[:, 1] = (colour[:, 0] + other) % len(COLOURS)
-    motion = _motions(shape, count_n, relation_n, motions, g)
-    if objects is not None:
-        for k, o in enumerate(objects):
-            if o.motion is not None:
-                motion[:, k] = MOTIONS.index(o.motion)
-                if o.motion.startswith("roll") and o.shape is None:
-                    bad = ~torch.isin(
-                        shape[:, k], torch.tensor([SHAPES.index(s) for s in ROLLING_SHAPES])
-                    )
-                    shape[bad, k] = SHAPES.index("sphere")
-                elif o.motion.startswith("roll") and o.shape not in ROLLING_SHAPES:
-                    raise ValueError(f"a {o.shape} cannot roll; {' and '.join(ROLLING_SHAPES)} can")
-                if o.motion == "orbit" and len(objects) == 2 and k == 1:
-                    raise ValueError(
-                        "with two objects only the first can orbit (around the second)"
-                    )
-    return _place(count_n, relation_n, shape, colour, motion, floor, sky, camera_move, g)
+    shape, colour = _looks(n, shapes, colours, specs, generator)
+    motion = _motions(shape, count_n, relation_n, motions, generator)
+    for k, o in enumerate(specs):
+        if o.motion is not None:
+            motion[:, k] = MOTIONS.index(o.motion)
+            if o.motion.startswith("roll"):
+                rolling = torch.tensor([SHAPES.index(s) for s in ROLLING_SHAPES])
+                shape[~torch.isin(shape[:, k], rolling), k] = rolling[0]
+    return _place(count_n, relation_n, shape, colour, motion, floor, sky, camera_move, generator)
 
 
 def _place(
