@@ -1,0 +1,130 @@
+"""Text or clips to grid, end to end with a tiny random model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gen.data.captions import VOCABULARY
+from gen.dit import SIZES, Mode
+from gen.errors import UserError
+from gen.generate import GenerateConfig, GridGenerator
+from gen.model import BaseModel, load_base, save_base
+from gen.sync import MIXERS, SyncParams
+from gen.two_stream import TwoStream
+from gen.weights_file import load_two_stream, save_mixer
+from gen.windows import frame_index, windows
+
+PROMPT = "a red ball bouncing on a checkered floor"
+FAST = GenerateConfig(steps=2, grid_steps=2, untrained_sync=True)
+
+
+def tiny_base(seed: int = 0) -> BaseModel:
+    torch.manual_seed(seed)
+    base = BaseModel(SIZES["debug"], VOCABULARY)
+    with torch.no_grad():
+        for p in base.dit.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    return base.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def generator() -> GridGenerator:
+    return GridGenerator(tiny_base())
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 9, 12, 13, 30])
+def test_windows_cover_with_overlap(length):
+    spans = windows(length)
+    assert spans[0].start == 0 and spans[-1].stop == length
+    for a, b in zip(spans, spans[1:], strict=False):
+        assert len(b) == 8 and a.stop - b.start >= 4 and b.stop > a.stop
+    assert len(frame_index(min(length, 8))) == min(length, 8)
+
+
+def test_prompt_to_grid(generator):
+    steps = []
+    made = generator.from_prompt(PROMPT, FAST, lambda *a: steps.append(a))
+    grid = made.grid
+    assert grid.frames.shape == (8, 8, 16, 24, 3) and grid.complete and grid.prompt == PROMPT
+    np.testing.assert_array_equal(made.fixed_view, grid.row(0))
+    np.testing.assert_array_equal(made.freeze_time, grid.column(0))
+    assert [s[0] for s in steps] == ["fixed-view clip"] * 2 + ["freeze-time clip"] * 2 + [
+        "grid"
+    ] * 2
+    again = generator.from_prompt(PROMPT, FAST)
+    np.testing.assert_array_equal(again.grid.frames, grid.frames)
+    other = generator.from_prompt(PROMPT, GenerateConfig(**{**vars(FAST), "seed": 1}))
+    assert np.abs(other.grid.frames - grid.frames).max() > 0.01
+
+
+@pytest.mark.parametrize("views,times", [(1, 8), (3, 1), (5, 14), (10, 3)])
+def test_other_grid_sizes(generator, views, times):
+    config = GenerateConfig(**{**vars(FAST), "views": views, "times": times})
+    grid = generator.from_prompt(PROMPT, config).grid
+    assert grid.frames.shape[:2] == (views, times)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_clips_to_grid_keeps_the_clips(generator, mixer):
+    rng = np.random.default_rng(0)
+    row = rng.random((4, 16, 24, 3), np.float32)
+    column = rng.random((3, 16, 24, 3), np.float32)
+    column[0] = row[0]
+    config = GenerateConfig(**{**vars(FAST), "mixer": mixer})
+    grid = generator.complete_grid(row, column, PROMPT, config).grid
+    np.testing.assert_allclose(grid.row(0), row, atol=1e-6)
+    np.testing.assert_allclose(grid.column(0), column, atol=1e-6)
+
+
+def test_given_frames_start_a_clip(generator):
+    start = torch.rand(2, 16, 24, 3) * 2 - 1
+    clip = generator.clip(PROMPT, Mode.FREEZE_TIME, 11, FAST, start)
+    assert clip.shape == (11, 16, 24, 3)
+    torch.testing.assert_close(clip[:2], start)
+
+
+def test_users_are_told(generator, capsys):
+    with pytest.raises(UserError, match="knows"):
+        generator.from_prompt("quokkas", FAST)
+    with pytest.raises(UserError, match="mixer"):
+        GenerateConfig(mixer="firm")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="not possible"):
+        GenerateConfig(views=0)
+    with pytest.raises(UserError, match="one size"):
+        generator.complete_grid(np.zeros((2, 8, 8, 3)), np.zeros((2, 9, 8, 3)))
+    with pytest.raises(UserError, match="no trained mixer"):
+        generator.from_prompt(PROMPT, GenerateConfig(steps=1))
+
+
+def test_weights_come_back_as_they_were(tmp_path):
+    base = tiny_base()
+    save_base(base, tmp_path, {"steps": 1})
+    loaded, config = load_base(tmp_path)
+    assert config["how_made"] == {"steps": 1}
+    assert loaded.tokenizer.words == base.tokenizer.words
+    for key, value in base.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], value, atol=0.02, rtol=0.01)
+    model = TwoStream(loaded.dit, SyncParams("soft", 4))
+    torch.nn.init.normal_(model.mixer.row[0].up.weight)
+    save_mixer(model, tmp_path, "soft", {})
+    again, _ = load_two_stream(loaded, tmp_path, "soft")
+    torch.testing.assert_close(
+        again.mixer.row[0].up.weight, model.mixer.row[0].up.weight, atol=0.02, rtol=0.01
+    )
+    made = GridGenerator(loaded, tmp_path).from_prompt(
+        PROMPT, GenerateConfig(steps=1, grid_steps=1)
+    )
+    assert np.isfinite(made.grid.frames).all()
+
+
+def test_broken_weights_folders_are_errors_for_users(tmp_path):
+    with pytest.raises(UserError, match="config.json"):
+        load_base(tmp_path)
+    save_base(tiny_base(), tmp_path, {})
+    with pytest.raises(UserError, match="no trained hard mixer"):
+        load_two_stream(load_base(tmp_path)[0], tmp_path, "hard")
+    (tmp_path / "base-00.safetensors").unlink()
+    with pytest.raises(UserError, match="no base weights"):
+        load_base(tmp_path)
