@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -295,11 +295,12 @@ class DiT(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.mode.weight, std=0.02)
-        zero = [self.head_mod, self.head_out]
+        zero: list[Any] = [self.head_mod, self.head_out]
         zero += [self.mod] if self.params.shared_adaln else [b.mod for b in self.blocks]
         for linear in zero:
             nn.init.zeros_(linear.weight)
         for block in self.blocks:
+            assert isinstance(block, Block)
             for linear in (block.attn.out, block.cross.out, block.mlp.down):
                 with torch.no_grad():
                     linear.weight.mul_(1.0 / math.sqrt(2 * self.params.depth))
@@ -376,7 +377,7 @@ class DiT(nn.Module):
         return self.head(tok, ctx, f, h, w)
 
 
-def build_dit(size: str, **changes: int) -> DiT:
+def build_dit(size: str, **changes: Any) -> DiT:
     """A network of a named size; raises ValueError for an unknown name."""
     if size not in SIZES:
         raise ValueError(f"unknown size {size!r}; choose from {', '.join(SIZES)}")

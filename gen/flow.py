@@ -22,7 +22,7 @@ def add_noise(clean_BFHWC: Tensor, noise_BFHWC: Tensor, sigma_B: Tensor) -> Tens
 
 
 def keep_known(x: Tensor, clean: Tensor, known: Tensor) -> Tensor:
-    """`clean` where `known`, else `x`; `known` lacks the last three axes (H, W, C) of the others."""
+    """`clean` where `known`, else `x`; `known` has the axes before H, W, C."""
     return torch.where(known[..., None, None, None], clean, x)
 
 

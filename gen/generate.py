@@ -11,21 +11,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gen.console import progress
 from gen.dit import Mode
 from gen.errors import UserError
 from gen.flow import keep_known, linear_sigmas
 from gen.grid import VideoGrid
-from gen.model import BaseModel, load_base
-from gen.sampling import SAMPLERS, guided
+from gen.model import BaseModel, load_base, read_config
+from gen.sampling import SAMPLERS, CleanModel, guided
 from gen.sync import MIXERS, MixerName, SyncParams
+from gen.text import Tokenizer
 from gen.two_stream import Output, TwoStream
-from gen.video_io import resize_frames
+from gen.video_io import resize_frames, write_video
 from gen.weights_file import load_two_stream
 from gen.windows import frame_index, windows
 
@@ -78,6 +81,26 @@ def _to_images(x: Tensor) -> NDArray[np.float32]:
     return ((x.clamp(-1, 1) + 1) / 2).cpu().numpy().astype(np.float32)
 
 
+class _Given(NamedTuple):
+    """What is known: clean [1, ..., H, W, 3] where known [1, ...]."""
+
+    clean: Tensor
+    known: Tensor
+
+
+def _grid_model(
+    two_stream: TwoStream, given: _Given, index_V: Tensor, index_T: Tensor, text: Tensor,
+    mask: Tensor,
+) -> CleanModel:  # fmt: skip
+    """The 4D model as a sampler wants it, around one window's given cells."""
+
+    def model(x: Tensor, sigma: Tensor) -> Tensor:
+        x = keep_known(x, given.clean, given.known)
+        return two_stream(x, given.known, sigma.reshape(1), text, mask, index_V, index_T)
+
+    return model
+
+
 class GridGenerator:
     """A base model with its mixers; every method is a pure function of its arguments and seed."""
 
@@ -109,6 +132,19 @@ class GridGenerator:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(shape, generator=generator).to(self.base.device)
 
+    def _clip_model(
+        self, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
+    ) -> CleanModel:
+        """The base model as a sampler wants it, around one clip's given frames."""
+        mode_B = torch.full((1,), int(mode), device=self.base.device)
+
+        def model(x: Tensor, sigma: Tensor) -> Tensor:
+            x = keep_known(x, given.clean, given.known)
+            out = self.base.dit(x, given.known, sigma.reshape(1), mode_B, text, mask, index_F)
+            return keep_known(out, given.clean, given.known)
+
+        return model
+
     @torch.no_grad()
     def clip(
         self,
@@ -119,7 +155,7 @@ class GridGenerator:
         start: Tensor | None = None,
         report: Report | None = None,
     ) -> Tensor:
-        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, after `start` [K, H, W, 3] if given."""
+        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...]."""
         base, (h, w) = self.base, self.size
         known_count = 0 if start is None else len(start)
         clip = torch.zeros(length, h, w, 3, device=base.device)
@@ -134,24 +170,13 @@ class GridGenerator:
             part = slice(span.start, span.stop)
             if bool(done[part].all()):
                 continue
-            clean, known = clip[None, part], done[None, part]
+            given = _Given(clip[None, part], done[None, part])
             index = frame_index(len(span)).to(base.device)
-            mode_1 = torch.tensor([int(mode)], device=base.device)
-
-            def predict(which: int, x: Tensor, sigma: Tensor, clean=clean, known=known,
-                        index=index, mode_1=mode_1) -> Tensor:  # fmt: skip
-                one = slice(which, which + 1)
-                out = base.dit(
-                    keep_known(x, clean, known), known, sigma.reshape(1), mode_1,
-                    text[one], mask[one], index,
-                )  # fmt: skip
-                return keep_known(out, clean, known)
-
             # Guidance sharpens what only the words say; given frames already say it better.
             scale = config.guidance if known_count == 0 and number == 0 else 1.0
             model = guided(
-                lambda x, s, f=predict: f(0, x, s),
-                lambda x, s, f=predict: f(1, x, s),
+                self._clip_model(given, index, mode, text[:1], mask[:1]),
+                self._clip_model(given, index, mode, text[1:], mask[1:]),
                 scale,
                 config.guidance_interval,
             )
@@ -181,17 +206,11 @@ class GridGenerator:
         tiles = [(v, t) for v in windows(v_all) for t in windows(t_all)]
         for number, (vs, ts) in enumerate(tiles):
             rows, cols = slice(vs.start, vs.stop), slice(ts.start, ts.stop)
-            clean, known = cells[None, rows, cols], done[None, rows, cols].clone()
-            if bool(known.all()):
+            given = _Given(cells[None, rows, cols], done[None, rows, cols].clone())
+            if bool(given.known.all()):
                 continue
-            index_v = frame_index(len(vs)).to(base.device)
-            index_t = frame_index(len(ts)).to(base.device)
-
-            def predict(x: Tensor, sigma: Tensor, clean=clean, known=known, index_v=index_v,
-                        index_t=index_t) -> Tensor:  # fmt: skip
-                x = keep_known(x, clean, known)
-                return model(x, known, sigma.reshape(1), text, mask, index_v, index_t)
-
+            index = frame_index(len(vs)).to(base.device), frame_index(len(ts)).to(base.device)
+            predict = _grid_model(model, given, *index, text, mask)
             x = self.noise((1, len(vs), len(ts), h, w, 3), config.seed, 2, vs.start, ts.start)
             out = SAMPLERS[config.sampler](
                 predict, x, sigmas, _callback(report, "grid", number, len(tiles))
@@ -257,13 +276,92 @@ def _callback(report: Report | None, name: str, window: int, windows_total: int)
     return lambda i, n, clean: report(name, window * n + i + 1, n * windows_total)
 
 
-def bundled_folder() -> Path:
-    """Where the weights of the package lie."""
-    return Path(str(resources.files("gen"))) / "weights"
+def weights_folder(path: str | Path = "") -> Path:
+    """The given weights folder, or the one in the package; UserError when it holds no weights."""
+    folder = Path(path) if str(path) else Path(str(resources.files("gen"))) / "weights"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no weights (config.json is missing)")
+    return folder
 
 
 def load_bundled(folder: Path | None = None, device: str = "cpu") -> GridGenerator:
     """The generator with the package's weights, or those of another weights folder."""
-    folder = folder or bundled_folder()
+    folder = weights_folder(folder or "")
     base, _ = load_base(folder)
     return GridGenerator(base.to(device), folder)
+
+
+def check_prompt(prompt: str, folder: Path) -> None:
+    """Refuse a prompt without a known word (UserError), warn about unknown ones; loads nothing."""
+    Tokenizer(read_config(folder)["vocabulary"]).check_prompt(prompt)
+
+
+class PromptCommand(Protocol):
+    """What `generate_from_prompt` reads of the command line's `prompt` command."""
+
+    prompt: str
+    views: int
+    times: int
+    steps: int
+    mixer: MixerName
+    untrained_sync: bool
+    weights: str
+
+
+def _progress_bars() -> tuple[Report, Callable[[], None]]:
+    """A report that draws one progress bar per thing that is made, and how to close the last."""
+    bars: dict[str, Any] = {}
+
+    def report(name: str, step: int, steps: int) -> None:
+        if name not in bars:
+            close()
+            bars[name] = progress(None, name, total=steps)
+        bars[name].update(1)
+
+    def close() -> None:
+        for bar in bars.values():
+            bar.close()
+
+    return report, close
+
+
+def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> VideoGrid:
+    """The grid of a prompt; the two clips it grew from are kept in `clips` as mp4."""
+    generator = load_bundled(weights_folder(command.weights))
+    config = GenerateConfig(
+        views=command.views,
+        times=command.times,
+        steps=command.steps,
+        grid_steps=command.steps,
+        mixer=command.mixer,
+        untrained_sync=command.untrained_sync,
+        seed=seed,
+    )
+    report, close = _progress_bars()
+    try:
+        made = generator.from_prompt(command.prompt, config, report)
+    finally:
+        close()
+    clips.mkdir(parents=True, exist_ok=True)
+    write_video(clips / "fixed_view.mp4", made.fixed_view, config.fps)
+    write_video(clips / "freeze_time.mp4", made.freeze_time, config.fps)
+    return made.grid
+
+
+def complete_with_bundled(grid: VideoGrid, seed: int) -> VideoGrid:
+    """Fill the unknown cells of a grid of which row 0 and column 0 are known.
+
+    The bundled model works at its own small size: filled cells are enlarged to the grid's, known
+    cells stay exactly as they are.
+    """
+    assert grid.known is not None
+    report, close = _progress_bars()
+    try:
+        made = load_bundled().complete_grid(
+            grid.row(0), grid.column(0), grid.prompt, GenerateConfig(seed=seed), report
+        )
+    finally:
+        close()
+    filled = resize_frames(made.grid.frames, grid.height, grid.width)
+    known = np.asarray(grid.known)[..., None, None, None]
+    return replace(grid, frames=np.where(known, grid.frames, filled), known=None)

@@ -102,18 +102,27 @@ def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any]) -> None:
         path.write_text(json.dumps(config, indent=1) + "\n")
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a weights folder; UserError when it is missing or of another kind."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no weights (config.json is missing)")
+    try:
+        config = json.loads(path.read_text())
+        if config["format"] != "fourreal-weights" or config["version"] != 1:
+            raise ValueError("unknown format or version")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not describe weights: {error}") from error
+    return config
+
+
 def load_base(folder: Path) -> tuple[BaseModel, dict[str, Any]]:
     """The model of a weights folder in float32 and eval mode, and its configuration.
 
     Raises UserError when the folder is not one or its tensors do not fit its configuration.
     """
-    config_path = Path(folder) / "config.json"
-    if not config_path.is_file():
-        raise UserError(f"{folder} holds no weights (config.json is missing)")
+    config = read_config(folder)
     try:
-        config = json.loads(config_path.read_text())
-        if config["format"] != "fourreal-weights" or config["version"] != 1:
-            raise ValueError("unknown format or version")
         model = BaseModel(DiTParams(**config["params"]), config["vocabulary"])
         model.load_state_dict(load_shards(Path(folder), "base"))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -133,6 +133,7 @@ class HardSync(Mixer):
 
     def swapped(self) -> HardSync:
         for m in self.row:
+            assert isinstance(m, ModLinear)
             if m.rank is None:
                 m.full = nn.Parameter(m.full.roll(m.full.shape[0], 1))
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,13 @@ import torch
 from gen.data.captions import VOCABULARY
 from gen.dit import SIZES, Mode
 from gen.errors import UserError
-from gen.generate import GenerateConfig, GridGenerator
+from gen.generate import (
+    GenerateConfig,
+    GridGenerator,
+    check_prompt,
+    generate_from_prompt,
+    weights_folder,
+)
 from gen.model import BaseModel, load_base, save_base
 from gen.sync import MIXERS, SyncParams
 from gen.two_stream import TwoStream
@@ -117,6 +125,24 @@ def test_weights_come_back_as_they_were(tmp_path):
         PROMPT, GenerateConfig(steps=1, grid_steps=1)
     )
     assert np.isfinite(made.grid.frames).all()
+
+
+def test_command_line_functions(tmp_path, monkeypatch):
+    weights = tmp_path / "weights"
+    save_base(tiny_base(), weights, {})
+    assert weights_folder(str(weights)) == weights
+    check_prompt(PROMPT, weights)
+    with pytest.raises(UserError, match="knows"):
+        check_prompt("quokkas", weights)
+    command = SimpleNamespace(
+        prompt=PROMPT, views=2, times=3, steps=1, mixer="hard", untrained_sync=True,
+        weights=str(weights),
+    )  # fmt: skip
+    grid = generate_from_prompt(command, tmp_path / "clips", 0)
+    assert grid.frames.shape == (2, 3, 16, 24, 3)
+    assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == [
+        "fixed_view.mp4", "freeze_time.mp4",
+    ]  # fmt: skip
 
 
 def test_broken_weights_folders_are_errors_for_users(tmp_path):
