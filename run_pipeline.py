@@ -158,6 +158,8 @@ class Doctor:
     """Versions, devices, optional parts, memory and disk in one screen."""
 
 
+WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
+
 COMMANDS: dict[str, type] = {
     "prompt": Prompt,
     "videos": Videos,
@@ -272,6 +274,7 @@ def grid_stage(run: RunFolder, command: Prompt | Videos | Grid, settings: dict[s
             from gen.generate import generate_from_prompt
 
             grid = generate_from_prompt(command, run.path / "clips", seed)
+            grid = enlarge(grid, WORK_SHORT_SIDE)
         else:
             grid = read_grid(command)
         grid.save(run.path / "grid")
@@ -280,6 +283,16 @@ def grid_stage(run: RunFolder, command: Prompt | Videos | Grid, settings: dict[s
     key = content_hash(*inputs)
     run.stage("grid", title, key, ["grid/grid.json", "grid.mp4"], work)
     return key
+
+
+def enlarge(grid: VideoGrid, short_side: int) -> VideoGrid:
+    """A small generated grid at a size that tracking and fitting work well at, saying so."""
+    factor = short_side // min(grid.height, grid.width)
+    if factor <= 1:
+        return grid
+    size = (factor * grid.height, factor * grid.width)
+    say(f"  frames of {grid.height}x{grid.width} enlarged to {size[0]}x{size[1]} (cubic)")
+    return grid.resize(*size)
 
 
 def read_grid(command: Videos | Grid) -> VideoGrid:
