@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gen.atomic import atomic_file
 from gen.dit import DiT, DiTParams
 from gen.errors import UserError
-from gen.text import TextEncoder, Tokenizer
+from gen.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
 
@@ -54,6 +54,24 @@ class BaseModel(nn.Module):
         """Clean frames [B, F, H, W, 3] from noisy ones; see `DiT.forward`."""
         text, mask = self.text(ids_BL)
         return self.dit(x_BFHWC, known_BF, sigma_B, mode_B, text, mask, index_F)
+
+
+def with_vocabulary(model: BaseModel, words: Sequence[str]) -> BaseModel:
+    """A copy that knows only `words` (those it was really trained on); the rest is the same.
+
+    Raises ValueError when a word is not in the model's vocabulary.
+    """
+    old = model.tokenizer
+    new = BaseModel(model.params, words)
+    missing = [w for w in new.tokenizer.words if w not in old.words]
+    if missing:
+        raise ValueError(f"words outside the vocabulary: {', '.join(missing)}")
+    state = dict(model.state_dict())
+    place = {word: SPECIAL + i for i, word in enumerate(old.words)}
+    rows = [*range(SPECIAL), *(place[w] for w in new.tokenizer.words)]
+    state["text.embedding.weight"] = state["text.embedding.weight"][rows]
+    new.load_state_dict(state)
+    return new
 
 
 def save_shards(folder: Path, name: str, state: dict[str, Tensor], dtype=torch.bfloat16) -> int:

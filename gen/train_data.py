@@ -21,6 +21,7 @@ from gen.data.procedural import render
 from gen.data.scene_sampling import sample_scenes
 from gen.data.world import SceneBatch
 from gen.dit import Mode
+from gen.text import split_words
 
 # Parts of the procedural world to train on: arguments of `sample_scenes`.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -177,6 +178,14 @@ class ClipPool:
         else:
             known = sample_known(index, torch.stack(canonical), g)
         return ClipBatch(clean, texts, torch.stack(modes), known, index)
+
+
+def trained_words(world: str, n: int = 3000) -> list[str]:
+    """The words that captions of a world use, from n random ones."""
+    g = seeded(HELD_OUT_SEED, 3)
+    scenes = sample_scenes(n, g, **WORLDS[world])
+    texts = (caption(scenes, g, i, freeze=i % 2 == 1) for i in range(n))
+    return sorted({word for text in texts for word in split_words(text)})
 
 
 def sample_known(index_F: Tensor, canonical_B: Tensor, g: Generator) -> Tensor:

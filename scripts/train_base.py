@@ -34,9 +34,16 @@ from gen.flow import (
     velocity_loss,
     vivid_weights,
 )
-from gen.model import BaseModel, save_base
+from gen.model import BaseModel, save_base, with_vocabulary
 from gen.sampling import sample_euler
-from gen.train_data import HELD_OUT_SEED, ClipBatch, ClipPool, PoolConfig, seeded
+from gen.train_data import (
+    HELD_OUT_SEED,
+    ClipBatch,
+    ClipPool,
+    PoolConfig,
+    seeded,
+    trained_words,
+)
 from gen.train_loop import (
     EMA,
     Optimisers,
@@ -210,7 +217,8 @@ def main(cfg: TrainBaseConfig) -> None:
     if rank == 0:
         ema.swap()
         how = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(cfg).items()}
-        save_base(base, cfg.out / "weights", {"script": "train_base.py", "step": step, **how})
+        known = with_vocabulary(base, trained_words(cfg.pool.world))
+        save_base(known, cfg.out / "weights", {"script": "train_base.py", "step": step, **how})
         ema.swap()
     dist.cleanup()
 

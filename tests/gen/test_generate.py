@@ -18,7 +18,7 @@ from gen.generate import (
     generate_from_prompt,
     weights_folder,
 )
-from gen.model import BaseModel, load_base, save_base
+from gen.model import BaseModel, load_base, save_base, with_vocabulary
 from gen.sync import MIXERS, SyncParams
 from gen.two_stream import TwoStream
 from gen.weights_file import load_two_stream, save_mixer
@@ -125,6 +125,16 @@ def test_weights_come_back_as_they_were(tmp_path):
         PROMPT, GenerateConfig(steps=1, grid_steps=1)
     )
     assert np.isfinite(made.grid.frames).all()
+
+
+def test_a_smaller_vocabulary_changes_nothing_else():
+    base = tiny_base()
+    few = with_vocabulary(base, PROMPT.split()).eval()
+    assert len(few.tokenizer.words) == len(set(PROMPT.split()))
+    for a, b in zip(base.encode_text([PROMPT, ""]), few.encode_text([PROMPT, ""]), strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match="zebra"):
+        with_vocabulary(base, ["a", "zebra"])
 
 
 def test_command_line_functions(tmp_path, monkeypatch):
