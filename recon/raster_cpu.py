@@ -6,18 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon import raster_cpu_kernels as kernels
+from recon import raster_cpu_blend as blend
+from recon import raster_cpu_project as project
 from recon.kernel_threads import run_threaded
 
-_MAX_WIDTH, _MAX_HEIGHT = 255 * kernels.TILE_W, 255 * kernels.TILE_H
+assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
+_MAX_WIDTH, _MAX_HEIGHT = 255 * project.TILE_W, 255 * project.TILE_H
 _ONE_THREAD_PIXELS = 36 * 64  # waking a second thread costs more than it saves below this
 
 
 def _aligned_rows(count: int) -> np.ndarray:
     """Float32 [count, ROW] starting on a cache line."""
-    flat = np.empty(count * kernels.ROW + 16, np.float32)
+    flat = np.empty(count * project.ROW + 16, np.float32)
     skip = (-flat.ctypes.data % 64) // 4
-    return flat[skip : skip + count * kernels.ROW].reshape(count, kernels.ROW)
+    return flat[skip : skip + count * project.ROW].reshape(count, project.ROW)
 
 
 class _Rasterize(torch.autograd.Function):
@@ -29,18 +31,18 @@ class _Rasterize(torch.autograd.Function):
         bits = rows.view(np.int32)
         keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
         flags = np.zeros(1, np.int64)
-        run_threaded(threads, kernels.prepare, camera, *inputs, rows, bits, keys, rects, flags)
+        run_threaded(threads, project.prepare, camera, *inputs, rows, bits, keys, rects, flags)
         if flags[0]:
             names = ("means", "scales", "opacities", "colors")
             bad = [name for k, name in enumerate(names) if flags[0] >> k & 1]
             raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
 
-        tiles_x, tiles_y = -(-width // kernels.TILE_W), -(-height // kernels.TILE_H)
+        tiles_x, tiles_y = -(-width // project.TILE_W), -(-height // project.TILE_H)
         slots = np.empty(n + 1, np.int32)
         tile_starts = np.empty(tiles_x * tiles_y + 1, np.int32)
-        visible = kernels.count_pairs(keys, rects, tiles_x, slots, tile_starts)
+        visible = project.count_pairs(keys, rects, tiles_x, slots, tile_starts)
         pair_gaussian, pair_slot = np.empty((2, int(slots[n])), np.int32)
-        kernels.bin_pairs(
+        project.bin_pairs(
             keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot
         )
         background_np = background.detach().contiguous().numpy()
@@ -48,7 +50,7 @@ class _Rasterize(torch.autograd.Function):
         alpha, depth = torch.empty(height, width), torch.empty(height, width)
         images = [v.numpy() for v in (rgb, alpha, depth)]
         pairs = (rows, bits, tile_starts, pair_gaussian)
-        run_threaded(threads, kernels.forward, *pairs, background_np, *images)
+        run_threaded(threads, blend.forward, *pairs, background_np, *images)
         ctx.save_for_backward(means_cam, scales, opacities, colors, background, rgb, alpha, depth)
         ctx.plan = (camera, threads, keys, slots, pairs, pair_slot)
         return rgb, alpha, depth
@@ -61,10 +63,9 @@ class _Rasterize(torch.autograd.Function):
         v_images = [v.contiguous().numpy() for v in (v_rgb, v_alpha, v_depth)]
         run_threaded(
             threads,
-            kernels.backward,
+            blend.backward,
             *pairs,
             pair_slot,
-            background.detach().contiguous().numpy(),
             *[v.detach().numpy() for v in images],
             *v_images,
             sums,
@@ -75,7 +76,7 @@ class _Rasterize(torch.autograd.Function):
         ]
         run_threaded(
             threads,
-            kernels.gather,
+            project.gather,
             camera,
             *[v.detach().contiguous().numpy() for v in (means_cam, scales, opacities)],
             pairs[0],

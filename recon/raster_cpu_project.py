@@ -1,17 +1,15 @@
-"""Numba kernels of the CPU rasterizer: prepare, bin, forward, backward, gather.
+"""Numba kernels of the CPU rasterizer, part 1: project, sort into tiles, and project back.
 
-Every kernel releases the GIL, so that `recon.raster_cpu` can run it on several threads, and
-takes its work from a shared counter. Names: N Gaussians, I (Gaussian, tile) pairs, tiles of
-64 x 16 pixels in row-major order.
+Kernels release the GIL; `prepare` and `gather` share their Gaussians among threads. Names:
+N Gaussians, I (Gaussian, tile) pairs, tiles of 64 x 16 pixels in row-major order.
 
 A prepared Gaussian is one 64-byte row of float32, integers stored as bits:
     0 mx  1 my  2 ca/2  3 cb  4 cc/2  5 log2 opacity  6 r  7 g  8 b  9 z
     10, 11 first and last + 1 pixel column  12, 13 first and last + 1 pixel row
-with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that alpha = 2^t with
-    t = log2 opacity - dx (ca/2 dx + cb dy) - cc/2 dy^2.
+with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that `recon.raster_cpu_blend` only
+needs powers of two.
 
-Numba's on-disk cache knows only this file's time stamp: every constant is a literal here,
-and nothing is read from other modules or the environment.
+Numba's on-disk cache knows only this file's time stamp: every constant is a literal here.
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ from numba import njit
 
 from recon.kernel_threads import take
 
-TILE_W = 64
-TILE_H = 16
+TILE_W, TILE_H = 64, 16  # as in recon.raster_cpu_blend; recon.raster_cpu checks
 ROW = 16  # floats in a prepared row, and in a gradient slot
 CHUNK = 4096  # Gaussians taken at once by prepare and gather
 ALPHA_MAX = np.float32(0.999)
@@ -34,7 +31,6 @@ NEAR = np.float32(0.01)
 FAR = np.float32(1e10)
 BLUR = np.float32(0.3)
 LOG2_E = np.float32(1.4426950408889634)
-LOG2_ALPHA_MIN = np.float32(-7.994353436858858)  # log2(1 / 255)
 CULLED = np.uint32(0xFFFFFFFF)
 FINITE_MAX = np.float32(3.4028235e38)
 BAD_MEANS, BAD_SCALES, BAD_OPACITIES, BAD_COLORS = 1, 2, 4, 8
@@ -190,168 +186,6 @@ def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, 
                 pair_gaussian[k] = i
                 pair_slot[k] = slot
                 slot += 1
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def forward(counter, rows, bits, tile_starts, pair_gaussian, background, rgb, alpha, depth):
-    """Blend front to back: `rgb` [H,W,3], `alpha` [H,W], expected `depth` [H,W]."""
-    height, width = alpha.shape
-    tiles_x = (width + TILE_W - 1) // TILE_W
-    one = np.float32(1)
-    # planes T, r, g, b, depth; T < 0 marks a finished pixel, |T| is its transmittance
-    plane = np.empty((5, TILE_H, TILE_W), np.float32)
-    while True:
-        tile = take(counter)
-        if tile >= tile_starts.shape[0] - 1:
-            break
-        tx0, ty0 = (tile % tiles_x) * TILE_W, (tile // tiles_x) * TILE_H
-        tx1, ty1 = min(tx0 + TILE_W, width), min(ty0 + TILE_H, height)
-        plane[0] = one
-        plane[1:] = np.float32(0)
-        alive = (tx1 - tx0) * (ty1 - ty0)
-        for k in range(tile_starts[tile], tile_starts[tile + 1]):
-            if alive == 0:
-                break
-            i = pair_gaussian[k]
-            mx, my = rows[i, 0], rows[i, 1]
-            ha, cb, hc, log_op = rows[i, 2], rows[i, 3], rows[i, 4], rows[i, 5]
-            r, g, b, z = rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9]
-            x0, x1 = max(bits[i, 10], tx0), min(bits[i, 11], tx1)
-            y0, y1 = max(bits[i, 12], ty0), min(bits[i, 13], ty1)
-            for y in range(y0, y1):
-                dy = np.float32(y) + np.float32(0.5) - my
-                top = log_op - hc * dy * dy
-                for x in range(x0, x1):
-                    t_before = plane[0, y - ty0, x - tx0]
-                    dx = np.float32(x) + np.float32(0.5) - mx
-                    t = top - dx * (ha * dx + cb * dy)
-                    if t_before <= 0 or t < LOG2_ALPHA_MIN:
-                        continue
-                    a = min(ALPHA_MAX, np.float32(math.exp2(t)))
-                    t_after = t_before * (one - a)
-                    if t_after <= T_MIN:
-                        plane[0, y - ty0, x - tx0] = -t_before
-                        alive -= 1
-                        continue
-                    w = t_before * a
-                    plane[0, y - ty0, x - tx0] = t_after
-                    plane[1, y - ty0, x - tx0] += w * r
-                    plane[2, y - ty0, x - tx0] += w * g
-                    plane[3, y - ty0, x - tx0] += w * b
-                    plane[4, y - ty0, x - tx0] += w * z
-        for y in range(ty0, ty1):
-            for x in range(tx0, tx1):
-                left = abs(plane[0, y - ty0, x - tx0])
-                rgb[y, x, 0] = plane[1, y - ty0, x - tx0] + left * background[0]
-                rgb[y, x, 1] = plane[2, y - ty0, x - tx0] + left * background[1]
-                rgb[y, x, 2] = plane[3, y - ty0, x - tx0] + left * background[2]
-                alpha[y, x] = one - left
-                # at least 1/255 was blended if anything was
-                depth[y, x] = plane[4, y - ty0, x - tx0] / max(one - left, np.float32(1e-10))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def backward(
-    counter,
-    rows,
-    bits,
-    tile_starts,
-    pair_gaussian,
-    pair_slot,
-    background,
-    rgb,
-    alpha,
-    depth,
-    v_rgb,
-    v_alpha,
-    v_depth,
-    slots_out,
-):
-    """Per (Gaussian, tile) sums [I,16] that `gather` turns into gradients.
-
-    Walks front to back again, so nothing per pair is stored: with q = c . v_rgb + z v_D the
-    loss still to come behind a pixel is R = sum of w q, known in full from the output, and
-        g = alpha dL/dalpha = w q - R alpha / (1 - alpha)   (R after subtracting w q).
-    Columns: 0 g, 1 g dx, 2 g dy, 3 g dx^2, 4 g dx dy, 5 g dy^2, 6-8 w v_rgb, 9 w v_D.
-    """
-    height, width = alpha.shape
-    tiles_x = (width + TILE_W - 1) // TILE_W
-    one, zero = np.float32(1), np.float32(0)
-    # planes T, R, v_r, v_g, v_b, v_D
-    plane = np.empty((6, TILE_H, TILE_W), np.float32)
-    while True:
-        tile = take(counter)
-        if tile >= tile_starts.shape[0] - 1:
-            break
-        tx0, ty0 = (tile % tiles_x) * TILE_W, (tile // tiles_x) * TILE_H
-        tx1, ty1 = min(tx0 + TILE_W, width), min(ty0 + TILE_H, height)
-        for y in range(ty0, ty1):
-            for x in range(tx0, tx1):
-                vr, vg, vb = v_rgb[y, x, 0], v_rgb[y, x, 1], v_rgb[y, x, 2]
-                a = alpha[y, x]
-                v_weight = v_depth[y, x] / max(a, np.float32(1e-10))
-                v_a = v_alpha[y, x] - v_weight * depth[y, x]
-                rest = vr * rgb[y, x, 0] + vg * rgb[y, x, 1] + vb * rgb[y, x, 2]
-                rest += v_depth[y, x] * depth[y, x] - (one - a) * v_a
-                plane[0, y - ty0, x - tx0] = one
-                plane[1, y - ty0, x - tx0] = rest
-                plane[2, y - ty0, x - tx0] = vr
-                plane[3, y - ty0, x - tx0] = vg
-                plane[4, y - ty0, x - tx0] = vb
-                plane[5, y - ty0, x - tx0] = v_weight
-        alive = (tx1 - tx0) * (ty1 - ty0)
-        for k in range(tile_starts[tile], tile_starts[tile + 1]):
-            i = pair_gaussian[k]
-            mx, my = rows[i, 0], rows[i, 1]
-            ha, cb, hc, log_op = rows[i, 2], rows[i, 3], rows[i, 4], rows[i, 5]
-            r, g, b, z = rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9]
-            x0, x1 = max(bits[i, 10], tx0), min(bits[i, 11], tx1)
-            y0, y1 = max(bits[i, 12], ty0), min(bits[i, 13], ty1)
-            s_1 = s_x = s_y = s_xx = s_xy = s_yy = s_r = s_g = s_b = s_z = zero
-            for y in range(y0, y1 if alive > 0 else y0):
-                dy = np.float32(y) + np.float32(0.5) - my
-                top = log_op - hc * dy * dy
-                r_1 = r_x = zero
-                for x in range(x0, x1):
-                    t_before = plane[0, y - ty0, x - tx0]
-                    dx = np.float32(x) + np.float32(0.5) - mx
-                    t = top - dx * (ha * dx + cb * dy)
-                    if t_before <= 0 or t < LOG2_ALPHA_MIN:
-                        continue
-                    raw = np.float32(math.exp2(t))
-                    a = min(ALPHA_MAX, raw)
-                    t_after = t_before * (one - a)
-                    if t_after <= T_MIN:
-                        plane[0, y - ty0, x - tx0] = -t_before
-                        alive -= 1
-                        continue
-                    w = t_before * a
-                    vr, vg = plane[2, y - ty0, x - tx0], plane[3, y - ty0, x - tx0]
-                    vb, vd = plane[4, y - ty0, x - tx0], plane[5, y - ty0, x - tx0]
-                    wq = w * (r * vr + g * vg + b * vb + z * vd)
-                    rest = plane[1, y - ty0, x - tx0] - wq
-                    plane[0, y - ty0, x - tx0] = t_after
-                    plane[1, y - ty0, x - tx0] = rest
-                    s_r += w * vr
-                    s_g += w * vg
-                    s_b += w * vb
-                    s_z += w * vd
-                    if raw > ALPHA_MAX:
-                        continue  # clamped: alpha does not move
-                    v = wq - rest * a / (one - a)
-                    r_1 += v
-                    r_x += v * dx
-                    s_xx += v * dx * dx
-                s_1 += r_1
-                s_x += r_x
-                s_y += r_1 * dy
-                s_xy += r_x * dy
-                s_yy += r_1 * dy * dy
-            slot = pair_slot[k]
-            slots_out[slot, 0], slots_out[slot, 1], slots_out[slot, 2] = s_1, s_x, s_y
-            slots_out[slot, 3], slots_out[slot, 4], slots_out[slot, 5] = s_xx, s_xy, s_yy
-            slots_out[slot, 6], slots_out[slot, 7], slots_out[slot, 8] = s_r, s_g, s_b
-            slots_out[slot, 9] = s_z
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
