@@ -62,7 +62,6 @@ class Browser:
         height: int = 540,
         scale: float = 1.0,
         touch: bool = False,
-        webgl: bool = True,
     ) -> None:
         from websockets.sync.client import connect
 
@@ -71,8 +70,7 @@ class Browser:
             raise UserError("no Chromium or Chrome found; install one or set CHROMIUM=/path/to/it")
         self.console: list[str] = []
         self._profile = tempfile.mkdtemp(prefix="player-chromium-")
-        off = () if webgl else ("--disable-gpu", "--disable-3d-apis")
-        command = [program, *_FLAGS, *off, f"--user-data-dir={self._profile}"]
+        command = [program, *_FLAGS, f"--user-data-dir={self._profile}"]
         self._process = subprocess.Popen(
             [*command, "--remote-debugging-port=0", f"--window-size={width},{height}"],
             stdout=subprocess.DEVNULL,
@@ -104,7 +102,7 @@ class Browser:
     def open(self, page: str | Path, fragment: str = "") -> None:
         """Load a local HTML file (or a URL) and wait until the document is there."""
         text = str(page)
-        url = text if "://" in text else Path(text).resolve().as_uri()
+        url = text if ":" in text else Path(text).resolve().as_uri()
         self.call("Page.navigate", url=url + (f"#{fragment}" if fragment else ""))
         deadline = time.monotonic() + 30
         while self.evaluate("document.readyState") != "complete":

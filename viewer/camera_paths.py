@@ -88,4 +88,4 @@ def _displaced(w2c: Matrices, step: NDArray[np.float64], focus: NDArray[np.float
     eye = to_world[:3, 3] + to_world[:3, :3] @ (step * distance)
     # What was in the middle stays there, so that the aim does not jump away from the base camera.
     aim = to_world[:3, 3] + to_world[:3, 2] * distance
-    return look_at(eye, aim, up=-to_world[:3, 1])
+    return np.asarray(look_at(eye, aim, up=-to_world[:3, 1]), np.float64)

@@ -103,7 +103,7 @@ class PlayerScene:
         return cls(
             means=_numpy(scene.means),
             log_scales=_numpy(scene.log_scales),
-            opacities=1 / (1 + np.exp(-np.clip(logits, -50, 50))),
+            opacities=(1 / (1 + np.exp(-np.clip(logits, -50, 50)))).astype(np.float32),
             colors=np.clip(_numpy(scene.colors), 0, 1),
             times=_numpy(scene.times),
             offsets=_numpy(scene.offsets()),

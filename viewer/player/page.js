@@ -31,10 +31,11 @@ function openPage() {
     $("loading").classList.add("done");
   });
   player.on("change", () => showState(player));
-  player.ready.then(() => {
+  player.on("scene", () => {
     showScene(player, options);
+    $("failure").hidden = true;
     $("loading").classList.add("done");
-  }, () => {});
+  });
 
   for (const kind of ["dragover", "drop"])
     window.addEventListener(kind, (event) => event.preventDefault());
@@ -43,7 +44,6 @@ function openPage() {
     if (!file) return;
     await player.load(await file.arrayBuffer());
     document.title = $("title").textContent = file.name.replace(/\.4dgs$/, "");
-    showScene(player, options);
   });
   player.start({ base64: $("payload").textContent }, $("worker").textContent);
 }

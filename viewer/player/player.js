@@ -14,7 +14,7 @@ class Player {
     this.tourPhase = 0;
     this.quality = 1;
     this.fixed = null; // a camera set by setCamera: wins over the free camera
-    this.listeners = { change: [], progress: [], failure: [] };
+    this.listeners = { scene: [], change: [], progress: [], failure: [] };
     this.waiting = [];
     this.onStep = null;
     this.picks = new Map();
@@ -84,8 +84,11 @@ class Player {
     this.sorting = false;
     if (!this.running) requestAnimationFrame((now) => this.frame(now));
     this.running = true;
-    this.emit("change");
-    this.settled().then(this.settleReady.resolve);
+    const { resolve } = this.settleReady;
+    this.settled().then(() => {
+      this.emit("scene");
+      this.settled().then(resolve);
+    });
   }
 
   // Resolves after a picture of the present time and camera, freshly sorted, was drawn.

@@ -1,0 +1,124 @@
+"""PLY sequences, camera paths, overview picture and video."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from gen.cameras import camera_centres
+from gen.errors import UserError
+from gen.grid import VideoGrid
+from gen.video_io import read_clip
+from recon.ply import SH_C0
+from recon.render import render_cells
+from tests.viewer.toy_scene import psnr, toy_scene
+from viewer.camera_paths import PATHS, along_cameras, camera_path, scene_centre
+from viewer.overview import write_overview
+from viewer.ply import write_sequence
+from viewer.video import write_camera_video
+
+
+def vertices(path) -> np.ndarray:
+    """The vertex table of a PLY, as trimesh reads it."""
+    return trimesh.load(path).metadata["_ply_raw"]["vertex"]["data"]
+
+
+def test_sequence_is_read_by_trimesh_with_the_values_of_the_scene(tmp_path):
+    scene = toy_scene(300)
+    names = write_sequence(scene, tmp_path / "ply")
+    assert names == [f"frame{k:04d}.ply" for k in (1, 2, 3, 4)]
+    assert sorted(p.name for p in (tmp_path / "ply").iterdir()) == names
+    for k, name in enumerate(names):
+        data = vertices(tmp_path / "ply" / name)
+        want = scene.at(float(scene.times[k]))
+        xyz = np.stack([data[c] for c in "xyz"], -1).reshape(-1, 3)
+        np.testing.assert_allclose(xyz, want.means, atol=1e-6)
+        rgb = np.stack([data[f"f_dc_{i}"] for i in range(3)], -1).reshape(-1, 3) * SH_C0 + 0.5
+        np.testing.assert_allclose(rgb, want.colors, atol=1e-5)
+        opacity = 1 / (1 + np.exp(-data["opacity"].ravel()))
+        np.testing.assert_allclose(opacity, want.opacities, atol=1e-5)
+        for i in range(3):
+            scales = np.exp(data[f"scale_{i}"].ravel())
+            np.testing.assert_allclose(scales, want.scales, rtol=1e-5)
+        assert (data["rot_0"] == 1).all() and (data["rot_3"] == 0).all()
+
+
+def test_sequence_at_any_frame_count_replaces_an_older_one(tmp_path):
+    scene = toy_scene(100)
+    write_sequence(scene, tmp_path / "ply")
+    names = write_sequence(scene, tmp_path / "ply", frames=2)
+    assert sorted(p.name for p in (tmp_path / "ply").iterdir()) == names and len(names) == 2
+    middle = write_sequence(scene, tmp_path / "nine", frames=9)[4]
+    y = vertices(tmp_path / "nine" / middle)["y"].ravel()
+    np.testing.assert_allclose(y, scene.at(0.5).means[:, 1], atol=1e-6)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["nine", "ply"]
+
+
+def test_sequence_keeps_off_foreign_folders(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="notes.txt"):
+        write_sequence(toy_scene(100), tmp_path)
+    with pytest.raises(UserError, match="is a file"):
+        write_sequence(toy_scene(100), tmp_path / "notes.txt")
+    with pytest.raises(UserError, match="at least 1"):
+        write_sequence(toy_scene(100), tmp_path / "ply", frames=0)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("views", [1, 2, 5])
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_are_rigid_smooth_and_see_the_scene(name, views):
+    scene = toy_scene(views=views)
+    points = scene.means.numpy()
+    path = camera_path(name, scene.w2c.numpy(), points, 24)
+    turn = path[:, :3, :3]
+    np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.tile(np.eye(3), (24, 1, 1)),
+                               atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-6)
+    steps = np.linalg.norm(np.diff(camera_centres(path), axis=0), axis=1)
+    assert steps.max() < 0.6
+    focus = scene_centre(scene.w2c[views // 2].numpy(), points)
+    local = path[:, :3, :3] @ focus + path[:, :3, 3]
+    assert (local[:, 2] > 0).all() and (np.abs(local[:, :2]) < 0.5 * local[:, 2:]).all()
+
+
+def test_input_path_passes_through_the_cameras():
+    w2c = toy_scene(views=4).w2c.numpy()
+    np.testing.assert_allclose(along_cameras(w2c, [0, 1, 2, 3]), w2c, atol=1e-5)
+    with pytest.raises(ValueError, match="no camera path"):
+        camera_path("zigzag", w2c, np.zeros((1, 3)), 3)
+
+
+def test_overview_shows_cells_beside_renders(tmp_path):
+    scene = toy_scene(600, size=(36, 64))
+    cells = render_cells(scene)
+    known = np.ones(cells.shape[:2], bool)
+    known[2, 1:] = False
+    grid = VideoGrid(frames=cells * known[..., None, None, None], known=known)
+    write_overview(scene, grid, tmp_path / "with.png")
+    write_overview(scene, None, tmp_path / "without.png")
+    sheet = cv2.imread(str(tmp_path / "with.png"))
+    assert sheet.shape[0] > cv2.imread(str(tmp_path / "without.png")).shape[0]
+    h, gap = round(36 * 200 / 64), 6
+    top = sheet[30 : 30 + h, 92 : 92 + 200] / 255.0
+    below = sheet[30 + h + gap : 30 + 2 * h + gap, 92 : 92 + 200] / 255.0
+    assert psnr(top, below) > 35  # the first input cell above its render
+    assert sheet[-h - gap : -gap, 92 : 92 + 200].std() > 20  # a new view is not blank
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_video_moves(tmp_path, path):
+    scene = toy_scene(400, size=(48, 64))
+    write_camera_video(scene, tmp_path / "a.mp4", path=path, frames=6)
+    frames, _ = read_clip(tmp_path / "a.mp4")
+    assert frames.shape == (6, 48, 64, 3) and np.isfinite(frames).all()
+    assert np.abs(frames[0] - frames[3]).mean() > 0.01
+
+
+def test_one_time_scene_goes_everywhere(tmp_path):
+    scene = toy_scene(200, times=1, views=1, size=(24, 32))
+    assert write_sequence(scene, tmp_path / "ply") == ["frame0001.ply"]
+    write_overview(scene, None, tmp_path / "o.png")
+    write_camera_video(scene, tmp_path / "v.mp4", frames=2)
+    assert torch.is_tensor(scene.means)
