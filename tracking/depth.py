@@ -14,7 +14,7 @@ import numpy as np
 from tracking.fill import fill_inverse_depth
 from tracking.flow import inside, pixel_grid, sample
 from tracking.sgm import semi_global
-from tracking.sweep import cost_volume, relative_pose
+from tracking.sweep import cost_volume, pixel_transfer, relative_pose, with_gray
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,25 @@ def inverse_depth_ranges(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
         low, high = np.percentile(1.0 / z, [0.5, 99.5]) if len(z) else (0.2, 2.0)
         out[i] = max(low * 0.6, high / 60.0), high * 1.3
     return out
+
+
+def plane_count(
+    view: int,
+    near: list[int],
+    K: np.ndarray,
+    w2c: np.ndarray,
+    limits: np.ndarray,
+    size: tuple[int, int],
+    most: int,
+) -> int:
+    """Planes needed for steps of about a pixel in the widest neighbour, at most `most`."""
+    a, b = pixel_transfer(view, near, K, w2c)
+    ends = []
+    for rho in limits:
+        q = a @ np.array([size[1] / 2, size[0] / 2, 1.0]) + rho * b
+        ends.append(q[:, :2] / np.maximum(q[:, 2:], 1e-3))
+    span = np.linalg.norm(ends[1] - ends[0], axis=1).max()
+    return int(np.clip(np.ceil(span) + 1, 24, most))
 
 
 def reproject(
@@ -102,14 +121,16 @@ def dense_depth(
     K_small[:, 1] *= h / height
     rho = np.empty((views, h, w), np.float32)
     margin = np.empty((views, h, w), np.float32)
+    rich = np.stack([with_gray(image) for image in small])
     for v in range(views):
-        planes = np.linspace(ranges[v, 0], ranges[v, 1], config.planes)
         near = neighbours_of(v, views, config.neighbours)
+        count = plane_count(v, near, K_small, w2c, ranges[v], (h, w), config.planes)
+        planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
         cost = cost_volume(
-            small, v, near, K_small, w2c, planes, config.window, max(1, len(near) // 2)
+            rich, v, near, K_small, w2c, planes, config.window, max(1, len(near) // 2)
         )
         index, margin[v] = semi_global(cost, small[v])
-        rho[v] = np.interp(index, np.arange(config.planes), planes)
+        rho[v] = np.interp(index, np.arange(count), planes)
         if progress is not None:
             progress(v)
     depth = np.empty((views, height, width), np.float32)

@@ -22,6 +22,7 @@ class PoseConfig:
     """Bundle settings; pixels are working pixels."""
 
     tracks: int = 4000  # over all anchors
+    start_tracks: int = 1200  # of those, used to choose among starts
     fov_starts_deg: tuple[float, ...] = (35.0, 50.0, 70.0)  # of the longer image side
     iterations: int = 40
     start_iterations: int = 12
@@ -69,6 +70,16 @@ def collect(pairs: PairFlows, tracks: int, min_views: int = 2) -> Observations:
         np.concatenate(tracks_of).astype(np.int64),
         np.concatenate(views_of).astype(np.int64),
         np.concatenate(uv_of),
+    )
+
+
+def every_nth_track(obs: Observations, step: int) -> Observations:
+    """Observations of one track in `step`, renumbered."""
+    kept = np.arange(len(obs.anchor)) % step == 0
+    number = np.cumsum(kept) - 1
+    use = kept[obs.track]
+    return Observations(
+        obs.anchor[kept], obs.anchor_uv[kept], number[obs.track[use]], obs.view[use], obs.uv[use]
     )
 
 
@@ -190,23 +201,19 @@ def solve_poses(
     fixed = focal is not None
     starts = [focal] if fixed else [focal_of_fov(d, pairs.size) for d in config.fov_starts_deg]
     prior = None if fixed else (focal_of_fov(50.0, pairs.size), 0.5)
+    thin = every_nth_track(obs, max(1, len(obs.anchor) // config.start_tracks))
     best: Solution | None = None
+    agreeing = 0
     for partner in _widest_pairs(pairs, canonical):
         for f in starts:
-            start = start_poses(obs, pairs, canonical, partner, f, config)
+            start = start_poses(thin, pairs, canonical, partner, f, config)
             if start is None:
                 continue
             rough = refine(
-                obs,
-                start,
-                centre,
-                canonical,
-                fixed_focal=True,
-                huber=2.0,
-                iterations=6,
+                thin, start, centre, canonical, fixed_focal=True, huber=2.0, iterations=6
             )
             rough = refine(
-                obs,
+                thin,
                 rough,
                 centre,
                 canonical,
@@ -218,10 +225,21 @@ def solve_poses(
             missing = (~rough.registered).sum()
             if log is not None:
                 log(f"start {partner} f {f:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")
+            if best is not None and abs(rough.cost - best.cost) < 0.02 * best.cost:
+                agreeing += abs(np.log(rough.focal / best.focal)) < 0.02
             if best is None or (missing, rough.cost) < ((~best.registered).sum(), best.cost):
                 best = rough
+            if agreeing and best.registered.all():
+                break
+        if agreeing and best is not None and best.registered.all():
+            break  # two starts met in one minimum: the others would too
     if best is None:
         raise ValueError("no pair of views gives a two-view start")
+    best.inverse_depth = triangulate(
+        obs, best.rotation, best.translation, best.focal, centre, best.registered
+    )
+    low = 1e-3 * np.nanmedian(best.inverse_depth)
+    best.inverse_depth = np.maximum(best.inverse_depth, low)
     return polish(obs, best, centre, canonical, fixed, prior, config), obs
 
 

@@ -10,55 +10,52 @@ from numba import njit
 
 
 @njit(cache=True, fastmath=True)
+def _step(before, floor, jump, p1, cost, current, total):
+    """One pixel of a path; before, current [D + 2] padded with large values. Returns the minimum."""
+    low = np.float32(1e9)
+    for d in range(len(cost)):
+        side = min(before[d], before[d + 2]) + p1
+        value = min(min(before[d + 1], side), jump) - floor + cost[d]
+        current[d + 1] = value
+        total[d] += value
+        low = min(low, value)
+    return low
+
+
+@njit(cache=True, fastmath=True)
 def _scan(cost, total, edge_y, edge_x, p1, p2, dy, dx):
     """Add one direction's path costs to `total`, both [H, W, D]."""
     h, w, d_count = cost.shape
     y0, y1, ys = (0, h, 1) if (dy > 0 or (dy == 0 and dx > 0)) else (h - 1, -1, -1)
     x0, x1, xs = (0, w, 1) if (dx > 0 or (dx == 0 and dy > 0)) else (w - 1, -1, -1)
-    previous = np.zeros((w, d_count), np.float32)
-    previous_min = np.zeros(w, np.float32)
-    current = np.zeros((w, d_count), np.float32)
-    current_min = np.zeros(w, np.float32)
+    paths = np.full((2, w, d_count + 2), 1e9, np.float32)
+    lows = np.zeros((2, w), np.float32)
+    nothing = np.zeros(d_count + 2, np.float32)
+    now = 0
     y = y0
     while y != y1:
         x = x0
         while x != x1:
             py, px = y - dy, x - dx
-            low = np.float32(1e9)
             if py < 0 or py >= h or px < 0 or px >= w:
-                for d in range(d_count):
-                    value = cost[y, x, d]
-                    current[x, d] = value
-                    total[y, x, d] += value
-                    low = min(low, value)
+                lows[now, x] = _step(
+                    nothing, np.float32(0.0), np.float32(0.0), p1, cost[y, x], paths[now, x],
+                    total[y, x],
+                )  # fmt: skip
             else:
-                if dy == 0:
-                    before, floor = current[px], current_min[px]
-                else:
-                    before, floor = previous[px], previous_min[px]
+                source = now if dy == 0 else 1 - now
                 change = np.float32(0.0)
                 if dy != 0:
                     change = edge_y[max(y, py), x]
                 if dx != 0:
                     change = max(change, edge_x[y, max(x, px)])
-                jump = floor + p2 * change + p1 * np.float32(1.2)
-                for d in range(d_count):
-                    value = before[d]
-                    if d > 0:
-                        value = min(value, before[d - 1] + p1)
-                    if d < d_count - 1:
-                        value = min(value, before[d + 1] + p1)
-                    value = min(value, jump) - floor + cost[y, x, d]
-                    current[x, d] = value
-                    total[y, x, d] += value
-                    low = min(low, value)
-            current_min[x] = low
+                floor = lows[source, px]
+                lows[now, x] = _step(
+                    paths[source, px], floor, floor + p2 * change + p1 * np.float32(1.2), p1,
+                    cost[y, x], paths[now, x], total[y, x],
+                )  # fmt: skip
             x += xs
-        if dy != 0:
-            for i in range(w):
-                previous_min[i] = current_min[i]
-                for d in range(d_count):
-                    previous[i, d] = current[i, d]
+        now = 1 - now
         y += ys
 
 

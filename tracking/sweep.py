@@ -9,40 +9,155 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
-
-@njit(cache=True)
-def _mean_of_best(costs, keep, out, d):
-    """out[:, :, d] = mean of the `keep` smallest finite costs[n, H, W]; 0.5 where none is."""
-    n, h, w = costs.shape
-    values = np.empty(n, np.float32)
-    for y in range(h):
-        for x in range(w):
-            count = 0
-            for i in range(n):
-                value = costs[i, y, x]
-                if value < np.float32(1e8):
-                    j = count
-                    while j > 0 and values[j - 1] > value:
-                        values[j] = values[j - 1]
-                        j -= 1
-                    values[j] = value
-                    count += 1
-            if count == 0:
-                out[y, x, d] = 0.5
-            else:
-                m = min(count, keep)
-                total = np.float32(0.0)
-                for i in range(m):
-                    total += values[i]
-                # few witnesses: lean to the neutral cost
-                out[y, x, d] = total / m
+NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
 
 
 def relative_pose(w2c_from: np.ndarray, w2c_to: np.ndarray) -> np.ndarray:
     """4x4 that takes camera-frame points of `from` into `to`."""
     return w2c_to @ np.linalg.inv(w2c_from)
+
+
+def pixel_transfer(
+    view: int, others: Sequence[int], K: np.ndarray, w2c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(A [n, 3, 3], b [n, 3]) with pixel index (x, y) at 1/z = rho seen at A (x, y, 1) + rho b.
+
+    Indices have pixel centres at integers, homogeneous, float32.
+    """
+    shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
+    unshift = np.linalg.inv(shift)
+    a, b = [], []
+    for other in others:
+        move = relative_pose(w2c[view], w2c[other])
+        a.append(unshift @ K[other] @ move[:3, :3] @ np.linalg.inv(K[view]) @ shift)
+        b.append(unshift @ K[other] @ move[:3, 3])
+    return np.array(a, np.float32), np.array(b, np.float32)
+
+
+@njit(cache=True, fastmath=True)
+def _box(source, radius, scratch, out):
+    """Box sums of source [h, w] over (2 radius + 1)^2, borders replicated by clamping."""
+    h, w = source.shape
+    for y in range(h):
+        for x in range(w):
+            total = np.float32(0.0)
+            for k in range(-radius, radius + 1):
+                total += source[y, min(max(x + k, 0), w - 1)]
+            scratch[y, x] = total
+    for y in range(h):
+        for x in range(w):
+            out[y, x] = 0.0
+        for k in range(-radius, radius + 1):
+            row = min(max(y + k, 0), h - 1)
+            for x in range(w):
+                out[y, x] += scratch[row, x]
+
+
+@njit(cache=True, fastmath=True)
+def _warp(reference, other, a, b, rho, warped, colour, outside):
+    """Gray of `other` and its colour difference along one plane; other, reference [h, w, 4]."""
+    h, w = warped.shape
+    rows, columns = other.shape[:2]
+    for y in range(h):
+        for x in range(w):
+            q0 = a[0, 0] * x + a[0, 1] * y + a[0, 2] + rho * b[0]
+            q1 = a[1, 0] * x + a[1, 1] * y + a[1, 2] + rho * b[1]
+            q2 = a[2, 0] * x + a[2, 1] * y + a[2, 2] + rho * b[2]
+            u, v = np.float32(-9.0), np.float32(-9.0)
+            if q2 > np.float32(1e-4):
+                u, v = q0 / q2, q1 / q2
+            out = not (u >= 0 and v >= 0 and u <= columns - 1 and v <= rows - 1)
+            outside[y, x] = out
+            u = min(max(u, np.float32(0.0)), np.float32(columns - 1.001))
+            v = min(max(v, np.float32(0.0)), np.float32(rows - 1.001))
+            x0, y0 = int(u), int(v)
+            fx, fy = u - x0, v - y0
+            w00, w01 = (1 - fx) * (1 - fy), fx * (1 - fy)
+            w10, w11 = (1 - fx) * fy, fx * fy
+            difference = np.float32(0.0)
+            gray = np.float32(0.0)
+            for c in range(4):
+                value = (
+                    w00 * other[y0, x0, c]
+                    + w01 * other[y0, x0 + 1, c]
+                    + w10 * other[y0 + 1, x0, c]
+                    + w11 * other[y0 + 1, x0 + 1, c]
+                )
+                if c < 3:
+                    difference += abs(value - reference[y, x, c])
+                else:
+                    gray = value
+            warped[y, x] = gray
+            colour[y, x] = difference / np.float32(3.0)
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def _sweep(reference, others, a, b, rho, mean, variance, radius, keep, noise, out):
+    """out[D, h, w]: cost of every plane; see cost_volume."""
+    n = len(others)
+    h, w = mean.shape
+    area = np.float32((2 * radius + 1) ** 2)
+    for d in prange(len(rho)):
+        costs = np.empty((n, h, w), np.float32)
+        warped = np.empty((h, w), np.float32)
+        product = np.empty((h, w), np.float32)
+        colour = np.empty((h, w), np.float32)
+        scratch = np.empty((h, w), np.float32)
+        sum_w = np.empty((h, w), np.float32)
+        sum_ww = np.empty((h, w), np.float32)
+        sum_gw = np.empty((h, w), np.float32)
+        near = np.empty((h, w), np.float32)
+        outside = np.empty((h, w), np.bool_)
+        for i in range(n):
+            _warp(reference, others[i], a[i], b[i], rho[d], warped, colour, outside)
+            _box(warped, radius, scratch, sum_w)
+            for y in range(h):
+                for x in range(w):
+                    product[y, x] = warped[y, x] * warped[y, x]
+            _box(product, radius, scratch, sum_ww)
+            for y in range(h):
+                for x in range(w):
+                    product[y, x] = warped[y, x] * reference[y, x, 3]
+            _box(product, radius, scratch, sum_gw)
+            _box(colour, 1, scratch, near)
+            for y in range(h):
+                for x in range(w):
+                    mean_w = sum_w[y, x] / area
+                    variance_w = max(sum_ww[y, x] / area - mean_w * mean_w, 0.0) + noise
+                    covariance = sum_gw[y, x] / area - mean[y, x] * mean_w
+                    zncc = covariance / np.sqrt(variance[y, x] * variance_w)
+                    shape = min(max(np.float32(1.0) - zncc, np.float32(0.0)), np.float32(1.0))
+                    difference = min(near[y, x] / np.float32(0.9), np.float32(1.0))
+                    cost = np.float32(0.5) * (shape + difference)
+                    costs[i, y, x] = np.float32(1e9) if outside[y, x] else cost
+        values = np.empty(n, np.float32)
+        for y in range(h):
+            for x in range(w):
+                count = 0
+                for i in range(n):
+                    value = costs[i, y, x]
+                    if value < np.float32(1e8):
+                        j = count
+                        while j > 0 and values[j - 1] > value:
+                            values[j] = values[j - 1]
+                            j -= 1
+                        values[j] = value
+                        count += 1
+                total = np.float32(0.5)
+                if count > 0:
+                    m = min(count, keep)
+                    total = np.float32(0.0)
+                    for i in range(m):
+                        total += values[i]
+                    total /= m
+                out[d, y, x] = total
+
+
+def with_gray(image: np.ndarray) -> np.ndarray:
+    """image [H, W, 3] -> float32 [H, W, 4] with the channel mean behind."""
+    return np.concatenate([image, image.mean(-1, keepdims=True)], -1).astype(np.float32)
 
 
 def cost_volume(
@@ -57,46 +172,20 @@ def cost_volume(
 ) -> np.ndarray:
     """Matching cost float32 [H, W, D] in 0..1 of the planes rho [D] (1/z) of `view`.
 
-    images float32 [V, H, W, 3] in 0..1. Per neighbour: half ZNCC over `window`, half colour
+    images float32 [V, H, W, 4] (with_gray). Per neighbour: half ZNCC over `window`, half colour
     difference over 3x3; across neighbours the mean of the best `keep`, so that a neighbour in which
     the point is hidden does not vote.
     """
-    h, w = images.shape[1:3]
-    grays = [np.ascontiguousarray(image.mean(-1)) for image in images]
     size = (window, window)
-    noise = np.float32((3.0 / 255.0) ** 2)
-    reference, gray = images[view], grays[view]
-    mean = cv2.blur(gray, size)
-    variance = cv2.blur(gray * gray, size) - mean * mean + noise
-    out = np.empty((h, w, len(rho)), np.float32)
-    costs = np.empty((len(neighbours), h, w), np.float32)
-    k_inv = np.linalg.inv(K[view])
-    normal = np.array([[0.0, 0.0, 1.0]])
-    # index coordinates (centres at 0) for OpenCV's warp
-    shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
-    unshift = np.linalg.inv(shift)
-    for d, r in enumerate(rho):
-        for i, other in enumerate(neighbours):
-            move = relative_pose(w2c[view], w2c[other])
-            homography = K[other] @ (move[:3, :3] + move[:3, 3:] @ normal * r) @ k_inv
-            homography = unshift @ homography @ shift
-            warped = cv2.warpPerspective(
-                images[other],
-                homography,
-                (w, h),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=(-1.0, -1.0, -1.0, 0.0),
-            )
-            outside = warped[..., 0] < 0.0
-            warped_gray = warped.mean(-1)
-            mean_w = cv2.blur(warped_gray, size)
-            variance_w = cv2.blur(warped_gray * warped_gray, size) - mean_w * mean_w + noise
-            covariance = cv2.blur(gray * warped_gray, size) - mean * mean_w
-            zncc = covariance / np.sqrt(variance * np.maximum(variance_w, noise))
-            colour = cv2.blur(np.abs(warped - reference).mean(-1), (3, 3))
-            cost = 0.5 * np.clip(1.0 - zncc, 0.0, 1.0) + 0.5 * np.minimum(colour / 0.1, 1.0)
-            cost[outside] = 1e9
-            costs[i] = cost
-        _mean_of_best(costs, keep, out, d)
-    return out
+    gray = np.ascontiguousarray(images[view][..., 3])
+    mean = cv2.blur(gray, size, borderType=cv2.BORDER_REPLICATE)
+    squared = cv2.blur(gray * gray, size, borderType=cv2.BORDER_REPLICATE)
+    variance = np.maximum(squared - mean * mean, 0.0) + NOISE
+    a, b = pixel_transfer(view, neighbours, K, w2c)
+    out = np.empty((len(rho), *gray.shape), np.float32)
+    others = np.ascontiguousarray(images[np.asarray(neighbours)])
+    _sweep(
+        np.ascontiguousarray(images[view]), others, a, b, rho.astype(np.float32), mean, variance,
+        window // 2, keep, NOISE, out,
+    )  # fmt: skip
+    return np.ascontiguousarray(np.moveaxis(out, 0, -1))
