@@ -66,7 +66,8 @@ def _crop(plane: NDArray, box: tuple[float, float, float, float]) -> NDArray[np.
     )
     # Positions count from pixel edges, warpAffine counts from centres.
     matrix[:, 2] += 0.5 * scale - 0.5
-    return cv2.warpAffine(plane.astype(np.float32), matrix, (_CROP, _CROP), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(plane.astype(np.float32), matrix, (_CROP, _CROP), flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, np.float32)
 
 
 def _tone(image: NDArray, blob: Blob) -> NDArray[np.float32]:
@@ -282,8 +283,8 @@ def score_prompt(attributes: Attributes, clip: NDArray) -> dict[str, Any]:
             best = marks
     result: dict[str, Any] = {"objects": best, "found": [vars(a) for a in found]}
     for name in ("shape", "colour", "motion"):
-        values = [m[name] for m in best if m[name] is not None]
-        result[name] = float(np.mean(values)) if values else None
+        values = [float(m[name] is True) for m in best if m[name] is not None]
+        result[name] = sum(values) / len(values) if values else None
     result["all"] = all(v is not False for m in best for v in m.values())
     return result
 

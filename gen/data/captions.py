@@ -8,7 +8,8 @@ With two objects the first one named stands on the left, unless the text says "t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Generator
@@ -232,101 +233,67 @@ def canonical_caption(scenes: SceneBatch, index: int = 0) -> str:
     return caption_of(attributes_of(scenes, index))
 
 
-def _find(words: list[str], phrase: str, start: int = 0) -> int:
-    """Position of a phrase in words at or after start, -1 where absent."""
-    target = _words(phrase)
-    for i in range(start, len(words) - len(target) + 1):
-        if words[i : i + len(target)] == target:
-            return i
-    return -1
+_SHAPE_OF = {w: s for s, group in SHAPE_WORDS.items() for w in group}
+_COLOUR_OF = {w: c for c, group in COLOUR_WORDS.items() for w in group}
+_ARTICLES = ("a", "an", "the")
+_CUT = "|"  # stands for phrases that have been read
 
 
-def _cut(words: list[str], table: dict[str, tuple[str, ...]]) -> tuple[list[str], str | None]:
-    """Remove the longest phrase of the table from words; its key, or None."""
-    found = [
-        (len(_words(p)), key, p) for key, group in table.items() for p in group
-        if _find(words, p) >= 0
-    ]  # fmt: skip
-    if not found:
-        return words, None
-    length, key, phrase = max(found)
-    i = _find(words, phrase)
-    return words[:i] + ["|"] + words[i + length :], key
+def _find(words: list[str], phrases: Iterable[str]) -> tuple[int, int]:
+    """Position and length of the longest of the phrases in words, (-1, 0) where none is there."""
+    best = (-1, 0)
+    for phrase in phrases:
+        target = _words(phrase)
+        for i in range(len(words) - len(target) + 1):
+            if words[i : i + len(target)] == target and len(target) > best[1]:
+                best = (i, len(target))
+    return best
 
 
-def _motion_in(words: list[str]) -> str | None:
-    """The motion that a stretch of words names: the longest phrase wins."""
-    best: tuple[int, str] | None = None
-    for motion, pairs in MOTION_PHRASES.items():
-        for phrase in (p for pair in pairs for p in pair):
-            size = len(_words(phrase))
-            if _find(words, phrase) >= 0 and (best is None or size > best[0]):
-                best = (size, motion)
-    return best[1] if best else None
+def _read(words: list[str], table: dict[str, tuple[str, ...]]) -> tuple[str | None, list[str]]:
+    """The key of the longest phrase of the table in words, and words with that phrase cut out."""
+    found = max((_find(words, group)[::-1], key) for key, group in table.items())
+    (length, start), key = found
+    if length == 0:
+        return None, words
+    return key, words[:start] + [_CUT] * length + words[start + length :]
 
 
 def parse_prompt(text: str) -> Attributes:
     """The attributes that a prompt names; everything it leaves out is None.
 
-    Objects come from left to right. An object without a motion word has motion None, next to a
-    moving one "still" is what the grammar means.
+    At most two objects, from left to right. An object without a motion word has motion None; next
+    to a moving one the grammar means "still".
     """
     words = _words(text)
-    words, camera_move = _cut(words, CAMERA_PHRASES)
-    for phrase in FROZEN_PHRASES:
-        words, _ = _cut(words, {"frozen": (phrase,)})
-    words, floor = _cut(words, FLOOR_PHRASES)
-    words, sky = _cut(words, SKY_PHRASES)
-    shape_of = {w: s for s, group in SHAPE_WORDS.items() for w in group}
-    colour_of = {w: c for c, group in COLOUR_WORDS.items() for w in group}
-    nouns = [i for i, w in enumerate(words) if w in shape_of][:2]
+    camera_move, words = _read(words, CAMERA_PHRASES)
+    _, words = _read(words, {"frozen": FROZEN_PHRASES})
+    floor, words = _read(words, FLOOR_PHRASES)
+    sky, words = _read(words, SKY_PHRASES)
+    nouns = [i for i, w in enumerate(words) if w in _SHAPE_OF][:2]
     if not nouns:
         return Attributes((), None, floor, sky, camera_move)
-    around = -1
+    relation, second = "alone", len(words)
     if len(nouns) == 2:
-        between = words[nouns[0] + 1 : nouns[1]]
-        hits = [
-            (len(_words(p)), _find(between, p)) for pair in AROUND_PHRASES for p in pair
-            if _find(between, p) >= 0
-        ]  # fmt: skip
-        around = max(hits)[1] if hits else -1
-    swapped = len(nouns) == 2 and any(
-        _find(words[nouns[0] : nouns[1]], p + " " + a) >= 0
-        for p in RIGHT_OF_PHRASES
-        for a in ("a", "an", "the")
-    )
-    if swapped:  # "rolling to the right of a cube" would leave a direction behind: cut the relation
-        for p in RIGHT_OF_PHRASES:
-            i = _find(words, p, nouns[0])
-            if i >= 0:
-                words = words[:i] + ["|"] * len(_words(p)) + words[i + len(_words(p)) :]
-    else:
-        for p in LEFT_OF_PHRASES[2:]:
-            i = _find(words, p)
-            if i >= 0:
-                words = words[:i] + ["|"] * len(_words(p)) + words[i + len(_words(p)) :]
+        # The second object begins with its article, so that "a bouncing ball" is bouncing.
+        second = next((i for i in range(nouns[1], nouns[0], -1) if words[i] in _ARTICLES), nouns[1])
+        table = {
+            "around": tuple(p for pair in AROUND_PHRASES for p in pair),
+            "left": LEFT_OF_PHRASES,
+            "right": RIGHT_OF_PHRASES,
+        }
+        found, between = _read(words[nouns[0] + 1 : second], table)
+        relation = found or "left"
+        words[nouns[0] + 1 : second] = between
+    motions = {m: tuple(p for pair in pairs for p in pair) for m, pairs in MOTION_PHRASES.items()}
     objects = []
-    # An object's stretch: from just after the previous noun's clause (its article) to the next
-    # object's article, so that "a bouncing ball" and "a ball bouncing" both belong to it.
-    starts = [0]
-    if len(nouns) == 2:
-        article = max(
-            i
-            for i in range(nouns[0] + 1, nouns[1] + 1)
-            if i == nouns[1] or words[i] in ("a", "an", "the")
-        )
-        before = [i for i in range(nouns[0] + 1, nouns[1]) if words[i] in ("a", "an", "the")]
-        starts.append(before[-1] if before else article)
-    ends = [*starts[1:], len(words)]
-    for noun, start, end in zip(nouns, starts, ends, strict=True):
-        colour = next((colour_of[w] for w in reversed(words[start:noun]) if w in colour_of), None)
-        objects.append(
-            ObjectAttributes(shape_of[words[noun]], colour, _motion_in(words[start:end]))
-        )
-    relation = "alone" if len(objects) == 1 else "beside"
-    if around >= 0:
-        relation = "around"
-        objects[0] = ObjectAttributes(objects[0].shape, objects[0].colour, "orbit")
-    elif swapped:
+    for noun, start, end in zip(nouns, (0, second), (second, len(words)), strict=False):
+        colour = next((_COLOUR_OF[w] for w in words[start:noun][::-1] if w in _COLOUR_OF), None)
+        motion = _read(words[start:end], motions)[0]
+        objects.append(ObjectAttributes(_SHAPE_OF[words[noun]], colour, motion))
+    if relation == "around":
+        objects[0] = replace(objects[0], motion="orbit")
+    elif relation == "right":
         objects.reverse()
+    relation = {"left": "beside", "right": "beside"}.get(relation, relation)
     return Attributes(tuple(objects), relation, floor, sky, camera_move)

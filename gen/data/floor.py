@@ -21,8 +21,8 @@ def _square(wave: Tensor, sharp: Tensor) -> Tensor:
     return 0.5 + 0.5 * (wave * sharp).clamp(-1, 1)
 
 
-def _pattern(kind: str, x: Tensor, y: Tensor, sharp: Tensor) -> Tensor | None:
-    """Tone 0 (dark) .. 1 (light) at floor points; None for a plain floor."""
+def _pattern(kind: str, x: Tensor, y: Tensor, sharp: Tensor) -> Tensor:
+    """Tone 0 (dark) .. 1 (light) at floor points."""
     k = math.pi / CELL
     if kind == "checkered":
         return _square((k * x).sin() * (k * y).sin(), sharp)
@@ -41,7 +41,7 @@ def _pattern(kind: str, x: Tensor, y: Tensor, sharp: Tensor) -> Tensor | None:
     if kind == "grassy":
         waves = (6 * x + 2.0 * (3 * y).sin()).sin() + (7 * y + 2.0 * (4 * x).sin()).sin()
         return 0.5 + 0.25 * waves
-    return None
+    return torch.full_like(x, 0.5)  # plain
 
 
 def ground(
@@ -68,7 +68,7 @@ def ground(
     tone = torch.full_like(x, 0.5)
     for index, kind in enumerate(FLOORS):
         rows = (scenes.floor == index).nonzero()[:, 0]
-        if len(rows) and kind != "plain":
+        if len(rows):
             tone[rows] = _pattern(kind, x[rows], y[rows], sharp[rows])
     mottle = (5 * x + 1.3 * (2.3 * y).sin()).sin() * (4.1 * y + 1).sin()
     tone = 0.5 + (tone - 0.5) * contrast

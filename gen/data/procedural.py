@@ -243,12 +243,13 @@ def _shade(
         torch.where(ray[24] == sectors, sector, (10.0 * z + 0.5).sin()),
     )
     tone = torch.where(value > 0, 1.0, 0.70) + 0.05 * (15 * x + 2).sin() * (15 * z + 13 * y).sin()
-    lit = sum(normal[k] * ray[12 + k] for k in range(3))
-    up = sum(normal[k] * ray[15 + k] for k in range(3))
+    lit = normal[0] * ray[12] + normal[1] * ray[13] + normal[2] * ray[14]
+    up = normal[0] * ray[15] + normal[1] * ray[16] + normal[2] * ray[17]
     length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).rsqrt()
     half = [ray[12 + k] - d[k] * length for k in range(3)]
     norm = (half[0] * half[0] + half[1] * half[1] + half[2] * half[2]).rsqrt()
-    gloss = (sum(normal[k] * half[k] for k in range(3)) * norm).clamp_min(0)
+    gloss = normal[0] * half[0] + normal[1] * half[1] + normal[2] * half[2]
+    gloss = (gloss * norm).clamp_min(0)
     gloss = 0.22 * gloss.square().square().square().square().square()
     shade = (0.56 + 0.07 * up + 0.48 * lit.clamp_min(0)) * tone
     return (ray[21:24] * shade + gloss).clamp(0, 1)

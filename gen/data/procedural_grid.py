@@ -69,7 +69,7 @@ def scene_truth(
         raise ValueError("held-out cells lie between neighbours: needs 2 views and 2 times or more")
     height, width = size
     u, t = _even(views), _even(steps)
-    between = torch.linspace(0, views - 2, heldout_views + 2)[1:-1].round() if heldout_views else []
+    between = torch.linspace(0, views - 2, heldout_views + 2)[1:-1].round()
     times = torch.cat([t, _halfway(steps, heldout_times)])
     blocks = [(scene, u)]
     for i, left in enumerate(between):

@@ -46,7 +46,7 @@ def to_working_size(image: NDArray) -> NDArray[np.float32]:
         image = cv2.resize(
             image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
         )
-    return image
+    return np.asarray(image, np.float32)
 
 
 def degrade(images: NDArray, rng: np.random.Generator, sigma: float, noise: float) -> NDArray:

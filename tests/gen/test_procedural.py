@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from gen.data.world import (
     ObjectAttributes,
     attributes_of,
 )
+from gen.errors import UserError
 
 H, W = 40, 64
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,9 +281,10 @@ def test_make_grid_is_a_complete_video_grid():
 
 
 def test_render_script_writes_the_evaluation_layout(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts/render_procedural.py"), "--out", str(tmp_path)]
-    command += ["--n", "1", "--size", "24x40", "--views", "3", "--times", "4", "--points", "64"]
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    path = ROOT / "scripts/render_procedural.py"
+    script = runpy.run_path(str(path))
+    config = script["Config"](tmp_path, n=1, size="24x40", views=3, times=4, points=64)
+    script["main"](config)
     folder = tmp_path / "scene000"
     cells = np.load(folder / "grid_24x40.npz")
     info = json.loads((folder / "cameras.json").read_text())
@@ -295,8 +296,8 @@ def test_render_script_writes_the_evaluation_layout(tmp_path):
     tracks = np.load(folder / "tracks.npz")
     assert tracks["uv"].shape == (5, len(info["frame_times"]), 64, 2)
     assert "prompt" in json.loads((folder / "meta.json").read_text())
-    bad = subprocess.run([*command[:4], "--size", "big"], cwd=ROOT, capture_output=True, text=True)
-    assert bad.returncode == 2 and "--size" in bad.stderr and "Traceback" not in bad.stderr
+    with pytest.raises(UserError, match="--size"):
+        script["Config"](tmp_path, size="big")
 
 
 @pytest.mark.cuda
