@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recon import photometric_kernels as kernels
 from recon.kernel_threads import run_threaded
@@ -37,6 +38,7 @@ class _PhotometricLoss(torch.autograd.Function):
         return pred.new_tensor(l1_sums.sum() / x.size + ssim_weight * d_ssim)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, v_loss):  # type: ignore[override]
         (grad,) = ctx.saved_tensors
         return grad * v_loss, None, None, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recon import raster_cpu_blend as blend
 from recon import raster_cpu_project as project
@@ -30,18 +31,23 @@ class _Rasterize(torch.autograd.Function):
         rows = _aligned_rows(n)
         bits = rows.view(np.int32)
         keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
-        flags = np.zeros(1, np.int64)
-        run_threaded(threads, project.prepare, camera, *inputs, rows, bits, keys, rects, flags)
-        if flags[0]:
+        not_finite = np.zeros(4, np.int64)
+        run_threaded(threads, project.prepare, camera, *inputs, rows, bits, keys, rects, not_finite)
+        if not_finite.any():
             names = ("means", "scales", "opacities", "colors")
-            bad = [name for k, name in enumerate(names) if flags[0] >> k & 1]
+            bad = [name for name, flag in zip(names, not_finite, strict=True) if flag]
             raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
 
         tiles_x, tiles_y = -(-width // project.TILE_W), -(-height // project.TILE_H)
         slots = np.empty(n + 1, np.int32)
         tile_starts = np.empty(tiles_x * tiles_y + 1, np.int32)
-        visible = project.count_pairs(keys, rects, tiles_x, slots, tile_starts)
-        pair_gaussian, pair_slot = np.empty((2, int(slots[n])), np.int32)
+        visible, pair_count = project.count_pairs(keys, rects, tiles_x, slots, tile_starts)
+        if pair_count >= 2**31:
+            raise ValueError(
+                f"{visible} Gaussians touch {pair_count} tiles in all, more than 2^31; "
+                "got scales far larger than the scene?"
+            )
+        pair_gaussian, pair_slot = np.empty((2, pair_count), np.int32)
         project.bin_pairs(
             keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot
         )
@@ -56,6 +62,7 @@ class _Rasterize(torch.autograd.Function):
         return rgb, alpha, depth
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
         means_cam, scales, opacities, colors, background, *images = ctx.saved_tensors
         camera, threads, keys, slots, pairs, pair_slot = ctx.plan

@@ -33,16 +33,15 @@ BLUR = np.float32(0.3)
 LOG2_E = np.float32(1.4426950408889634)
 CULLED = np.uint32(0xFFFFFFFF)
 FINITE_MAX = np.float32(3.4028235e38)
-BAD_MEANS, BAD_SCALES, BAD_OPACITIES, BAD_COLORS = 1, 2, 4, 8
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys, rects, flags):
+def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys, rects, not_finite):
     """Project and cull: fill `rows` [N,16] (`bits` is its int32 view), `keys` and `rects` [N].
 
     `camera` float32 [6]: fx, fy, cx, cy, width, height. `keys`: bits of z, all ones when
-    culled. `rects`: tile rectangle packed as bytes x0, y0, x1 - 1, y1 - 1. `flags[0]` collects
-    which inputs had a value that is not finite.
+    culled. `rects`: tile rectangle packed as bytes x0, y0, x1 - 1, y1 - 1. `not_finite` [4]: set to
+    1 for means, scales, opacities, colors if they hold NaN or infinity.
     """
     fx, fy, cx, cy, width, height = camera
     half = np.float32(0.5)
@@ -51,7 +50,6 @@ def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys,
     ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
     ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
     n = means.shape[0]
-    bad = 0
     while True:
         start = take(counter) * CHUNK
         if start >= n:
@@ -61,13 +59,13 @@ def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys,
             s, op = scales[i], opacities[i]
             r, g, b = colors[i, 0], colors[i, 1], colors[i, 2]
             if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
-                bad |= BAD_MEANS
+                not_finite[0] = 1
             if not abs(s) <= FINITE_MAX:
-                bad |= BAD_SCALES
+                not_finite[1] = 1
             if not abs(op) <= FINITE_MAX:
-                bad |= BAD_OPACITIES
+                not_finite[2] = 1
             if not abs(r) + abs(g) + abs(b) <= FINITE_MAX:
-                bad |= BAD_COLORS
+                not_finite[3] = 1
             keys[i] = CULLED
             if not (z >= NEAR and z <= FAR and op >= ALPHA_MIN):
                 continue
@@ -109,8 +107,6 @@ def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys,
                 | np.uint32((x1 - 1) // TILE_W) << np.uint32(16)
                 | np.uint32((y1 - 1) // TILE_H) << np.uint32(24)
             )
-    if bad:
-        flags[0] |= bad
 
 
 @njit(nogil=True, cache=True)
@@ -118,7 +114,7 @@ def count_pairs(keys, rects, tiles_x, slots, tile_starts):
     """Count (Gaussian, tile) pairs: `slots` [N+1] and `tile_starts` [tiles+1] become offsets.
 
     Gaussian i owns the gradient slots slots[i] .. slots[i+1] - 1, one for every tile it
-    touches, in row-major order. Returns the number of Gaussians that are not culled.
+    touches, in row-major order. Returns how many Gaussians are not culled, and the pairs.
     """
     tile_starts[:] = 0
     total = 0
@@ -138,7 +134,7 @@ def count_pairs(keys, rects, tiles_x, slots, tile_starts):
     slots[keys.shape[0]] = total
     for t in range(tile_starts.shape[0] - 1):
         tile_starts[t + 1] += tile_starts[t]
-    return visible
+    return visible, total
 
 
 @njit(nogil=True, cache=True)

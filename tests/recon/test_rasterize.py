@@ -62,12 +62,15 @@ def with_gradients(
 ) -> tuple[RasterOutput, dict[str, Tensor]]:
     """Render, then gradients of a fixed random linear loss on every output."""
     leaves = {k: v.detach().clone().to(dtype).requires_grad_() for k, v in scene.items()}
-    leaves["background"] = torch.tensor([0.2, 0.5, 0.9], dtype=dtype, requires_grad=True)
+    device = scene["means"].device
+    leaves["background"] = torch.tensor(
+        [0.2, 0.5, 0.9], dtype=dtype, device=device, requires_grad=True
+    )
     leaves["w2c"] = tilted_camera().to(dtype).requires_grad_()
     out = rasterize(**leaves, K=intrinsics(width, height), width=width, height=height, **kwargs)
     generator = torch.Generator().manual_seed(7)
     loss = sum(
-        (v * torch.randn(v.shape, generator=generator, dtype=torch.float64).to(dtype)).sum()
+        (v * torch.randn(v.shape, generator=generator, dtype=torch.float64).to(v)).sum()
         for v in out
     )
     loss.backward()
@@ -100,3 +103,167 @@ def test_matches_the_float64_reference(width, height, n, ranges):
         assert difference <= tolerance, f"{name} differs by {difference}"
     for name, grad in got_grads.items():
         assert relative(grad, want_grads[name]) <= 1e-4, name
+
+
+def test_deep_scene_ends_early_like_the_reference():
+    """Hundreds of layers: tiles are finished long before their lists are."""
+    scene = random_scene(600, scales=(0.3, 0.6), opacities=(0.4, 0.9))
+    want, want_grads = with_gradients(scene, 20, 12, torch.float64, backend="dense")
+    got, got_grads = with_gradients(scene, 20, 12, torch.float32, backend="cpu")
+    assert (got.rgb - want.rgb).abs().max() < 1e-5
+    assert relative(got_grads["means"], want_grads["means"]) < 1e-4
+
+
+def test_pose_gradient_moves_like_the_means():
+    """Translating the camera is translating every Gaussian the other way."""
+    scene = random_scene(50, seed=3)
+    scene["means"].requires_grad_()
+    w2c = torch.eye(4, requires_grad=True)
+    render(scene, 40, 30, w2c=w2c).rgb.square().sum().backward()
+    assert torch.allclose(w2c.grad[:3, 3], scene["means"].grad.sum(0), rtol=1e-3, atol=1e-4)
+
+
+def test_order_of_gaussians_does_not_matter():
+    scene = random_scene(120)
+    order = torch.randperm(120, generator=torch.Generator().manual_seed(1))
+    shuffled = {k: v[order] for k, v in scene.items()}
+    for one, other in zip(render(scene, 50, 40), render(shuffled, 50, 40), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_give_the_same_bits(threads):
+    scene = random_scene(300)
+    K, means = intrinsics(200, 90), scene["means"]
+    results = []
+    for count in (1, threads):
+        leaves = [means.clone(), *(scene[k].clone() for k in NAMES[1:])]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        out = rasterize_cpu(*leaves, K, 200, 90, threads=count)
+        torch.autograd.backward(out, [torch.ones_like(v) for v in out])
+        results.append([*out, *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_transparent_gaussians_are_invisible():
+    scene = random_scene(30)
+    scene["opacities"] = torch.zeros(30)
+    out = render(scene, 20, 10)
+    assert all(float(v.abs().max()) == 0 for v in out)
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_nothing_in_view_shows_the_background(n):
+    scene = {k: v[:n].clone() for k, v in random_scene(5).items()}
+    scene["means"][:, 2] = -2.0
+    for value in scene.values():
+        value.requires_grad_()
+    background = torch.tensor([0.1, 0.2, 0.3])
+    out = render(scene, 20, 10, w2c=torch.eye(4), background=background)
+    assert torch.equal(out.rgb, background.expand(10, 20, 3))
+    assert not out.alpha.any() and not out.depth.any()
+    out.rgb.sum().backward()
+    assert all(torch.isfinite(v.grad).all() and not v.grad.any() for v in scene.values())
+
+
+def test_background_fills_what_alpha_leaves():
+    scene = random_scene(40)
+    background = torch.tensor([0.3, 0.6, 0.1])
+    black, filled = render(scene, 40, 30), render(scene, 40, 30, background=background)
+    want = black.rgb + (1 - black.alpha)[..., None] * background
+    assert torch.allclose(filled.rgb, want, atol=1e-6)
+    assert torch.equal(black.depth, filled.depth)
+
+
+def test_a_crop_is_a_shifted_principal_point():
+    """Pixels do not depend on where tiles and image borders fall.
+
+    Footprints stay below 10 pixels, or the ray clamp, which follows the image, would show.
+    """
+    scene = random_scene(39, scales=(0.005, 0.02))
+    K = intrinsics(150, 60)
+    whole = render(scene, 150, 60, K=K)
+    shifted = K.clone()
+    shifted[0, 2] -= 33
+    part = render(scene, 70, 60, K=shifted)
+    assert (whole.alpha > 0.1).any()
+    assert torch.allclose(part.rgb, whole.rgb[:, 33:103], atol=2e-5)
+
+
+def test_one_gaussian_in_the_middle():
+    """On the axis, alpha is opacity * exp(-r^2 / (2 (s^2 f^2 / z^2 + 0.3)))."""
+    K = torch.tensor([[50.0, 0, 16.5], [0, 50.0, 12.5], [0, 0, 1]])
+    out = rasterize(
+        torch.tensor([[0.0, 0.0, 2.0]]),
+        torch.tensor([0.1]),
+        torch.tensor([0.8]),
+        torch.tensor([[1.0, 0.5, 0.0]]),
+        torch.eye(4),
+        K,
+        33,
+        25,
+    )
+    variance = (0.1 * 50 / 2) ** 2 + 0.3
+    want = 0.8 * torch.exp(-torch.tensor([0.0, 9.0, 16.0]) / (2 * variance))
+    got = torch.stack((out.alpha[12, 16], out.alpha[12, 19], out.alpha[8, 16]))
+    assert torch.allclose(got, want, atol=1e-6)
+    assert torch.allclose(out.rgb[12, 16], torch.tensor([0.8, 0.4, 0.0]), atol=1e-6)
+    assert torch.allclose(out.depth[12, 16], torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("backend", ["cpu", "dense"])
+def test_values_that_are_not_finite_are_named(name, value, backend):
+    scene = random_scene(20)
+    scene[name][7] = value
+    with pytest.raises(ValueError, match=f"{name}.* must be finite"):
+        render(scene, 16, 8, w2c=torch.eye(4), backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scales": torch.ones(20, 3)}, r"scales must have shape \[20\], got \[20, 3\]"),
+        ({"colors": torch.ones(19, 3)}, r"colors must have shape \[20, 3\], got \[19, 3\]"),
+        ({"opacities": torch.ones(20).double()}, "opacities must be torch.float32"),
+        ({"means": torch.ones(20, 3).int()}, "means must be a floating-point tensor"),
+        ({"w2c": torch.eye(3)}, r"w2c must have shape \[4, 4\], got \[3, 3\]"),
+        ({"w2c": torch.full((4, 4), float("nan"))}, "w2c and K must be finite"),
+        ({"background": torch.zeros(1)}, r"background must have shape \[3\], got \[1\]"),
+        ({"width": 0}, "width and height must be at least 1, got 0x8"),
+        ({"height": 100_000}, "image must be at most"),
+        ({"backend": "opengl"}, "backend must be one of"),
+    ],
+)
+def test_wrong_arguments_are_explained(change, message):
+    arguments = {**random_scene(20), "w2c": torch.eye(4), "K": intrinsics(16, 8)}
+    arguments.update(width=16, height=8)
+    with pytest.raises(ValueError, match=message):
+        rasterize(**{**arguments, **change})
+
+
+def test_double_precision_is_refused_on_the_cpu_backend():
+    scene = {k: v.double() for k, v in random_scene(5).items()}
+    with pytest.raises(ValueError, match="takes float32 tensors on the CPU, got torch.float64"):
+        render(scene, 16, 8)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+def test_gsplat_without_cuda_says_so():
+    with pytest.raises(ValueError, match="no CUDA device"):
+        render(random_scene(5), 16, 8, backend="gsplat")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device for gsplat")
+def test_gsplat_agrees_with_the_cpu():
+    scene = random_scene(200)
+    on_gpu = {k: v.cuda() for k, v in scene.items()}
+    want, want_grads = with_gradients(scene, 64, 40, torch.float32, backend="cpu")
+    got, got_grads = with_gradients(on_gpu, 64, 40, torch.float32, backend="gsplat")
+    assert (got.rgb.cpu() - want.rgb).abs().max() < 1e-4
+    for name in NAMES:
+        assert relative(got_grads[name].cpu(), want_grads[name].double()) < 1e-3, name
