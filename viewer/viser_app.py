@@ -1,0 +1,234 @@
+"""The live viewer: a scene in the browser through viser, with its cameras and a clock.
+
+Works with viser 0.2.7 and >= 1.1 (``viewer.viser_splats``). One thread advances the clock and
+sends what changed; the callbacks of the controls only note what is wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import viser
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from gen.cameras import camera_centres
+from gen.console import say
+from gen.grid import VideoGrid
+from gen.video_io import to_uint8
+from recon.scene import Scene4D
+from viewer.camera_paths import scene_centre
+from viewer.viser_splats import SplatNode, Splats
+
+_DEPTH = 3.0  # the scene is scaled so that its centre is this far away: what viser's controls like
+_TICK = 1 / 20
+_COLOURINGS = ("colour", "motion", "depth")
+
+
+class ViserApp:
+    """The scene on a running server; ``stop`` ends it.
+
+    grid gives the pictures in the camera frusta. ``host`` and ``port`` as in ``serve``.
+    """
+
+    def __init__(
+        self, scene: Scene4D, grid: VideoGrid | None = None, host: str = "127.0.0.1",
+        port: int = 8080,
+    ) -> None:  # fmt: skip
+        self.scene = scene
+        self.w2c = scene.w2c.cpu().numpy().astype(np.float64)
+        middle = len(self.w2c) // 2
+        self.focus = scene_centre(self.w2c[middle], scene.means.cpu().numpy())
+        distance = np.linalg.norm(self.focus - camera_centres(self.w2c)[middle])
+        self.unit = _DEPTH / max(float(distance), 1e-9)
+        self.motion = scene.offsets().norm(dim=-1).max(0).values.cpu().numpy()
+
+        self.server: Any = viser.ViserServer(host=host, port=port, verbose=False)
+        self.server.scene.set_up_direction(tuple(-self.w2c[:, 1, :3].mean(0)))
+        self.server.gui.configure_theme(dark_mode=True)
+        self.splats = SplatNode(self.server, "/scene")
+        self.frusta = self._add_frusta(grid)
+        self._add_controls()
+        self.server.on_client_connect(lambda client: self.go_to(client, 0))
+        self._drawn: Any = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="viser-clock", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where to look."""
+        return f"http://{self.server.get_host()}:{self.server.get_port()}"
+
+    def stop(self) -> None:
+        """End the clock and the server."""
+        self._ended.set()
+        self._thread.join(5)
+        self.server.stop()
+
+    def go_to(self, client: Any, view: int) -> None:
+        """Put a client's camera where input camera ``view`` is."""
+        to_world = np.linalg.inv(self.w2c[view])
+        up = tuple(float(x) for x in -to_world[:3, 1])
+        distance = float(np.linalg.norm(self.focus - to_world[:3, 3]))
+        eye = to_world[:3, 3] * self.unit
+        aim = eye + to_world[:3, 2] * distance * self.unit
+        height = self.scene.size[0]
+        with client.atomic():
+            client.camera.up_direction = up
+            client.camera.position = tuple(float(x) for x in eye)
+            client.camera.look_at = tuple(float(x) for x in aim)
+            client.camera.fov = float(2 * np.arctan(height / 2 / float(self.scene.K[view, 1, 1])))
+
+    def _add_frusta(self, grid: VideoGrid | None) -> list[Any]:
+        """A frustum per input camera, with its picture at the first time where there is one."""
+        height, width = self.scene.size
+        frusta = []
+        for v, w2c in enumerate(self.w2c):
+            to_world = np.linalg.inv(w2c)
+            turn = Rotation.from_matrix(to_world[:3, :3]).as_quat()
+            image = None
+            if grid is not None and v < grid.V:
+                small = (160, max(1, round(160 * grid.height / grid.width)))
+                image = cv2.resize(to_uint8(grid.frames[v, 0]), small, interpolation=cv2.INTER_AREA)
+            frustum = self.server.scene.add_camera_frustum(
+                f"/cameras/{v + 1:02d}",
+                fov=float(2 * np.arctan(height / 2 / float(self.scene.K[v, 1, 1]))),
+                aspect=width / height,
+                scale=0.12,
+                color=(255, 180, 84),
+                image=image,
+                wxyz=tuple(float(x) for x in np.roll(turn, 1)),
+                position=tuple(float(x) for x in to_world[:3, 3] * self.unit),
+            )
+            frustum.on_click(lambda event, v=v: self.go_to(event.client, v))
+            frusta.append(frustum)
+        return frusta
+
+    def _add_controls(self) -> None:
+        gui, times = self.server.gui, self.scene.times
+        first, last = float(times[0]), float(times[-1])
+        moves = len(times) > 1
+        with gui.add_folder("Time"):
+            self.time = gui.add_slider("Time", first, max(last, first + 1e-3), 0.001, first)
+            self.playing = gui.add_checkbox("Play", moves)
+            self.fps = gui.add_slider("Frames a second", 0.5, 30.0, 0.5, 8.0)
+            self.back_and_forth = gui.add_checkbox("Back and forth", True)
+        for handle in (self.time, self.playing, self.fps, self.back_and_forth):
+            handle.disabled = not moves
+        with gui.add_folder("Look"):
+            self.colouring = gui.add_dropdown("Colouring", _COLOURINGS, initial_value="colour")
+            self.threshold = gui.add_slider("Hide opacity below", 0.0, 1.0, 0.01, 0.0)
+            self.size = gui.add_slider("Point size", 0.1, 2.0, 0.05, 1.0)
+            has_offsets = bool((self.scene.view_offsets != 0).any())
+            self.compensation = gui.add_slider("View compensation", 0.0, 1.0, 0.05, 0.0)
+            self.compensation.visible = has_offsets and self.splats.in_place
+        with gui.add_folder("Cameras"):
+            self.show_frusta = gui.add_checkbox("Show cameras", True)
+            names = tuple(str(v + 1) for v in range(len(self.w2c)))
+            self.view = gui.add_dropdown("Input view", names, initial_value=names[0])
+            go = gui.add_button("Go to view")
+            go.on_click(lambda event: self.go_to(event.client, int(self.view.value) - 1))
+        self.show_frusta.on_update(lambda _: self._toggle_frusta())
+        self.direction = 1.0
+
+    def _toggle_frusta(self) -> None:
+        for frustum in self.frusta:
+            frustum.visible = self.show_frusta.value
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while not self._ended.wait(_TICK):
+            now = time.monotonic()
+            # With nobody watching, the clock stands still and nothing is sent.
+            if self.playing.value and len(self.scene.times) > 1 and self.server.get_clients():
+                self._advance(now - last)
+            last = now
+            self._draw()
+
+    def _advance(self, seconds: float) -> None:
+        stamps = self.scene.times
+        first, last = float(stamps[0]), float(stamps[-1])
+        t = self.time.value + self.direction * seconds * self.fps.value * (last - first) / (
+            len(stamps) - 1
+        )
+        if not first <= t <= last:
+            if self.back_and_forth.value:
+                self.direction = -1.0 if t > last else 1.0
+                t = min(max(t, first), last)
+            else:
+                self.direction, t = 1.0, first
+        self.time.value = float(t)
+
+    def _draw(self) -> None:
+        """Send the Gaussians if time, look or (with compensation) the camera changed."""
+        t = float(self.time.value)
+        if not self.splats.in_place:  # one node a stored time: stay on those
+            t = float(self.scene.times[int((self.scene.times - t).abs().argmin())])
+        strength = float(self.compensation.value)
+        camera = self._client_camera() if strength else None
+        look = (self.colouring.value, self.threshold.value, self.size.value)
+        state = (t, look, strength, None if camera is None else camera.tobytes())
+        if state == self._drawn:
+            return
+        if self._drawn is not None and self._drawn[1] != look:
+            self.splats.forget()
+        self.splats.show(t, lambda: self._gaussians(t, camera, strength))
+        self._drawn = state
+
+    def _client_camera(self) -> NDArray[np.float64] | None:
+        """World-to-camera of the browser that connected last, in the scene's own units."""
+        clients = self.server.get_clients()
+        if not clients:
+            return None
+        camera = clients[max(clients)].camera
+        out = np.eye(4)
+        out[:3, :3] = Rotation.from_quat(np.roll(camera.wxyz, -1)).as_matrix().T
+        out[:3, 3] = -out[:3, :3] @ (np.asarray(camera.position) / self.unit)
+        return out.round(4)
+
+    def _gaussians(self, t: float, camera: NDArray | None, strength: float) -> Splats:
+        with torch.no_grad():
+            pose = None if camera is None else torch.as_tensor(camera)
+            g = self.scene.at(t, pose, strength)
+        means, colors = g.means.cpu().numpy(), g.colors.cpu().numpy()
+        if self.colouring.value != "colour":
+            reach = np.linalg.norm(means - camera_centres(self.w2c)[0], axis=1)
+            value = self.motion if self.colouring.value == "motion" else 1 / np.maximum(reach, 1e-6)
+            low, high = np.quantile(value, [0.02, 0.98])
+            share = np.clip((value - low) / max(high - low, 1e-9), 0, 1)
+            wheel = cv2.applyColorMap((share * 255).astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)
+            colors = wheel[:, 0, ::-1].astype(np.float32) / 255
+        opacities = g.opacities.cpu().numpy()
+        keep = opacities >= max(float(self.threshold.value), 1 / 255)
+        keep[:1] = True  # viser wants at least one
+        radii = g.scales.cpu().numpy() * self.unit * self.size.value
+        return Splats(
+            (means[keep] * self.unit).astype(np.float32),
+            radii[keep].astype(np.float32),
+            colors[keep],
+            opacities[keep],
+        )
+
+
+def serve(
+    scene: Scene4D, grid: VideoGrid | None = None, host: str = "127.0.0.1", port: int = 8080
+) -> None:
+    """Show ``scene`` in the browser until Ctrl-C; ``grid`` gives the pictures in the cameras.
+
+    Listens on 127.0.0.1 only unless told otherwise; a port in use is replaced by the next free.
+    """
+    app = ViserApp(scene, grid, host, port)
+    say(f"viewer: {app.url} (Ctrl-C ends it)")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        say("viewer ended")
+    finally:
+        app.stop()
