@@ -84,7 +84,9 @@ def intrinsics_from_fov(fov_x_deg: float, height: int, width: int) -> Array:
     return np.array([[f, 0, width / 2], [0, f, height / 2], [0, 0, 1.0]])
 
 
-def scale_intrinsics(K: ArrayLike, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Array:
+def scale_intrinsics(
+    K: ArrayLike, from_hw: tuple[int, int], to_hw: tuple[int, int]
+) -> NDArray[np.float64]:
     """Rescale K [..., 3, 3] from images of ``from_hw`` (height, width) to ``to_hw``."""
     out = np.array(K, dtype=np.float64, copy=True)
     out[..., 0, :] *= to_hw[1] / from_hw[1]

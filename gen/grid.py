@@ -139,9 +139,8 @@ class VideoGrid:
         """The same grid at another size: area filtering down, cubic up; intrinsics go along."""
         if (height, width) == (self.height, self.width):
             return self
-        K = self.K
-        if K is not None:
-            K = scale_intrinsics(K, (self.height, self.width), (height, width))
+        old = (self.height, self.width)
+        K = None if self.K is None else scale_intrinsics(self.K, old, (height, width))
         return replace(self, frames=video_io.resize_frames(self.frames, height, width), K=K)
 
     def save(self, folder: str | Path) -> None:
@@ -253,7 +252,7 @@ def _load_folder(folder: Path) -> VideoGrid:
             for t in range(known.shape[1]):
                 known[v, t] = (d / f"t{t:03d}.png").exists()
     _check_cells(*known.shape)
-    frames = None
+    frames: NDArray[np.float32] | None = None
     for v, d in enumerate(views):
         for t in np.flatnonzero(known[v]):
             image = video_io.read_image(d / f"t{t:03d}.png")

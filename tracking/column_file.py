@@ -15,6 +15,8 @@ def save_column(column: ColumnTracks, path: str | Path, frames: np.ndarray | Non
     """Write tracks, dense depth and notes atomically; ``frames`` [V, H, W, 3] go along as video."""
     extra = {
         "depth_confidence": column.depth_confidence.astype(np.float32),
+        "parallax": np.array(column.parallax),
+        "dropped": np.array(column.dropped, np.int64),
         "notes": np.array(column.notes, dtype=np.str_),
     }
     column.tracks.save(path, frames, column.depth, extra)
@@ -28,9 +30,17 @@ def load_column(path: str | Path) -> ColumnTracks:
     """
     tracks = Tracks.load(path)
     with np.load(path, allow_pickle=False) as data:
-        for name in ("depths", "depth_confidence", "notes"):
+        for name in ("depths", "depth_confidence", "parallax", "dropped", "notes"):
             if name not in data.files:
                 raise UserError(f"{path}: '{name}' is missing; redo the stage with --force tracks")
-        depth, confidence = data["depths"], data["depth_confidence"]
-        notes = [str(n) for n in data["notes"]]
-    return ColumnTracks(tracks, depth, confidence, tracks.K, tracks.w2c, tracks.canonical, notes)
+        return ColumnTracks(
+            tracks,
+            data["depths"],
+            data["depth_confidence"],
+            tracks.K,
+            tracks.w2c,
+            tracks.canonical,
+            parallax=bool(data["parallax"]),
+            dropped=[int(v) for v in data["dropped"]],
+            notes=[str(n) for n in data["notes"]],
+        )
