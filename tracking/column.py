@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
+from gen.console import warn
 from gen.errors import UserError
-from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges, reproject
-from tracking.flow import FlowConfig, PairFlows, inside, pair_flows, sample
-from tracking.poses import PoseConfig, solve_poses
-from tracking.sweep import relative_pose
+from tracking.anchored import canonical_tracks
+from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges
+from tracking.fallbacks import FallbackConfig, pseudo_depth
+from tracking.flow import FlowConfig, pair_flows
+from tracking.geometry import find_cameras, shrink
+from tracking.poses import PoseConfig
 from tracking.tracks import Tracks
 
 Progress = Callable[[str, int, int], None]
@@ -29,6 +31,7 @@ class TrackConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     poses: PoseConfig = field(default_factory=PoseConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
+    fallbacks: FallbackConfig = field(default_factory=FallbackConfig)
     canonical: int | None = None  # None: the central view
     nonrigid_px: float = 2.0  # residual above which a pixel is not part of the rigid scene
 
@@ -38,8 +41,9 @@ class ColumnTracks:
     """What a freeze-time clip gives.
 
     tracks: the canonical view's pixels through all views; depth, depth_confidence [V, H, W]: every
-    view in its own camera, filled everywhere; K [V, 3, 3]; w2c [V, 4, 4]; notes: one line for each
-    thing that did not go the normal way.
+    view in its own camera, filled everywhere; K [V, 3, 3]; w2c [V, 4, 4]; parallax False: the depth
+    is a smooth stand-in; dropped: views whose camera could only be interpolated; notes: one line
+    for each thing that did not go the normal way (each was also printed as a warning).
     """
 
     tracks: Tracks
@@ -48,6 +52,8 @@ class ColumnTracks:
     K: np.ndarray
     w2c: np.ndarray
     canonical: int
+    parallax: bool = True
+    dropped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -82,132 +88,64 @@ def track_column(
     frames = check_frames(frames)
     views, height, width = frames.shape[:3]
     canonical = views // 2 if config.canonical is None else config.canonical
+    if not 0 <= canonical < views:
+        raise UserError(f"canonical view {canonical} is not in 0..{views - 1}")
+    K, w2c = check_cameras(K, w2c, views)
+    given = w2c is not None
     notes: list[str] = []
-    K = None if K is None else np.broadcast_to(np.asarray(K, np.float64), (views, 3, 3)).copy()
+
+    def note(line: str) -> None:
+        notes.append(line)
+        warn(line)
 
     def tell(stage: str) -> Callable[[int], None]:
         return lambda i: progress(stage, i + 1, views) if progress is not None else None
 
     pairs = pair_flows(frames, config.flow, tell("flow"))
-    focal = None if K is None else float(K[0, 0, 0] * pairs.scale[0])
-    solution, obs = solve_poses(pairs, canonical, focal=focal, config=config.poses)
-    if K is None:
-        K = np.tile(
-            np.array(
-                [
-                    [solution.focal / pairs.scale[0], 0, width / 2],
-                    [0, solution.focal / pairs.scale[1], height / 2],
-                    [0, 0, 1.0],
-                ]
-            ),
-            (views, 1, 1),
-        )
-    w2c = solution.w2c
-    points = world_points(solution, obs, pairs)
-    ranges = inverse_depth_ranges(points, w2c)
-    depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell("depth"))
-    scale = float(np.median(depth[canonical]))
-    depth, w2c = depth / scale, w2c.copy()
-    w2c[:, :3, 3] /= scale
-    tracks = canonical_tracks(frames, pairs, K, w2c, depth, confidence, canonical, config)
-    return ColumnTracks(tracks, depth, confidence, K, w2c, canonical, notes)
-
-
-def world_points(solution, obs, pairs: PairFlows) -> np.ndarray:
-    """World positions [M, 3] of the tracks that the adjustment kept."""
-    kept = np.zeros(len(obs.anchor), bool)
-    kept[obs.track[np.nan_to_num(solution.residual, nan=np.inf) < 4.0]] = True
-    kept &= np.nan_to_num(solution.inverse_depth) > 1e-3
-    centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
-    uv, anchor = obs.anchor_uv[kept], obs.anchor[kept]
-    ray = np.concatenate([(uv - centre) / solution.focal, np.ones((len(uv), 1))], 1)
-    camera = ray / solution.inverse_depth[kept][:, None]
-    return np.einsum("nji,nj->ni", solution.rotation[anchor], camera - solution.translation[anchor])
-
-
-def canonical_tracks(
-    frames, pairs: PairFlows, K, w2c, depth, confidence, canonical: int, config: TrackConfig
-) -> Tracks:
-    """Direction from the flow where it is trusted and near the rigid prediction, depth from geometry.
-
-    uv is flow-anchored (what the view-dependent offset is for); where flow failed it is the rigid
-    projection, at low confidence.
-    """
-    views, height, width = frames.shape[:3]
-    n = height * width
-    uv = np.empty((views, n, 2), np.float32)
-    z = np.empty((views, n), np.float32)
-    visible = np.empty((views, n), bool)
-    weight = np.empty((views, n), np.float32)
-    rho = 1.0 / depth
-    own = confidence[canonical]
-    disagree = np.zeros((height, width), np.int32)
-    seen = np.zeros((height, width), np.int32)
-    for v in range(views):
-        move = relative_pose(w2c[canonical], w2c[v])
-        rigid, there = reproject(rho[canonical], K[canonical], K[v], move)
-        there = np.maximum(there, 1e-4)
-        if v == canonical:
-            uv[v], z[v] = rigid.reshape(n, 2), 1.0 / there.ravel()
-            visible[v], weight[v] = True, own.ravel()
-            continue
-        on_image = inside(rigid, height, width)
-        # a point is hidden where the other view's own surface is clearly nearer
-        hidden = sample(rho[v], rigid) > there * 1.08
-        flow, valid = native_flow(pairs, canonical, v, (height, width))
-        moved = rigid.copy()
-        residual = np.full((height, width), np.inf, np.float32)
-        if flow is not None:
-            matched = rigid_grid(height, width) + flow
-            residual = np.linalg.norm(matched - rigid, axis=-1)
-            limit = config.nonrigid_px * max(1.0, max(height, width) / 512.0)
-            seen += valid
-            disagree += valid & (residual > limit)
-            take = valid & (residual < 2.0 * limit)
-            moved[take] = matched[take]
-        else:
-            take = np.zeros((height, width), bool)
-        vis = on_image & ~hidden
-        uv[v], z[v] = moved.reshape(n, 2), 1.0 / there.ravel()
-        visible[v] = vis.ravel()
-        weight[v] = (own * np.where(take, 1.0, 0.5) * vis).ravel()
-    nonrigid = (disagree >= 2) & (disagree > 0.5 * seen)
-    grid = rigid_grid(height, width).reshape(n, 2)
-    return Tracks(
-        uv,
-        z,
-        visible,
-        np.clip(weight, 0, 1),
-        np.full(n, canonical),
-        grid,
-        frames[canonical].reshape(n, 3),
-        K,
-        w2c,
-        canonical,
-        (height, width),
-        nonrigid.ravel(),
+    found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
+    K, w2c = found.K, found.w2c
+    if found.points is None:
+        depth = pseudo_depth(views, height, width)
+        confidence = np.full_like(depth, 0.05)
+    else:
+        ranges = inverse_depth_ranges(found.points, w2c)
+        depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell("depth"))
+        if found.trust < 1.0:
+            depth = shrink(depth, confidence, found.trust)
+        covered = float((confidence[canonical] > 0.3).mean())
+        if covered < config.fallbacks.textureless_share:
+            note(f"little texture: the depth of {100 * (1 - covered):.0f} % of pixels is filled in")
+    if not given:
+        scale = float(np.median(depth[canonical]))
+        depth, w2c = depth / scale, w2c.copy()
+        w2c[:, :3, 3] /= scale
+    tracks = canonical_tracks(
+        frames, pairs, K, w2c, depth, confidence, canonical, config.nonrigid_px
+    )
+    moving = float(tracks.nonrigid.mean())
+    if found.points is not None and moving > config.fallbacks.nonrigid_share:
+        note(f"{100 * moving:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
+    return ColumnTracks(
+        tracks, depth, confidence, K, w2c, canonical, found.points is not None, found.dropped, notes
     )
 
 
-def rigid_grid(height: int, width: int) -> np.ndarray:
-    """Pixel centres [H, W, 2] float32."""
-    from tracking.flow import pixel_grid
-
-    return pixel_grid(height, width)
-
-
-def native_flow(
-    pairs: PairFlows, a: int, b: int, size: tuple[int, int]
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Flow a -> b and its gate at the frames' own size, in original pixels."""
-    if (a, b) not in pairs.flow:
-        return None, np.zeros(size, bool)
-    flow = cv2.resize(pairs.flow[a, b], size[::-1], interpolation=cv2.INTER_AREA)
-    flow = flow / np.array(pairs.scale, np.float32)
-    valid = cv2.resize(
-        pairs.valid[a, b].astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA
-    )
-    return flow, valid > 0.9
+def check_cameras(
+    K: np.ndarray | None, w2c: np.ndarray | None, views: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Given cameras as float64 [V, 3, 3] and [V, 4, 4]; UserError when they do not fit."""
+    if K is not None:
+        K = np.asarray(K, np.float64)
+        if K.shape not in ((3, 3), (views, 3, 3)):
+            raise UserError(f"K: expected [3, 3] or [{views}, 3, 3], got {list(K.shape)}")
+        K = np.broadcast_to(K, (views, 3, 3)).copy()
+    if w2c is not None:
+        if K is None:
+            raise UserError("cameras were given without intrinsics; give K too")
+        w2c = np.asarray(w2c, np.float64)
+        if w2c.shape != (views, 4, 4):
+            raise UserError(f"w2c: expected [{views}, 4, 4], got {list(w2c.shape)}")
+    return K, w2c
 
 
 def column_depth(

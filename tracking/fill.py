@@ -21,7 +21,7 @@ def fill_inverse_depth(
     edge: float = 0.05,
     iterations: int = 200,
 ) -> np.ndarray:
-    """rho [H, W] (1/z, ignored where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
+    """rho [H, W] (1/z; unused where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
     h, w = rho.shape
     known = (confidence > 0) & np.isfinite(rho) & (rho > 0)
     if not known.any():

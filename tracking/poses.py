@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from tracking.bundle import Observations, Solution, normalise, refine, triangulate
-from tracking.flow import PairFlows, pixel_grid, sample
+from tracking.flow import PairFlows, pixel_grid
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PoseConfig:
 
 
 def collect(pairs: PairFlows, tracks: int, min_views: int = 2) -> Observations:
-    """Pick well-textured, evenly spread pixels of every view and read their matches off the flow."""
+    """Pick well-textured, evenly spread pixels of every view and read their matches off flow."""
     views, (h, w) = pairs.views, pairs.size
     per_view = max(40, tracks // views)
     cell = max(4, int(np.sqrt(h * w / per_view)))
@@ -115,11 +115,10 @@ def start_poses(
     canonical: int,
     partner: int,
     focal: float,
+    centre: np.ndarray,
     config: PoseConfig,
 ) -> Solution | None:
     """Essential matrix (MAGSAC) of (canonical, partner), then PnP of the others outwards."""
-    h, w = pairs.size
-    centre = np.array([w / 2, h / 2])
     K = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1.0]])
     x, y = pair_matches(pairs, canonical, partner)
     if len(x) < 30:
@@ -181,15 +180,27 @@ def focal_of_fov(fov_deg: float, size: tuple[int, int]) -> float:
     return 0.5 * max(size) / np.tan(np.radians(fov_deg) / 2)
 
 
+def working_intrinsics(
+    pairs: PairFlows, K: np.ndarray | None, canonical: int
+) -> tuple[float, np.ndarray]:
+    """(focal, principal point [2]) in working pixels; the centre of the picture without K."""
+    if K is None:
+        return focal_of_fov(50.0, pairs.size), np.array([pairs.size[1] / 2, pairs.size[0] / 2])
+    scale = np.array(pairs.scale)
+    return float(K[canonical, 0, 0] * scale[0]), K[canonical, :2, 2] * scale
+
+
 def solve_poses(
     pairs: PairFlows,
     canonical: int,
     *,
-    focal: float | None = None,
+    K: np.ndarray | None = None,
     config: PoseConfig | None = None,
     log: Callable[[str], None] | None = None,
 ) -> tuple[Solution, Observations]:
-    """Cameras, focal (working pixels) and track depths of the clip; `focal` fixes the focal.
+    """Cameras, focal (working pixels) and track depths of the clip.
+
+    K [V, 3, 3] at the frames' own size fixes the intrinsics.
 
     Raises ValueError when no pair of views gives a two-view start.
     """
@@ -197,8 +208,8 @@ def solve_poses(
     obs = collect(pairs, config.tracks)
     if len(obs.track) < 60:
         raise ValueError("too few matches between the views")
-    centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
-    fixed = focal is not None
+    focal, centre = working_intrinsics(pairs, K, canonical)
+    fixed = K is not None
     starts = [focal] if fixed else [focal_of_fov(d, pairs.size) for d in config.fov_starts_deg]
     prior = None if fixed else (focal_of_fov(50.0, pairs.size), 0.5)
     thin = every_nth_track(obs, max(1, len(obs.anchor) // config.start_tracks))
@@ -206,7 +217,7 @@ def solve_poses(
     agreeing = 0
     for partner in _widest_pairs(pairs, canonical):
         for f in starts:
-            start = start_poses(thin, pairs, canonical, partner, f, config)
+            start = start_poses(thin, pairs, canonical, partner, f, centre, config)
             if start is None:
                 continue
             rough = refine(
@@ -273,6 +284,3 @@ def polish(obs, start, centre, canonical, fixed, prior, config) -> Solution:
     full.residual = np.full(len(obs.track), np.nan)
     full.residual[keep] = again.residual
     return normalise(full, obs, canonical)
-
-
-__all__ = ["PoseConfig", "collect", "focal_of_fov", "pair_matches", "sample", "solve_poses"]

@@ -11,7 +11,7 @@ from numba import njit
 
 @njit(cache=True, fastmath=True)
 def _step(before, floor, jump, p1, cost, current, total):
-    """One pixel of a path; before, current [D + 2] padded with large values. Returns the minimum."""
+    """One pixel of a path; before, current [D + 2] padded with large values -> its minimum."""
     low = np.float32(1e9)
     for d in range(len(cost)):
         side = min(before[d], before[d + 2]) + p1

@@ -1,0 +1,96 @@
+"""Tracks of the canonical view: direction from the flow, depth from the rigid geometry.
+
+Against rigid warping alone this gained 4-7 dB on a real generated clip: the views of a freeze-time
+video do not agree exactly, and the flow says how each one really shows the point.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from tracking.depth import reproject
+from tracking.flow import PairFlows, inside, pixel_grid, sample
+from tracking.sweep import relative_pose
+from tracking.tracks import Tracks
+
+
+def canonical_tracks(
+    frames, pairs: PairFlows, K, w2c, depth, confidence, canonical: int, nonrigid_px: float
+) -> Tracks:
+    """Every pixel of the canonical view through all views; depth, confidence [V, H, W].
+
+    uv is flow-anchored (what the view-dependent offset is for); where flow failed it is the rigid
+    projection, at low confidence.
+    """
+    views, height, width = frames.shape[:3]
+    n = height * width
+    uv = np.empty((views, n, 2), np.float32)
+    z = np.empty((views, n), np.float32)
+    visible = np.empty((views, n), bool)
+    weight = np.empty((views, n), np.float32)
+    rho = 1.0 / depth
+    own = confidence[canonical]
+    disagree = np.zeros((height, width), np.int32)
+    seen = np.zeros((height, width), np.int32)
+    for v in range(views):
+        move = relative_pose(w2c[canonical], w2c[v])
+        rigid, there = reproject(rho[canonical], K[canonical], K[v], move)
+        there = np.maximum(there, 1e-4)
+        if v == canonical:
+            uv[v], z[v] = rigid.reshape(n, 2), 1.0 / there.ravel()
+            visible[v], weight[v] = True, own.ravel()
+            continue
+        on_image = inside(rigid, height, width)
+        # a point is hidden where the other view's own surface is clearly nearer
+        hidden = sample(rho[v], rigid) > there * 1.08
+        flow, valid = native_flow(pairs, canonical, v, (height, width))
+        moved = rigid.copy()
+        residual = np.full((height, width), np.inf, np.float32)
+        if flow is not None:
+            matched = pixel_grid(height, width) + flow
+            residual = np.linalg.norm(matched - rigid, axis=-1)
+            limit = nonrigid_px * max(1.0, max(height, width) / 512.0)
+            seen += valid
+            disagree += valid & (residual > limit)
+            take = valid & (residual < 2.0 * limit)
+            moved[take] = matched[take]
+        else:
+            take = np.zeros((height, width), bool)
+        vis = on_image & ~hidden
+        uv[v], z[v] = moved.reshape(n, 2), 1.0 / there.ravel()
+        visible[v] = vis.ravel()
+        weight[v] = (own * np.where(take, 1.0, 0.5) * vis).ravel()
+    # flat pixels have no flow of their own: only textured, confident ones can disagree
+    corner = cv2.cornerMinEigenVal(cv2.GaussianBlur(frames[canonical].mean(-1), (0, 0), 1.0), 5)
+    textured = (np.sqrt(np.maximum(corner, 0)) > 4e-3) & (own > 0.3)
+    nonrigid = (disagree >= 2) & (disagree > 0.5 * seen) & textured
+    grid = pixel_grid(height, width).reshape(n, 2)
+    return Tracks(
+        uv,
+        z,
+        visible,
+        np.clip(weight, 0, 1),
+        np.full(n, canonical),
+        grid,
+        frames[canonical].reshape(n, 3),
+        K,
+        w2c,
+        canonical,
+        (height, width),
+        nonrigid.ravel(),
+    )
+
+
+def native_flow(
+    pairs: PairFlows, a: int, b: int, size: tuple[int, int]
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Flow a -> b and its gate at the frames' own size, in original pixels."""
+    if (a, b) not in pairs.flow:
+        return None, np.zeros(size, bool)
+    flow = cv2.resize(pairs.flow[a, b], size[::-1], interpolation=cv2.INTER_AREA)
+    flow = flow / np.array(pairs.scale, np.float32)
+    valid = cv2.resize(
+        pairs.valid[a, b].astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA
+    )
+    return flow, valid > 0.9

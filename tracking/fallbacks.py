@@ -1,0 +1,164 @@
+"""What can be wrong with a freeze-time clip, how it is noticed, and what is done instead.
+
+Every fallback says so in one line through the caller's `notes`; nothing is silent. Thresholds are
+in working pixels (see tracking.flow) unless they say degrees or shares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tracking.bundle import Observations, Solution, rays
+from tracking.flow import PairFlows
+from tracking.poses import focal_of_fov, pair_matches
+
+
+@dataclass(frozen=True)
+class FallbackConfig:
+    """Thresholds of the detectors."""
+
+    static_px: float = 0.35  # median motion of the widest pair below this: the camera stands still
+    rotation_px: float = 0.35  # median parallax left after the best rotation
+    rotation_p90_px: float = 1.2
+    low_angle_deg: float = 1.0  # best triangulation angle below this: weak depth
+    useless_angle_deg: float = 0.15
+    min_inliers: float = 0.35
+    min_cheirality: float = 0.7
+    max_residual_px: float = 1.8
+    textureless_share: float = 0.4
+    nonrigid_share: float = 0.05
+
+
+def is_static(pairs: PairFlows, config: FallbackConfig) -> bool:
+    """The frames show no motion at all: adjacent views are the same picture."""
+    worst = 0.0
+    for i in range(pairs.views - 1):
+        flow = np.linalg.norm(pairs.flow[i, i + 1], axis=-1)
+        corner = cv2.cornerMinEigenVal(pairs.gray_Vhw[i], 5)
+        textured = np.sqrt(np.maximum(corner, 0)) > 2e-3
+        if textured.mean() < 0.01:
+            change = cv2.absdiff(pairs.gray_Vhw[i], pairs.gray_Vhw[i + 1]).mean()
+            worst = max(worst, float(change) / 2.0)
+        else:
+            worst = max(worst, float(np.percentile(flow[textured], 75)))
+    return worst < config.static_px
+
+
+def best_rotation(x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray) -> np.ndarray:
+    """Rotation [3, 3] taking rays of x onto rays of y [M, 2], robust (IRLS Kabsch)."""
+    a, b = rays(x, focal, centre), rays(y, focal, centre)
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b /= np.linalg.norm(b, axis=1, keepdims=True)
+    weight = np.ones(len(a))
+    rotation = np.eye(3)
+    for _ in range(12):
+        u, _, vt = np.linalg.svd((b * weight[:, None]).T @ a)
+        rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+        residual = focal * np.linalg.norm(b - a @ rotation.T, axis=1)
+        weight = 1.0 / (1.0 + (residual / max(0.3, 2.0 * float(np.median(residual)))) ** 2)
+    return rotation
+
+
+def parallax_px(x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray) -> np.ndarray:
+    """Motion that the best rotation leaves, pixels [M]."""
+    moved = rays(x, focal, centre) @ best_rotation(x, y, focal, centre).T
+    projected = focal * moved[:, :2] / np.maximum(moved[:, 2:], 1e-6) + centre
+    return np.linalg.norm(projected - y, axis=1)
+
+
+def rotation_only(
+    pairs: PairFlows, canonical: int, focal: float | None, config: FallbackConfig
+) -> float | None:
+    """Focal (working pixels) with which a turning camera alone explains the clip, else None.
+
+    Looks at the farthest pair that still has enough matches: there parallax would be largest.
+    """
+    centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
+    focals = [focal] if focal else [focal_of_fov(f, pairs.size) for f in (30, 40, 50, 62, 75)]
+    best: tuple[float, float] | None = None
+    for partner in sorted(range(pairs.views), key=lambda v: -abs(v - canonical)):
+        if (canonical, partner) not in pairs.flow:
+            continue
+        x, y = pair_matches(pairs, canonical, partner)
+        if len(x) < 80:
+            continue
+        for f in focals:
+            left = parallax_px(x, y, f, centre)
+            if best is None or np.median(left) < best[0]:
+                best = float(np.median(left)), f
+            if np.median(left) < config.rotation_px and (
+                np.percentile(left, 90) < config.rotation_p90_px
+            ):
+                return f
+        return None
+    return None
+
+
+def rotation_cameras(pairs: PairFlows, canonical: int, focal: float) -> np.ndarray:
+    """World-to-camera [V, 4, 4] of a camera that only turns (no turn where matches are missing)."""
+    centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
+    w2c = np.tile(np.eye(4), (pairs.views, 1, 1))
+    for step in (1, -1):
+        stop = pairs.views if step > 0 else -1
+        for v in range(canonical + step, stop, step):
+            x, y = pair_matches(pairs, v - step, v)
+            turn = best_rotation(x, y, focal, centre) if len(x) >= 12 else np.eye(3)
+            w2c[v, :3, :3] = turn @ w2c[v - step, :3, :3]
+    return w2c
+
+
+def pseudo_depth(views: int, height: int, width: int) -> np.ndarray:
+    """A smooth stand-in [V, H, W] with median 1: nearer at the bottom of the picture."""
+    rho = np.linspace(0.75, 1.25, height, dtype=np.float32)[None, :, None]
+    return np.broadcast_to(1.0 / rho, (views, height, width)).astype(np.float32).copy()
+
+
+def triangulation_angle_deg(solution: Solution, obs: Observations) -> float:
+    """Median over tracks of the widest angle between the rays that see them, degrees."""
+    anchor = obs.anchor[obs.track]
+    centres = -np.einsum("vji,vj->vi", solution.rotation, solution.translation)
+    baseline = np.linalg.norm(centres[obs.view] - centres[anchor], axis=1)
+    rho = np.maximum(np.nan_to_num(solution.inverse_depth[obs.track]), 0.0)
+    widest = np.zeros(len(obs.anchor))
+    np.maximum.at(widest, obs.track, np.degrees(np.arctan(baseline * rho)))
+    seen = widest[np.unique(obs.track)]
+    return float(np.median(seen)) if len(seen) else 0.0
+
+
+def unusable(solution: Solution, obs: Observations, config: FallbackConfig) -> str | None:
+    """Why the recovered cameras cannot be trusted, or None."""
+    kept = np.isfinite(solution.residual)
+    if kept.mean() < config.min_inliers:
+        return f"only {100 * kept.mean():.0f} % of the matches fit one rigid scene"
+    rho = solution.inverse_depth[np.isfinite(solution.inverse_depth)]
+    if (rho > 0).mean() < config.min_cheirality:
+        return "the matches put the scene behind the camera"
+    median = float(np.median(solution.residual[kept]))
+    if median > config.max_residual_px:
+        return f"the matches disagree with one rigid scene by {median:.1f} px"
+    if not np.isfinite(solution.w2c).all():
+        return "the adjustment of the cameras did not converge"
+    return None
+
+
+def interpolate_missing(w2c: np.ndarray, registered: np.ndarray) -> np.ndarray:
+    """Give views that could not be placed the camera of their neighbours (blended, or nearest)."""
+    out = w2c.copy()
+    good = np.flatnonzero(registered)
+    for v in np.flatnonzero(~registered):
+        before, after = good[good < v], good[good > v]
+        if not len(before) or not len(after):
+            out[v] = w2c[before[-1] if len(before) else after[0]]
+            continue
+        a, b = before[-1], after[0]
+        share = (v - a) / (b - a)
+        turn = cv2.Rodrigues(w2c[b, :3, :3] @ w2c[a, :3, :3].T)[0]
+        rotation = cv2.Rodrigues(turn * share)[0] @ w2c[a, :3, :3]
+        centre_a = -w2c[a, :3, :3].T @ w2c[a, :3, 3]
+        centre_b = -w2c[b, :3, :3].T @ w2c[b, :3, 3]
+        out[v, :3, :3] = rotation
+        out[v, :3, 3] = -rotation @ ((1 - share) * centre_a + share * centre_b)
+    return out

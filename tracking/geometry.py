@@ -1,0 +1,148 @@
+"""From gated flow to cameras, or to the fallback that the clip deserves.
+
+Legend: V views; `points` are world positions [M, 3] of tracks that fit, used for depth ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracking.bundle import Solution, refine, triangulate
+from tracking.fallbacks import (
+    interpolate_missing,
+    is_static,
+    rotation_cameras,
+    rotation_only,
+    triangulation_angle_deg,
+    unusable,
+)
+from tracking.flow import PairFlows
+from tracking.poses import collect, focal_of_fov, solve_poses, working_intrinsics
+
+if TYPE_CHECKING:
+    from tracking.column import TrackConfig
+
+
+@dataclass
+class Cameras:
+    """K [V, 3, 3], w2c [V, 4, 4]; points None: no usable parallax; trust in 0..1 of the depth."""
+
+    K: np.ndarray
+    w2c: np.ndarray
+    points: np.ndarray | None
+    trust: float = 1.0
+    dropped: list[int] = field(default_factory=list)
+
+
+def intrinsics(focal: float, pairs: PairFlows, size: tuple[int, int]) -> np.ndarray:
+    """K [V, 3, 3] at the frames' own size from a focal length in working pixels."""
+    K = np.array(
+        [
+            [focal / pairs.scale[0], 0, size[1] / 2],
+            [0, focal / pairs.scale[1], size[0] / 2],
+            [0, 0, 1.0],
+        ]
+    )
+    return np.tile(K, (pairs.views, 1, 1))
+
+
+def find_cameras(
+    pairs: PairFlows,
+    size: tuple[int, int],
+    canonical: int,
+    K: np.ndarray | None,
+    w2c: np.ndarray | None,
+    config: TrackConfig,
+    note: Callable[[str], None],
+) -> Cameras:
+    """Cameras of the clip; K and w2c, when given, are kept as they are."""
+    limits = config.fallbacks
+    focal = None if K is None else float(K[canonical, 0, 0] * pairs.scale[0])
+    guess = focal or focal_of_fov(50.0, pairs.size)
+
+    def no_parallax(w2c: np.ndarray, focal: float, why: str) -> Cameras:
+        note(f"{why}: depth is a smooth stand-in, do not expect parallax from new viewpoints")
+        return Cameras(K if K is not None else intrinsics(focal, pairs, size), w2c, None)
+
+    if w2c is not None:
+        return known_cameras(pairs, canonical, K, w2c, config, note)
+    still = np.tile(np.eye(4), (pairs.views, 1, 1))
+    if is_static(pairs, limits):
+        return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
+    turning = rotation_only(pairs, canonical, focal, limits)
+    if turning is not None:
+        cameras = rotation_cameras(pairs, canonical, turning)
+        return no_parallax(cameras, turning, "the camera only turns on the spot")
+    try:
+        solution, obs = solve_poses(pairs, canonical, K=K, config=config.poses)
+        why = unusable(solution, obs, limits)
+    except ValueError as error:
+        solution, why = None, str(error)
+    if solution is None or why is not None:
+        cameras = rotation_cameras(pairs, canonical, guess)
+        return no_parallax(cameras, guess, f"cameras could not be recovered ({why})")
+    angle = triangulation_angle_deg(solution, obs)
+    if angle < limits.useless_angle_deg:
+        cameras = rotation_cameras(pairs, canonical, solution.focal)
+        return no_parallax(cameras, solution.focal, f"almost no parallax ({angle:.2f} degrees)")
+    trust = min(1.0, angle / limits.low_angle_deg)
+    if trust < 1.0:
+        note(f"low parallax ({angle:.1f} degrees): depth is drawn towards a smooth one")
+    dropped = np.flatnonzero(~solution.registered).tolist()
+    if dropped:
+        names = ", ".join(str(v) for v in dropped)
+        note(f"view {names} could not be placed: its camera is interpolated from its neighbours")
+    points = world_points(solution, obs, pairs, K)
+    if len(points) < 12:
+        cameras = rotation_cameras(pairs, canonical, guess)
+        return no_parallax(cameras, guess, "too few points fit one rigid scene")
+    return Cameras(
+        K if K is not None else intrinsics(solution.focal, pairs, size),
+        interpolate_missing(solution.w2c, solution.registered),
+        points,
+        trust,
+        dropped,
+    )
+
+
+def known_cameras(pairs, canonical, K, w2c, config, note) -> Cameras:
+    """Only the depths of the tracks are solved; the cameras are taken as given."""
+    obs = collect(pairs, config.poses.tracks)
+    focal, centre = working_intrinsics(pairs, K, canonical)
+    rotation, translation = w2c[:, :3, :3], w2c[:, :3, 3]
+    registered = np.ones(pairs.views, bool)
+    rho = triangulate(obs, rotation, translation, focal, centre, registered)
+    start = Solution(rotation, translation, focal, rho, np.empty(0), np.inf, registered)
+    solution = refine(
+        obs, start, centre, canonical, fixed_focal=True, fixed_cameras=True, iterations=15
+    )
+    solution.residual[~(solution.residual < config.poses.outlier_px)] = np.nan
+    points = world_points(solution, obs, pairs, K)
+    if len(points) < 12:
+        note("too few matches agree with the given cameras: depth is a smooth stand-in")
+        return Cameras(K, w2c, None)
+    return Cameras(K, w2c, points)
+
+
+def world_points(solution, obs, pairs: PairFlows, K: np.ndarray | None) -> np.ndarray:
+    """World positions [M, 3] of the tracks that the adjustment kept."""
+    kept = np.zeros(len(obs.anchor), bool)
+    kept[obs.track[np.nan_to_num(solution.residual, nan=np.inf) < 4.0]] = True
+    kept &= np.nan_to_num(solution.inverse_depth) > 1e-3
+    centre = working_intrinsics(pairs, K, 0)[1]
+    uv, anchor = obs.anchor_uv[kept], obs.anchor[kept]
+    ray = np.concatenate([(uv - centre) / solution.focal, np.ones((len(uv), 1))], 1)
+    camera = ray / solution.inverse_depth[kept][:, None]
+    return np.einsum("nji,nj->ni", solution.rotation[anchor], camera - solution.translation[anchor])
+
+
+def shrink(depth: np.ndarray, confidence: np.ndarray, trust: float) -> np.ndarray:
+    """Draw log inverse depth [V, H, W] towards its median, less where it is confident."""
+    log = -np.log(depth)
+    weight = trust * np.clip(confidence, 0.1, 1.0)
+    middle = np.median(log, axis=(1, 2), keepdims=True)
+    return np.exp(-(middle + weight * (log - middle))).astype(np.float32)
