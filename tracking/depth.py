@@ -5,15 +5,18 @@ Legend: V views, H W image. rho = 1/z in the view's own camera.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from tracking.fill import fill_inverse_depth
 from tracking.flow import inside, pixel_grid, sample
 from tracking.sgm import semi_global
+from tracking.slanted import refine_inverse_depth
 from tracking.sweep import cost_volume, pixel_transfer, relative_pose, with_gray
 
 
@@ -23,9 +26,16 @@ class DepthConfig:
 
     planes: int = 128
     neighbours: int = 4  # nearest views in order, both sides
-    coarse_long_side: int = 256
+    coarse_long_side: int = 256  # of the plane sweep
+    long_side: int = 640  # of the refinement
+    iterations: int = 3
+    speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     window: int = 5
-    cross_check: float = 0.04  # relative inverse-depth difference between two views
+    cross_check: float = 0.03  # relative inverse-depth difference between two views
+
+    def keep(self, near: list[int]) -> int:
+        """Of how many neighbours the cost counts: half, so that hidden ones do not vote."""
+        return max(1, len(near) // 2)
 
 
 def neighbours_of(view: int, views: int, count: int) -> list[int]:
@@ -97,6 +107,50 @@ def cross_check(
     return votes
 
 
+def resized(
+    frames: np.ndarray, K: np.ndarray, long_side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames reduced to at most `long_side`: (images [V, h, w, 4] with gray, K [V, 3, 3], rgb)."""
+    height, width = frames.shape[1:3]
+    factor = min(1.0, long_side / max(height, width))
+    h, w = round(height * factor), round(width * factor)
+    if factor < 1:
+        frames = np.stack([cv2.resize(f, (w, h), interpolation=cv2.INTER_AREA) for f in frames])
+    scaled = K.astype(np.float64).copy()
+    scaled[:, 0] *= w / width
+    scaled[:, 1] *= h / height
+    frames = np.ascontiguousarray(frames, np.float32)
+    return np.stack([with_gray(image) for image in frames]), scaled, frames
+
+
+def speckles(rho: np.ndarray, jump: float, smallest: int) -> np.ndarray:
+    """True on islands of fewer than `smallest` pixels cut off by relative jumps of 1/z."""
+    h, w = rho.shape
+    index = np.arange(h * w).reshape(h, w)
+    right = np.abs(np.diff(rho, axis=1)) < jump * rho[:, :-1]
+    down = np.abs(np.diff(rho, axis=0)) < jump * rho[:-1]
+    a = np.concatenate([index[:, :-1][right], index[:-1][down]])
+    b = np.concatenate([index[:, 1:][right], index[1:][down]])
+    graph = sparse.coo_matrix((np.ones(len(a), np.int8), (a, b)), shape=(h * w, h * w))
+    _, labels = connected_components(graph, directed=False)
+    return (np.bincount(labels)[labels] < smallest).reshape(h, w)
+
+
+def coarse_depth(
+    frames: np.ndarray, K: np.ndarray, w2c: np.ndarray, ranges: np.ndarray, config: DepthConfig
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(view, 1/z [h, w], margin [h, w]) of every view by plane sweep and semi-global matching."""
+    images, K, rgb = resized(frames, K, config.coarse_long_side)
+    views = len(images)
+    for v in range(views):
+        near = neighbours_of(v, views, config.neighbours)
+        count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
+        planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
+        cost = cost_volume(images, v, near, K, w2c, planes, config.window, config.keep(near))
+        index, margin = semi_global(cost, rgb[v])
+        yield v, np.interp(index, np.arange(count), planes).astype(np.float32), margin
+
+
 def dense_depth(
     frames: np.ndarray,
     K: np.ndarray,
@@ -111,37 +165,43 @@ def dense_depth(
     """
     config = config or DepthConfig()
     views, height, width = frames.shape[:3]
-    factor = min(1.0, config.coarse_long_side / max(height, width))
-    h, w = round(height * factor), round(width * factor)
-    small = np.stack(
-        [cv2.resize(f, (w, h), interpolation=cv2.INTER_AREA) if factor < 1 else f for f in frames]
-    ).astype(np.float32)
-    K_small = K.astype(np.float64).copy()
-    K_small[:, 0] *= w / width
-    K_small[:, 1] *= h / height
+    images, K_fine, rgb = resized(frames, K, config.long_side)
+    _, K_coarse, rgb_coarse = resized(frames, K, config.coarse_long_side)
+    h, w = images.shape[1:3]
+    coarse, margins = [], []
+    for v, rho, margin in coarse_depth(frames, K, w2c, ranges, config):
+        coarse.append(rho)
+        margins.append(margin)
+        if progress is not None:
+            progress(v // 2)
+    rho_coarse = np.stack(coarse)
     rho = np.empty((views, h, w), np.float32)
-    margin = np.empty((views, h, w), np.float32)
-    rich = np.stack([with_gray(image) for image in small])
+    cost = np.empty((views, h, w), np.float32)
     for v in range(views):
         near = neighbours_of(v, views, config.neighbours)
-        count = plane_count(v, near, K_small, w2c, ranges[v], (h, w), config.planes)
-        planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
-        cost = cost_volume(
-            rich, v, near, K_small, w2c, planes, config.window, max(1, len(near) // 2)
-        )
-        index, margin[v] = semi_global(cost, small[v])
-        rho[v] = np.interp(index, np.arange(count), planes)
+        votes = cross_check(rho_coarse, v, near, K_coarse, w2c, config.cross_check)
+        trust = np.minimum(votes / 2.0, 1.0) * np.clip(margins[v] / 0.05, 0.2, 1.0)
+        start = fill_inverse_depth(rho_coarse[v], trust, rgb_coarse[v])
+        # nearest, not linear: a mixture of both sides of an edge belongs to neither
+        start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
+        count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)
+        rho[v], cost[v] = refine_inverse_depth(
+            start, images, v, near, K_fine, w2c, tuple(ranges[v]),
+            step=float((ranges[v, 1] - ranges[v, 0]) / count), iterations=config.iterations,
+            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near),
+        )  # fmt: skip
         if progress is not None:
-            progress(v)
+            progress((views + v) // 2)
     depth = np.empty((views, height, width), np.float32)
     confidence = np.empty((views, height, width), np.float32)
     for v in range(views):
         near = neighbours_of(v, views, config.neighbours)
-        votes = cross_check(rho, v, near, K_small, w2c, config.cross_check)
-        trust = np.minimum(votes / 2.0, 1.0) * np.clip(margin[v] / 0.05, 0.2, 1.0)
-        filled = fill_inverse_depth(rho[v], trust, small[v])
-        if factor < 1:
-            filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+        votes = cross_check(rho, v, near, K_fine, w2c, config.cross_check)
+        trust = np.minimum(votes / 2.0, 1.0) * np.clip(1.3 - 2.0 * cost[v], 0.1, 1.0)
+        trust[speckles(rho[v], 0.05, round(config.speckle * h * w))] = 0.0
+        filled = fill_inverse_depth(rho[v], trust, rgb[v])
+        if (h, w) != (height, width):
+            filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_NEAREST)
             trust = cv2.resize(trust.astype(np.float32), (width, height))
         depth[v], confidence[v] = 1.0 / filled, trust
     return depth, confidence
