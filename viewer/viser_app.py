@@ -52,9 +52,10 @@ class ViserApp:
         self.server.scene.set_up_direction(tuple(-self.w2c[:, 1, :3].mean(0)))
         self.server.gui.configure_theme(dark_mode=True)
         self.splats = SplatNode(self.server, "/scene")
+        self.inside: int | None = None  # the input view that a client stands in
         self.frusta = self._add_frusta(grid)
         self._add_controls()
-        self.server.on_client_connect(lambda client: self.go_to(client, 0))
+        self.server.on_client_connect(lambda client: self.go_to(client, middle, step_back=0.35))
         self._drawn: Any = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="viser-clock", daemon=True)
@@ -71,13 +72,20 @@ class ViserApp:
         self._thread.join(5)
         self.server.stop()
 
-    def go_to(self, client: Any, view: int) -> None:
-        """Put a client's camera where input camera ``view`` is."""
+    def go_to(self, client: Any, view: int, step_back: float = 0.0) -> None:
+        """Put a client's camera where input camera ``view`` is, or behind it.
+
+        ``step_back`` is a share of the distance to the scene. Without it the camera stands in the
+        frustum, whose picture would hide the scene: that frustum disappears.
+        """
+        self.inside = None if step_back else view
+        self._toggle_frusta()
         to_world = np.linalg.inv(self.w2c[view])
         up = tuple(float(x) for x in -to_world[:3, 1])
         distance = float(np.linalg.norm(self.focus - to_world[:3, 3]))
-        eye = to_world[:3, 3] * self.unit
-        aim = eye + to_world[:3, 2] * distance * self.unit
+        ahead = to_world[:3, 2] * distance * self.unit
+        eye = to_world[:3, 3] * self.unit - step_back * ahead
+        aim = eye + (1 + step_back) * ahead
         height = self.scene.size[0]
         with client.atomic():
             client.camera.up_direction = up
@@ -100,7 +108,7 @@ class ViserApp:
                 f"/cameras/{v + 1:02d}",
                 fov=float(2 * np.arctan(height / 2 / float(self.scene.K[v, 1, 1]))),
                 aspect=width / height,
-                scale=0.12,
+                scale=0.08,
                 color=(255, 180, 84),
                 image=image,
                 wxyz=tuple(float(x) for x in np.roll(turn, 1)),
@@ -138,8 +146,8 @@ class ViserApp:
         self.direction = 1.0
 
     def _toggle_frusta(self) -> None:
-        for frustum in self.frusta:
-            frustum.visible = self.show_frusta.value
+        for v, frustum in enumerate(self.frusta):
+            frustum.visible = self.show_frusta.value and v != self.inside
 
     def _run(self) -> None:
         last = time.monotonic()
