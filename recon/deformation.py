@@ -117,27 +117,44 @@ class Spreader:
 class FreeOffsets(nn.Module):
     """One offset vector per node and time stamp, bounded by ``bound`` and zero at ``canonical``.
 
+    Nodes that are not ``free`` [M] never move.
+
     Times are separate parameters: a step on one cell leaves the optimiser state of the other
     times alone.
     """
 
-    def __init__(self, nodes: int, times: int, canonical: int, bound: float) -> None:
+    free: Tensor
+
+    def __init__(
+        self,
+        nodes: int,
+        times: int,
+        canonical: int,
+        bound: float,
+        free: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        free = torch.ones(nodes, dtype=torch.bool) if free is None else free
+        self.register_buffer("free", free)
         self.canonical, self.bound, self.nodes = canonical, bound, nodes
         self.raw = nn.ParameterList([nn.Parameter(torch.zeros(nodes, 3)) for _ in range(times)])
 
     def start_from(self, offsets_TM3: Tensor) -> None:
         """Set the offsets (clipped just inside the bound)."""
-        with torch.no_grad():
-            for raw, value in zip(self.raw, offsets_TM3):
-                inside = (value / self.bound).clamp(-0.999, 0.999)
-                raw.copy_(torch.atanh(inside) * self.bound)
+        for t, value in enumerate(offsets_TM3):
+            self.set_time(t, value)
+
+    @torch.no_grad()
+    def set_time(self, time_index: int, offsets_M3: Tensor) -> None:
+        """Set the offsets of one time stamp (clipped just inside the bound)."""
+        inside = (offsets_M3 / self.bound).clamp(-0.999, 0.999)
+        self.raw[time_index].copy_(torch.atanh(inside) * self.bound)
 
     def forward(self, time_index: int) -> Tensor:
         """Offsets [M, 3] at a time stamp."""
         if time_index == self.canonical:
             return torch.zeros_like(self.raw[time_index])
-        return self.bound * torch.tanh(self.raw[time_index] / self.bound)
+        return self.bound * torch.tanh(self.raw[time_index] / self.bound) * self.free[:, None]
 
 
 class MlpOffsets(nn.Module):
@@ -165,7 +182,9 @@ class MlpOffsets(nn.Module):
         self.register_buffer("x", _encode((positions_M3 - centre) / extent, 6))
         self.register_buffer("t", _encode(times_T[:, None] * 2 - 1, 4))
         sizes = [self.x.shape[1] + self.t.shape[1], *[width] * depth, 3]
-        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:])])
+        self.layers = nn.ModuleList(
+            [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        )
         for layer in self.layers:
             bound_w = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound_w, bound_w, generator=generator)

@@ -180,7 +180,7 @@ class JointFit:
         for step in bar:
             fraction = start + (stop - start) * step / max(steps, 1)
             decay = self.config.rates.final**fraction
-            for group, lr in zip(self._optimiser.param_groups, self._start):
+            for group, lr in zip(self._optimiser.param_groups, self._start, strict=True):
                 group["lr"] = lr * decay
             if not queue:
                 queue = rng.permutation(len(cells)).tolist()
@@ -192,6 +192,20 @@ class JointFit:
                 self.opacity.clamp_(MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT)
             if on_step is not None:
                 on_step(step)
+
+    def refine_time(self, t: int, views: Sequence[int], steps: int) -> None:
+        """Gradient steps on the free node offsets of one time alone, over ``views``."""
+        if not isinstance(self.motion, FreeOffsets) or not steps or not views:
+            return
+        raw = self.motion.raw[t]
+        rate = 2 * self.config.rates.offsets * self.unit
+        optimiser = torch.optim.Adam([raw], lr=rate, eps=1e-15)
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = rate * 0.1 ** (step / steps)
+            value = self.loss((views[step % len(views)], t))
+            (raw.grad,) = torch.autograd.grad(value, [raw])
+            optimiser.step()
+        raw.grad = None
 
     @torch.no_grad()
     def result(self) -> Scene4D:

@@ -1,4 +1,4 @@
-"""Image quality: PSNR, SSIM, and both over a mask of pixels. Images are RGB in 0..1, [..., H, W, 3]."""
+"""PSNR and SSIM of images [..., H, W, 3], RGB in 0..1, whole or over a mask of pixels."""
 
 from __future__ import annotations
 

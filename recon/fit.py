@@ -1,0 +1,211 @@
+"""VideoGrid + freeze-time tracks -> Scene4D, in three stages from artefact to artefact.
+
+1. ``fit_canonical``: keyframes of column 0 -> canonical Gaussians, floaters removed;
+2. ``fit_static``: all their parameters (and estimated cameras) against column 0;
+3. ``fit_motion``: control nodes follow the rows, then everything against all known cells.
+``fit_scene`` runs them all and reports.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gen.console import warn
+from gen.errors import UserError
+from gen.grid import VideoGrid
+from recon.canonical import build_canonical
+from recon.compensation import view_offsets
+from recon.config import FitConfig
+from recon.deformation import FreeOffsets, MlpOffsets, choose_nodes, interpolation, node_graph
+from recon.floaters import remove_floaters
+from recon.joint_fit import Cell, JointFit
+from recon.metrics import psnr
+from recon.motion_follow import FollowConfig, follow_motion
+from recon.motion_init import stillness
+from recon.rasterize import rasterize
+from recon.render import render_scene
+from recon.scene import Scene4D
+from tracking.column import ColumnTracks
+
+
+def fit_scene(
+    grid: VideoGrid, column: ColumnTracks, config: FitConfig | None = None
+) -> tuple[Scene4D, dict[str, Any]]:
+    """Reconstruct a grid of which at least row 0 and column 0 are known.
+
+    Args:
+        grid: the frames; one time (T = 1) gives a static scene.
+        column: depth, cameras and tracks of column 0 (``tracking.column.track_column``).
+
+    Returns:
+        The scene and a report: seconds per stage, points, PSNR of every known cell.
+
+    Raises:
+        UserError: the column has no usable depth, or does not belong to this grid.
+    """
+    config = config or FitConfig()
+    if column.depth.shape != (grid.V, grid.height, grid.width):
+        raise UserError(
+            f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
+            f"{(grid.V, grid.height, grid.width)}; track this grid's freeze-time column again"
+        )
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        seconds[name], clock = round(now - clock, 2), now
+
+    torch.manual_seed(config.seed)
+    scene = fit_canonical(grid, column, config)
+    lap("canonical")
+    scene = fit_static(scene, grid, config)
+    lap("static")
+    scene = fit_motion(scene, grid, config)
+    lap("motion")
+    report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, grid)}
+    lap("scoring")
+    return scene, report
+
+
+def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
+    """Stage 1: aggregate column 0 into canonical Gaussians and remove floaters."""
+    frames = grid.column(0)
+    assert grid.times is not None
+    scene = build_canonical(frames, column, config.canonical, grid.times)
+    if config.compensation:
+        offsets = view_offsets(column.tracks, scene.means.numpy())
+        scene.view_offsets = torch.from_numpy(offsets)
+    scene.offset_frame = config.offset_frame
+    scene = scene.to(config.device)
+    if config.floaters.steps:
+        targets = torch.from_numpy(np.ascontiguousarray(frames)).to(config.device)
+        scene = remove_floaters(scene, targets, config.floaters, config.seed)
+    return scene
+
+
+def fit_static(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
+    """Stage 2: all parameters of the static scene against the freeze-time column."""
+    if not config.static_steps:
+        return scene
+    poses = config.refine_cameras and grid.w2c is None
+    fit = JointFit(scene, _frames(grid, config), config, poses=poses)
+    cells = [(v, scene.canonical_time) for v in range(grid.V)]
+    # what moves is fitted on with the same rates, so they must not run out here
+    fit.run(cells, config.static_steps, "static fit", stop=1.0 if grid.T == 1 else 0.4)
+    return fit.result()
+
+
+def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
+    """Stage 3: motion over time and the joint fit to all known cells. No-op for one time."""
+    settings = config.deformation
+    if grid.T == 1 or not settings.steps:
+        return scene
+    assert grid.known is not None
+    frames = _frames(grid, config)
+    points = scene.means.cpu().numpy()
+    depth = _drawn_depth(scene)
+    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    still = stillness(points, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
+    if still.all():
+        warn("nothing moves in the fixed-view videos; the scene is static")
+        return scene
+    per_point = settings.kind == "mlp-points"
+    if per_point:
+        chosen = np.arange(len(points))
+    else:
+        weight = (~still).astype(np.float32)
+        chosen = choose_nodes(points, weight, settings.nodes, config.seed)
+    nodes = points[chosen]
+    index, weights = interpolation(points, nodes, 1 if per_point else settings.neighbours)
+    scene = replace(
+        scene,
+        node_index=torch.from_numpy(index).to(config.device),
+        node_weights=torch.from_numpy(weights).to(config.device),
+        node_offsets=torch.zeros(grid.T, len(nodes), 3, device=config.device),
+    )
+    edges = node_graph(nodes)
+    unit = float(np.median(depth[scene.canonical_view]))
+    free = torch.from_numpy(~still[chosen])
+    motion = FreeOffsets(len(nodes), grid.T, scene.canonical_time, settings.bound * unit, free)
+    motion = motion.to(config.device)
+    edges_t = torch.from_numpy(edges).to(config.device)
+    if settings.track_init:
+        start = JointFit(scene, frames, config, motion, edges_t)
+        follow_motion(start, nodes.astype(np.float64), edges, grid.known, FollowConfig())
+    field: FreeOffsets | MlpOffsets = motion
+    if settings.kind != "nodes":
+        field = _network(motion, nodes, scene, config)
+    cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
+    fit = JointFit(scene, frames, config, field, edges_t, shade=settings.shade)
+    fit.run(cells, settings.steps, "joint fit")
+    return fit.result()
+
+
+def _network(
+    motion: FreeOffsets, nodes: NDArray[np.floating], scene: Scene4D, config: FitConfig
+) -> MlpOffsets:
+    """A network regressed to the followed nodes before any rendering."""
+    settings = config.deformation
+    generator = torch.Generator().manual_seed(config.seed)
+    network = MlpOffsets(
+        torch.as_tensor(nodes, dtype=torch.float32),
+        scene.times.cpu(),
+        scene.canonical_time,
+        motion.bound,
+        settings.mlp_width,
+        settings.mlp_depth,
+        generator,
+    ).to(config.device)
+    targets = [motion(t).detach() for t in range(len(scene.times))]
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.rates.mlp)
+    for step in range(500):
+        t = step % len(targets)
+        if t != scene.canonical_time:
+            optimiser.zero_grad()
+            ((network(t) - targets[t]).abs().mean() / motion.bound).backward()
+            optimiser.step()
+    return network
+
+
+@torch.no_grad()
+def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
+    """Depth [V, H, W] that the canonical scene draws in its input views."""
+    height, width = scene.size
+    out = []
+    for v in range(len(scene.w2c)):
+        drawn = rasterize(
+            scene.means + scene.view_offsets[v],
+            torch.exp(scene.log_scales),
+            torch.sigmoid(scene.opacity_logits),
+            scene.colors,
+            scene.w2c[v],
+            scene.K[v],
+            width,
+            height,
+        )
+        out.append(drawn.depth.cpu().numpy())
+    return np.stack(out)
+
+
+def _frames(grid: VideoGrid, config: FitConfig) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(grid.frames)).to(config.device)
+
+
+def cell_quality(scene: Scene4D, grid: VideoGrid) -> dict[str, Any]:
+    """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean."""
+    assert grid.known is not None and grid.times is not None
+    table: list[list[float | None]] = [[None] * grid.T for _ in range(grid.V)]
+    for v, t in np.argwhere(grid.known):
+        drawn = render_scene(scene, float(grid.times[t]), scene.w2c[v], scene.K[v]).rgb
+        value = psnr(drawn.clamp(0, 1).cpu().numpy(), grid.frames[v, t])
+        table[v][t] = round(value, 3)
+    values = [x for row in table for x in row if x is not None]
+    return {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}

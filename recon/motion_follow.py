@@ -1,0 +1,126 @@
+"""Motion start, one time after the other: the nodes are followed by flow and by rendering.
+
+Legend: M nodes, V views, T times, cell = (view, time). From one time to the next,
+1. the flow between the two frames of every known view carries the nodes (rays of all views are
+   intersected, neighbours move alike);
+2. the scene is drawn where it now is, and the flow from the drawing to the frame corrects it:
+   the error is measured at every time against the frame itself, so it does not add up;
+3. a few gradient steps on the nodes of this time alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gen.cameras import project, transform
+from recon.deformation import FreeOffsets
+from recon.joint_fit import JointFit
+from recon.motion_init import Sighting, solve_step
+from tracking.flow import FlowConfig, dis, to_gray, working_size
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass
+class FollowConfig:
+    """How nodes are followed from time to time."""
+
+    corrections: int = 2
+    """Rounds of flow from the drawing to the frame."""
+    gradient_steps: int = 48
+    smoothness: float = 0.3
+    depth_tolerance: float = 0.04
+    """A node is seen where its depth is that of the drawn surface, within this fraction."""
+
+
+def follow_motion(
+    fit: JointFit,
+    nodes_M3: FloatArray,
+    edges_E2: NDArray[np.int64],
+    known_VT: NDArray[np.bool_],
+    config: FollowConfig,
+    on_time: Callable[[int], None] | None = None,
+) -> None:
+    """Set ``fit.motion`` so that the drawn scene follows the known cells over time.
+
+    Times are visited away from the canonical one in both directions.
+    """
+    assert isinstance(fit.motion, FreeOffsets)
+    V, T = known_VT.shape
+    c = fit.scene.canonical_time
+    for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
+        before = t - 1 if t > c else t + 1
+        with torch.no_grad():
+            offsets = fit.motion(before).double().numpy()
+        views = [v for v in range(V) if known_VT[v, t]]
+        both = [v for v in views if known_VT[v, before]]
+        frames = {v: fit.frames[v, before].numpy() for v in both}
+        offsets = _advance(fit, nodes_M3, offsets, edges_E2, frames, before, t, config)
+        for _ in range(config.corrections):
+            offsets = _advance(fit, nodes_M3, offsets, edges_E2, dict.fromkeys(views), t, t, config)
+        fit.motion.set_time(t, torch.as_tensor(offsets, dtype=torch.float32))
+        fit.refine_time(t, views, config.gradient_steps)
+        if on_time is not None:
+            on_time(t)
+
+
+def _advance(
+    fit: JointFit,
+    nodes_M3: FloatArray,
+    offsets_M3: FloatArray,
+    edges: NDArray[np.int64],
+    images: dict[int, FloatArray | None],
+    drawn_time: int,
+    target_time: int,
+    config: FollowConfig,
+) -> FloatArray:
+    """Offsets corrected by the flow from ``images`` (None: the drawing) to the target frames."""
+    here = nodes_M3 + offsets_M3
+    sightings = []
+    for v, image in images.items():
+        with torch.no_grad():
+            moved = torch.as_tensor(offsets_M3, dtype=torch.float32)
+            drawn = fit.render((v, drawn_time), moved)
+            camera = fit.camera(v).double().numpy()
+        start = drawn.rgb.clamp(0, 1).numpy() if image is None else image
+        flow, good = checked_flow(start, fit.frames[v, target_time].numpy())
+        H, W = good.shape
+        K = fit.scene.K[v].double().numpy()
+        uv, z = project(transform(camera, here), K)
+        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
+        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
+        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+        surface = drawn.depth.numpy()[y, x]
+        seen = inside & (np.abs(z - surface) < config.depth_tolerance * surface)
+        sightings.append(Sighting(uv + flow[y, x], good[y, x] * seen, K, camera))
+    if not sightings:
+        return offsets_M3
+    return offsets_M3 + solve_step(
+        here, edges, sightings, config.smoothness, rounds=3, free=fit.motion.free.numpy()
+    )
+
+
+def checked_flow(a_HW3: FloatArray, b_HW3: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Flow a -> b [H, W, 2] in pixels and its trust [H, W] in 0..1 (forward-backward error)."""
+    H, W = a_HW3.shape[:2]
+    h, w = working_size(H, W, FlowConfig())
+    gray = to_gray(np.stack([a_HW3, b_HW3]).astype(np.float32), (h, w))
+    forward, backward = dis(gray[0], gray[1]), dis(gray[1], gray[0])
+    x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
+    back = cv2.remap(
+        backward,
+        x + forward[..., 0],
+        y + forward[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    error = np.linalg.norm(forward + back, axis=-1)
+    trust = np.exp(-((error / 2.0) ** 2)).astype(np.float32)
+    forward = cv2.resize(forward, (W, H), interpolation=cv2.INTER_AREA) * np.float32([W / w, H / h])
+    return forward, cv2.resize(trust, (W, H), interpolation=cv2.INTER_AREA)
