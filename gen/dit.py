@@ -89,6 +89,7 @@ class Context(NamedTuple):
     text_BLD: Tensor
     text_mask_BL: Tensor  # True where there is a word
     rope: Rope
+    attends: Tensor | None = None  # [N, N] bool: which tokens see which; None: all see all
 
     def repeat(self, times: int) -> Context:
         """The same context for `times` clips per batch entry (clips of one entry are adjacent)."""
@@ -97,8 +98,11 @@ class Context(NamedTuple):
             return x.repeat_interleave(times, 0)
 
         mod = None if self.mod_B6D is None else rep(self.mod_B6D)
-        return Context(
-            rep(self.cond_BD), mod, rep(self.text_BLD), rep(self.text_mask_BL), self.rope
+        return self._replace(
+            cond_BD=rep(self.cond_BD),
+            mod_B6D=mod,
+            text_BLD=rep(self.text_BLD),
+            text_mask_BL=rep(self.text_mask_BL),
         )
 
 
@@ -175,16 +179,12 @@ class SelfAttention(nn.Module):
         self.q_norm = nn.Parameter(torch.ones(params.head_dim))
         self.k_norm = nn.Parameter(torch.ones(params.head_dim))
 
-    def qkv(self, x_BND: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [B, heads, N, head_dim]."""
+    def forward(self, x_BND: Tensor, rope: Rope, attends: Tensor | None = None) -> Tensor:
         q, k, v = (m(x_BND).unflatten(-1, (self.heads, -1)) for m in (self.q, self.k, self.v))
-        q = apply_rope(rms_norm(q, self.q_norm), rope)
-        k = apply_rope(rms_norm(k, self.k_norm), rope)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-
-    def forward(self, x_BND: Tensor, rope: Rope) -> Tensor:
-        q, k, v = self.qkv(x_BND, rope)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        q = apply_rope(rms_norm(q, self.q_norm), rope).transpose(1, 2)
+        k = apply_rope(rms_norm(k, self.k_norm), rope).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), attn_mask=attends)
+        return self.out(y.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -252,7 +252,7 @@ class Block(nn.Module):
         # Gates are offset by one rather than zero-initialised: the zero head already makes the
         # untrained network output a constant, and open gates learn faster from the first step.
         x = x_BND
-        a = self.attn(rms_norm(x) * (1 + scale_a) + shift_a, ctx.rope)
+        a = self.attn(rms_norm(x) * (1 + scale_a) + shift_a, ctx.rope, ctx.attends)
         x = x + (1 + gate_a) * a
         x = x + self.cross(x, ctx.text_BLD, ctx.text_mask_BL)
         m = self.mlp(rms_norm(x) * (1 + scale_m) + shift_m)

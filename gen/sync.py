@@ -9,6 +9,7 @@ streams start the next block from.  Both are [B, V, T, S, D] on the same lattice
 | `sequential` | one copy: column, then row update, each with a small adapter  | Eq. 5       |
 | `hard`       | x = W_row y_row + W_col y_col, W starts at I/2                | Eq. 8, 12   |
 | `soft`       | y_own += W [y_own; y_other], W starts at w_l [-I, I]          | Eq. 9-10, 13|
+| `fused`      | one copy, one attention over a token's row and column together| 4Real-V2    |
 
 Every matrix is modulated by the noise level: its output is scaled by 1 + s(sigma), s starts at 0.
 Low rank means: the starting matrix, kept as a trainable diagonal, plus a low-rank product that
@@ -25,8 +26,8 @@ from torch import Tensor, nn
 
 from gen.dit import DiTParams, sigma_features
 
-MixerName = Literal["none", "sequential", "hard", "soft"]
-MIXERS: tuple[MixerName, ...] = ("none", "sequential", "hard", "soft")
+MixerName = Literal["none", "sequential", "hard", "soft", "fused"]
+MIXERS: tuple[MixerName, ...] = ("none", "sequential", "hard", "soft", "fused")
 SIGMA_FEATURES = 64
 
 
@@ -79,8 +80,6 @@ class ModLinear(nn.Module):
 class Mixer(nn.Module):
     """One module per block and stream; subclasses say how they are used."""
 
-    sequential = False
-
     def __init__(self, params: SyncParams, base: DiTParams, own: list[float], other: list[float]):
         super().__init__()
         self.params = params
@@ -106,8 +105,6 @@ class Mixer(nn.Module):
 
 class NoSync(nn.Module):
     """Two independent streams."""
-
-    sequential = False
 
     @staticmethod
     def features(sigma_B: Tensor) -> Tensor:
@@ -165,8 +162,6 @@ class SequentialSync(Mixer):
     see the copy before and after the update and start at 0.
     """
 
-    sequential = True
-
     def __init__(self, params: SyncParams, base: DiTParams):
         super().__init__(params, base, [0.0] * base.depth, [0.0] * base.depth)
 
@@ -179,9 +174,31 @@ class SequentialSync(Mixer):
         return after + adapter(after, after - before, feats)
 
 
+class FusedSync(Mixer):
+    """One copy of the tokens; every token attends to its row and its column at once (the design of
+    4Real-Video-V2). Trained is one adapter after each block, which starts at 0."""
+
+    def __init__(self, params: SyncParams, base: DiTParams):
+        super().__init__(params, base, [0.0] * base.depth, [0.0] * base.depth)
+        self.column = nn.ModuleList()
+
+    def after_update(self, layer: int, before: Tensor, after: Tensor, feats: Tensor) -> Tensor:
+        if layer not in self.active:
+            return after
+        return after + self.row[layer](after, after - before, feats)
+
+    def swapped(self) -> FusedSync:
+        return self
+
+
 def build_mixer(params: SyncParams, base: DiTParams) -> NoSync | Mixer:
     """The (untrained, hence training-free) mixer that `params` describe."""
     if params.mixer == "none":
         return NoSync()
-    classes = {"hard": HardSync, "soft": SoftSync, "sequential": SequentialSync}
+    classes: dict[str, type[HardSync | SoftSync | SequentialSync | FusedSync]] = {
+        "hard": HardSync,
+        "soft": SoftSync,
+        "sequential": SequentialSync,
+        "fused": FusedSync,
+    }
     return classes[params.mixer](params, base)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gen.dit import Context, DiT, Mode, rope_table
 from gen.flow import keep_known
-from gen.sync import NoSync, SequentialSync, SyncParams, build_mixer
+from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
 
 Output = Literal["mean", "row", "column"]
 
@@ -91,6 +91,17 @@ class TwoStream(nn.Module):
         tok = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1))
         tok = tok.view(b, v, t, -1, tok.shape[-1])
         feats = self.mixer.features(sigma_B)
+        if isinstance(self.mixer, FusedSync):
+            row = column = self._fused(tok, ctx_row, ctx_col, index_V, index_T, (h, w), feats)
+        else:
+            row, column = self._streams(tok, ctx_row, ctx_col, feats)
+        clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
+        return keep_known(clean, x_BVTHWC, known_BVT)
+
+    def _streams(
+        self, tok: Tensor, ctx_row: Context, ctx_col: Context, feats: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """All blocks over rows and columns, synchronised after each."""
         row = column = tok
         for layer in range(len(self.dit.blocks)):
             if isinstance(self.mixer, SequentialSync):
@@ -102,8 +113,46 @@ class TwoStream(nn.Module):
                 y_row = self.row_stream(layer, row, ctx_row)
                 y_col = self.column_stream(layer, column, ctx_col)
                 row, column = self.mixer(layer, y_row, y_col, feats)
-        clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
-        return keep_known(clean, x_BVTHWC, known_BVT)
+        return row, column
+
+    def _fused(
+        self, tok: Tensor, ctx_row: Context, ctx_col: Context, index_V: Tensor, index_T: Tensor,
+        size: tuple[int, int], feats: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """All blocks over the whole grid, each token seeing its row and its column.
+
+        The temporal slot of the rotary positions holds v + t: between two cells of a row that
+        differs by t - t', between two of a column by v - v', just as in the streams. The context
+        is the mean of the two streams'.
+        """
+        b, v, t, s, d = tok.shape
+        place = (index_V[:, None] + index_T[None]).flatten()
+        cell_v, cell_t = (x.flatten() for x in torch.meshgrid(index_V, index_T, indexing="ij"))
+        sees = (cell_v[:, None] == cell_v) | (cell_t[:, None] == cell_t)
+        first_row, first_col = (
+            ctx._replace(
+                cond_BD=ctx.cond_BD[::n],
+                mod_B6D=None if ctx.mod_B6D is None else ctx.mod_B6D[::n],
+                text_BLD=ctx.text_BLD[::n],
+                text_mask_BL=ctx.text_mask_BL[::n],
+            )
+            for ctx, n in ((ctx_row, v), (ctx_col, t))
+        )
+        mod = None
+        if first_row.mod_B6D is not None and first_col.mod_B6D is not None:
+            mod = (first_row.mod_B6D + first_col.mod_B6D) / 2
+        ctx = first_row._replace(
+            cond_BD=(first_row.cond_BD + first_col.cond_BD) / 2,
+            mod_B6D=mod,
+            rope=rope_table(self.dit.params, place, *size),
+            attends=sees.repeat_interleave(s, 0).repeat_interleave(s, 1),
+        )
+        assert isinstance(self.mixer, FusedSync)
+        x = tok.view(b, v * t * s, d)
+        for layer in range(len(self.dit.blocks)):
+            y = self.dit.run_block(layer, x, ctx)
+            x = self.mixer.after_update(layer, x, y, feats)
+        return x.view(b, v, t, s, d)
 
     def _decode(
         self, row: Tensor, column: Tensor, ctx_row: Context, ctx_col: Context, size: tuple[int, int]

@@ -93,7 +93,7 @@ def test_hard_with_the_row_alone_is_the_row_model(rank):
 
 
 @pytest.mark.parametrize("rank", [None, 4])
-@pytest.mark.parametrize("mixer", ["none", "hard", "soft"])
+@pytest.mark.parametrize("mixer", ["none", "hard", "soft", "fused"])
 def test_transposing_everything_swaps_the_streams(mixer, rank):
     x, known, sigma, text, mask = grid()
     model = two_stream(mixer, rank, noise=0.1)
@@ -113,7 +113,7 @@ def test_known_cells_come_out_unchanged(mixer):
     assert out.shape == args[0].shape
 
 
-@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft"])
+@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft", "fused"])
 def test_low_rank_starts_as_full_rank_does(mixer):
     """Both are the training-free rule (Eq. 12, 13) before training."""
     args = grid()
@@ -147,13 +147,37 @@ def test_untrained_sequential_is_column_then_row():
     close(unknown(model(*args), args), unknown(expected, args))
 
 
+def test_fused_attention_over_one_row_is_the_row_model():
+    """With one view, and both contexts dynamic, a token sees its row: the base model's clip."""
+    x, known, sigma, text, mask = grid()
+    args = x[:, 1:2], known[:, 1:2], sigma, text, mask
+    model = two_stream("fused")
+    model.modes = (Mode.DYNAMIC, Mode.DYNAMIC)
+    mode = torch.full_like(sigma, Mode.DYNAMIC).long()
+    expected = model.dit(x[:, 1], known[:, 1], sigma, mode, text, mask)[:, None]
+    close(unknown(model(*args), args), unknown(expected, args))
+
+
+def test_fused_attention_sees_row_and_column_only():
+    """One block: a cell depends on the cells of its row and column, and on no other."""
+    x, known, sigma, text, mask = grid()
+    model = TwoStream(random_dit(depth=1), SyncParams("fused", 4)).eval()
+    known[:] = False
+    out = model(x, known, sigma, text, mask)
+    x[:, 1, 2] += 1.0
+    changed = (model(x, known, sigma, text, mask) - out).abs().amax((0, 3, 4, 5)) > 1e-6
+    expected = torch.zeros(V, T, dtype=torch.bool)
+    expected[1] = expected[:, 2] = True
+    assert torch.equal(changed, expected)
+
+
 def test_layers_can_be_switched_off():
     args = grid()
     model = TwoStream(random_dit(), SyncParams("soft", 4, layers=()))
     close(model(*args), two_stream("none")(*args))
 
 
-@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft"])
+@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft", "fused"])
 def test_only_the_mixer_receives_gradients(mixer):
     args = grid()
     model = two_stream(mixer, noise=0.1).train()
