@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tracking.depth import reproject
+from tracking.consistency import reproject
 from tracking.flow import PairFlows, inside, pixel_grid, sample
 from tracking.sweep import relative_pose
 from tracking.tracks import Tracks

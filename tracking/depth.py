@@ -13,11 +13,11 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from tracking.consistency import compare_views, splat_from
 from tracking.fill import fill_inverse_depth
-from tracking.flow import inside, pixel_grid, sample
 from tracking.sgm import semi_global
 from tracking.slanted import refine_inverse_depth
-from tracking.sweep import cost_volume, pixel_transfer, relative_pose, with_gray
+from tracking.sweep import cost_volume, pixel_transfer, with_gray
 
 
 @dataclass(frozen=True)
@@ -72,39 +72,6 @@ def plane_count(
         ends.append(q[:, :2] / np.maximum(q[:, 2:], 1e-3))
     span = np.linalg.norm(ends[1] - ends[0], axis=1).max()
     return int(np.clip(np.ceil(span) + 1, 24, most))
-
-
-def reproject(
-    rho: np.ndarray, K_from: np.ndarray, K_to: np.ndarray, move: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of one view moved rigidly into another: uv [H, W, 2] there and 1/z there [H, W]."""
-    h, w = rho.shape
-    grid = pixel_grid(h, w).astype(np.float64)
-    ray = np.concatenate([grid, np.ones((h, w, 1))], -1) @ np.linalg.inv(K_from).T
-    point = ray @ move[:3, :3].T + rho[..., None] * move[:3, 3]
-    z = np.maximum(point[..., 2:], 1e-6)
-    uv = (point / z) @ K_to.T
-    return uv[..., :2].astype(np.float32), (rho / z[..., 0]).astype(np.float32)
-
-
-def cross_check(
-    rho_VHW: np.ndarray,
-    view: int,
-    others: list[int],
-    K: np.ndarray,
-    w2c: np.ndarray,
-    tolerance: float,
-) -> np.ndarray:
-    """Number of `others` whose own depth agrees with `view`'s, int [H, W]."""
-    h, w = rho_VHW.shape[1:]
-    votes = np.zeros((h, w), np.int32)
-    for other in others:
-        move = relative_pose(w2c[view], w2c[other])
-        uv, there = reproject(rho_VHW[view], K[view], K[other], move)
-        seen = sample(rho_VHW[other], uv)
-        agree = np.abs(seen - there) < tolerance * there
-        votes += (agree & inside(uv, h, w)).astype(np.int32)
-    return votes
 
 
 def resized(
@@ -179,7 +146,9 @@ def dense_depth(
     cost = np.empty((views, h, w), np.float32)
     for v in range(views):
         near = neighbours_of(v, views, config.neighbours)
-        votes = cross_check(rho_coarse, v, near, K_coarse, w2c, config.cross_check)
+        votes, _ = compare_views(
+            rho_coarse[v], rho_coarse, v, near, K_coarse, w2c, config.cross_check
+        )
         trust = np.minimum(votes / 2.0, 1.0) * np.clip(margins[v] / 0.05, 0.2, 1.0)
         start = fill_inverse_depth(rho_coarse[v], trust, rgb_coarse[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
@@ -192,16 +161,63 @@ def dense_depth(
         )  # fmt: skip
         if progress is not None:
             progress((views + v) // 2)
+    rho, trust = settle(rho, cost, rgb, K_fine, w2c, config)
     depth = np.empty((views, height, width), np.float32)
     confidence = np.empty((views, height, width), np.float32)
     for v in range(views):
-        near = neighbours_of(v, views, config.neighbours)
-        votes = cross_check(rho, v, near, K_fine, w2c, config.cross_check)
-        trust = np.minimum(votes / 2.0, 1.0) * np.clip(1.3 - 2.0 * cost[v], 0.1, 1.0)
-        trust[speckles(rho[v], 0.05, round(config.speckle * h * w))] = 0.0
-        filled = fill_inverse_depth(rho[v], trust, rgb[v])
         if (h, w) != (height, width):
-            filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_NEAREST)
-            trust = cv2.resize(trust.astype(np.float32), (width, height))
-        depth[v], confidence[v] = 1.0 / filled, trust
+            depth[v] = 1.0 / cv2.resize(rho[v], (width, height), interpolation=cv2.INTER_NEAREST)
+            confidence[v] = cv2.resize(trust[v], (width, height))
+        else:
+            depth[v], confidence[v] = 1.0 / rho[v], trust[v]
     return depth, confidence
+
+
+def settle(
+    rho: np.ndarray,
+    cost: np.ndarray,
+    rgb: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    config: DepthConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
+
+    rho, cost [V, h, w]; rgb [V, h, w, 3]. A pixel is trusted when neighbours agree and none of them
+    looks through it. Where it is not, the other views' trusted surfaces are seen from here; what
+    still is missing is filled inside its colour region, and pushed back where a neighbour would
+    look through the filling.
+    """
+    views, h, w = rho.shape
+    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
+    trust = np.empty_like(rho)
+    for v in range(views):
+        agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
+        trust[v] = np.minimum(agree / 2.0, 1.0) * np.clip(1.6 - 2.0 * cost[v], 0.2, 1.0)
+    first = trust.copy()
+    for v in range(views):
+        agree, violate = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check, first)
+        trust[v][violate > 0.7 * agree] = 0.0
+        trust[v][speckles(rho[v], 0.05, round(config.speckle * h * w))] = 0.0
+    out, sure = np.empty_like(rho), trust.copy()
+    for v in range(views):
+        wide = neighbours_of(v, views, 2 * config.neighbours)
+        seen = splat_from(v, wide, rho, sure, K, w2c)
+        _, violate = compare_views(seen, rho, v, wide, K, w2c, config.cross_check, sure)
+        take = (trust[v] < 0.05) & (seen > 0) & (violate < 0.5)
+        start = np.where(take, seen, rho[v])
+        weight = np.where(take, 0.2, trust[v])
+        filled = fill_inverse_depth(start, weight, rgb[v])
+        _, violate = compare_views(filled, rho, v, wide, K, w2c, config.cross_check, sure)
+        wrong = (violate > 0.5) & (weight < 0.05)
+        if wrong.any():
+            size = max(5, round(max(h, w) / 12) | 1)
+            known = np.where(weight > 0.3, start, np.float32(1e6)).astype(np.float32)
+            behind = cv2.erode(known, np.ones((size, size), np.uint8))
+            wrong &= behind < 1e5
+            start = np.where(wrong, behind, start)
+            weight = np.where(wrong, 0.05, weight)
+            filled = fill_inverse_depth(start, weight, rgb[v])
+        out[v] = filled
+        trust[v] = np.where(take, 0.2, trust[v])
+    return out, trust

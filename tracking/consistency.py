@@ -1,0 +1,113 @@
+"""What the depth maps of several views say about each other: agreement, violations, fusion.
+
+A pixel moved rigidly into another view may agree with that view's own depth, be hidden behind it,
+or stand in front of a surface that the other view plainly sees: then it cannot be there.
+
+Legend: V views, H W image; rho = 1/z in the view's own camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numba import njit
+
+from tracking.flow import inside, pixel_grid
+from tracking.sweep import relative_pose
+
+
+def reproject(
+    rho: np.ndarray, K_from: np.ndarray, K_to: np.ndarray, move: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of one view moved rigidly into another: uv [H, W, 2] there and 1/z there [H, W]."""
+    h, w = rho.shape
+    grid = pixel_grid(h, w).astype(np.float64)
+    ray = np.concatenate([grid, np.ones((h, w, 1))], -1) @ np.linalg.inv(K_from).T
+    point = ray @ move[:3, :3].T + rho[..., None] * move[:3, 3]
+    z = np.maximum(point[..., 2:], 1e-6)
+    uv = (point / z) @ K_to.T
+    return uv[..., :2].astype(np.float32), (rho / z[..., 0]).astype(np.float32)
+
+
+def nearest(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """The pixel of image [h, w] that uv [H, W, 2] falls on; never a mixture across an edge."""
+    return cv2.remap(
+        image,
+        np.ascontiguousarray(uv[..., 0] - 0.5, np.float32),
+        np.ascontiguousarray(uv[..., 1] - 0.5, np.float32),
+        cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def compare_views(
+    rho: np.ndarray,
+    rho_VHW: np.ndarray,
+    view: int,
+    others: Sequence[int],
+    K: np.ndarray,
+    w2c: np.ndarray,
+    tolerance: float,
+    trust_VHW: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(agreements, violations) float32 [H, W] of `view`'s rho [H, W] with the depth of `others`.
+
+    Agreement: relative difference of 1/z below `tolerance`. Violation: the other view sees a
+    surface at least 2.5 tolerances farther along that ray; weighted by its trust if given.
+    """
+    h, w = rho.shape
+    agree = np.zeros((h, w), np.float32)
+    violate = np.zeros((h, w), np.float32)
+    for other in others:
+        uv, there = reproject(rho, K[view], K[other], relative_pose(w2c[view], w2c[other]))
+        on_image = inside(uv, h, w)
+        seen = nearest(rho_VHW[other], uv)
+        # the bilinear value too, so that a slanted surface does not fail for its slope in a pixel
+        blended = cv2.remap(
+            rho_VHW[other], uv[..., 0] - 0.5, uv[..., 1] - 0.5, cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        gap = np.minimum(np.abs(seen - there), np.abs(blended - there))
+        agree += (gap < tolerance * there) & on_image
+        weight = 1.0 if trust_VHW is None else nearest(trust_VHW[other], uv)
+        through = np.maximum(seen, blended) < there * (1.0 - 2.5 * tolerance)
+        violate += weight * (through & on_image)
+    return agree, violate
+
+
+@njit(cache=True)
+def _splat(uv, there, trust, best):
+    """Nearest surface wins: best [h, w] keeps the largest 1/z of the 2x2 pixels around uv."""
+    h, w = best.shape
+    rows, columns = there.shape
+    for y in range(rows):
+        for x in range(columns):
+            if trust[y, x] <= 0.3:
+                continue
+            u, v = uv[y, x, 0] - 0.5, uv[y, x, 1] - 0.5
+            x0, y0 = int(np.floor(u)), int(np.floor(v))
+            for dy in range(2):
+                for dx in range(2):
+                    px, py = x0 + dx, y0 + dy
+                    if 0 <= px < w and 0 <= py < h and there[y, x] > best[py, px]:
+                        best[py, px] = there[y, x]
+
+
+def splat_from(
+    view: int,
+    others: Sequence[int],
+    rho_VHW: np.ndarray,
+    trust_VHW: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+) -> np.ndarray:
+    """What the trusted pixels of `others` look like from `view`: 1/z [H, W], 0 where nothing."""
+    best = np.zeros(rho_VHW.shape[1:], np.float32)
+    for other in others:
+        uv, there = reproject(
+            rho_VHW[other], K[other], K[view], relative_pose(w2c[other], w2c[view])
+        )
+        _splat(uv, there, trust_VHW[other], best)
+    return best
