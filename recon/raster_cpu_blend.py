@@ -62,6 +62,25 @@ def open_pixels(transmittance, columns, lines):
         transmittance[y * STRIDE : y * STRIDE + columns] = np.float32(1)
 
 
+@njit(nogil=True)
+def patch_alphas(mx, my, ha, cb, hc, log_op, x0, x1, y0, y1, alphas):
+    """Alpha of every pixel of a box, patch after patch, into `alphas`; 0 where dropped.
+
+    Apart from the blending on purpose: two short loop bodies keep more patches in flight than a
+    long one, and the processor waits for results less.
+    """
+    q = 0
+    for y in range(y0, y1, PATCH_H):
+        dy = splat(np.float32(y) - my) + row()
+        top, slope = log_op - hc * (dy * dy), cb * dy
+        for x in range(x0, x1, PATCH_W):
+            dx = splat(np.float32(x) - mx) + column()
+            t = top - dx * (ha * dx + slope)
+            a = select(t >= LOG2_ALPHA_MIN, minimum(exp2(t), ALPHA_MAX), np.float32(0))
+            store(alphas, q, PATCH_W, a)
+            q += PATCH_W * PATCH_H
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def forward(counter, rows, bits, tile_starts, pair_gaussian, background, rgb, alpha, depth):
     """Blend front to back: `rgb` [H,W,3], `alpha` [H,W], expected `depth` [H,W].
@@ -76,6 +95,7 @@ def forward(counter, rows, bits, tile_starts, pair_gaussian, background, rgb, al
     p_t = np.empty(PLANE, np.float32)
     p_r, p_g = np.empty(PLANE, np.float32), np.empty(PLANE, np.float32)
     p_b, p_z = np.empty(PLANE, np.float32), np.empty(PLANE, np.float32)
+    alphas = np.empty(PLANE, np.float32)
     while True:
         tile = take(counter)
         if tile >= tile_starts.shape[0] - 1:
@@ -95,17 +115,16 @@ def forward(counter, rows, bits, tile_starts, pair_gaussian, background, rgb, al
             r, g, b, z = rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9]
             x0, x1 = max(bits[i, 10] - tx0, 0), min(bits[i, 11] - tx0, columns)
             y0, y1 = max(bits[i, 12] - ty0, 0), min(bits[i, 13] - ty0, lines)
+            patch_alphas(mx, my, ha, cb, hc, log_op, x0, x1, y0, y1, alphas)
+            q = 0
             for y in range(y0, y1, PATCH_H):
-                dy = splat(np.float32(y) - my) + row()
-                top, slope = log_op - hc * (dy * dy), cb * dy
                 for x in range(x0, x1, PATCH_W):
                     j = y * STRIDE + x
                     before = load(p_t, j, STRIDE)
-                    dx = splat(np.float32(x) - mx) + column()
-                    t = top - dx * (ha * dx + slope)
-                    if not any_lane(minimum(before, t - LOG2_ALPHA_MIN) >= zero):
+                    a = load(alphas, q, PATCH_W)
+                    q += PATCH_W * PATCH_H
+                    if not any_lane(minimum(before, a) > zero):
                         continue
-                    a = select(t >= LOG2_ALPHA_MIN, minimum(exp2(t), ALPHA_MAX), zero)
                     w = before * a
                     after = before - w
                     open_ = after > T_MIN  # false once finished, as `after` is negative then
@@ -159,6 +178,7 @@ def backward(
     p_t, p_rest = np.empty(PLANE, np.float32), np.zeros(PLANE, np.float32)
     p_r, p_g = np.zeros(PLANE, np.float32), np.zeros(PLANE, np.float32)
     p_b, p_z = np.zeros(PLANE, np.float32), np.zeros(PLANE, np.float32)
+    alphas = np.empty(PLANE, np.float32)
     while True:
         tile = take(counter)
         if tile >= tile_starts.shape[0] - 1:
@@ -195,19 +215,19 @@ def backward(
             s_1, s_x, s_y = splat(zero), splat(zero), splat(zero)
             s_xx, s_xy, s_yy = splat(zero), splat(zero), splat(zero)
             s_r, s_g, s_b, s_z = splat(zero), splat(zero), splat(zero), splat(zero)
+            patch_alphas(mx, my, ha, cb, hc, log_op, x0, x1, y0, y1, alphas)
+            q = 0
             for y in range(y0, y1, PATCH_H):
                 dy = splat(np.float32(y) - my) + row()
-                top, slope = log_op - hc * (dy * dy), cb * dy
                 row_1, row_x = splat(zero), splat(zero)
                 for x in range(x0, x1, PATCH_W):
                     j = y * STRIDE + x
                     before = load(p_t, j, STRIDE)
-                    dx = splat(np.float32(x) - mx) + column()
-                    t = top - dx * (ha * dx + slope)
-                    if not any_lane(minimum(before, t - LOG2_ALPHA_MIN) >= zero):
+                    a = load(alphas, q, PATCH_W)
+                    q += PATCH_W * PATCH_H
+                    if not any_lane(minimum(before, a) > zero):
                         continue
-                    raw = exp2(t)
-                    a = select(t >= LOG2_ALPHA_MIN, minimum(raw, ALPHA_MAX), zero)
+                    moves = ALPHA_MAX > a  # the clamp holds alpha still
                     after = before - before * a
                     open_ = after > T_MIN
                     a = select(open_, a, zero)
@@ -222,8 +242,8 @@ def backward(
                     s_g += w * vg
                     s_b += w * vb
                     s_z += w * vz
-                    # 0 where a = 0, and where the clamp holds alpha still
-                    grad = select(ALPHA_MAX >= raw, wq - rest * (a / (one - a)), zero)
+                    grad = select(moves, wq - rest * (a / (one - a)), zero)  # 0 where a = 0
+                    dx = splat(np.float32(x) - mx) + column()
                     grad_x = grad * dx
                     row_1 += grad
                     row_x += grad_x

@@ -241,30 +241,35 @@ def lane_sum(typingctx, value):
     return types.float32(vec), codegen
 
 
-# 2^x on -1/2..1/2, highest power first
-_EXP2 = (1.3276464e-3, 9.675541e-3, 5.5507135e-2, 0.2402212, 0.69314694, 1.0000001)
+# 2^x on -1/2..1/2, lowest power first
+_EXP2 = (1.0000001, 0.69314694, 0.2402212, 5.5507135e-2, 9.675541e-3, 1.3276464e-3)
+# a float this large has no fraction bits left: adding it rounds, and leaves the integer in the
+# lowest mantissa bits
+_ROUNDER = 1.5 * 2**23
 
 
 @intrinsic
 def exp2(typingctx, value):
-    """2 to the power of each lane for lanes in -125..0.5, anything at all outside.
+    """2 to the power of each lane for lanes in -125..125, anything at all outside.
 
-    Relative error below 3e-7. Meant for exponents that are not positive.
+    Relative error below 3e-7.
     """
 
     def codegen(context, builder, sig, args):
-        t = args[0]
-        # for negative t, truncating t - 1/2 rounds to nearest: the fraction is in -1/2..1/2
-        n = builder.fptosi(builder.fsub(t, _constant(0.5)), ir.VectorType(_I32, LANES))
-        fraction = builder.fsub(t, builder.sitofp(n, _VEC))
-        result = _constant(_EXP2[0])
-        for coefficient in _EXP2[1:]:
-            result = builder.fadd(
-                builder.fmul(result, fraction, flags=_FUSE), _constant(coefficient), flags=_FUSE
-            )
-        shift = ir.Constant(n.type, [ir.Constant(_I32, 23)] * LANES)
-        bits = builder.add(builder.bitcast(result, n.type), builder.shl(n, shift))
-        return builder.bitcast(bits, _VEC)
+        def fused(a, b, c):
+            return builder.fadd(builder.fmul(a, b, flags=_FUSE), c, flags=_FUSE)
+
+        shifted = builder.fadd(args[0], _constant(_ROUNDER))
+        x = builder.fsub(args[0], builder.fsub(shifted, _constant(_ROUNDER)))
+        c = [_constant(v) for v in _EXP2]
+        # by pairs rather than Horner: a shorter chain of operations that wait for each other
+        square = builder.fmul(x, x)
+        low, middle, high = (fused(c[k + 1], x, c[k]) for k in (0, 2, 4))
+        fraction = fused(fused(high, square, middle), square, low)
+        whole = ir.VectorType(_I32, LANES)
+        shift = ir.Constant(whole, [ir.Constant(_I32, 23)] * LANES)
+        exponent = builder.shl(builder.bitcast(shifted, whole), shift)
+        return builder.bitcast(builder.add(builder.bitcast(fraction, whole), exponent), _VEC)
 
     return vec(vec), codegen
 

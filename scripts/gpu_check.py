@@ -28,7 +28,7 @@ from recon.raster_gsplat import gsplat_available
 from recon.rasterize import rasterize
 
 LEARNED = ("means", "scales", "opacities", "colors")
-RGB_TOLERANCE = 5e-3  # one threshold decided the other way moves a pixel by up to 1/255
+RGB_TOLERANCE = 1e-2  # a threshold decided the other way moves a pixel by about 1/255
 RGB_MEAN_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-2
 
