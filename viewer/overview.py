@@ -36,9 +36,9 @@ def write_overview(scene: Scene4D, grid: VideoGrid | None, path: str | Path) -> 
     for v in views:
         if grid is not None:
             rows.append((f"view {v + 1}|input", [_cell(grid, v, int(t)) for t in moments]))
-        shots = [_shot(scene, t, scene.w2c[v].numpy(), v, 1.0) for t in moments]
+        shots = [_shot(scene, t, scene.w2c[v].cpu().numpy(), v, 1.0) for t in moments]
         rows.append((f"view {v + 1}|render", shots))
-    new = camera_path("orbit", scene.w2c.numpy(), scene.means.detach().numpy(), 8)
+    new = camera_path("orbit", scene.w2c.cpu().numpy(), scene.means.detach().cpu().numpy(), 8)
     middle = len(scene.w2c) // 2
     for name, camera in (("a", new[1]), ("b", new[5])):
         rows.append(

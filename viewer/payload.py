@@ -233,7 +233,7 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         if moving:
             offsets[:, :moving] = arrays["offset"].transpose(1, 2, 0)
         gains = np.ones((2, t, n), np.float32)
-        if header["changing"]:
+        if header.get("changing"):
             gains[:, :, arrays["gain_index"][0].astype(np.int64)] += arrays["gain"]
         return PlayerScene(
             means=arrays["position"].T,
@@ -246,8 +246,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             w2c=np.asarray([c["w2c"] for c in cameras], np.float64).reshape(-1, 4, 4),
             size=tuple(header["size"]),
             background=np.asarray(header["background"], np.float32),
-            shade=gains[0] if header["changing"] else None,
-            visibility=gains[1] if header["changing"] else None,
+            shade=gains[0] if header.get("changing") else None,
+            visibility=gains[1] if header.get("changing") else None,
             name=str(header["name"]),
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),

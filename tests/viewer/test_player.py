@@ -137,6 +137,16 @@ def test_buttons_keys_and_mouse(browser):
     np.testing.assert_allclose(goal, browser.evaluate("player.camera.views[2].position"))
 
 
+def test_pinch_brings_the_scene_nearer(browser):
+    browser.evaluate("player.release(), player.setView(0, true).then(() => 0)")
+    before = browser.evaluate("player.camera.goal.distance")
+    for kind, gap in (("touchStart", 30), ("touchMove", 60), ("touchMove", 90)):
+        points = [{"x": 240 - gap, "y": 80, "id": 0}, {"x": 240 + gap, "y": 80, "id": 1}]
+        browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    assert browser.evaluate("player.camera.goal.distance") < 0.6 * before
+
+
 def test_double_click_puts_the_point_in_the_middle(browser):
     browser.evaluate("player.release(), player.setView(1, true), player.seek(0).then(() => 0)")
     point = browser.evaluate(

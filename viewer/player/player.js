@@ -13,6 +13,7 @@ class Player {
     this.touring = false;
     this.tourPhase = 0;
     this.quality = 1;
+    this.sorted = null; // the state that the present order was made for
     this.fixed = null; // a camera set by setCamera: wins over the free camera
     this.listeners = { scene: [], change: [], progress: [], failure: [] };
     this.waiting = [];
@@ -80,7 +81,7 @@ class Player {
     this.duration = Math.max(this.info.times.length - 1, 0) / (this.info.fps || 8);
     this.speed = this.duration > 0 && this.duration < 1.2 ? 0.5 : 1;
     this.camera = new FreeCamera(this.info);
-    this.fixed = this.drawn = this.requested = null;
+    this.fixed = this.drawn = this.requested = this.sorted = null;
     this.sorting = false;
     if (!this.running) requestAnimationFrame((now) => this.frame(now));
     this.running = true;
