@@ -25,14 +25,15 @@ def _aligned_rows(count: int) -> np.ndarray:
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, means_cam, scales, opacities, colors, camera, background, threads):  # type: ignore[override]
-        inputs = [v.detach().contiguous().numpy() for v in (means_cam, scales, opacities, colors)]
+    def forward(ctx, means, scales, opacities, colors, w2c, camera, background, threads):  # type: ignore[override]
+        inputs = [v.detach().contiguous().numpy() for v in (means, scales, opacities, colors)]
         n, width, height = len(inputs[0]), int(camera[4]), int(camera[5])
         rows = _aligned_rows(n)
         bits = rows.view(np.int32)
         keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
         not_finite = np.zeros(4, np.int64)
-        run_threaded(threads, project.prepare, camera, *inputs, rows, bits, keys, rects, not_finite)
+        view = (camera, w2c.contiguous().numpy())
+        run_threaded(threads, project.prepare, *view, *inputs, rows, bits, keys, rects, not_finite)
         if not_finite.any():
             names = ("means", "scales", "opacities", "colors")
             bad = [name for name, flag in zip(names, not_finite, strict=True) if flag]
@@ -57,15 +58,15 @@ class _Rasterize(torch.autograd.Function):
         images = [v.numpy() for v in (rgb, alpha, depth)]
         pairs = (rows, bits, tile_starts, pair_gaussian)
         run_threaded(threads, blend.forward, *pairs, background_np, *images)
-        ctx.save_for_backward(means_cam, scales, opacities, colors, background, rgb, alpha, depth)
-        ctx.plan = (camera, threads, keys, slots, pairs, pair_slot)
+        ctx.save_for_backward(means, scales, opacities, colors, background, rgb, alpha, depth)
+        ctx.plan = (view, threads, keys, slots, pairs, pair_slot)
         return rgb, alpha, depth
 
     @staticmethod
     @once_differentiable
     def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
-        means_cam, scales, opacities, colors, background, *images = ctx.saved_tensors
-        camera, threads, keys, slots, pairs, pair_slot = ctx.plan
+        means, scales, opacities, colors, background, *images = ctx.saved_tensors
+        view, threads, keys, slots, pairs, pair_slot = ctx.plan
         sums = _aligned_rows(int(slots[-1]))
         v_images = [v.contiguous().numpy() for v in (v_rgb, v_alpha, v_depth)]
         run_threaded(
@@ -79,13 +80,13 @@ class _Rasterize(torch.autograd.Function):
         )
         grads = [
             torch.empty_like(v, memory_format=torch.contiguous_format)
-            for v in (means_cam, scales, opacities, colors)
+            for v in (means, scales, opacities, colors)
         ]
         run_threaded(
             threads,
             project.gather,
-            camera,
-            *[v.detach().contiguous().numpy() for v in (means_cam, scales, opacities)],
+            *view,
+            *[v.detach().contiguous().numpy() for v in (means, scales, opacities)],
             pairs[0],
             keys,
             slots,
@@ -93,16 +94,17 @@ class _Rasterize(torch.autograd.Function):
             *[g.numpy() for g in grads],
         )
         v_background = None
-        if ctx.needs_input_grad[5]:
+        if ctx.needs_input_grad[6]:
             v_background = (v_rgb * (1 - images[1])[..., None]).sum((0, 1))
-        return *grads, None, v_background, None
+        return *grads, None, None, v_background, None
 
 
 def rasterize_cpu(
-    means_cam: Tensor,
+    means: Tensor,
     scales: Tensor,
     opacities: Tensor,
     colors: Tensor,
+    w2c: Tensor,
     K: Tensor,
     width: int,
     height: int,
@@ -111,10 +113,10 @@ def rasterize_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the CPU.
 
-    `means_cam` [N,3] in the camera frame (OpenCV), `scales` [N], `opacities` [N],
-    `colors` [N,3], `background` [3]; float32. Gradients reach all of them; `K` [3,3] is a
-    constant here. `threads` defaults to torch.get_num_threads(); the result does not depend
-    on it, bit for bit. Raises ValueError for a non-finite input or a too large image.
+    `means` [N,3] world, `scales` [N], `opacities` [N], `colors` [N,3], `w2c` [4,4] (OpenCV),
+    `background` [3]; float32. Gradients reach all of them; `K` [3,3] is a constant here.
+    `threads` defaults to torch.get_num_threads(); the result does not depend on it, bit for
+    bit. Raises ValueError for a non-finite input or a too large image.
     """
     if width > _MAX_WIDTH or height > _MAX_HEIGHT:
         raise ValueError(
@@ -129,4 +131,7 @@ def rasterize_cpu(
     )
     if background is None:
         background = torch.zeros(3)
-    return _Rasterize.apply(means_cam, scales, opacities, colors, camera, background, threads)
+    if w2c.requires_grad:  # the kernels take the pose as given: let torch move the means instead
+        means = means @ w2c[:3, :3].T + w2c[:3, 3]
+        w2c = torch.eye(4)
+    return _Rasterize.apply(means, scales, opacities, colors, w2c, camera, background, threads)

@@ -35,11 +35,24 @@ CULLED = np.uint32(0xFFFFFFFF)
 FINITE_MAX = np.float32(3.4028235e38)
 
 
+@njit(nogil=True)
+def to_camera(w2c, x, y, z):
+    """World to camera coordinates."""
+    return (
+        w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z + w2c[0, 3],
+        w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z + w2c[1, 3],
+        w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z + w2c[2, 3],
+    )
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys, rects, not_finite):
+def prepare(
+    counter, camera, w2c, means, scales, opacities, colors, rows, bits, keys, rects, not_finite
+):
     """Project and cull: fill `rows` [N,16] (`bits` is its int32 view), `keys` and `rects` [N].
 
-    `camera` float32 [6]: fx, fy, cx, cy, width, height. `keys`: bits of z, all ones when
+    `means` [N,3] world; `camera` float32 [6]: fx, fy, cx, cy, width, height; `w2c` float32
+    [4,4]. `keys`: bits of z, all ones when
     culled. `rects`: tile rectangle packed as bytes x0, y0, x1 - 1, y1 - 1. `not_finite` [4]: set to
     1 for means, scales, opacities, colors if they hold NaN or infinity.
     """
@@ -55,7 +68,7 @@ def prepare(counter, camera, means, scales, opacities, colors, rows, bits, keys,
         if start >= n:
             break
         for i in range(start, min(start + CHUNK, n)):
-            x, y, z = means[i, 0], means[i, 1], means[i, 2]
+            x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
             s, op = scales[i], opacities[i]
             r, g, b = colors[i, 0], colors[i, 1], colors[i, 2]
             if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
@@ -188,6 +201,7 @@ def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, 
 def gather(
     counter,
     camera,
+    w2c,
     means,
     scales,
     opacities,
@@ -246,7 +260,8 @@ def gather(
             v_xx = -(p00 * ca + p01 * cb)
             v_xy = -(p00 * cb + p01 * cc + p10 * ca + p11 * cb)
             v_yy = -(p10 * cb + p11 * cc)
-            x, y, z, s = means[i, 0], means[i, 1], means[i, 2], scales[i]
+            x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
+            s = scales[i]
             iz = one / z
             rx, ry = min(max(x * iz, ray_x_lo), ray_x_hi), min(max(y * iz, ray_y_lo), ray_y_hi)
             gx, gy = fx * iz, fy * iz
@@ -269,4 +284,5 @@ def gather(
             if ray_y_lo < y * iz < ray_y_hi:
                 v_y += v_ry * iz
                 v_z -= v_ry * y * iz * iz
-            v_means[i, 0], v_means[i, 1], v_means[i, 2] = v_x, v_y, v_z
+            for a in range(3):
+                v_means[i, a] = w2c[0, a] * v_x + w2c[1, a] * v_y + w2c[2, a] * v_z

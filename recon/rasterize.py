@@ -101,10 +101,10 @@ def rasterize(
         return RasterOutput(
             *rasterize_gsplat(means, scales, opacities, colors, w2c, K, width, height, background)
         )
-    means_cam = means @ w2c[:3, :3].T + w2c[:3, 3]
     if backend == "dense":
         from recon.raster_dense import rasterize_dense
 
+        means_cam = means @ w2c[:3, :3].T + w2c[:3, 3]
         return RasterOutput(
             *rasterize_dense(means_cam, scales, opacities, colors, K, width, height, background)
         )
@@ -115,5 +115,5 @@ def rasterize(
     from recon.raster_cpu import rasterize_cpu
 
     return RasterOutput(
-        *rasterize_cpu(means_cam, scales, opacities, colors, K, width, height, background)
+        *rasterize_cpu(means, scales, opacities, colors, w2c, K, width, height, background)
     )

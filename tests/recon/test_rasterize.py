@@ -140,7 +140,7 @@ def test_threads_give_the_same_bits(threads):
         leaves = [means.clone(), *(scene[k].clone() for k in NAMES[1:])]
         for leaf in leaves:
             leaf.requires_grad_()
-        out = rasterize_cpu(*leaves, K, 200, 90, threads=count)
+        out = rasterize_cpu(*leaves, torch.eye(4), K, 200, 90, threads=count)
         torch.autograd.backward(out, [torch.ones_like(v) for v in out])
         results.append([*out, *(leaf.grad for leaf in leaves)])
     for one, other in zip(*results, strict=True):
