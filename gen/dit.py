@@ -42,6 +42,9 @@ class DiTParams:
     text_width: int
     bottleneck: int = 128
     extra_channels: int = 0  # further conditioning channels (the upsampler's low-resolution clip)
+    # Show every frame the clip's first frame, when it is known, at the same place as a further
+    # input: what stands still is then copied by the embedding, and attention is left with motion.
+    reference: bool = True
     shared_adaln: bool = True  # one modulation projection for all blocks + a bias per block
     rope_theta: float = 100.0
 
@@ -70,7 +73,9 @@ SIZES: dict[str, DiTParams] = {
     # Trained on two CPU cores: the stand-in that ships until a GPU has trained `bundled`.
     "small": DiTParams(192, 6, 4, 8, 40, 64, text_width=128),
     "bundled": DiTParams(320, 10, 5, 8, 72, 128, text_width=192),
-    "paper": DiTParams(1024, 24, 16, 4, 72, 128, text_width=1024, shared_adaln=False),
+    "paper": DiTParams(
+        1024, 24, 16, 4, 72, 128, text_width=1024, reference=False, shared_adaln=False
+    ),
 }
 
 
@@ -276,6 +281,8 @@ class DiT(nn.Module):
         in_dim = p * p * (3 + 1 + params.extra_channels)
         self.patch_in = nn.Linear(in_dim, params.bottleneck, bias=False)
         self.patch_out = nn.Linear(params.bottleneck, d)
+        if params.reference:
+            self.reference_in = nn.Linear(p * p * 4, params.bottleneck, bias=False)
         self.sigma_mlp = nn.Sequential(nn.Linear(128, d), nn.SiLU(), nn.Linear(d, d))
         self.mode = nn.Embedding(len(Mode), d)
         self.text_pool = nn.Linear(params.text_width, d, bias=False)
@@ -296,6 +303,7 @@ class DiT(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.mode.weight, std=0.02)
         zero: list[Any] = [self.head_mod, self.head_out]
+        zero += [self.reference_in] if self.params.reference else []
         zero += [self.mod] if self.params.shared_adaln else [b.mod for b in self.blocks]
         for linear in zero:
             nn.init.zeros_(linear.weight)
@@ -317,6 +325,11 @@ class DiT(nn.Module):
         mask = known_BF.to(x_BFHWC.dtype)[:, :, None, None, None].expand(b, f, h, w, 1)
         parts = [x_BFHWC, mask] if extra_BFHWC is None else [x_BFHWC, mask, extra_BFHWC]
         tok = self.patch_in(patchify(torch.cat(parts, dim=-1), self.params.patch))
+        if self.params.reference and f > 1:
+            seen = known_BF[:, :1, None, None, None].to(x_BFHWC.dtype).expand(b, 1, h, w, 1)
+            first = torch.cat([x_BFHWC[:, :1] * seen, seen], dim=-1)
+            given = self.reference_in(patchify(first, self.params.patch))
+            tok = tok + given.repeat(1, f, 1)
         return self.patch_out(tok)
 
     def condition(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gen.atomic import atomic_file
-from gen.console import say
+from gen.console import say, warn
 from gen.muon import Muon
 
 
@@ -110,13 +110,16 @@ def load_checkpoint(
     """Restore a checkpoint, returns its step; `weights_only` takes the averaged weights alone, as
     the start of another run."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(state["model"])
     if weights_only:
         with torch.no_grad():
             for key, p in ema.source.items():
-                p.copy_(state["ema"][key])
-                ema.average[key].copy_(p)
+                if key in state["ema"]:
+                    p.copy_(state["ema"][key])
+                    ema.average[key].copy_(p)
+                else:
+                    warn(f"{path} has no {key}: it starts untrained")
         return 0
+    module.load_state_dict(state["model"])
     optimisers.load_state_dict(state["optimisers"])
     for key, value in state["ema"].items():
         ema.average[key].copy_(value)

@@ -88,21 +88,37 @@ class TwoStream(nn.Module):
         index_V = torch.arange(v, device=device) if index_V is None else index_V
         index_T = torch.arange(t, device=device) if index_T is None else index_T
         ctx_row, ctx_col = self._contexts(sigma_B, text_BLD, mask_BL, index_V, index_T, (h, w))
-        tok = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1))
-        tok = tok.view(b, v, t, -1, tok.shape[-1])
+        row, column = self._embed(x_BVTHWC, known_BVT)
         feats = self.mixer.features(sigma_B)
         if isinstance(self.mixer, FusedSync):
+            tok = self._one_copy(row, column, x_BVTHWC, known_BVT)
             row = column = self._fused(tok, ctx_row, ctx_col, index_V, index_T, (h, w), feats)
         else:
-            row, column = self._streams(tok, ctx_row, ctx_col, feats)
+            if isinstance(self.mixer, SequentialSync):
+                row = column = self._one_copy(row, column, x_BVTHWC, known_BVT)
+            row, column = self._streams(row, column, ctx_row, ctx_col, feats)
         clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
         return keep_known(clean, x_BVTHWC, known_BVT)
 
+    def _embed(self, x_BVTHWC: Tensor, known_BVT: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, V, T, S, D] of the row clips and of the column clips (they differ in the
+        frame that a clip refers to: column 0 for rows, row 0 for columns)."""
+        b, v, t = known_BVT.shape
+        row = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1))
+        x, known = x_BVTHWC.transpose(1, 2), known_BVT.transpose(1, 2)
+        column = self.dit.embed(x.flatten(0, 1), known.flatten(0, 1))
+        d = row.shape[-1]
+        return row.view(b, v, t, -1, d), column.view(b, t, v, -1, d).transpose(1, 2)
+
+    def _one_copy(self, row: Tensor, column: Tensor, x: Tensor, known: Tensor) -> Tensor:
+        """One set of tokens that refers to both: the embedding is linear, so references add up."""
+        alone = self.dit.embed(x.flatten(0, 2)[:, None], known.flatten()[:, None])
+        return row + column - alone.view(row.shape)
+
     def _streams(
-        self, tok: Tensor, ctx_row: Context, ctx_col: Context, feats: Tensor
+        self, row: Tensor, column: Tensor, ctx_row: Context, ctx_col: Context, feats: Tensor
     ) -> tuple[Tensor, Tensor]:
         """All blocks over rows and columns, synchronised after each."""
-        row = column = tok
         for layer in range(len(self.dit.blocks)):
             if isinstance(self.mixer, SequentialSync):
                 mid = self.column_stream(layer, row, ctx_col)

@@ -72,6 +72,20 @@ def test_everything_that_conditions_has_an_effect():
         assert (other - base).abs().max() > 1e-4
 
 
+def test_the_reference_is_the_first_frame_when_known():
+    dit = random_dit()
+    x, known, *_ = inputs()
+    known[:] = torch.tensor([True, False, False])
+    plain = random_dit(reference=False)
+    plain.load_state_dict({k: v for k, v in dit.state_dict().items() if "reference" not in k})
+    extra = dit.embed(x, known) - plain.embed(x, known)
+    assert extra.abs().max() > 1e-3
+    torch.testing.assert_close(extra[:, :6], extra[:, 6:12], atol=1e-5, rtol=1e-4)
+    x[:, 0] = 0
+    known[:, 0] = False
+    torch.testing.assert_close(dit.embed(x, known), plain.embed(x, known))
+
+
 def test_padded_words_do_not_matter():
     dit = random_dit()
     x, known, sigma, mode, text, mask = inputs()

@@ -137,7 +137,7 @@ def test_untrained_sequential_is_column_then_row():
     args = grid()
     x, known, sigma, text, mask = args
     model = two_stream("sequential")
-    tok = model.dit.embed(x.flatten(0, 1), known.flatten(0, 1)).view(2, V, T, -1, 64)
+    tok = model._one_copy(*model._embed(x, known), x, known)
     ctx_row, ctx_col = model._contexts(
         sigma, text, mask, torch.arange(V), torch.arange(T), (16, 24)
     )
