@@ -75,9 +75,8 @@ def rasterize_dense(
     cov_xx, cov_xy, cov_yy = cov.unbind(-1)
     det = cov_xx * cov_yy - cov_xy * cov_xy
 
-    like = {"dtype": means_cam.dtype, "device": means_cam.device}
-    px = torch.arange(width, **like) + 0.5
-    py = torch.arange(height, **like) + 0.5
+    px = torch.arange(width).to(means_cam) + 0.5
+    py = torch.arange(height).to(means_cam) + 0.5
     dx = (px[None, :] - uv[:, :1])[:, None, :]
     dy = (py[None, :] - uv[:, 1:])[:, :, None]
     a, b, c = ((v / det)[:, None, None] for v in (cov_yy, -cov_xy, cov_xx))

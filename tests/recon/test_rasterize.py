@@ -114,6 +114,18 @@ def test_deep_scene_ends_early_like_the_reference():
     assert relative(got_grads["means"], want_grads["means"]) < 1e-4
 
 
+def test_gradients_do_not_depend_on_who_moves_the_means():
+    """With a fixed pose the kernels go to camera coordinates, with a learned one torch does."""
+    results = []
+    for learned in (False, True):
+        scene = {k: v.clone().requires_grad_() for k, v in random_scene(100).items()}
+        out = render(scene, 60, 40, w2c=tilted_camera().float().requires_grad_(learned))
+        torch.autograd.backward(list(out), [torch.ones_like(v) for v in out])
+        results.append([*(v.detach() for v in out), *(v.grad for v in scene.values())])
+    for one, other in zip(*results, strict=True):
+        assert relative(one, other.double()) < 1e-5
+
+
 def test_pose_gradient_moves_like_the_means():
     """Translating the camera is translating every Gaussian the other way."""
     scene = random_scene(50, seed=3)
