@@ -325,8 +325,10 @@ class DiT(nn.Module):
         mask = known_BF.to(x_BFHWC.dtype)[:, :, None, None, None].expand(b, f, h, w, 1)
         parts = [x_BFHWC, mask] if extra_BFHWC is None else [x_BFHWC, mask, extra_BFHWC]
         tok = self.patch_in(patchify(torch.cat(parts, dim=-1), self.params.patch))
-        if self.params.reference and f > 1:
-            seen = known_BF[:, :1, None, None, None].to(x_BFHWC.dtype).expand(b, 1, h, w, 1)
+        if self.params.reference:
+            # A clip of one frame has nothing to refer to (but the layer stays in use, for DDP).
+            given_B = known_BF[:, 0] & (f > 1)
+            seen = given_B[:, None, None, None, None].to(x_BFHWC.dtype).expand(b, 1, h, w, 1)
             first = torch.cat([x_BFHWC[:, :1] * seen, seen], dim=-1)
             given = self.reference_in(patchify(first, self.params.patch))
             tok = tok + given.repeat(1, f, 1)

@@ -4,8 +4,9 @@
 
 Prompts are drawn from the caption grammar over the world that the weights were trained on. Colour
 and shape are read from the generated first frame, motion from the fixed-view clip, each by the
-nearest render among all candidates of the whole world (`gen.data.attributes`). The row `truth`
-scores true renders of the same scenes: it is what the readers themselves reach.
+nearest render among all candidates of the whole world (`gen.data.attributes`). An object that grows
+is only a few pixels high in its first frame, so colour and shape are read from the whole clip too.
+The row `truth` scores true renders of the same scenes: it is what the readers themselves reach.
 """
 
 from __future__ import annotations
@@ -51,27 +52,39 @@ class EvaluatePromptsConfig:
     sheet: Path | None = None  # contact sheet PNG, one prompt a row
 
 
+READINGS = {
+    "colour": "colour",
+    "shape": "shape",
+    "both": "colour_and_shape",
+    "clip": "colour_and_shape_clip",
+    "motion": "motion",
+}
+
+
 def marks(want: Attributes, clip: NDArray) -> dict[str, list[bool]]:
-    """Per object: colour and shape right in the first frame, motion right in the clip."""
+    """Per object: colour and shape right in the first frame, both and the motion in the clip."""
     count = len(want.objects)
     first = read_objects(clip[0], count)
     followed = [a for a, _, _ in read_clip(clip, count)]
-    result: dict[str, list[bool]] = {"colour": [], "shape": [], "both": [], "motion": []}
+    result: dict[str, list[bool]] = {name: [] for name in READINGS}
     for k, asked in enumerate(want.objects):
         shape, colour = first[k][:2] if k < len(first) else (None, None)
         result["colour"].append(colour == asked.colour)
         result["shape"].append(shape == asked.shape)
         result["both"].append(colour == asked.colour and shape == asked.shape)
-        result["motion"].append(k < len(followed) and followed[k].motion == asked.motion)
+        seen = followed[k] if k < len(followed) else None
+        result["clip"].append(
+            seen is not None and seen.colour == asked.colour and seen.shape == asked.shape
+        )
+        result["motion"].append(seen is not None and seen.motion == asked.motion)
     return result
 
 
 def summary(all_marks: list[dict[str, list[bool]]]) -> dict[str, float]:
     """Share of objects, over all prompts, for which each reading is right."""
-    names = {"colour": "colour", "shape": "shape", "both": "colour_and_shape", "motion": "motion"}
     return {
         out: float(np.mean([hit for m in all_marks for hit in m[name]]))
-        for name, out in names.items()
+        for name, out in READINGS.items()
     }
 
 
