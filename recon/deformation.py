@@ -59,20 +59,34 @@ def _pack(key: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def interpolation(
-    points: NDArray[np.floating], nodes: NDArray[np.floating], count: int = 4
+    points: NDArray[np.floating],
+    nodes: NDArray[np.floating],
+    count: int = 4,
+    still_points: NDArray[np.bool_] | None = None,
+    still_nodes: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The nodes each point follows: index [N, K] and weights [N, K] that sum to 1.
 
     Weights are Gaussian in the distance, as wide as the distance to the farthest of the K nodes,
-    so that the field has no seam where a point changes its neighbours.
+    so that the field has no seam where a point changes its neighbours. Moving points follow
+    moving nodes only; points of ``still_points`` [N] have weight 0 everywhere, so that nothing
+    that passes by drags them along.
     """
-    k = min(count, len(nodes))
-    distance, index = cKDTree(nodes).query(points, k=k)
-    distance, index = distance.reshape(len(points), k), index.reshape(len(points), k)
+    n, m = len(points), len(nodes)
+    moving = np.ones(n, bool) if still_points is None else ~still_points
+    pool = (
+        np.arange(m) if still_nodes is None or still_nodes.all() else np.flatnonzero(~still_nodes)
+    )
+    k = min(count, len(pool))
+    index = np.zeros((n, k), np.int64)
+    weight = np.zeros((n, k), np.float32)
+    distance, near = cKDTree(nodes[pool]).query(points[moving], k=k)
+    distance, near = distance.reshape(-1, k), near.reshape(-1, k)
     width = distance[:, -1:] + 1e-12
-    weight = np.exp(-2.0 * (distance / width) ** 2)
-    weight /= weight.sum(1, keepdims=True)
-    return index.astype(np.int64), weight.astype(np.float32)
+    value = np.exp(-2.0 * (distance / width) ** 2)
+    index[moving] = pool[near]
+    weight[moving] = value / value.sum(1, keepdims=True)
+    return index, weight
 
 
 def node_graph(nodes: NDArray[np.floating], neighbours: int = 6) -> NDArray[np.int64]:
@@ -105,8 +119,10 @@ class Spreader:
     def __init__(self, index_NK: Tensor, weights_NK: Tensor, nodes: int) -> None:
         n, k = index_NK.shape
         rows = torch.arange(n, device=index_NK.device).repeat_interleave(k)
-        place = torch.stack([rows, index_NK.reshape(-1)])
-        matrix = torch.sparse_coo_tensor(place, weights_NK.reshape(-1), (n, nodes)).coalesce()
+        used = weights_NK.reshape(-1) != 0
+        place = torch.stack([rows, index_NK.reshape(-1)])[:, used]
+        values = weights_NK.reshape(-1)[used]
+        matrix = torch.sparse_coo_tensor(place, values, (n, nodes)).coalesce()
         self.matrix = matrix.to_sparse_csr()
         self.transposed = matrix.t().coalesce().to_sparse_csr()
 

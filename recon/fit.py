@@ -24,6 +24,7 @@ from recon.compensation import view_offsets
 from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, choose_nodes, interpolation, node_graph
 from recon.floaters import remove_floaters
+from recon.hidden_background import add_hidden_background
 from recon.joint_fit import Cell, JointFit
 from recon.metrics import psnr
 from recon.motion_follow import FollowConfig, follow_motion
@@ -117,6 +118,9 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
     if still.all():
         warn("nothing moves in the fixed-view videos; the scene is static")
         return scene
+    if settings.births:
+        scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
+        points = scene.means.cpu().numpy()
     per_point = settings.kind == "mlp-points"
     if per_point:
         chosen = np.arange(len(points))
@@ -124,7 +128,8 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
         weight = (~still).astype(np.float32)
         chosen = choose_nodes(points, weight, settings.nodes, config.seed)
     nodes = points[chosen]
-    index, weights = interpolation(points, nodes, 1 if per_point else settings.neighbours)
+    count = 1 if per_point else settings.neighbours
+    index, weights = interpolation(points, nodes, count, still, still[chosen])
     scene = replace(
         scene,
         node_index=torch.from_numpy(index).to(config.device),

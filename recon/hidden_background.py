@@ -1,0 +1,160 @@
+"""Background that a moving thing covers at the canonical time, from the times when it is gone.
+
+Legend: V views, T times, P added points. The camera of a row stands still, so a pixel whose colour
+is the same at several times shows something that stands still: its plate. Where the canonical
+scene shows a moving surface, the plate belongs to what is behind it, at a depth continued from the
+still surfaces around (a plane is linear in inverse depth).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from gen.cameras import invert, pixel_grid, transform, unproject
+from gen.grid import VideoGrid
+from recon.rasterize import rasterize
+from recon.scene import Scene4D, empty_motion
+
+FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+
+def plate(frames_THW3: FloatArray, tolerance: float = 0.06) -> tuple[FloatArray, Mask, Mask]:
+    """What stands still in a fixed-view video.
+
+    Returns:
+        The colour most times agree on [H, W, 3]; where at least three times and a third of them
+        do [H, W]; where anything changes nearby (9 x 9) [H, W].
+    """
+    T = len(frames_THW3)
+    smooth = np.stack([cv2.blur(f, (3, 3)) for f in frames_THW3])
+    votes = np.zeros(smooth.shape[:3], np.int32)
+    for a in range(T):
+        votes[a] = (np.abs(smooth - smooth[a]).max(-1) < tolerance).sum(0)
+    best = votes.argmax(0)
+    colour = np.take_along_axis(frames_THW3, best[None, ..., None], 0)[0]
+    count = votes.max(0)
+    span = (smooth.max(0) - smooth.min(0)).max(-1)
+    changes = cv2.dilate((span > 0.1).astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    return colour, count >= max(3, T / 3), changes
+
+
+def add_hidden_background(
+    scene: Scene4D, grid: VideoGrid, still_N: Mask, sigma: float = 0.7, margin: float = 0.05
+) -> tuple[Scene4D, Mask]:
+    """The scene with still points added behind its moving surfaces, and the new still mask.
+
+    Args:
+        scene: static scene at the canonical time. still_N: which of its points stand still.
+        margin: how much farther than the moving surface the background must lie (fraction).
+    """
+    assert grid.known is not None
+    H, W = scene.size
+    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
+    new_means: list[FloatArray] = []
+    new_sigma: list[FloatArray] = []
+    new_color: list[FloatArray] = []
+    added = np.zeros((0, 3), np.float32)
+    for v in range(grid.V):
+        times = np.flatnonzero(grid.known[v])
+        if len(times) < 3:
+            continue
+        colour, agreed, changes = plate(grid.frames[v, times])
+        front = _draw(scene, v)[0]
+        depth, alpha = _draw(quiet, v)
+        wanted = agreed & changes & (front > 0)
+        if len(added):
+            sofar = _draw_points(scene, np.concatenate(new_means), np.concatenate(new_sigma), v)
+            wanted &= sofar < 0.5
+        wanted &= (alpha < 0.5) | (depth > front * (1 + margin))
+        trusted = (alpha > 0.9) & (np.abs(depth - front) < 0.02 * front)
+        if not wanted.any() or trusted.sum() < 100:
+            continue
+        behind = _continue_depth(depth, trusted, wanted)
+        place = wanted & (behind > front * (1 + margin))
+        if not place.any():
+            continue
+        camera = unproject(pixel_grid(H, W)[place], behind[place].astype(np.float64), K[v])
+        added = transform(invert(w2c[v]), camera).astype(np.float32)
+        new_means.append(added)
+        new_sigma.append((sigma * behind[place] / K[v, 0, 0]).astype(np.float32))
+        new_color.append(colour[place].astype(np.float32))
+    if not new_means:
+        return scene, still_N
+    means = torch.from_numpy(np.concatenate(new_means)).to(scene.means)
+    count = len(means)
+    motion = empty_motion(len(scene) + count, len(scene.times))
+    logits = torch.full((count,), 0.85).to(scene.means)
+    out = replace(
+        scene,
+        means=torch.cat([scene.means, means]),
+        log_scales=torch.cat(
+            [scene.log_scales, torch.from_numpy(np.log(np.concatenate(new_sigma))).to(means)]
+        ),
+        opacity_logits=torch.cat([scene.opacity_logits, logits]),
+        colors=torch.cat([scene.colors, torch.from_numpy(np.concatenate(new_color)).to(means)]),
+        view_offsets=torch.cat(
+            [scene.view_offsets, scene.view_offsets.new_zeros(len(scene.w2c), count, 3)], 1
+        ),
+        **{name: value.to(scene.means.device) for name, value in motion.items()},
+    )
+    return out, np.concatenate([still_N, np.ones(count, bool)])
+
+
+@torch.no_grad()
+def _draw(scene: Scene4D, v: int) -> tuple[FloatArray, FloatArray]:
+    """Depth and alpha [H, W] of the canonical scene in view v."""
+    height, width = scene.size
+    out = rasterize(
+        *(scene.means + scene.view_offsets[v], torch.exp(scene.log_scales)),
+        *(torch.sigmoid(scene.opacity_logits), scene.colors),
+        *(scene.w2c[v], scene.K[v], width, height),
+    )
+    return out.depth.cpu().numpy(), out.alpha.cpu().numpy()
+
+
+@torch.no_grad()
+def _draw_points(scene: Scene4D, means: FloatArray, sigma: FloatArray, v: int) -> FloatArray:
+    """Alpha [H, W] of bare points in view v."""
+    height, width = scene.size
+    like = scene.means
+    points = torch.from_numpy(means).to(like)
+    out = rasterize(
+        *(points, torch.from_numpy(sigma).to(like), points.new_full((len(points),), 0.9)),
+        *(torch.zeros_like(points), scene.w2c[v], scene.K[v], width, height),
+    )
+    return out.alpha.cpu().numpy()
+
+
+def _continue_depth(depth_HW: FloatArray, trusted: Mask, wanted: Mask) -> FloatArray:
+    """Depth [H, W] at ``wanted`` pixels from planes through the nearest ``trusted`` ones.
+
+    Of the trusted pixels around, the farther half counts, since what is hidden is behind.
+    """
+    y, x = np.nonzero(trusted)
+    pick = slice(None, None, max(1, len(x) // 8000))
+    known = np.stack([x, y], 1)[pick].astype(np.float64)
+    rho = 1.0 / depth_HW[trusted][pick].astype(np.float64)
+    query = np.stack(np.nonzero(wanted)[::-1], 1).astype(np.float64)
+    near = cKDTree(known).query(query, k=min(64, len(known)))[1]
+    around = rho[near]
+    weight = (around <= np.median(around, axis=1, keepdims=True)) + 0.05
+    offset = known[near] - query[:, None]
+    basis = np.concatenate([np.ones_like(offset[..., :1]), offset], -1)
+    normal = np.einsum("nk,nki,nkj->nij", weight, basis, basis)
+    spread = (weight[..., None] * offset**2).sum(1).mean(-1)
+    normal[:, 1, 1] += 0.1 * spread + 1e-6  # ridge: a slope only where the neighbours show one
+    normal[:, 2, 2] += 0.1 * spread + 1e-6
+    rhs = np.einsum("nk,nk,nki->ni", weight, around, basis)
+    value = np.linalg.solve(normal, rhs[..., None])[:, 0, 0]
+    value = np.clip(value, 0.7 * around.min(1), around.max(1))
+    out = np.zeros(depth_HW.shape)
+    out[wanted] = 1.0 / value
+    return out
