@@ -29,6 +29,7 @@ class DepthConfig:
     coarse_long_side: int = 256  # of the plane sweep
     long_side: int = 640  # of the refinement
     iterations: int = 3
+    sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     window: int = 5
     cross_check: float = 0.03  # relative inverse-depth difference between two views
@@ -161,7 +162,8 @@ def dense_depth(
         )  # fmt: skip
         if progress is not None:
             progress((views + v) // 2)
-    rho, trust = settle(rho, cost, rgb, K_fine, w2c, config)
+    margin = np.stack([cv2.resize(m, (w, h)) for m in margins])
+    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config)
     depth = np.empty((views, height, width), np.float32)
     confidence = np.empty((views, height, width), np.float32)
     for v in range(views):
@@ -176,6 +178,7 @@ def dense_depth(
 def settle(
     rho: np.ndarray,
     cost: np.ndarray,
+    margin: np.ndarray,
     rgb: np.ndarray,
     K: np.ndarray,
     w2c: np.ndarray,
@@ -183,7 +186,8 @@ def settle(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
 
-    rho, cost [V, h, w]; rgb [V, h, w, 3]. A pixel is trusted when neighbours agree and none of them
+    rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]. A pixel is trusted when
+    neighbours agree and none of them
     looks through it. Where it is not, the other views' trusted surfaces are seen from here; what
     still is missing is filled inside its colour region, and pushed back where a neighbour would
     look through the filling.
@@ -193,7 +197,8 @@ def settle(
     trust = np.empty_like(rho)
     for v in range(views):
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
-        trust[v] = np.minimum(agree / 2.0, 1.0) * np.clip(1.6 - 2.0 * cost[v], 0.2, 1.0)
+        trust[v] = np.minimum(agree / 2.0, 1.0) * np.clip(1.5 - 4.5 * cost[v], 0.05, 1.0)
+        trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     first = trust.copy()
     for v in range(views):
         agree, violate = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check, first)
@@ -207,7 +212,8 @@ def settle(
         take = (trust[v] < 0.05) & (seen > 0) & (violate < 0.5)
         start = np.where(take, seen, rho[v])
         weight = np.where(take, 0.2, trust[v])
-        filled = fill_inverse_depth(start, weight, rgb[v])
+        # squared: a doubtful pixel must not outweigh what its colour region says
+        filled = fill_inverse_depth(start, weight**2, rgb[v])
         _, violate = compare_views(filled, rho, v, wide, K, w2c, config.cross_check, sure)
         wrong = (violate > 0.5) & (weight < 0.05)
         if wrong.any():
@@ -216,8 +222,8 @@ def settle(
             behind = cv2.erode(known, np.ones((size, size), np.uint8))
             wrong &= behind < 1e5
             start = np.where(wrong, behind, start)
-            weight = np.where(wrong, 0.05, weight)
-            filled = fill_inverse_depth(start, weight, rgb[v])
+            weight = np.where(wrong, 0.2, weight)
+            filled = fill_inverse_depth(start, weight**2, rgb[v])
         out[v] = filled
         trust[v] = np.where(take, 0.2, trust[v])
     return out, trust

@@ -26,6 +26,8 @@ def _matching_cost(
     """Cost of one slanted window over the best `keep` neighbours, 0..1."""
     n, rows, columns = others.shape
     count = 0
+    # a flat window cannot correlate: it must not look like a mismatch
+    texture = np.float32(0.6) * (variance - noise) / (variance + 3 * noise)
     for i in range(n):
         q2 = a[i, 2, 0] * x + a[i, 2, 1] * y + a[i, 2, 2] + rho * b[i, 2]
         if q2 < np.float32(1e-3):
@@ -57,7 +59,7 @@ def _matching_cost(
         spread = max(s_ww - s_w * s_w, np.float32(0.0)) + noise
         zncc = (s_gw - s_w * mean) / np.sqrt(spread * variance)
         shape = min(max(np.float32(1.0) - zncc, np.float32(0.0)), np.float32(1.0))
-        cost = np.float32(0.6) * shape + np.float32(0.4) * min(s_d * 10, np.float32(1.0))
+        cost = texture * shape + np.float32(0.4) * min(s_d * 10, np.float32(1.0))
         j = count
         while j > 0 and values[j - 1] > cost:
             values[j] = values[j - 1]
@@ -65,7 +67,7 @@ def _matching_cost(
         values[j] = cost
         count += 1
     if count == 0:
-        return np.float32(0.5)
+        return np.float32(0.6)
     m = min(count, keep)
     total = np.float32(0.0)
     for i in range(m):
