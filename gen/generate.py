@@ -45,7 +45,9 @@ class GenerateConfig:
     grid_steps: int = 8
     sampler: str = "euler"
     shift: float = 2.0  # moves the noise levels of the steps towards noise
+    picture_first: bool = True  # text -> first frame -> fixed-view clip, instead of at once
     guidance: float = 2.0
+    motion_guidance: float = 2.0  # of a fixed-view clip whose first frame is given
     guidance_interval: tuple[float, float] = (0.1, 1.0)
     mixer: MixerName = "soft"
     untrained_sync: bool = False  # the training-free mixer instead of the trained one
@@ -165,6 +167,7 @@ class GridGenerator:
         text, mask = base.encode_text([prompt, ""])
         sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
         name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
+        name = "first frame" if length == 1 else name
         spans = windows(length)
         for number, span in enumerate(spans):
             part = slice(span.start, span.stop)
@@ -172,8 +175,13 @@ class GridGenerator:
                 continue
             given = _Given(clip[None, part], done[None, part])
             index = frame_index(len(span)).to(base.device)
-            # Guidance sharpens what only the words say; given frames already say it better.
-            scale = config.guidance if known_count == 0 and number == 0 else 1.0
+            # Guidance sharpens what only the words say: everything at the start of a clip, the
+            # motion of a row; what a column shows is said better by its first frame.
+            scale = 1.0
+            if number == 0 and known_count == 0:
+                scale = config.guidance
+            elif mode == Mode.DYNAMIC and number == 0:
+                scale = config.motion_guidance
             model = guided(
                 self._clip_model(given, index, mode, text[:1], mask[:1]),
                 self._clip_model(given, index, mode, text[1:], mask[1:]),
@@ -186,6 +194,13 @@ class GridGenerator:
             )[0]
             done[part] = True
         return clip.clamp(-1, 1)
+
+    def row_of(self, prompt: str, config: GenerateConfig, report: Report | None = None) -> Tensor:
+        """The fixed-view clip [T, H, W, 3] in [-1, 1] of a prompt."""
+        start = None
+        if config.picture_first:
+            start = self.clip(prompt, Mode.DYNAMIC, 1, config, report=report)
+        return self.clip(prompt, Mode.DYNAMIC, config.times, config, start, report)
 
     @torch.no_grad()
     def fill(
@@ -225,7 +240,7 @@ class GridGenerator:
         """Text -> clips -> grid.  UserError when the model knows no word of the prompt."""
         config = config or GenerateConfig()
         self.base.tokenizer.check_prompt(prompt)
-        row = self.clip(prompt, Mode.DYNAMIC, config.times, config, report=report)
+        row = self.row_of(prompt, config, report)
         column = self.clip(prompt, Mode.FREEZE_TIME, config.views, config, row[:1], report)
         return self._complete(row, column, prompt, config, report)
 

@@ -30,7 +30,6 @@ from gen.data.captions import caption
 from gen.data.procedural import render
 from gen.data.scene_sampling import sample_scenes
 from gen.data.world import Attributes, attributes_of
-from gen.dit import Mode
 from gen.errors import UserError
 from gen.generate import GenerateConfig, load_bundled
 from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
@@ -47,7 +46,9 @@ class EvaluatePromptsConfig:
     world: str | None = None  # default: the one the weights were trained on
     steps: int = GenerateConfig.steps
     guidance: float = GenerateConfig.guidance
+    motion_guidance: float = GenerateConfig.motion_guidance
     shift: float = GenerateConfig.shift
+    picture_first: bool = GenerateConfig.picture_first
     json: Path | None = None
     sheet: Path | None = None  # contact sheet PNG, one prompt a row
 
@@ -108,9 +109,14 @@ def main(cfg: EvaluatePromptsConfig) -> None:
     for i in progress(range(cfg.n), "prompts"):
         prompt = caption(scenes, words, i)
         config = GenerateConfig(
-            steps=cfg.steps, guidance=cfg.guidance, shift=cfg.shift, seed=cfg.seed * 1000 + i
+            steps=cfg.steps,
+            guidance=cfg.guidance,
+            motion_guidance=cfg.motion_guidance,
+            shift=cfg.shift,
+            picture_first=cfg.picture_first,
+            seed=cfg.seed * 1000 + i,
         )
-        clip = generator.clip(prompt, Mode.DYNAMIC, 8, config)
+        clip = generator.row_of(prompt, config)
         clips.append(clip)
         prompts.append(prompt)
         rows.append(marks(attributes_of(scenes, i), (clip.cpu().numpy() + 1) / 2))

@@ -58,9 +58,10 @@ def test_prompt_to_grid(generator):
     assert grid.frames.shape == (8, 8, 16, 24, 3) and grid.complete and grid.prompt == PROMPT
     np.testing.assert_array_equal(made.fixed_view, grid.row(0))
     np.testing.assert_array_equal(made.freeze_time, grid.column(0))
-    assert [s[0] for s in steps] == ["fixed-view clip"] * 2 + ["freeze-time clip"] * 2 + [
-        "grid"
-    ] * 2
+    made_of = ["first frame", "fixed-view clip", "freeze-time clip", "grid"]
+    assert [s[0] for s in steps] == [name for name in made_of for _ in range(2)]
+    at_once = generator.row_of(PROMPT, GenerateConfig(**{**vars(FAST), "picture_first": False}))
+    assert at_once.shape == (8, 16, 24, 3)
     again = generator.from_prompt(PROMPT, FAST)
     np.testing.assert_array_equal(again.grid.frames, grid.frames)
     other = generator.from_prompt(PROMPT, GenerateConfig(**{**vars(FAST), "seed": 1}))
