@@ -14,6 +14,7 @@ import numpy as np
 from gen.console import warn
 from gen.errors import UserError
 from tracking.anchored import canonical_tracks
+from tracking.blank import blank_backdrop
 from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges
 from tracking.fallbacks import FallbackConfig, pseudo_depth
 from tracking.flow import FlowConfig, pair_flows
@@ -112,7 +113,13 @@ def track_column(
         depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell("depth"))
         if found.trust < 1.0:
             depth = shrink(depth, confidence, found.trust)
-        covered = float((confidence[canonical] > 0.3).mean())
+        blank = blank_backdrop(frames)
+        if blank is not None:
+            note(
+                "the backdrop is one flat colour: its depth is unknown, it was put behind all else"
+            )
+        solid = np.ones((height, width), bool) if blank is None else ~blank[canonical]
+        covered = float((confidence[canonical] > 0.3)[solid].mean()) if solid.any() else 0.0
         if covered < config.fallbacks.textureless_share:
             note(f"little texture: the depth of {100 * (1 - covered):.0f} % of pixels is filled in")
     if not given:

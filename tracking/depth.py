@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from tracking.blank import blank_backdrop, push_behind
 from tracking.consistency import compare_views, splat_from
 from tracking.fill import fill_inverse_depth
 from tracking.sgm import semi_global
@@ -163,7 +164,14 @@ def dense_depth(
         if progress is not None:
             progress((views + v) // 2)
     margin = np.stack([cv2.resize(m, (w, h)) for m in margins])
-    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config)
+    blank = blank_backdrop(rgb)
+    if blank is not None:
+        margin[blank] = 0.0
+        cost[blank] = 1.0
+    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
+    if blank is not None:
+        for v in range(views):
+            push_behind(rho[v], trust[v], blank[v])
     depth = np.empty((views, height, width), np.float32)
     confidence = np.empty((views, height, width), np.float32)
     for v in range(views):
@@ -183,6 +191,7 @@ def settle(
     K: np.ndarray,
     w2c: np.ndarray,
     config: DepthConfig,
+    blank: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
 
@@ -199,6 +208,8 @@ def settle(
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
         trust[v] = np.minimum(agree / 2.0, 1.0) * np.clip(1.5 - 4.5 * cost[v], 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
+    if blank is not None:
+        trust[blank] = 0.0
     first = trust.copy()
     for v in range(views):
         agree, violate = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check, first)
@@ -209,10 +220,12 @@ def settle(
         wide = neighbours_of(v, views, 2 * config.neighbours)
         seen = splat_from(v, wide, rho, sure, K, w2c)
         _, violate = compare_views(seen, rho, v, wide, K, w2c, config.cross_check, sure)
-        take = (trust[v] < 0.05) & (seen > 0) & (violate < 0.5)
-        start = np.where(take, seen, rho[v])
-        weight = np.where(take, 0.2, trust[v])
         # squared: a doubtful pixel must not outweigh what its colour region says
+        filled = fill_inverse_depth(rho[v], trust[v] ** 2, rgb[v])
+        # halos of near surfaces agree among themselves; what others see farther away is safe
+        take = (trust[v] < 0.05) & (seen > 0) & (seen < 0.9 * filled) & (violate < 0.5)
+        start = np.where(take, seen, rho[v])
+        weight = np.where(take, 0.3, trust[v])
         filled = fill_inverse_depth(start, weight**2, rgb[v])
         _, violate = compare_views(filled, rho, v, wide, K, w2c, config.cross_check, sure)
         wrong = (violate > 0.5) & (weight < 0.05)

@@ -18,7 +18,7 @@ def fill_inverse_depth(
     image: np.ndarray,
     *,
     smooth: float = 0.05,
-    edge: float = 0.05,
+    edge: float = 0.02,
     iterations: int = 200,
 ) -> np.ndarray:
     """rho [H, W] (1/z; unused where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
