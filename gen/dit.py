@@ -45,6 +45,7 @@ class DiTParams:
     # Show every frame the clip's first frame, when it is known, at the same place as a further
     # input: what stands still is then copied by the embedding, and attention is left with motion.
     reference: bool = True
+    frame_place: bool = True  # tell every token its frame's place; rotary positions are relative
     shared_adaln: bool = True  # one modulation projection for all blocks + a bias per block
     rope_theta: float = 100.0
 
@@ -74,7 +75,16 @@ SIZES: dict[str, DiTParams] = {
     "small": DiTParams(192, 6, 4, 8, 40, 64, text_width=128),
     "bundled": DiTParams(320, 10, 5, 8, 72, 128, text_width=192),
     "paper": DiTParams(
-        1024, 24, 16, 4, 72, 128, text_width=1024, reference=False, shared_adaln=False
+        1024,
+        24,
+        16,
+        4,
+        72,
+        128,
+        text_width=1024,
+        reference=False,
+        frame_place=False,
+        shared_adaln=False,
     ),
 }
 
@@ -264,6 +274,16 @@ class Block(nn.Module):
         return x + (1 + gate_m) * m
 
 
+PLACE_FEATURES = 16
+
+
+def place_features(index_F: Tensor) -> Tensor:
+    """Sinusoidal features [F, 16] of a frame's place in its clip, 0 at the first frame."""
+    freq = math.pi * 2.0 ** -torch.arange(PLACE_FEATURES // 2, device=index_F.device)
+    angle = index_F[:, None].float() * freq
+    return torch.cat([angle.cos() - 1, angle.sin()], dim=-1)
+
+
 def sigma_features(sigma_B: Tensor, dim: int) -> Tensor:
     """Sinusoidal features of the noise level in [0, 1]: [B] -> [B, dim]."""
     freq = torch.exp(torch.linspace(0.0, math.log(1000.0), dim // 2, device=sigma_B.device))
@@ -283,6 +303,8 @@ class DiT(nn.Module):
         self.patch_out = nn.Linear(params.bottleneck, d)
         if params.reference:
             self.reference_in = nn.Linear(p * p * 4, params.bottleneck, bias=False)
+        if params.frame_place:
+            self.place = nn.Linear(PLACE_FEATURES, d, bias=False)
         self.sigma_mlp = nn.Sequential(nn.Linear(128, d), nn.SiLU(), nn.Linear(d, d))
         self.mode = nn.Embedding(len(Mode), d)
         self.text_pool = nn.Linear(params.text_width, d, bias=False)
@@ -304,6 +326,7 @@ class DiT(nn.Module):
         nn.init.normal_(self.mode.weight, std=0.02)
         zero: list[Any] = [self.head_mod, self.head_out]
         zero += [self.reference_in] if self.params.reference else []
+        zero += [self.place] if self.params.frame_place else []
         zero += [self.mod] if self.params.shared_adaln else [b.mod for b in self.blocks]
         for linear in zero:
             nn.init.zeros_(linear.weight)
@@ -313,9 +336,16 @@ class DiT(nn.Module):
                 with torch.no_grad():
                     linear.weight.mul_(1.0 / math.sqrt(2 * self.params.depth))
 
-    def embed(self, x_BFHWC: Tensor, known_BF: Tensor, extra_BFHWC: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        x_BFHWC: Tensor,
+        known_BF: Tensor,
+        index_F: Tensor | None = None,
+        extra_BFHWC: Tensor | None = None,
+    ) -> Tensor:
         """Frames in [-1, 1] (clean where `known`, noisy elsewhere) -> tokens [B, F*S, D].
 
+        index_F: place of each frame in its clip; None: 0 for all.
         Raises ValueError when the channels do not match `params.extra_channels`.
         """
         extra = 0 if extra_BFHWC is None else extra_BFHWC.shape[-1]
@@ -332,7 +362,11 @@ class DiT(nn.Module):
             first = torch.cat([x_BFHWC[:, :1] * seen, seen], dim=-1)
             given = self.reference_in(patchify(first, self.params.patch))
             tok = tok + given.repeat(1, f, 1)
-        return self.patch_out(tok)
+        tok = self.patch_out(tok)
+        if self.params.frame_place and index_F is not None:
+            place_FD = self.place(place_features(index_F).to(tok.dtype))
+            tok = tok + place_FD.repeat_interleave(tok.shape[1] // f, 0)
+        return tok
 
     def condition(
         self,
@@ -386,7 +420,7 @@ class DiT(nn.Module):
             index_F = torch.arange(f, device=x_BFHWC.device)
         rope = rope_table(self.params, index_F, h, w)
         ctx = self.condition(sigma_B, mode_B, text_BLD, text_mask_BL, rope)
-        tok = self.embed(x_BFHWC, known_BF, extra_BFHWC)
+        tok = self.embed(x_BFHWC, known_BF, index_F, extra_BFHWC)
         for index in range(len(self.blocks)):
             tok = self.run_block(index, tok, ctx)
         return self.head(tok, ctx, f, h, w)

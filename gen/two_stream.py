@@ -88,7 +88,7 @@ class TwoStream(nn.Module):
         index_V = torch.arange(v, device=device) if index_V is None else index_V
         index_T = torch.arange(t, device=device) if index_T is None else index_T
         ctx_row, ctx_col = self._contexts(sigma_B, text_BLD, mask_BL, index_V, index_T, (h, w))
-        row, column = self._embed(x_BVTHWC, known_BVT)
+        row, column = self._embed(x_BVTHWC, known_BVT, index_V, index_T)
         feats = self.mixer.features(sigma_B)
         if isinstance(self.mixer, FusedSync):
             tok = self._one_copy(row, column, x_BVTHWC, known_BVT)
@@ -100,18 +100,20 @@ class TwoStream(nn.Module):
         clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
         return keep_known(clean, x_BVTHWC, known_BVT)
 
-    def _embed(self, x_BVTHWC: Tensor, known_BVT: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, V, T, S, D] of the row clips and of the column clips (they differ in the
-        frame that a clip refers to: column 0 for rows, row 0 for columns)."""
+    def _embed(
+        self, x_BVTHWC: Tensor, known_BVT: Tensor, index_V: Tensor, index_T: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [B, V, T, S, D] of the row clips and of the column clips (they differ in a
+        frame's place, and in the frame referred to: column 0 for rows, row 0 for columns)."""
         b, v, t = known_BVT.shape
-        row = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1))
+        row = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1), index_T)
         x, known = x_BVTHWC.transpose(1, 2), known_BVT.transpose(1, 2)
-        column = self.dit.embed(x.flatten(0, 1), known.flatten(0, 1))
+        column = self.dit.embed(x.flatten(0, 1), known.flatten(0, 1), index_V)
         d = row.shape[-1]
         return row.view(b, v, t, -1, d), column.view(b, t, v, -1, d).transpose(1, 2)
 
     def _one_copy(self, row: Tensor, column: Tensor, x: Tensor, known: Tensor) -> Tensor:
-        """One set of tokens that refers to both: the embedding is linear, so references add up."""
+        """One set of tokens with the places and references of both (the embedding is linear)."""
         alone = self.dit.embed(x.flatten(0, 2)[:, None], known.flatten()[:, None])
         return row + column - alone.view(row.shape)
 

@@ -51,7 +51,7 @@ def test_block_by_block_equals_whole():
     x, known, sigma, mode, text, mask = inputs()
     whole = dit(x, known, sigma, mode, text, mask)
     ctx = dit.condition(sigma, mode, text, mask, rope_table(dit.params, torch.arange(3), 16, 24))
-    tok = dit.embed(x, known)
+    tok = dit.embed(x, known, torch.arange(3))
     for index in range(len(dit.blocks)):
         tok = dit.blocks[index](tok, ctx)
     torch.testing.assert_close(dit.head(tok, ctx, 3, 16, 24), whole)
@@ -129,8 +129,6 @@ def test_bad_arguments_say_what_is_wrong():
         build_dit("huge")
     with pytest.raises(ValueError, match="multiple"):
         DiTParams(64, 2, 2, 8, 15, 24, text_width=8)
-    dit = random_dit()
+    dit, x = random_dit(), torch.zeros(1, 1, 16, 24, 3)
     with pytest.raises(ValueError, match="extra channels"):
-        dit.embed(
-            torch.zeros(1, 1, 16, 24, 3), torch.zeros(1, 1).bool(), torch.zeros(1, 1, 16, 24, 3)
-        )
+        dit.embed(x, torch.zeros(1, 1).bool(), None, x)

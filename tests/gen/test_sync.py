@@ -137,7 +137,7 @@ def test_untrained_sequential_is_column_then_row():
     args = grid()
     x, known, sigma, text, mask = args
     model = two_stream("sequential")
-    tok = model._one_copy(*model._embed(x, known), x, known)
+    tok = model._one_copy(*model._embed(x, known, torch.arange(V), torch.arange(T)), x, known)
     ctx_row, ctx_col = model._contexts(
         sigma, text, mask, torch.arange(V), torch.arange(T), (16, 24)
     )
