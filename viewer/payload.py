@@ -28,9 +28,9 @@ MAGIC = b"4DGS"
 VERSION = 1
 _MAX_BYTES = 1 << 31
 _MIN_OPACITY = 1 / 255  # the rasterizer never draws a point below this
-_STILL = 0.03  # a point that moves by less than this share of its own radius is still
-_POSITION_FRACTION = 16  # position steps per radius of the 5th-percentile point
-_CHANGES = 1.5 / 255  # a shade or visibility this close to 1 is 1
+_STILL = 0.1  # a point that moves by less than this share of its own radius is still
+_POSITION_FRACTION = 8  # position steps per radius of the 5th-percentile point
+_CHANGES = 3 / 255  # a shade or visibility this close to 1 is 1
 _SCALE_STEP = 0.01  # natural log of the radius
 
 Floats = NDArray[np.float32]

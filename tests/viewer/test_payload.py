@@ -57,7 +57,7 @@ def test_round_trip_stays_within_the_stated_error():
         gap = np.abs(getattr(back, name) - getattr(player, name)[:, order]).max()
         assert gap <= error[limit] * 1.01 + 1e-6, name
     np.testing.assert_array_equal(back.w2c, player.w2c)
-    assert error["position"] < 0.05 * np.exp(player.log_scales).min()
+    assert error["position"] < 0.08 * np.exp(player.log_scales).min()
 
 
 def test_decoded_scene_draws_the_same_picture():

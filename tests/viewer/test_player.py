@@ -59,7 +59,7 @@ def test_pixels_equal_our_rasterizer_at_input_views(browser, t, v):
     got = browser.player_pixels(t, scene.w2c[v].numpy(), scene.K[v].numpy(), scene.size) / 255
     want = rendered(scene, t, scene.w2c[v], scene.K[v])
     assert want.std() > 0.1
-    assert psnr(got, want) > 40  # at least 30 asked for
+    assert psnr(got, want) > 45
 
 
 def test_pixels_equal_our_rasterizer_from_a_new_viewpoint(browser):
@@ -70,7 +70,7 @@ def test_pixels_equal_our_rasterizer_from_a_new_viewpoint(browser):
     got = browser.player_pixels(0.37, w2c, K, (90, 120)) / 255
     browser.evaluate("player.set({fill: true}), 0")
     want = rendered(scene, 0.37, w2c, torch.as_tensor(K), (90, 120))
-    assert psnr(got, want) > 38
+    assert psnr(got, want) > 45
 
 
 def test_closer_than_the_input_the_surface_stays_closed(browser):
@@ -155,7 +155,7 @@ def test_double_click_puts_the_point_in_the_middle(browser):
         " return player.camera.target(); })()"
     )
     distance = np.abs(toy_scene().means.numpy() - point).max(1).min()
-    assert distance < 2e-3  # one of the points
+    assert distance < 4e-3  # one of the points
 
 
 def test_no_errors_on_the_page(browser):
