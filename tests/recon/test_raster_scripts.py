@@ -1,0 +1,62 @@
+"""The rasterizer's benchmark and GPU check run and say what they should."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import pytest
+import torch
+
+from recon.rasterize import rasterize
+from tests.shared_data import REPOSITORY
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Imports a module of scripts/ by name; undoes what running it changes in the process."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    monkeypatch.delitem(sys.modules, "nerfacc", raising=False)
+    threads = torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+    sys.modules.pop("nerfacc", None)
+
+
+def test_agrees_with_gsplats_own_pytorch_code(scripts):
+    scene = scripts("raster_scene").layered_scene(30, 50, 900)
+    want = scripts("gsplat_torch_reference").rasterize_gsplat_torch(**scene, width=50, height=30)
+    got = rasterize(**scene, width=50, height=30)
+    for name, a, b in zip(("rgb", "alpha", "depth"), got, want, strict=True):
+        difference = (a - b).abs()
+        # single pixels may decide the 1/255 threshold the other way
+        assert difference.max() < 1e-2 and difference.mean() < 1e-5, name
+
+
+def test_benchmark_writes_its_result(scripts, tmp_path, capsys):
+    bench = scripts("bench_rasterizer")
+    path = tmp_path / "rasterizer.json"
+    bench.main(bench.BenchConfig(repeats=1, reference_repeats=1, threads=1, largest=1, json=path))
+    assert "gsplat PyTorch" in capsys.readouterr().out
+    record = json.loads(path.read_text())
+    (row,) = record["results"].values()
+    assert record["schema"] == 1 and set(row) == {"default", "gsplat_pytorch"}
+    assert row["default"]["forward_backward_ms"] > 0
+    assert row["default"]["grad_relative_difference"] < 1e-3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+def test_gpu_check_without_cuda_is_one_line_and_exit_code_2(scripts, capsys):
+    check = scripts("gpu_check")
+    assert check.main(check.GpuCheckConfig()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "gpu_check cannot run: no CUDA device\n"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device for gsplat")
+def test_gpu_check_passes(scripts, capsys):
+    check = scripts("gpu_check")
+    assert check.main(check.GpuCheckConfig(repeats=3, largest=2)) == 0
+    assert json.loads(capsys.readouterr().out)["passed"]
