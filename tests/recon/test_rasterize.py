@@ -279,3 +279,35 @@ def test_gsplat_agrees_with_the_cpu():
     assert (got.rgb.cpu() - want.rgb).abs().max() < 1e-4
     for name in NAMES:
         assert relative(got_grads[name].cpu(), want_grads[name].double()) < 1e-3, name
+
+
+def test_gsplat_is_called_as_its_signature_asks(monkeypatch):
+    """Without a GPU: what we pass fits gsplat's function, what it returns is taken apart right."""
+    import inspect
+
+    import gsplat
+
+    from recon import raster_gsplat
+
+    scene = random_scene(30)
+    dense = render(scene, 20, 10, w2c=torch.eye(4), backend="dense")
+    signature = inspect.signature(gsplat.rasterization)
+
+    def fake(**kwargs):
+        signature.bind(**kwargs)
+        assert kwargs["quats"].shape == (30, 4) and kwargs["scales"].shape == (30, 3)
+        assert kwargs["viewmats"].shape == (1, 4, 4) and kwargs["Ks"].shape == (1, 3, 3)
+        rendered = torch.cat((dense.rgb, dense.depth[..., None]), -1)
+        return rendered[None], dense.alpha[None, ..., None], {}
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    monkeypatch.setattr(gsplat, "rasterization", fake)
+    monkeypatch.setattr(raster_gsplat, "gsplat_available", lambda: (True, ""))
+    inputs = {k: v.as_subclass(OnGpu) for k, v in scene.items()}
+    background = torch.tensor([0.2, 0.4, 0.6]).as_subclass(OnGpu)
+    out = render(inputs, 20, 10, w2c=torch.eye(4), background=background)
+    want = dense.rgb + (1 - dense.alpha)[..., None] * torch.tensor([0.2, 0.4, 0.6])
+    assert torch.allclose(out.rgb.as_subclass(torch.Tensor), want)
+    assert torch.equal(out.depth.as_subclass(torch.Tensor), dense.depth)
