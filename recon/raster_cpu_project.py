@@ -31,6 +31,8 @@ NEAR = np.float32(0.01)
 FAR = np.float32(1e10)
 BLUR = np.float32(0.3)
 LOG2_E = np.float32(1.4426950408889634)
+LOG2_255 = np.float32(7.994353436858858)
+TWO_LN_2 = np.float32(1.3862943611198906)
 CULLED = np.uint32(0xFFFFFFFF)
 FINITE_MAX = np.float32(3.4028235e38)
 
@@ -94,9 +96,10 @@ def prepare(
                 continue
             mx, my = fx * x * iz + cx, fy * y * iz + cy
             # where alpha falls to 1/255, in standard deviations; a little wide, never narrow
-            extent = math.sqrt(np.float32(2) * math.log(np.float32(255) * op))
-            ex = extent * math.sqrt(xx) + np.float32(0.01)
-            ey = extent * math.sqrt(yy) + np.float32(0.01)
+            log_op = math.log2(op)
+            extent2 = max(log_op + LOG2_255, np.float32(0)) * TWO_LN_2
+            ex = math.sqrt(extent2 * xx) + np.float32(0.01)
+            ey = math.sqrt(extent2 * yy) + np.float32(0.01)
             if mx + ex < half or mx - ex > width - half:
                 continue
             if my + ey < half or my - ey > height - half:
@@ -110,7 +113,7 @@ def prepare(
             scale = LOG2_E / det
             rows[i, 0], rows[i, 1] = mx, my
             rows[i, 2], rows[i, 3], rows[i, 4] = half * yy * scale, -xy * scale, half * xx * scale
-            rows[i, 5] = math.log2(op)
+            rows[i, 5] = log_op
             rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9] = r, g, b, z
             bits[i, 10], bits[i, 11], bits[i, 12], bits[i, 13] = x0, x1, y0, y1
             keys[i] = np.float32(z).view(np.uint32)
@@ -158,12 +161,13 @@ def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, 
     then a counting scatter in that order; equal depths keep the input order.
     """
     histogram = np.zeros((3, 2048), np.int32)
-    order, other = np.empty(visible, np.int32), np.empty(visible, np.int32)
+    # key and index travel together: looking keys up by index would jump about in memory
+    order, other = np.empty(visible, np.uint64), np.empty(visible, np.uint64)
     m = 0
     for i in range(keys.shape[0]):
         key = keys[i]
         if key != CULLED:
-            order[m] = i
+            order[m] = np.uint64(key) << np.uint64(32) | np.uint64(i)
             m += 1
             histogram[0, key & 2047] += 1
             histogram[1, (key >> 11) & 2047] += 1
@@ -174,16 +178,16 @@ def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, 
             count = histogram[p, d]
             histogram[p, d] = total
             total += count
-        shift = np.uint32(11 * p)
+        shift = np.uint64(32 + 11 * p)
         for j in range(visible):
-            i = order[j]
-            digit = (keys[i] >> shift) & np.uint32(2047)
-            other[histogram[p, digit]] = i
+            item = order[j]
+            digit = (item >> shift) & np.uint64(2047)
+            other[histogram[p, digit]] = item
             histogram[p, digit] += 1
         order, other = other, order
     cursor = tile_starts.copy()
     for j in range(visible):
-        i = order[j]
+        i = np.int64(order[j] & np.uint64(0xFFFFFFFF))
         rect = rects[i]
         slot = slots[i]
         x0, y0 = np.int64(rect & 255), np.int64((rect >> 8) & 255)
