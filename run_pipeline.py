@@ -135,8 +135,9 @@ class Export:
 
     run: Positional[str]
     """Folder of the run, or a scene.safetensors."""
-    format: Literal["ply-sequence", "html", "video"] = "ply-sequence"
-    """ply-sequence: one .ply per time; html: the self-contained player; video: an mp4."""
+    format: Literal["ply-sequence", "html", "4dgs", "video"] = "ply-sequence"
+    """ply-sequence: one .ply per time; html: the self-contained player; 4dgs: the player's bare
+    payload; video: an mp4."""
     out: str = ""
     """Where to; by default inside the run folder."""
     frames: int = 0
@@ -416,7 +417,7 @@ def outputs_stage(run: RunFolder, key: str) -> None:
         grid = VideoGrid.load(run.path / "grid")
         scene = Scene4D.load(run.path / "scene.safetensors")
         write_sequence(scene, run.path / "ply")
-        write_player(scene, run.path / "index.html", title=grid.prompt or run.path.name)
+        write_player(scene, run.path / "index.html", grid.prompt or run.path.name, grid.fps)
         write_overview(scene, grid, run.path / "overview.png")
 
     outputs = ["ply", "index.html", "overview.png"]

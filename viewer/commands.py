@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -76,13 +77,25 @@ def export(run: str | Path, form: str, out: str, frames: int, path: str) -> None
         target = Path(out) if out else source.parent / "index.html"
         from viewer.html import write_player
 
-        write_player(scene, target)
+        write_player(scene, target, source.parent.name, _frame_rate(source.parent))
+    elif form == "4dgs":
+        target = Path(out) if out else source.parent / "scene.4dgs"
+        from viewer.payload import write_4dgs
+
+        write_4dgs(scene, target)
     else:
         target = Path(out) if out else source.parent / f"{path}.mp4"
         from viewer.video import write_camera_video
 
         write_camera_video(scene, target, path=path, frames=frames or 48)
     say(f"wrote {target}")
+
+
+def _frame_rate(run: Path) -> float:
+    """Frames per second along time of a run's grid; 8 when there is no grid."""
+    if not (run / "grid" / "grid.json").exists():
+        return 8.0
+    return float(json.loads((run / "grid" / "grid.json").read_text()).get("fps", 8.0))
 
 
 def _refuse_foreign(folder: Path) -> None:
