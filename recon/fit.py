@@ -28,7 +28,7 @@ from recon.hidden_background import add_hidden_background
 from recon.joint_fit import Cell, JointFit
 from recon.metrics import psnr
 from recon.motion_follow import FollowConfig, follow_motion
-from recon.motion_init import stillness
+from recon.motion_init import grow_still, stillness
 from recon.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
@@ -114,7 +114,8 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
     points = scene.means.cpu().numpy()
     depth = _drawn_depth(scene)
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
-    still = stillness(points, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
+    seen = (points, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
+    still = grow_still(stillness(*seen), *seen)
     if still.all():
         warn("nothing moves in the fixed-view videos; the scene is static")
         return scene
@@ -141,15 +142,18 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
     free = torch.from_numpy(~still[chosen])
     motion = FreeOffsets(len(nodes), grid.T, scene.canonical_time, settings.bound * unit, free)
     motion = motion.to(config.device)
+    # few views see a time: what they do not see has to follow its neighbours
+    views_T = np.maximum(grid.known.sum(0), 1)
+    rigidity = [float(np.clip(config.loss.few_views / n, 1.0, None)) for n in views_T]
     edges_t = torch.from_numpy(edges).to(config.device)
     if settings.track_init:
-        start = JointFit(scene, frames, config, motion, edges_t)
+        start = JointFit(scene, frames, config, motion, edges_t, rigidity_T=rigidity)
         follow_motion(start, nodes.astype(np.float64), edges, grid.known, FollowConfig())
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
-    fit = JointFit(scene, frames, config, field, edges_t, shade=settings.shade)
+    fit = JointFit(scene, frames, config, field, edges_t, shade=settings.shade, rigidity_T=rigidity)
     fit.run(cells, settings.steps, "joint fit")
     return fit.result()
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gen.cameras import invert, pixel_grid, transform, unproject
+from gen.cameras import invert, pixel_grid, project, transform, unproject
 from gen.grid import VideoGrid
 from recon.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
@@ -58,19 +58,21 @@ def add_hidden_background(
     H, W = scene.size
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
+    plates = {}
+    for v in range(grid.V):
+        times = np.flatnonzero(grid.known[v])
+        if len(times) >= 3:
+            plates[v] = plate(grid.frames[v, times])
     new_means: list[FloatArray] = []
     new_sigma: list[FloatArray] = []
     new_color: list[FloatArray] = []
-    added = np.zeros((0, 3), np.float32)
-    for v in range(grid.V):
-        times = np.flatnonzero(grid.known[v])
-        if len(times) < 3:
-            continue
-        colour, agreed, changes = plate(grid.frames[v, times])
+    for v, (colour, agreed, changes) in plates.items():
         front = _draw(scene, v)[0]
         depth, alpha = _draw(quiet, v)
-        wanted = agreed & changes & (front > 0)
-        if len(added):
+        first = grid.frames[v, scene.canonical_time]
+        differs = np.abs(colour - first).max(-1) > 0.1  # else it may be the moving thing itself
+        wanted = agreed & changes & differs & (front > 0)
+        if any(len(m) for m in new_means):
             sofar = _draw_points(scene, np.concatenate(new_means), np.concatenate(new_sigma), v)
             wanted &= sofar < 0.5
         wanted &= (alpha < 0.5) | (depth > front * (1 + margin))
@@ -82,11 +84,14 @@ def add_hidden_background(
         if not place.any():
             continue
         camera = unproject(pixel_grid(H, W)[place], behind[place].astype(np.float64), K[v])
-        added = transform(invert(w2c[v]), camera).astype(np.float32)
+        world = transform(invert(w2c[v]), camera).astype(np.float32)
+        others = {u: p[:2] for u, p in plates.items() if u != v}
+        agree = _seen_by_others(world, colour[place], others, K, w2c)
+        added = world[agree]
         new_means.append(added)
-        new_sigma.append((sigma * behind[place] / K[v, 0, 0]).astype(np.float32))
-        new_color.append(colour[place].astype(np.float32))
-    if not new_means:
+        new_sigma.append((sigma * behind[place] / K[v, 0, 0]).astype(np.float32)[agree])
+        new_color.append(colour[place].astype(np.float32)[agree])
+    if not any(len(m) for m in new_means):
         return scene, still_N
     means = torch.from_numpy(np.concatenate(new_means)).to(scene.means)
     count = len(means)
@@ -106,6 +111,32 @@ def add_hidden_background(
         **{name: value.to(scene.means.device) for name, value in motion.items()},
     )
     return out, np.concatenate([still_N, np.ones(count, bool)])
+
+
+def _seen_by_others(
+    points_P3: FloatArray,
+    colors_P3: FloatArray,
+    plates: dict[int, tuple[FloatArray, Mask]],
+    K: FloatArray,
+    w2c: FloatArray,
+    tolerance: float = 0.12,
+) -> Mask:
+    """Points [P] whose colour the other views' plates confirm more often than they deny it.
+
+    The plain inside of a moving thing is a plate too, but other views see past it.
+    """
+    if not plates:
+        return np.ones(len(points_P3), bool)
+    votes = np.zeros(len(points_P3))
+    for v, (colour, agreed) in plates.items():
+        H, W = agreed.shape
+        uv, z = project(transform(w2c[v], points_P3), K[v])
+        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
+        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
+        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+        same = np.abs(colour[y, x] - colors_P3).max(-1) < tolerance
+        votes += np.where(inside & agreed[y, x], np.where(same, 1.0, -1.0), 0.0)
+    return votes > 0
 
 
 @torch.no_grad()

@@ -32,8 +32,9 @@ class JointFit:
         config: learning rates and losses.
         motion: makes the nodes' offsets; None: nothing moves.
         edges: [E, 2] neighbouring nodes, for rigidity.
-        still: optional bool [M], nodes that never move (kept at exactly zero).
-        shade: let brightness change over time. poses: refine the cameras.
+        shade: let brightness change over time. visibility: let opacity change over time.
+        poses: refine the cameras.
+        rigidity_T: factor on the rigidity at every time.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class JointFit:
         shade: bool = False,
         visibility: bool = False,
         poses: bool = False,
+        rigidity_T: Sequence[float] | None = None,
     ) -> None:
         self.scene, self.frames, self.config = scene, frames, config
         self.motion, self.edges = motion, edges
+        self.rigidity_T = rigidity_T
         n, times = len(scene), len(scene.times)
         self.means = nn.Parameter(scene.means.clone())
         self.log_scales = nn.Parameter(scene.log_scales.clone())
@@ -158,7 +161,8 @@ class JointFit:
             extra = weights.sparsity * relative.abs().mean()
             if self.edges is not None and len(self.edges):
                 difference = relative[self.edges[:, 0]] - relative[self.edges[:, 1]]
-                extra = extra + weights.rigidity * difference.abs().mean()
+                weight = weights.rigidity * (self.rigidity_T[t] if self.rigidity_T else 1.0)
+                extra = extra + weight * difference.abs().mean()
         if self.shade is not None and t != self.scene.canonical_time:
             extra = extra + weights.shade * self.shade[t].abs().mean()
         image = self.render(cell, offsets).rgb

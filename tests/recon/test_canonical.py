@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from gen.errors import UserError
+from recon.canonical import build_canonical, keyframe_order, plain_background
+from recon.compensation import view_offsets
+from recon.config import CanonicalConfig
+from recon.metrics import psnr
+from recon.render import render_scene
+from tests.recon.scenes import column_from_depth, moving_square
+
+FRAMES, DEPTH, K, W2C = moving_square()
+TIMES = np.linspace(0, 1, 3).astype("f4")
+
+
+def column():
+    return column_from_depth(FRAMES[:, 0], DEPTH[:, 0], K, W2C, 1)
+
+
+def test_aggregated_points_draw_the_frames():
+    scene = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
+    for v in range(3):
+        image = render_scene(scene, 0.0, scene.w2c[v], scene.K[v]).rgb.numpy()
+        inner = (slice(1, -1), slice(1, -1))  # nothing lies beyond the image's edge
+        assert psnr(image[inner], FRAMES[v, 0][inner]) > 22
+
+
+def test_later_keyframes_add_only_what_is_uncovered():
+    one = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(keyframes=1), TIMES)
+    all_views = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
+    assert len(one) == 24 * 40 < len(all_views) < 2 * 24 * 40
+
+
+def test_keyframes_start_at_the_canonical_view_and_jump_far():
+    assert keyframe_order(W2C, 1)[0] == 1
+    assert sorted(keyframe_order(W2C, 1)) == [0, 1, 2]
+
+
+def test_plain_background_gets_no_points():
+    frames = np.ones((3, 24, 40, 3), np.float32)
+    frames[:, 8:16, 15:25] = (0.5, 0.2, 0.1)
+    frames[:, 11:13, 18:20] = 1.0  # white inside the object is not background
+    colour, mask = plain_background(frames)
+    assert np.allclose(colour, 1) and mask.sum() == 3 * (24 * 40 - 80)
+    scene = build_canonical(
+        frames,
+        column_from_depth(
+            frames, np.full((3, 24, 40), 2.0, "f4"), K, np.tile(np.eye(4), (3, 1, 1)), 1
+        ),
+        CanonicalConfig(),
+        TIMES,
+    )
+    assert len(scene) == 80 and np.allclose(scene.background, 1)
+    assert plain_background(FRAMES[:, 0]) is None
+
+
+def test_useless_depth_is_a_user_error():
+    bad = column()
+    bad.depth = np.full_like(bad.depth, np.nan)
+    with pytest.raises(UserError):
+        build_canonical(FRAMES[:, 0], bad, CanonicalConfig(), TIMES)
+
+
+def test_compensation_is_zero_for_a_consistent_clip_and_finds_a_shift():
+    tracks = column().tracks
+    points = tracks.xyz_world[1][::7]
+    assert np.abs(view_offsets(tracks, points)).max() < 1e-4
+    shifted = column().tracks
+    shifted.uv[2] += (1.0, 0.0)
+    found = view_offsets(shifted, points)
+    across = 1.0 * shifted.z[2][::7] / K[2, 0, 0]
+    right = W2C[2][0, :3]
+    assert np.median(np.abs(found[2] @ right - across)) < 0.1 * across.mean()
+    assert np.abs(found[[0, 1]]).max() < 1e-4

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from gen.errors import UserError
+from gen.grid import VideoGrid
+from recon.config import FitConfig, preset
+from recon.evaluation import align_cameras
+from recon.fit import fit_scene
+from recon.metrics import psnr, ssim
+from recon.render import render_cells
+from tests.recon.scenes import column_from_depth, moving_square
+
+FRAMES, DEPTH, K, W2C = moving_square()
+
+
+def settings(**deformation) -> FitConfig:
+    config = preset("debug")
+    config.static_steps, config.floaters.steps = 80, 20
+    config.deformation.steps = 150
+    for name, value in deformation.items():
+        setattr(config.deformation, name, value)
+    return config
+
+
+def column():
+    return column_from_depth(FRAMES[:, 0], DEPTH[:, 0], K, W2C, 1)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_scene(VideoGrid(FRAMES), column(), settings())
+
+
+def test_whole_grid_is_reproduced(fitted):
+    scene, report = fitted
+    assert report["psnr_input"] > 27
+    assert report["points"] == len(scene)
+    assert set(report["seconds"]) == {"canonical", "static", "motion", "scoring"}
+    assert np.shape(report["psnr_cells"]) == (3, 3)
+
+
+def test_still_things_stay_still(fitted):
+    scene, _ = fitted
+    last = scene.offsets()[-1].norm(dim=1)
+    wall = scene.means[:, 2] > 2.6
+    assert last[wall].quantile(0.9) < 0.02 < last[~wall].median()
+
+
+def test_cross_fit_beats_copying():
+    known = np.zeros((3, 3), bool)
+    known[0], known[:, 0] = True, True
+    frames = FRAMES * known[:, :, None, None, None]
+    scene, report = fit_scene(VideoGrid(frames, known=known), column(), settings())
+    assert report["psnr_input"] > 27 and report["psnr_cells"][1][1] is None
+    drawn = render_cells(scene)
+    ours = np.mean([psnr(drawn[v, t], FRAMES[v, t]) for v in (1, 2) for t in (1, 2)])
+    copied = np.mean([psnr(FRAMES[v, 0], FRAMES[v, t]) for v in (1, 2) for t in (1, 2)])
+    assert ours > copied + 2
+
+
+def test_one_time_gives_a_static_scene():
+    scene, report = fit_scene(VideoGrid(FRAMES[:, :1]), column(), settings())
+    assert report["psnr_input"] > 27 and len(scene.times) == 1
+    assert torch.equal(scene.at(0.7).means, scene.means)
+
+
+def test_same_seed_same_scene():
+    config = settings(steps=5)
+    config.static_steps, config.floaters.steps = 5, 5
+    runs = [fit_scene(VideoGrid(FRAMES), column(), config)[0] for _ in range(2)]
+    assert torch.equal(runs[0].means, runs[1].means)
+    assert torch.equal(runs[0].node_offsets, runs[1].node_offsets)
+
+
+def test_tracks_of_another_grid_are_refused():
+    with pytest.raises(UserError, match="track"):
+        fit_scene(VideoGrid(FRAMES[:2]), column(), settings())
+
+
+def test_alignment_recovers_a_similarity():
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    moved = W2C.copy()
+    for v in range(3):
+        centre = 2.5 * turn @ (-W2C[v, :3, :3].T @ W2C[v, :3, 3]) + (1, 2, 3)
+        moved[v, :3, :3] = W2C[v, :3, :3] @ turn.T
+        moved[v, :3, 3] = -moved[v, :3, :3] @ centre
+    found = align_cameras(W2C, moved)
+    assert found.scale == pytest.approx(2.5)
+    assert np.allclose(found.camera(W2C[1]), moved[1])
+
+
+def test_metrics():
+    a = np.full((8, 8, 3), 0.5, np.float32)
+    assert psnr(a, a) == 99 and ssim(a, a) == pytest.approx(1)
+    assert psnr(a, a + 0.1) == pytest.approx(20, abs=1e-3)
+    mask = np.zeros((8, 8), bool)
+    assert np.isnan(psnr(a, a, mask))

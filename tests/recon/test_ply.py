@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from gen.errors import UserError
+from recon.ply import PROPERTIES, read_ply, write_ply
+
+
+def gaussians(n=7):
+    rng = np.random.default_rng(0)
+    return {
+        "means": rng.normal(size=(n, 3)).astype("f4"),
+        "log_scales": rng.normal(size=n).astype("f4"),
+        "opacity_logits": rng.normal(size=n).astype("f4"),
+        "colors": rng.uniform(size=(n, 3)).astype("f4"),
+    }
+
+
+def test_round_trip(tmp_path):
+    scene = gaussians()
+    write_ply(tmp_path / "a.ply", **scene)
+    for name, value in read_ply(tmp_path / "a.ply").items():
+        np.testing.assert_allclose(value, scene[name], atol=1e-6)
+
+
+def test_layout(tmp_path):
+    write_ply(tmp_path / "a.ply", **gaussians(2))
+    data = (tmp_path / "a.ply").read_bytes()
+    header, body = data.split(b"end_header\n", 1)
+    names = [line.split()[-1].decode() for line in header.split(b"\n") if b"property" in line]
+    assert tuple(names) == PROPERTIES and len(body) == 2 * 14 * 4
+    row = np.frombuffer(body, "<f4")[:14]
+    assert row[7] == row[8] == row[9] and row[10:].tolist() == [1, 0, 0, 0]
+
+
+def test_colours_are_clamped_as_when_rendering(tmp_path):
+    scene = gaussians()
+    scene["colors"][0] = (2.0, -1.0, 0.5)
+    write_ply(tmp_path / "a.ply", **scene)
+    np.testing.assert_allclose(read_ply(tmp_path / "a.ply")["colors"][0], (1, 0, 0.5), atol=1e-6)
+
+
+@pytest.mark.parametrize("data", [b"", b"ply\nformat ascii 1.0\nend_header\n"])
+def test_other_files_are_user_errors(tmp_path, data):
+    (tmp_path / "b.ply").write_bytes(data)
+    with pytest.raises(UserError):
+        read_ply(tmp_path / "b.ply")
+    write_ply(tmp_path / "c.ply", **gaussians())
+    (tmp_path / "c.ply").write_bytes((tmp_path / "c.ply").read_bytes()[:-4])
+    with pytest.raises(UserError, match="cut off"):
+        read_ply(tmp_path / "c.ply")
