@@ -6,6 +6,7 @@ Legend: V views, H W image. rho = 1/z in the view's own camera.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -111,13 +112,27 @@ def coarse_depth(
     """(view, 1/z [h, w], margin [h, w]) of every view by plane sweep and semi-global matching."""
     images, K, rgb = resized(frames, K, config.coarse_long_side)
     views = len(images)
-    for v in range(views):
-        near = neighbours_of(v, views, config.neighbours)
-        count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
-        planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
-        cost = cost_volume(images, v, near, K, w2c, planes, config.window, config.keep(near))
-        index, margin = semi_global(cost, rgb[v])
-        yield v, np.interp(index, np.arange(count), planes).astype(np.float32), margin
+    # the sweep uses all cores and the matching one: the matching of a view runs beside the next
+    # view's sweep
+    waiting: tuple[int, np.ndarray, Future] | None = None
+    with ThreadPoolExecutor(1) as worker:
+        for v in range(views):
+            near = neighbours_of(v, views, config.neighbours)
+            count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
+            planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
+            cost = cost_volume(images, v, near, K, w2c, planes, config.window, config.keep(near))
+            if waiting is not None:
+                yield _winning_depth(*waiting)
+            waiting = v, planes, worker.submit(semi_global, cost, rgb[v])
+        if waiting is not None:
+            yield _winning_depth(*waiting)
+
+
+def _winning_depth(
+    view: int, planes: np.ndarray, matched: Future
+) -> tuple[int, np.ndarray, np.ndarray]:
+    index, margin = matched.result()
+    return view, np.interp(index, np.arange(len(planes)), planes).astype(np.float32), margin
 
 
 def dense_depth(

@@ -163,7 +163,9 @@ def pair_flows(
         pairs.flow[key] = flow
     for key in adjacent:
         pairs.valid[key] = _gate(pairs, key, grid, config)
-    for distance in range(2, config.reach + 1):
+    # flows of long clips would fill the memory: their pairs reach less far
+    reach = config.reach if views <= 16 else min(config.reach, 5 if views <= 32 else 3)
+    for distance in range(2, reach + 1):
         keys = [(a, b) for a in range(views) for b in (a - distance, a + distance)]
         keys = [(a, b) for a, b in keys if 0 <= b < views]
         near = {}

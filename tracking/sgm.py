@@ -22,7 +22,7 @@ def _step(before, floor, jump, p1, cost, current, total):
     return low
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def _scan(cost, total, edge_y, edge_x, p1, p2, dy, dx):
     """Add one direction's path costs to `total`, both [H, W, D]."""
     h, w, d_count = cost.shape
@@ -59,7 +59,7 @@ def _scan(cost, total, edge_y, edge_x, p1, p2, dy, dx):
         y += ys
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _winner(total, cost, index, margin):
     """Best plane (sub-plane by a parabola) and its margin over planes that are not neighbours."""
     h, w, d_count = total.shape
