@@ -13,6 +13,7 @@ Offsets are bounded by tanh and exactly zero at the canonical time.
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -122,9 +123,11 @@ class Spreader:
         used = weights_NK.reshape(-1) != 0
         place = torch.stack([rows, index_NK.reshape(-1)])[:, used]
         values = weights_NK.reshape(-1)[used]
-        matrix = torch.sparse_coo_tensor(place, values, (n, nodes)).coalesce()
-        self.matrix = matrix.to_sparse_csr()
-        self.transposed = matrix.t().coalesce().to_sparse_csr()
+        with warnings.catch_warnings():  # torch calls its CSR products beta, once per process
+            warnings.simplefilter("ignore", UserWarning)
+            matrix = torch.sparse_coo_tensor(place, values, (n, nodes)).coalesce()
+            self.matrix = matrix.to_sparse_csr()
+            self.transposed = matrix.t().coalesce().to_sparse_csr()
 
     def __call__(self, values_MC: Tensor) -> Tensor:
         return _Spread.apply(values_MC, self.matrix, self.transposed)

@@ -68,7 +68,7 @@ def moving_square(views: int = 3, times: int = 3, size: tuple[int, int] = (24, 4
     """
     H, W = size
     K = np.tile(intrinsics_from_fov(55, H, W), (views, 1, 1))
-    eyes = np.linspace(-0.25, 0.25, views)
+    eyes = np.linspace(-0.45, 0.45, views)
     w2c = np.stack([look_at((x, 0, 0), (0.3 * x, 0, 2), (0, -1, 0)) for x in eyes])
     frames = np.zeros((views, times, H, W, 3), np.float32)
     depth = np.zeros((views, times, H, W), np.float32)

@@ -61,7 +61,7 @@ def test_cross_fit_beats_copying():
 
 def test_one_time_gives_a_static_scene():
     scene, report = fit_scene(VideoGrid(FRAMES[:, :1]), column(), settings())
-    assert report["psnr_input"] > 27 and len(scene.times) == 1
+    assert report["psnr_input"] > 25 and len(scene.times) == 1
     assert torch.equal(scene.at(0.7).means, scene.means)
 
 
