@@ -92,6 +92,7 @@ def save_shards(folder: Path, name: str, state: dict[str, Tensor], dtype=torch.b
     for i, shard in enumerate(shards):
         with atomic_file(folder / f"{name}-{i:02d}.safetensors") as path:
             save_file(shard, path)
+            path.chmod(0o644)  # safetensors makes files that only their owner can read
     return total
 
 
