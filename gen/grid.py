@@ -254,7 +254,7 @@ def _load_folder(folder: Path) -> VideoGrid:
     _check_cells(*known.shape)
     frames: NDArray[np.float32] | None = None
     for v, d in enumerate(views):
-        for t in np.flatnonzero(known[v]):
+        for t in np.flatnonzero(known[v]).tolist():
             image = video_io.read_image(d / f"t{t:03d}.png")
             if frames is None:
                 frames = np.zeros((*known.shape, *image.shape), np.float32)
