@@ -100,8 +100,8 @@ class DeformationConfig:
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     steps: int = 1500
-    births: bool = True
-    """Add surfaces that are hidden at the canonical time and appear in other columns."""
+    hidden_background: bool = True
+    """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
     """Let the brightness of a Gaussian change over time (moving shadows)."""
 

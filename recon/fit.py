@@ -119,7 +119,7 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
     if still.all():
         warn("nothing moves in the fixed-view videos; the scene is static")
         return scene
-    if settings.births:
+    if settings.hidden_background:
         scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
         points = scene.means.cpu().numpy()
     per_point = settings.kind == "mlp-points"

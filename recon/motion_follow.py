@@ -3,9 +3,10 @@
 Legend: M nodes, V views, T times, cell = (view, time). From one time to the next,
 1. the flow between the two frames of every known view carries the nodes (rays of all views are
    intersected, neighbours move alike);
-2. the scene is drawn where it now is, and the flow from the drawing to the frame corrects it:
-   the error is measured at every time against the frame itself, so it does not add up;
-3. a few gradient steps on the nodes of this time alone.
+2. optionally the scene is drawn where it now is, and the flow from the drawing to the frame
+   corrects it;
+3. gradient steps on the nodes of this time alone bring the drawing to the frame, so that errors
+   do not add up from time to time.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ FloatArray = NDArray[np.floating]
 class FollowConfig:
     """How nodes are followed from time to time."""
 
-    corrections: int = 2
-    """Rounds of flow from the drawing to the frame."""
+    corrections: int = 0
+    """Rounds of flow from the drawing to the frame: measured, they gain nothing over step 3."""
     gradient_steps: int = 48
     smoothness: float = 0.3
     depth_tolerance: float = 0.04
@@ -57,14 +58,14 @@ def follow_motion(
     for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
         before = t - 1 if t > c else t + 1
         with torch.no_grad():
-            offsets = fit.motion(before).double().numpy()
+            offsets = fit.motion(before).double().cpu().numpy()
         views = [v for v in range(V) if known_VT[v, t]]
         both = [v for v in views if known_VT[v, before]]
-        frames = {v: fit.frames[v, before].numpy() for v in both}
+        frames = {v: fit.frames[v, before].cpu().numpy() for v in both}
         offsets = _advance(fit, nodes_M3, offsets, edges_E2, frames, before, t, config)
         for _ in range(config.corrections):
             offsets = _advance(fit, nodes_M3, offsets, edges_E2, dict.fromkeys(views), t, t, config)
-        fit.motion.set_time(t, torch.as_tensor(offsets, dtype=torch.float32))
+        fit.motion.set_time(t, torch.as_tensor(offsets).to(fit.means))
         fit.refine_time(t, views, config.gradient_steps)
         if on_time is not None:
             on_time(t)
@@ -85,24 +86,24 @@ def _advance(
     sightings = []
     for v, image in images.items():
         with torch.no_grad():
-            moved = torch.as_tensor(offsets_M3, dtype=torch.float32)
+            moved = torch.as_tensor(offsets_M3).to(fit.means)
             drawn = fit.render((v, drawn_time), moved)
-            camera = fit.camera(v).double().numpy()
-        start = drawn.rgb.clamp(0, 1).numpy() if image is None else image
-        flow, good = checked_flow(start, fit.frames[v, target_time].numpy())
+            camera = fit.camera(v).double().cpu().numpy()
+        start = drawn.rgb.clamp(0, 1).cpu().numpy() if image is None else image
+        flow, good = checked_flow(start, fit.frames[v, target_time].cpu().numpy())
         H, W = good.shape
-        K = fit.scene.K[v].double().numpy()
+        K = fit.scene.K[v].double().cpu().numpy()
         uv, z = project(transform(camera, here), K)
         x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
         inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
         x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-        surface = drawn.depth.numpy()[y, x]
+        surface = drawn.depth.cpu().numpy()[y, x]
         seen = inside & (np.abs(z - surface) < config.depth_tolerance * surface)
         sightings.append(Sighting(uv + flow[y, x], good[y, x] * seen, K, camera))
     if not sightings:
         return offsets_M3
     return offsets_M3 + solve_step(
-        here, edges, sightings, config.smoothness, rounds=3, free=fit.motion.free.numpy()
+        here, edges, sightings, config.smoothness, rounds=3, free=fit.motion.free.cpu().numpy()
     )
 
 

@@ -73,6 +73,13 @@ def test_same_seed_same_scene():
     assert torch.equal(runs[0].node_offsets, runs[1].node_offsets)
 
 
+@pytest.mark.parametrize("kind", ["mlp-nodes", "mlp-points"])
+def test_networks_fit_too(kind):
+    scene, report = fit_scene(VideoGrid(FRAMES), column(), settings(kind=kind, steps=60))
+    assert report["psnr_input"] > 24
+    assert scene.offsets()[-1].norm(dim=1).max() > 0.05
+
+
 def test_tracks_of_another_grid_are_refused():
     with pytest.raises(UserError, match="track"):
         fit_scene(VideoGrid(FRAMES[:2]), column(), settings())
