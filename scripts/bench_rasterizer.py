@@ -83,7 +83,13 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def load() -> str:
+    """How busy the machine is: other programs' work shows in the times."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
 def main(config: BenchConfig) -> None:
+    busy = load()
     torch.set_num_threads(config.threads)
     results: dict[str, dict[str, dict[str, float | None]]] = {}
     for height, width, count in SIZES[: config.largest]:
@@ -127,7 +133,8 @@ def main(config: BenchConfig) -> None:
             "schema": 1,
             "title": "Rasterizer on a CPU",
             "command": "python " + " ".join(sys.argv),
-            "hardware": f"{processor()}, {config.threads} threads, torch {torch.__version__}",
+            "hardware": f"{processor()}, {config.threads} threads, torch {torch.__version__};"
+            f" load average {busy} when started",
             "results": results,
             "notes": [
                 "gsplat_pytorch: gsplat's own PyTorch projection and accumulation; its two steps"
