@@ -98,9 +98,9 @@ def clips(options: Options, size: tuple[int, int]) -> Iterator[Clip]:
 def evaluate(clip: Clip) -> tuple[dict[str, Any], ColumnTracks, np.ndarray | None, float]:
     """Metrics of one clip, its tracks, the relative depth error and the scale."""
     reset_peak_memory()
-    clock = time.perf_counter()
+    clock, cpu = time.perf_counter(), time.process_time()
     column = track_column(clip.frames)
-    seconds = time.perf_counter() - clock
+    seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
     out: dict[str, Any] = {
         "rotation_deg": None, "centre_percent": None, "focal_percent": None,
         "depth_rel_median": None, "coverage": None, "epe3d": None, "aj3d": None, "apd3d": None,
@@ -115,6 +115,7 @@ def evaluate(clip: Clip) -> tuple[dict[str, Any], ColumnTracks, np.ndarray | Non
         out |= metrics
         out |= track_errors(column, clip.depth, clip.K, clip.w2c, scale)
     out["seconds"] = round(seconds, 1)
+    out["cpu_seconds"] = round(cpu, 1)
     out["peak_mb"] = round(peak_memory_mb(), 0)
     return out, column, error, scale
 

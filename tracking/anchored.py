@@ -89,7 +89,7 @@ def native_flow(
     if (a, b) not in pairs.flow:
         return None, np.zeros(size, bool)
     flow = cv2.resize(pairs.flow[a, b], size[::-1], interpolation=cv2.INTER_AREA)
-    flow = flow / np.array(pairs.scale, np.float32)
+    flow = np.asarray(flow / np.array(pairs.scale, np.float32), np.float32)
     valid = cv2.resize(
         pairs.valid[a, b].astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA
     )

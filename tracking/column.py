@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from gen.console import warn
@@ -161,13 +162,15 @@ def column_depth(
     w2c: np.ndarray,
     *,
     init: np.ndarray | None = None,
+    init_frames: np.ndarray | None = None,
     config: TrackConfig | None = None,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth [V, H, W] and confidence of another column of the grid, cameras known from column 0.
 
     frames [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; init: depth [V, H, W] of column 0, which sets
-    the range of depths that are tried.
+    the range of depths that are tried. With init_frames, the frames of column 0, pixels that look
+    the same in both columns keep their depth of column 0 exactly: nothing moved there.
     """
     config = config or TrackConfig()
     frames = check_frames(frames)
@@ -185,4 +188,16 @@ def column_depth(
         if progress is not None:
             progress("depth", i + 1, views)
 
-    return dense_depth(frames, K, w2c, ranges, config.depth, tell)
+    if init_frames is None:
+        return dense_depth(frames, K, w2c, ranges, config.depth, tell)
+    changed = np.stack(
+        [
+            cv2.dilate(cv2.blur(np.abs(a - b).max(-1), (3, 3)), np.ones((5, 5))) > 5.0 / 255.0
+            for a, b in zip(frames, check_frames(init_frames), strict=True)
+        ]
+    )
+    if not changed.any():
+        return np.array(init, np.float32), np.ones(changed.shape, np.float32)
+    depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell)
+    depth = np.where(changed, depth, init).astype(np.float32)
+    return depth, np.where(changed, confidence, 1.0).astype(np.float32)

@@ -80,7 +80,7 @@ def to_gray(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def dis(a: np.ndarray, b: np.ndarray, init: np.ndarray | None = None) -> np.ndarray:
     """DIS flow (medium) from gray image a to b [h, w] uint8, optionally started at `init`."""
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow = solver.calc(a, b, None if init is None else np.ascontiguousarray(init))
     return np.asarray(flow, np.float32)
 

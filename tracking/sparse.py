@@ -23,7 +23,7 @@ class SparseMatch:
 
 def features(gray: np.ndarray, count: int = 2000) -> tuple[np.ndarray, np.ndarray | None]:
     """SIFT positions [M, 2] and RootSIFT descriptors of a uint8 image."""
-    points, descriptors = cv2.SIFT_create(count, contrastThreshold=0.02).detectAndCompute(
+    points, descriptors = cv2.SIFT.create(count, contrastThreshold=0.02).detectAndCompute(
         gray, None
     )
     xy = np.array([p.pt for p in points], np.float32).reshape(-1, 2) + 0.5

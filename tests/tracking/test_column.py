@@ -109,8 +109,25 @@ def test_given_cameras_are_kept(room):
     column = track_column(room.frames, K=room.K, w2c=room.w2c)
     np.testing.assert_allclose(column.w2c, room.w2c)
     assert np.median(np.abs(column.depth / room.depth - 1)) < 0.03
-    depth, confidence = column_depth(room.frames, room.K, room.w2c, init=column.depth)
-    assert np.median(np.abs(depth / room.depth - 1)) < 0.03
+    same, sure = column_depth(
+        room.frames, room.K, room.w2c, init=column.depth, init_frames=room.frames
+    )
+    np.testing.assert_array_equal(same, column.depth)
+    assert (sure == 1).all()
+
+
+def test_depth_of_another_column_finds_the_moved_box(room):
+    later = render_path(arc(), shifts=np.full(6, 0.4))
+    depth, confidence = column_depth(
+        later.frames[1:5],
+        room.K,
+        room.w2c[1:5],
+        init=room.depth[1:5].astype(np.float32),
+        init_frames=room.frames[1:5],
+    )
+    moved = np.abs(later.depth - room.depth)[1:5] > 0.3
+    error = np.abs(depth / later.depth[1:5] - 1)
+    assert np.median(error[moved]) < 0.05 and np.median(error[~moved]) < 1e-6
     assert confidence.shape == depth.shape
 
 
