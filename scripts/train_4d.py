@@ -200,7 +200,7 @@ def main(cfg: Train4DConfig) -> None:
             break
     if rank == 0:
         ema.swap()
-        how = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(cfg).items()}
+        how = {k: v.name if isinstance(v, Path) else v for k, v in asdict(cfg).items()}
         made = {"script": "train_4d.py", "step": step, **how}
         save_mixer(two_stream, cfg.out / "weights", cfg.mixer, made)
         if cfg.train == "all":

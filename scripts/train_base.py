@@ -216,7 +216,7 @@ def main(cfg: TrainBaseConfig) -> None:
             break
     if rank == 0:
         ema.swap()
-        how = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(cfg).items()}
+        how = {k: v.name if isinstance(v, Path) else v for k, v in asdict(cfg).items()}
         known = with_vocabulary(base, trained_words(cfg.pool.world))
         save_base(known, cfg.out / "weights", {"script": "train_base.py", "step": step, **how})
         ema.swap()
