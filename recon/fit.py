@@ -25,13 +25,13 @@ from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, choose_nodes, interpolation, node_graph
 from recon.floaters import remove_floaters
 from recon.hidden_background import add_hidden_background
-from recon.joint_fit import Cell, JointFit
+from recon.joint_fit import Cell, JointFit, median_depth
 from recon.metrics import psnr
 from recon.motion_follow import FollowConfig, follow_motion
-from recon.motion_init import grow_still, stillness
 from recon.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
+from recon.stillness import grow_still, stillness
 from tracking.column import ColumnTracks
 
 
@@ -138,7 +138,7 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
         node_offsets=torch.zeros(grid.T, len(nodes), 3, device=config.device),
     )
     edges = node_graph(nodes)
-    unit = float(np.median(depth[scene.canonical_view]))
+    unit = median_depth(scene)
     free = torch.from_numpy(~still[chosen])
     motion = FreeOffsets(len(nodes), grid.T, scene.canonical_time, settings.bound * unit, free)
     motion = motion.to(config.device)

@@ -55,6 +55,8 @@ def add_hidden_background(
         margin: how much farther than the moving surface the background must lie (fraction).
     """
     assert grid.known is not None
+    if not still_N.any():
+        return scene, still_N
     H, W = scene.size
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))

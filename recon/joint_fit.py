@@ -72,7 +72,7 @@ class JointFit:
         self.spread = None
         if motion is not None:
             self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
-        self.unit = _median_depth(scene)
+        self.unit = median_depth(scene)
         self._optimiser = self._make_optimiser()
         self._start = [g["lr"] for g in self._optimiser.param_groups]
 
@@ -233,7 +233,7 @@ class JointFit:
         return out
 
 
-def _median_depth(scene: Scene4D) -> float:
+def median_depth(scene: Scene4D) -> float:
     """Median z of the Gaussians in the canonical camera: the unit of lengths."""
     w2c = scene.w2c[scene.canonical_view]
     z = scene.means @ w2c[2, :3] + w2c[2, 3]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gen.cameras import project, transform
 from recon.deformation import FreeOffsets
 from recon.joint_fit import JointFit
-from recon.motion_init import Sighting, solve_step
+from recon.node_solver import Sighting, solve_step
 from tracking.flow import FlowConfig, dis, to_gray, working_size
 
 FloatArray = NDArray[np.floating]

@@ -73,6 +73,15 @@ def test_same_seed_same_scene():
     assert torch.equal(runs[0].node_offsets, runs[1].node_offsets)
 
 
+def test_a_moving_thing_before_a_plain_background():
+    frames, depth = FRAMES.copy(), DEPTH.copy()
+    frames[DEPTH > 2.5], depth[DEPTH > 2.5] = 1.0, np.nan
+    column = column_from_depth(frames[:, 0], np.nan_to_num(depth[:, 0], nan=9.0), K, W2C, 1)
+    scene, report = fit_scene(VideoGrid(frames), column, settings(steps=60))
+    assert report["psnr_input"] > 20 and np.allclose(scene.background, 1)
+    assert scene.offsets()[-1].norm(dim=1).median() > 0.05
+
+
 @pytest.mark.parametrize("kind", ["mlp-nodes", "mlp-points"])
 def test_networks_fit_too(kind):
     scene, report = fit_scene(VideoGrid(FRAMES), column(), settings(kind=kind, steps=60))

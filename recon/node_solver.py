@@ -1,0 +1,147 @@
+"""Nodes carried to where several views sight them: rays intersected, neighbours moving alike.
+
+Legend: M nodes, E edges of the node graph. Gauss-Newton on reprojection errors with robust
+weights; an L1 smoothness over the graph carries along what no view sees and keeps the border of a
+moving thing sharp against what stands still. With one view only, the motion along its rays is
+what the neighbours' is: nothing else is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import sparse
+
+from gen.cameras import project, transform
+
+FloatArray = NDArray[np.floating]
+SWEEPS = 40
+
+
+@dataclass
+class Sighting:
+    """Where one view sees the nodes at one time: uv_M2 pixels and weight_M (0: not seen)."""
+
+    uv_M2: FloatArray
+    weight_M: FloatArray
+    K: FloatArray
+    w2c: FloatArray
+
+
+def solve_step(
+    nodes_M3: FloatArray,
+    edges_E2: NDArray[np.int64],
+    sightings: Sequence[Sighting],
+    smoothness: float = 0.3,
+    rounds: int = 5,
+    start: FloatArray | None = None,
+    free: NDArray[np.bool_] | None = None,
+) -> FloatArray:
+    """Offsets [M, 3] that carry the nodes to where they are sighted.
+
+    Args:
+        smoothness: weight of an edge's L1 difference, in pixels per pixel (offsets are measured
+            in pixels of the observing cameras, so the scale of the scene does not matter).
+        rounds: iteratively reweighted Gauss-Newton rounds.
+        start: where to begin, [M, 3]; zero by default.
+        free: bool [M], the nodes that may move; the others keep ``start``.
+    """
+    u = np.zeros(np.shape(nodes_M3)) if start is None else np.array(start, np.float64)
+    pixel = _pixel_size(nodes_M3, sightings)
+    free = np.ones(len(u), bool) if free is None else free
+    edges_E2 = edges_E2[free[edges_E2].any(1)]
+    for k in range(rounds):
+        u = _gauss_newton(nodes_M3, u, edges_E2, sightings, pixel, smoothness, k, free)
+    return u
+
+
+def _pixel_size(nodes_M3: FloatArray, observations: Sequence[Sighting]) -> float:
+    """World length of one pixel at the median node."""
+    sizes = []
+    for seen in observations:
+        z = transform(seen.w2c, nodes_M3)[:, 2]
+        sizes.append(np.median(np.abs(z)) / seen.K[0, 0])
+    return float(np.median(sizes))
+
+
+def _gauss_newton(
+    x_M3: FloatArray,
+    u_M3: FloatArray,
+    edges: NDArray[np.int64],
+    observations: Sequence[Sighting],
+    pixel: float,
+    smoothness: float,
+    round_index: int,
+    free: NDArray[np.bool_],
+) -> FloatArray:
+    """One reweighted step; unknowns are offsets in pixel sizes."""
+    M = len(x_M3)
+    blocks, rhs = np.zeros((M, 3, 3)), np.zeros((M, 3))
+    scale = 4.0 if round_index < 2 else 1.5  # Geman-McClure width, pixels
+    for seen in observations:
+        weight = seen.weight_M
+        p = transform(seen.w2c, x_M3 + u_M3)
+        uv, z = project(p, seen.K)
+        z = np.maximum(z, 1e-9)
+        residual = seen.uv_M2 - uv
+        jac_cam = np.zeros((M, 2, 3))
+        jac_cam[:, 0, 0], jac_cam[:, 1, 1] = seen.K[0, 0] / z, seen.K[1, 1] / z
+        jac_cam[:, 0, 2] = -seen.K[0, 0] * p[:, 0] / z**2
+        jac_cam[:, 1, 2] = -seen.K[1, 1] * p[:, 1] / z**2
+        jac = jac_cam @ seen.w2c[:3, :3] * pixel
+        if round_index > 0:
+            square = (residual**2).sum(-1)
+            weight = weight * (scale**2 / (scale**2 + square)) ** 2
+        weight = np.where(z > 1e-8, weight, 0.0)
+        target = residual + (jac @ (u_M3 / pixel)[..., None])[..., 0]
+        blocks += np.einsum("m,mki,mkj->mij", weight, jac, jac)
+        rhs += np.einsum("m,mki,mk->mi", weight, jac, target)
+    difference = np.linalg.norm((u_M3[edges[:, 0]] - u_M3[edges[:, 1]]) / pixel, axis=-1)
+    link = smoothness / np.maximum(difference, 0.3 if round_index else 1.0)
+    blocks += 1e-4 * np.eye(3)  # unseen and unlinked nodes stay
+    first, neighbour, strength = _adjacency(edges, link, M)
+    out = np.ascontiguousarray(u_M3 / pixel)
+    _relax(blocks, rhs, first, neighbour, strength, np.flatnonzero(free), out, SWEEPS)
+    return out * pixel
+
+
+def _adjacency(
+    edges: NDArray[np.int64], link: FloatArray, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Neighbour lists of an undirected graph: row starts [M+1], neighbours and weights [2E]."""
+    i, j = edges.T
+    both = sparse.coo_matrix((np.r_[link, link], (np.r_[i, j], np.r_[j, i])), shape=(count, count))
+    csr = both.tocsr()
+    return csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data
+
+
+@njit(cache=True)
+def _relax(blocks, rhs, first, neighbour, strength, free, x, sweeps):
+    """Over-relaxed block Gauss-Seidel on (blocks + graph Laplacian) x = rhs, free rows only."""
+    for sweep in range(sweeps):
+        for k in range(len(free)):
+            m = free[k] if sweep % 2 == 0 else free[len(free) - 1 - k]
+            a = blocks[m].copy()
+            b0, b1, b2 = rhs[m, 0], rhs[m, 1], rhs[m, 2]
+            for e in range(first[m], first[m + 1]):
+                w, n = strength[e], neighbour[e]
+                a[0, 0] += w
+                a[1, 1] += w
+                a[2, 2] += w
+                b0 += w * x[n, 0]
+                b1 += w * x[n, 1]
+                b2 += w * x[n, 2]
+            c00 = a[1, 1] * a[2, 2] - a[1, 2] * a[2, 1]
+            c01 = a[0, 2] * a[2, 1] - a[0, 1] * a[2, 2]
+            c02 = a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1]
+            c11 = a[0, 0] * a[2, 2] - a[0, 2] * a[2, 0]
+            c12 = a[0, 2] * a[1, 0] - a[0, 0] * a[1, 2]
+            c22 = a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]
+            det = a[0, 0] * c00 + a[1, 0] * c01 + a[2, 0] * c02
+            x[m, 0] += 1.6 * ((c00 * b0 + c01 * b1 + c02 * b2) / det - x[m, 0])
+            x[m, 1] += 1.6 * ((c01 * b0 + c11 * b1 + c12 * b2) / det - x[m, 1])
+            x[m, 2] += 1.6 * ((c02 * b0 + c12 * b1 + c22 * b2) / det - x[m, 2])
