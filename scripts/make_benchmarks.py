@@ -85,7 +85,7 @@ def section(name: str, data: dict[str, Any]) -> str:
     notes = data.get("notes", [])
     notes = [notes] if isinstance(notes, str) else notes
     if isinstance(notes, dict):
-        notes = [f"{k}: {v}" for k, v in notes.items()]
+        notes = [f"{k}: {v}" for k, v in notes.items() if not isinstance(v, list)]
     lines += ["", *[f"- {note}" for note in notes]] if notes else []
     return "\n".join(lines) + "\n"
 
