@@ -93,14 +93,18 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
 
 
 def fit_static(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
-    """Stage 2: all parameters of the static scene against the freeze-time column."""
+    """Stage 2: all parameters of the static scene against the freeze-time column.
+
+    A grid of one time ends here, so it gets more steps.
+    """
     if not config.static_steps:
         return scene
     poses = config.refine_cameras and grid.w2c is None
     fit = JointFit(scene, _frames(grid, config), config, poses=poses)
     cells = [(v, scene.canonical_time) for v in range(grid.V)]
     # what moves is fitted on with the same rates, so they must not run out here
-    fit.run(cells, config.static_steps, "static fit", stop=1.0 if grid.T == 1 else 0.4)
+    steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
+    fit.run(cells, steps, "static fit", stop=stop)
     return fit.result()
 
 
