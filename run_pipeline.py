@@ -35,7 +35,7 @@ from gen.errors import UserError
 from gen.grid import VideoGrid
 from gen.run_folder import RunFolder, content_hash
 
-Mixer = Literal["none", "sequential", "hard", "soft"]
+Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Prompt:
     """Number of viewpoints (rows)."""
     times: int = 8
     """Number of times (columns)."""
-    steps: int = 8
+    steps: int = 12
     """Denoising steps per clip and for the grid."""
     mixer: Mixer = "soft"
     """How the two streams are synchronised."""

@@ -1,6 +1,7 @@
 """Write docs/BENCHMARKS.md from the JSON files of the evaluation scripts.
 
     python scripts/make_benchmarks.py [--folder docs/benchmarks] [--out docs/BENCHMARKS.md]
+    python scripts/make_benchmarks.py --runs outputs/A outputs/B    # record pipeline runs first
 
 Each JSON has the schema ``{"schema": 1, "command", "hardware", "results": {SCENE: {VARIANT:
 {METRIC: number | null}}}}`` and optionally "title", "notes" (text or list). Nothing in the page
@@ -10,12 +11,14 @@ is typed by hand.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+import yaml
 
 from gen.errors import UserError
 
@@ -36,6 +39,33 @@ class Options:
     """Where the JSON files lie."""
     out: Path = Path("docs/BENCHMARKS.md")
     """The page to write."""
+    runs: tuple[Path, ...] = ()
+    """Run folders whose metrics and stage times are recorded as ``pipeline.json``."""
+
+
+def record_runs(runs: tuple[Path, ...], target: Path) -> None:
+    """Collect PSNR, points, seconds and peak memory of finished runs into one result file."""
+    results: dict[str, Any] = {}
+    for run in runs:
+        try:
+            record = yaml.safe_load((run / "run.yaml").read_text())
+            metrics = json.loads((run / "metrics.json").read_text())
+        except OSError as error:
+            raise UserError(f"{run} is no finished run ({error.strerror})") from None
+        stages = record["stages"]
+        values = {"psnr_input": metrics.get("psnr_input"), "points": metrics.get("points")}
+        values |= {f"seconds_{name}": stage["seconds"] for name, stage in stages.items()}
+        values["peak_mb"] = max(stage["peak_mb"] for stage in stages.values())
+        results[run.name] = {record["command"]["kind"]: values}
+    data = {
+        "schema": 1,
+        "title": "Pipeline runs",
+        "command": f"python scripts/make_benchmarks.py --runs {' '.join(r.name for r in runs)}",
+        "hardware": f"{os.cpu_count()} CPU cores",
+        "notes": "One run of run_pipeline.py a row, cameras unknown; seconds are wall time.",
+        "results": results,
+    }
+    target.write_text(json.dumps(data, indent=1) + "\n")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -91,6 +121,8 @@ def section(name: str, data: dict[str, Any]) -> str:
 
 
 def main(options: Options) -> None:
+    if options.runs:
+        record_runs(options.runs, options.folder / "pipeline.json")
     files = sorted(options.folder.glob("*.json"))
     if not files:
         raise UserError(f"no result files in {options.folder}; run the evaluation scripts first")
