@@ -225,6 +225,9 @@ def make_scene(command: Prompt | Videos | Grid) -> None:
         key = scene_stage(run, command, key)
         outputs_stage(run, key)
         run.check_force()
+    except UserError:
+        run.discard_if_new()
+        raise
     finally:
         run.close()
     if not run.ran_any:

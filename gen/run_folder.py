@@ -7,6 +7,7 @@ after the last finished stage; a changed input changes the key and the stage is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -77,6 +78,7 @@ class RunFolder:
                 f"{self.path} holds other files ({sorted(content)[0]}, …) and is no run of ours; "
                 "choose another --out, nothing was touched"
             )
+        self._new = not content
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("w")
@@ -171,6 +173,15 @@ class RunFolder:
             raise UserError(
                 f"--force {self._force}: no such stage; choose from {', '.join(self._stages_seen)}"
             )
+
+    def discard_if_new(self) -> None:
+        """Remove the folder when this run made it and no stage of it was finished."""
+        if self._new and not self.record["stages"]:
+            for name in (RECORD, LOCK):
+                (self.path / name).unlink(missing_ok=True)
+            remove_partials(self.path)
+            with contextlib.suppress(OSError):  # a stage left something readable: keep it
+                self.path.rmdir()
 
     def close(self) -> None:
         """Release the lock."""

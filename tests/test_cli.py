@@ -45,7 +45,7 @@ def test_default_names():
         (["prompt", "  "], "prompt is empty"),
         (["prompt", "a red ball", "--views", "1"], "--views 1"),
         (["prompt", "a red ball", "--steps", "0"], "--steps 0"),
-        (["prompt", "zxqv wvut kkk"], "no known word"),
+        (["prompt", "zxqv wvut kkk"], "has no word the bundled model knows"),
         (["prompt", "a red ball", "--weights", "nowhere"], "nowhere"),
         (["videos", "--freeze-time", "missing.mp4"], "no such file"),
         (["grid", "missing.npz"], "no such file"),
@@ -67,6 +67,7 @@ def test_bad_clips_are_one_line(capsys, monkeypatch, tmp_path):
     assert "at least 2 views" in refused(capsys, "videos", "--freeze-time", "one.mp4")
     assert "cannot read" in refused(capsys, "videos", "--freeze-time", "broken.mp4")
     assert "not a usable grid" in refused(capsys, "grid", "broken.mp4")
+    assert not list(tmp_path.glob("outputs/*")), "a refused input leaves no run folder behind"
 
 
 def test_foreign_output_folder_is_left_alone(capsys, tmp_path):
