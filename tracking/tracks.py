@@ -7,12 +7,12 @@ depth is 1. xyz is derived from uv and z in one place here, so it can never disa
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from gen.atomic import atomic_file
 from gen.cameras import unproject
 from gen.errors import UserError
 
@@ -145,13 +145,8 @@ class Tracks:
         if depths is not None:
             fields["depths"] = np.asarray(depths, np.float32)
         fields.update(extra or {})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                np.savez_compressed(stream, **fields)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **fields)
 
     @classmethod
     def load(cls, path: str | Path) -> Tracks:

@@ -69,7 +69,6 @@ def export(run: str | Path, form: str, out: str, frames: int, path: str) -> None
         raise UserError(f"--frames {frames}: choose 0..10000")
     if form == "ply-sequence":
         target = Path(out) if out else source.parent / "ply"
-        _refuse_foreign(target)
         from viewer.ply import write_sequence
 
         write_sequence(scene, target, frames or None)
@@ -96,14 +95,6 @@ def _frame_rate(run: Path) -> float:
     if not (run / "grid" / "grid.json").exists():
         return 8.0
     return float(json.loads((run / "grid" / "grid.json").read_text()).get("fps", 8.0))
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """A ply sequence owns its folder: refuse one that holds anything else."""
-    if folder.is_file():
-        raise UserError(f"{folder} is a file; choose another --out")
-    if folder.is_dir() and any(p.suffix != ".ply" for p in folder.iterdir()):
-        raise UserError(f"{folder} holds other files; choose an empty --out, nothing was touched")
 
 
 def inspect(path: str | Path) -> None:
