@@ -126,12 +126,15 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], weight, eps=1e-6)
 
 
-def rope_table(params: DiTParams, index_F: Tensor, height: int, width: int) -> Rope:
+def rope_table(
+    params: DiTParams, index_F: Tensor, height: int, width: int, picture_width: float | None = None
+) -> Rope:
     """3-D rotary table for frames of `height` x `width` pixels.
 
     The temporal slot holds the frame's index in its clip (time or view alike; training also uses
     subsets of a clip's frames); y and x are patch centres in units of 1/16 of the picture's width
-    measured from its centre, so that 36x64 and 72x128 share weights.
+    measured from its centre, so that 36x64 and 72x128 share weights.  `picture_width` is that
+    width where it is not the frames' own: for a crop, or to count in other units.
     """
     frames, device = len(index_F), index_F.device
     pairs = params.head_dim // 2
@@ -139,7 +142,7 @@ def rope_table(params: DiTParams, index_F: Tensor, height: int, width: int) -> R
     n_time = pairs - 2 * n_space
     rows, cols = height // params.patch, width // params.patch
     t = index_F.float()
-    scale = 16.0 * params.patch / width
+    scale = 16.0 * params.patch / (picture_width or width)
     y = (torch.arange(rows, device=device, dtype=torch.float32) - (rows - 1) / 2) * scale
     x = (torch.arange(cols, device=device, dtype=torch.float32) - (cols - 1) / 2) * scale
 
@@ -409,16 +412,19 @@ class DiT(nn.Module):
         text_mask_BL: Tensor,
         index_F: Tensor | None = None,
         extra_BFHWC: Tensor | None = None,
+        picture_width: float | None = None,
     ) -> Tensor:
         """Clean-frame prediction [B, F, H, W, 3].
 
         x_BFHWC: frames in [-1, 1], clean where `known_BF`, else (1 - sigma) clean + sigma noise.
         index_F: place of each frame in its clip, 0..F-1 when left out.
+        extra_BFHWC: the further conditioning channels of `params.extra_channels`.
+        picture_width: see `rope_table`.
         """
         _, f, h, w, _ = x_BFHWC.shape
         if index_F is None:
             index_F = torch.arange(f, device=x_BFHWC.device)
-        rope = rope_table(self.params, index_F, h, w)
+        rope = rope_table(self.params, index_F, h, w, picture_width)
         ctx = self.condition(sigma_B, mode_B, text_BLD, text_mask_BL, rope)
         tok = self.embed(x_BFHWC, known_BF, index_F, extra_BFHWC)
         for index in range(len(self.blocks)):

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gen.dit import Context, DiT, Mode, rope_table
+from gen.dit import Context, DiT, Mode, Rope, rope_table
 from gen.flow import keep_known
 from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
 
@@ -45,13 +45,13 @@ class TwoStream(nn.Module):
 
     def _contexts(
         self, sigma_B: Tensor, text_BLD: Tensor, mask_BL: Tensor, index_V: Tensor, index_T: Tensor,
-        size: tuple[int, int],
+        size: tuple[int, int], picture_width: float | None,
     ) -> tuple[Context, Context]:  # fmt: skip
         contexts = []
         for mode, index, repeats in zip(
             self.modes, (index_T, index_V), (len(index_V), len(index_T)), strict=True
         ):
-            rope = rope_table(self.dit.params, index, *size)
+            rope = rope_table(self.dit.params, index, *size, picture_width)
             mode_B = torch.full_like(sigma_B, int(mode), dtype=torch.long)
             ctx = self.dit.condition(sigma_B, mode_B, text_BLD, mask_BL, rope)
             contexts.append(ctx.repeat(repeats))
@@ -77,44 +77,57 @@ class TwoStream(nn.Module):
         mask_BL: Tensor,
         index_V: Tensor | None = None,
         index_T: Tensor | None = None,
+        extra_BVTHWC: Tensor | None = None,
+        picture_width: float | None = None,
     ) -> Tensor:
         """Clean grid [B, V, T, H, W, 3]; known cells of `x` come out as they went in.
 
         x: frames in [-1, 1], clean where `known_BVT`, noisy at level sigma elsewhere.
         index_V, index_T: place of the rows and columns in their clips, 0, 1, ... when left out.
+        extra_BVTHWC, picture_width: see `DiT.forward`.
         """
         b, v, t, h, w, _ = x_BVTHWC.shape
         device = x_BVTHWC.device
         index_V = torch.arange(v, device=device) if index_V is None else index_V
         index_T = torch.arange(t, device=device) if index_T is None else index_T
-        ctx_row, ctx_col = self._contexts(sigma_B, text_BLD, mask_BL, index_V, index_T, (h, w))
-        row, column = self._embed(x_BVTHWC, known_BVT, index_V, index_T)
+        ctx_row, ctx_col = self._contexts(
+            sigma_B, text_BLD, mask_BL, index_V, index_T, (h, w), picture_width
+        )
+        row, column = self._embed(x_BVTHWC, known_BVT, index_V, index_T, extra_BVTHWC)
         feats = self.mixer.features(sigma_B)
         if isinstance(self.mixer, FusedSync):
-            tok = self._one_copy(row, column, x_BVTHWC, known_BVT)
-            row = column = self._fused(tok, ctx_row, ctx_col, index_V, index_T, (h, w), feats)
+            tok = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
+            place = (index_V[:, None] + index_T[None]).flatten()
+            rope = rope_table(self.dit.params, place, h, w, picture_width)
+            row = column = self._fused(tok, ctx_row, ctx_col, rope, feats)
         else:
             if isinstance(self.mixer, SequentialSync):
-                row = column = self._one_copy(row, column, x_BVTHWC, known_BVT)
+                row = column = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
             row, column = self._streams(row, column, ctx_row, ctx_col, feats)
         clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
         return keep_known(clean, x_BVTHWC, known_BVT)
 
     def _embed(
-        self, x_BVTHWC: Tensor, known_BVT: Tensor, index_V: Tensor, index_T: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, x_BVTHWC: Tensor, known_BVT: Tensor, index_V: Tensor, index_T: Tensor,
+        extra_BVTHWC: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Tokens [B, V, T, S, D] of the row clips and of the column clips (they differ in a
         frame's place, and in the frame referred to: column 0 for rows, row 0 for columns)."""
         b, v, t = known_BVT.shape
-        row = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1), index_T)
+        extra = None if extra_BVTHWC is None else extra_BVTHWC.flatten(0, 1)
+        row = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1), index_T, extra)
         x, known = x_BVTHWC.transpose(1, 2), known_BVT.transpose(1, 2)
-        column = self.dit.embed(x.flatten(0, 1), known.flatten(0, 1), index_V)
+        extra = None if extra_BVTHWC is None else extra_BVTHWC.transpose(1, 2).flatten(0, 1)
+        column = self.dit.embed(x.flatten(0, 1), known.flatten(0, 1), index_V, extra)
         d = row.shape[-1]
         return row.view(b, v, t, -1, d), column.view(b, t, v, -1, d).transpose(1, 2)
 
-    def _one_copy(self, row: Tensor, column: Tensor, x: Tensor, known: Tensor) -> Tensor:
+    def _one_copy(
+        self, row: Tensor, column: Tensor, x: Tensor, known: Tensor, extra: Tensor | None = None
+    ) -> Tensor:
         """One set of tokens with the places and references of both (the embedding is linear)."""
-        alone = self.dit.embed(x.flatten(0, 2)[:, None], known.flatten()[:, None])
+        extra = None if extra is None else extra.flatten(0, 2)[:, None]
+        alone = self.dit.embed(x.flatten(0, 2)[:, None], known.flatten()[:, None], None, extra)
         return row + column - alone.view(row.shape)
 
     def _streams(
@@ -134,18 +147,17 @@ class TwoStream(nn.Module):
         return row, column
 
     def _fused(
-        self, tok: Tensor, ctx_row: Context, ctx_col: Context, index_V: Tensor, index_T: Tensor,
-        size: tuple[int, int], feats: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self, tok: Tensor, ctx_row: Context, ctx_col: Context, rope: Rope, feats: Tensor
+    ) -> Tensor:
         """All blocks over the whole grid, each token seeing its row and its column.
 
-        The temporal slot of the rotary positions holds v + t: between two cells of a row that
-        differs by t - t', between two of a column by v - v', just as in the streams. The context
-        is the mean of the two streams'.
+        The temporal slot of `rope` holds v + t: between two cells of a row that differs by t - t',
+        between two of a column by v - v', just as in the streams. The context is the mean of the
+        two streams'.
         """
         b, v, t, s, d = tok.shape
-        place = (index_V[:, None] + index_T[None]).flatten()
-        cell_v, cell_t = (x.flatten() for x in torch.meshgrid(index_V, index_T, indexing="ij"))
+        cell_v = torch.arange(v, device=tok.device).repeat_interleave(t)
+        cell_t = torch.arange(t, device=tok.device).repeat(v)
         sees = (cell_v[:, None] == cell_v) | (cell_t[:, None] == cell_t)
         first_row, first_col = (
             ctx._replace(
@@ -162,7 +174,7 @@ class TwoStream(nn.Module):
         ctx = first_row._replace(
             cond_BD=(first_row.cond_BD + first_col.cond_BD) / 2,
             mod_B6D=mod,
-            rope=rope_table(self.dit.params, place, *size),
+            rope=rope,
             attends=sees.repeat_interleave(s, 0).repeat_interleave(s, 1),
         )
         assert isinstance(self.mixer, FusedSync)
