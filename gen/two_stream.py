@@ -45,7 +45,7 @@ class TwoStream(nn.Module):
 
     def _contexts(
         self, sigma_B: Tensor, text_BLD: Tensor, mask_BL: Tensor, index_V: Tensor, index_T: Tensor,
-        size: tuple[int, int], picture_width: float | None,
+        size: tuple[int, int], picture_width: float | None = None,
     ) -> tuple[Context, Context]:  # fmt: skip
         contexts = []
         for mode, index, repeats in zip(
