@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gen.rope import Rope, apply_rope, rope_table
+
 
 class Mode(IntEnum):
     """What the frames of a clip run over: the learned context of paper 3.1."""
@@ -89,13 +91,6 @@ SIZES: dict[str, DiTParams] = {
 }
 
 
-class Rope(NamedTuple):
-    """Rotation of queries and keys: cos and sin, each [N, head_dim / 2]."""
-
-    cos: Tensor
-    sin: Tensor
-
-
 class Context(NamedTuple):
     """Everything a block needs besides its tokens."""
 
@@ -120,53 +115,19 @@ class Context(NamedTuple):
             text_mask_BL=rep(self.text_mask_BL),
         )
 
+    def part(self, clips: slice) -> Context:
+        """The context of some of the clips."""
+        return self._replace(
+            cond_BD=self.cond_BD[clips],
+            mod_B6D=None if self.mod_B6D is None else self.mod_B6D[clips],
+            text_BLD=self.text_BLD[clips],
+            text_mask_BL=self.text_mask_BL[clips],
+        )
+
 
 def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """x / rms(x) over the last axis, optionally scaled."""
     return F.rms_norm(x, x.shape[-1:], weight, eps=1e-6)
-
-
-def rope_table(
-    params: DiTParams, index_F: Tensor, height: int, width: int, picture_width: float | None = None
-) -> Rope:
-    """3-D rotary table for frames of `height` x `width` pixels.
-
-    The temporal slot holds the frame's index in its clip (time or view alike; training also uses
-    subsets of a clip's frames); y and x are patch centres in units of 1/16 of the picture's width
-    measured from its centre, so that 36x64 and 72x128 share weights.  `picture_width` is that
-    width where it is not the frames' own: for a crop, or to count in other units.
-    """
-    frames, device = len(index_F), index_F.device
-    pairs = params.head_dim // 2
-    n_space = pairs // 3
-    n_time = pairs - 2 * n_space
-    rows, cols = height // params.patch, width // params.patch
-    t = index_F.float()
-    scale = 16.0 * params.patch / (picture_width or width)
-    y = (torch.arange(rows, device=device, dtype=torch.float32) - (rows - 1) / 2) * scale
-    x = (torch.arange(cols, device=device, dtype=torch.float32) - (cols - 1) / 2) * scale
-
-    def freqs(n: int) -> Tensor:
-        exponent = torch.arange(n, device=device, dtype=torch.float32) / max(n, 1)
-        return params.rope_theta**-exponent
-
-    shape = (frames, rows, cols)
-    angle = torch.cat(
-        [
-            (t[:, None] * freqs(n_time))[:, None, None, :].expand(*shape, n_time),
-            (y[:, None] * freqs(n_space))[None, :, None, :].expand(*shape, n_space),
-            (x[:, None] * freqs(n_space))[None, None, :, :].expand(*shape, n_space),
-        ],
-        dim=-1,
-    ).reshape(-1, pairs)
-    return Rope(angle.cos(), angle.sin())
-
-
-def apply_rope(x_BNhd: Tensor, rope: Rope) -> Tensor:
-    """Rotate the two halves of the last axis against each other."""
-    a, b = x_BNhd.chunk(2, dim=-1)
-    cos, sin = rope.cos[:, None, :].to(x_BNhd.dtype), rope.sin[:, None, :].to(x_BNhd.dtype)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 def patchify(x_BFHWC: Tensor, patch: int) -> Tensor:
@@ -261,7 +222,8 @@ class Block(nn.Module):
     def modulation(self, ctx: Context) -> Tensor:
         if ctx.mod_B6D is not None:
             return ctx.mod_B6D + self.mod_bias
-        return self.mod(F.silu(ctx.cond_BD)).unflatten(-1, (6, -1))
+        cond_BD = F.silu(ctx.cond_BD).to(self.mod.weight.dtype)
+        return self.mod(cond_BD).unflatten(-1, (6, -1))
 
     def forward(self, x_BND: Tensor, ctx: Context) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(ctx)[
@@ -317,6 +279,7 @@ class DiT(nn.Module):
         self.head_mod = nn.Linear(d, 2 * d)
         self.head_out = nn.Linear(d, p * p * 3)
         self.gradient_checkpointing = False
+        self.block_dtype: torch.dtype | None = None  # None: as everything else
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -369,7 +332,24 @@ class DiT(nn.Module):
         if self.params.frame_place and index_F is not None:
             place_FD = self.place(place_features(index_F).to(tok.dtype))
             tok = tok + place_FD.repeat_interleave(tok.shape[1] // f, 0)
-        return tok
+        return self._for_blocks(tok)
+
+    def _for_blocks(self, x: Tensor) -> Tensor:
+        return x if self.block_dtype is None else x.to(self.block_dtype)
+
+    def run_blocks_in(self, dtype: torch.dtype) -> None:
+        """Inference with the blocks' weights and tokens in `dtype` (bfloat16).
+
+        Embedding, noise level and head stay in float32: bfloat16 has fewer steps than 8-bit colour.
+        """
+        self.blocks.to(dtype)
+        self.block_dtype = dtype
+
+    def compile_blocks(self, **options: Any) -> None:
+        """`torch.compile` every block in place (the names of the weights stay); first calls are
+        slow, and need a C++ compiler on a CPU."""
+        for block in self.blocks:
+            block.compile(**options)
 
     def condition(
         self,
@@ -386,11 +366,13 @@ class DiT(nn.Module):
         cond = self.sigma_mlp(feats) + self.mode(mode_B) + self.text_pool(pooled)
         mod = None
         if self.params.shared_adaln:
-            mod = self.mod(F.silu(cond)).unflatten(-1, (6, -1))
-        return Context(cond, mod, text_BLD, text_mask_BL, rope)
+            mod = self._for_blocks(self.mod(F.silu(cond)).unflatten(-1, (6, -1)))
+        return Context(cond, mod, self._for_blocks(text_BLD), text_mask_BL, rope)
 
     def head(self, tok_BND: Tensor, ctx: Context, frames: int, height: int, width: int) -> Tensor:
         """Tokens -> clean frames [B, F, H, W, 3] in about [-1, 1]."""
+        if self.block_dtype is not None:
+            tok_BND = tok_BND.to(self.head_out.weight.dtype)
         scale, shift = self.head_mod(F.silu(ctx.cond_BD))[:, None].chunk(2, dim=-1)
         out = self.head_out(rms_norm(tok_BND) * (1 + scale) + shift)
         return unpatchify(out, self.params.patch, frames, height, width)

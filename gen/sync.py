@@ -19,7 +19,7 @@ starts at 0.  So an untrained mixer is the paper's training-free rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,20 @@ class SyncParams:
             raise ValueError(f"unknown mixer {self.mixer!r}; choose from {', '.join(MIXERS)}")
         if self.rank is not None and self.rank < 1:
             raise ValueError(f"got rank {self.rank}, expected at least 1, or None for full")
+
+
+Drop = Literal["none", "first", "last"]
+
+
+def layers_without(depth: int, drop: Drop, share: float = 1 / 3) -> tuple[int, ...]:
+    """The layers of 0..depth-1 left when the first or the last `share` of them is dropped.
+
+    The ablation of the supplement (8 of 24 layers).  Raises ValueError for another `drop` or share.
+    """
+    if drop not in get_args(Drop) or not 0 <= share <= 1:
+        raise ValueError(f"got {drop!r} and share {share}, expected none, first or last and 0..1")
+    dropped = 0 if drop == "none" else round(depth * share)
+    return tuple(range(dropped, depth) if drop == "first" else range(depth - dropped))
 
 
 class ModLinear(nn.Module):
@@ -73,7 +87,7 @@ class ModLinear(nn.Module):
             out = both @ self.full.T
         else:
             out = self.own * own + self.other * other + self.up(self.down(both))
-        scale = 1 + self.modulation(sigma_features_B)
+        scale = 1 + self.modulation(sigma_features_B.to(self.modulation.weight.dtype))
         return out * scale.reshape(len(scale), *[1] * (out.dim() - 2), -1)
 
 
@@ -84,6 +98,8 @@ class Mixer(nn.Module):
         super().__init__()
         self.params = params
         active = range(base.depth) if params.layers is None else params.layers
+        if not set(active) <= set(range(base.depth)):
+            raise ValueError(f"got layers {params.layers}, expected numbers below {base.depth}")
         self.active = frozenset(active)
 
         def stream() -> nn.ModuleList:
@@ -92,6 +108,10 @@ class Mixer(nn.Module):
             )
 
         self.row, self.column = stream(), stream()
+        # What never acts is not trained either (its weights exist: one file format for all).
+        for modules in (self.row, self.column):
+            for layer, module in enumerate(modules):
+                module.requires_grad_(layer in self.active)
 
     @staticmethod
     def features(sigma_B: Tensor) -> Tensor:

@@ -9,13 +9,16 @@ Shape legend: B grids, V views (rows), T times (columns), S patches a frame, D w
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from gen.dit import Context, DiT, Mode, Rope, rope_table
+from gen.dit import Context, DiT, Mode
 from gen.flow import keep_known
+from gen.rope import Rope, rope_table
 from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
 
 Output = Literal["mean", "row", "column"]
@@ -25,7 +28,8 @@ class TwoStream(nn.Module):
     """A clip model and a mixer; predicts the clean frames of a whole grid.
 
     `output` says which stream's head is decoded (the paper does not; the default is the mean).
-    `modes` are the contexts of the row and of the column stream.
+    `modes` are the contexts of the row and of the column stream.  `clips_at_once` bounds how many
+    clips of a stream go through the network together (None: all): the same result in less memory.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class TwoStream(nn.Module):
         self.mixer = build_mixer(sync, dit.params)
         self.output = output
         self.modes = modes
+        self.clips_at_once: int | None = None
 
     def _contexts(
         self, sigma_B: Tensor, text_BLD: Tensor, mask_BL: Tensor, index_V: Tensor, index_T: Tensor,
@@ -57,16 +62,52 @@ class TwoStream(nn.Module):
             contexts.append(ctx.repeat(repeats))
         return contexts[0], contexts[1]
 
+    def _in_parts(self, run: Callable[[slice], Tensor], clips: int) -> Tensor:
+        """`run` over all `clips`, at most `clips_at_once` of them at a time."""
+        step = min(self.clips_at_once or clips, clips)
+        if step == clips:
+            return run(slice(0, clips))
+        parts = [slice(i, min(i + step, clips)) for i in range(0, clips, step)]
+        first = run(parts[0])
+        out = first.new_empty(clips, *first.shape[1:])
+        out[parts[0]] = first
+        for part in parts[1:]:
+            out[part] = run(part)
+        return out
+
     def row_stream(self, layer: int, tok_BVTSD: Tensor, ctx: Context) -> Tensor:
         """Block `layer` over every row: V clips of T frames a grid."""
-        shape = tok_BVTSD.shape
-        return self.dit.run_block(layer, tok_BVTSD.flatten(2, 3).flatten(0, 1), ctx).view(shape)
+        clips = tok_BVTSD.flatten(0, 1)
+
+        def run(part: slice) -> Tensor:
+            return self.dit.run_block(layer, clips[part].flatten(1, 2), ctx.part(part))
+
+        return self._in_parts(run, len(clips)).view(tok_BVTSD.shape)
 
     def column_stream(self, layer: int, tok_BVTSD: Tensor, ctx: Context) -> Tensor:
         """Block `layer` over every column: T clips of V frames a grid."""
-        b, v, t, s, d = tok_BVTSD.shape
-        clips = tok_BVTSD.transpose(1, 2).reshape(b * t, v * s, d)
-        return self.dit.run_block(layer, clips, ctx).view(b, t, v, s, d).transpose(1, 2)
+        by_column = tok_BVTSD.transpose(1, 2)
+        clips = by_column.flatten(0, 1)
+
+        def run(part: slice) -> Tensor:
+            return self.dit.run_block(layer, clips[part].flatten(1, 2), ctx.part(part))
+
+        return self._in_parts(run, len(clips)).view(by_column.shape).transpose(1, 2)
+
+    def _exchange(
+        self, rule: Callable[..., Any], first: Tensor, second: Tensor, feats: Tensor
+    ) -> Any:
+        """A mixer's rule, which acts token by token, over `clips_at_once` rows at a time."""
+        if self.clips_at_once is None or isinstance(self.mixer, NoSync):
+            return rule(first, second, feats)
+        shape, step = first.shape, self.clips_at_once
+        a, b = first.flatten(0, 1), second.flatten(0, 1)
+        feats = feats.repeat_interleave(shape[1], 0)
+        parts = [slice(i, i + step) for i in range(0, len(a), step)]
+        mixed = [rule(a[part], b[part], feats[part]) for part in parts]
+        if isinstance(mixed[0], Tensor):
+            return torch.cat(mixed).view(shape)
+        return tuple(torch.cat(out).view(shape) for out in zip(*mixed, strict=True))
 
     def forward(
         self,
@@ -114,20 +155,34 @@ class TwoStream(nn.Module):
         """Tokens [B, V, T, S, D] of the row clips and of the column clips (they differ in a
         frame's place, and in the frame referred to: column 0 for rows, row 0 for columns)."""
         b, v, t = known_BVT.shape
-        extra = None if extra_BVTHWC is None else extra_BVTHWC.flatten(0, 1)
-        row = self.dit.embed(x_BVTHWC.flatten(0, 1), known_BVT.flatten(0, 1), index_T, extra)
+        row = self._embed_clips(x_BVTHWC, known_BVT, index_T, extra_BVTHWC)
+        extra = None if extra_BVTHWC is None else extra_BVTHWC.transpose(1, 2)
         x, known = x_BVTHWC.transpose(1, 2), known_BVT.transpose(1, 2)
-        extra = None if extra_BVTHWC is None else extra_BVTHWC.transpose(1, 2).flatten(0, 1)
-        column = self.dit.embed(x.flatten(0, 1), known.flatten(0, 1), index_V, extra)
+        column = self._embed_clips(x, known, index_V, extra)
         d = row.shape[-1]
         return row.view(b, v, t, -1, d), column.view(b, t, v, -1, d).transpose(1, 2)
+
+    def _embed_clips(
+        self, x: Tensor, known: Tensor, index_F: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
+        """Tokens [clips, F*S, D] of frames [B, clips of a grid, F, H, W, 3]."""
+        x, known = x.flatten(0, 1), known.flatten(0, 1)
+        more = None if extra is None else extra.flatten(0, 1)
+
+        def run(part: slice) -> Tensor:
+            return self.dit.embed(
+                x[part], known[part], index_F, None if more is None else more[part]
+            )
+
+        return self._in_parts(run, len(x))
 
     def _one_copy(
         self, row: Tensor, column: Tensor, x: Tensor, known: Tensor, extra: Tensor | None = None
     ) -> Tensor:
         """One set of tokens with the places and references of both (the embedding is linear)."""
-        extra = None if extra is None else extra.flatten(0, 2)[:, None]
-        alone = self.dit.embed(x.flatten(0, 2)[:, None], known.flatten()[:, None], None, extra)
+        extra = None if extra is None else extra.flatten(1, 2)[:, :, None]
+        x, known = x.flatten(1, 2)[:, :, None], known.flatten(1, 2)[:, :, None]
+        alone = self._embed_clips(x, known, None, extra)
         return row + column - alone.view(row.shape)
 
     def _streams(
@@ -136,14 +191,15 @@ class TwoStream(nn.Module):
         """All blocks over rows and columns, synchronised after each."""
         for layer in range(len(self.dit.blocks)):
             if isinstance(self.mixer, SequentialSync):
+                adapt = partial(self.mixer.after_update, layer)
                 mid = self.column_stream(layer, row, ctx_col)
-                mid = self.mixer.after_update(layer, "column", row, mid, feats)
+                mid = self._exchange(partial(adapt, "column"), row, mid, feats)
                 out = self.row_stream(layer, mid, ctx_row)
-                row = column = self.mixer.after_update(layer, "row", mid, out, feats)
+                row = column = self._exchange(partial(adapt, "row"), mid, out, feats)
             else:
-                y_row = self.row_stream(layer, row, ctx_row)
-                y_col = self.column_stream(layer, column, ctx_col)
-                row, column = self.mixer(layer, y_row, y_col, feats)
+                row = self.row_stream(layer, row, ctx_row)
+                column = self.column_stream(layer, column, ctx_col)
+                row, column = self._exchange(partial(self.mixer, layer), row, column, feats)
         return row, column
 
     def _fused(
@@ -187,18 +243,25 @@ class TwoStream(nn.Module):
     def _decode(
         self, row: Tensor, column: Tensor, ctx_row: Context, ctx_col: Context, size: tuple[int, int]
     ) -> Tensor:
-        b, v, t, _, _ = row.shape
-        heads = []
-        if self.output in ("mean", "row"):
-            tok = row.flatten(2, 3).flatten(0, 1)
-            heads.append(self.dit.head(tok, ctx_row, t, *size).unflatten(0, (b, v)))
-        if self.output in ("mean", "column"):
-            tok = column.transpose(1, 2).reshape(b * t, -1, column.shape[-1])
-            heads.append(self.dit.head(tok, ctx_col, v, *size).unflatten(0, (b, t)).transpose(1, 2))
-        return torch.stack(heads).mean(0)
+        def decode(tok_BCFSD: Tensor, ctx: Context) -> Tensor:
+            clips = tok_BCFSD.flatten(0, 1)
+
+            def run(part: slice) -> Tensor:
+                tok = clips[part].flatten(1, 2)
+                return self.dit.head(tok, ctx.part(part), clips.shape[1], *size)
+
+            return self._in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
+
+        if self.output == "row":
+            return decode(row, ctx_row)
+        by_column = decode(column.transpose(1, 2), ctx_col).transpose(1, 2)
+        if self.output == "column":
+            return by_column
+        return (decode(row, ctx_row) + by_column) / 2
 
     def sync_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters of the mixer: what the 4D stage trains (paper 4.1)."""
+        """Names and parameters of the mixer where it acts: what the 4D stage trains (paper 4.1)."""
         if isinstance(self.mixer, NoSync):
             return []
-        return [(f"mixer.{k}", p) for k, p in self.mixer.named_parameters()]
+        named = self.mixer.named_parameters()  # row.3.own: stream, layer, matrix
+        return [(f"mixer.{k}", p) for k, p in named if int(k.split(".")[1]) in self.mixer.active]
