@@ -1,0 +1,358 @@
+"""Diffusion upsampler: the clip model again, with the enlarged low-resolution clip as an input.
+
+The network is `gen.dit.DiT` with a larger patch and four extra channels: the low-resolution frames,
+enlarged bicubically, and the level of the noise they were augmented with.  It predicts what is
+missing, so the clean prediction starts as the plainly enlarged clip.  A grid goes through
+`gen.two_stream` (rows and columns, training-free mixer), so that its views agree (paper 4.1; the
+paper does not describe its upsampler further).
+
+Rotary coordinates count low-resolution pixels: neighbouring patches are as far apart as what they
+show was in the input, whatever the enlargement.
+
+Shape legend: B clips, F frames, V views, T times, H W target pixels, h w low-resolution pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gen.atomic import atomic_file
+from gen.dit import DiT, DiTParams
+from gen.errors import UserError
+from gen.flow import keep_known, linear_sigmas
+from gen.model import load_shards, save_shards
+from gen.sampling import sample_euler
+from gen.sync import SyncParams
+from gen.text import TextEncoder, Tokenizer
+from gen.two_stream import TwoStream
+from gen.windows import WINDOW, frame_index, windows
+
+EXTRA_CHANNELS = 4  # the enlarged low-resolution frame and the level of its noise
+COORDINATE_WIDTH = 64.0  # low-resolution pixels that make one picture width of rotary coordinates
+SHIFT = 2.0  # moves the noise levels of the steps towards noise
+OVERLAP = 2  # frames that a later window is given from the one before
+
+UPSAMPLER_SIZES: dict[str, DiTParams] = {
+    "debug": DiTParams(
+        32, 2, 2, 8, 32, 48, text_width=16, bottleneck=32, extra_channels=EXTRA_CHANNELS,
+        reference=False, frame_place=False,
+    ),
+    # 160 tokens a frame at 160x256: what two CPU cores can train and run.
+    "bundled": DiTParams(
+        160, 6, 5, 16, 160, 256, text_width=64, bottleneck=160, extra_channels=EXTRA_CHANNELS,
+        reference=False, frame_place=False,
+    ),
+    # As wide and deep as the paper's base model; 576 tokens a frame.
+    "paper": DiTParams(
+        1024, 24, 16, 16, 288, 512, text_width=1024, bottleneck=512, extra_channels=EXTRA_CHANNELS,
+        reference=False, frame_place=False, shared_adaln=False,
+    ),
+}  # fmt: skip
+
+Report = Callable[[str, int, int], None]  # (what is made, step, steps)
+
+
+def enlarge(low: Tensor, height: int, width: int) -> Tensor:
+    """Frames [..., h, w, 3] in [-1, 1] resized bicubically to [..., height, width, 3]."""
+    flat = low.flatten(0, -4).permute(0, 3, 1, 2)
+    out = F.interpolate(flat, (height, width), mode="bicubic", align_corners=False)
+    return out.clamp(-1, 1).permute(0, 2, 3, 1).reshape(*low.shape[:-3], height, width, 3)
+
+
+def coordinate_width(low_width: int, width: int) -> float:
+    """`picture_width` of `gen.dit.rope_table` for a picture enlarged from low_width to width."""
+    return COORDINATE_WIDTH * width / low_width
+
+
+def with_level(low_BFHWC: Tensor, level_B: Tensor) -> Tensor:
+    """The network's extra channels: the enlarged frames and the level of their noise."""
+    plane = level_B.reshape(-1, *[1] * (low_BFHWC.dim() - 1)).expand(*low_BFHWC.shape[:-1], 1)
+    return torch.cat([low_BFHWC, plane.to(low_BFHWC.dtype)], dim=-1)
+
+
+class UpsamplerModel(nn.Module):
+    """Tokenizer, text encoder and DiT; frames in [-1, 1]."""
+
+    def __init__(self, params: DiTParams, vocabulary: Sequence[str]):
+        super().__init__()
+        self.params = params
+        self.tokenizer = Tokenizer(vocabulary)
+        self.text = TextEncoder(len(self.tokenizer), params.text_width)
+        self.dit = DiT(params)
+
+    @property
+    def device(self) -> torch.device:
+        return self.dit.head_out.weight.device
+
+    def forward(
+        self,
+        x_BFHWC: Tensor,
+        known_BF: Tensor,
+        sigma_B: Tensor,
+        mode_B: Tensor,
+        ids_BL: Tensor,
+        index_F: Tensor,
+        low_BFHWC: Tensor,
+        level_B: Tensor,
+        picture_width: float,
+    ) -> Tensor:
+        """Clean frames [B, F, H, W, 3] of clips: `low` plus what the network adds.
+
+        x: clean where `known`, noisy at level sigma elsewhere; low: the enlarged low-resolution
+        frames, with noise of standard deviation `level` added before they were enlarged.
+        """
+        text, mask = self.text(ids_BL)
+        extra = with_level(low_BFHWC, level_B)
+        added = self.dit(
+            x_BFHWC, known_BF, sigma_B, mode_B, text, mask, index_F, extra, picture_width
+        )
+        return low_BFHWC + added
+
+
+def cell_noise(shape: tuple[int, ...], *key: int) -> Tensor:
+    """Unit noise that depends on `key` alone, so that windows see the same noise in a cell."""
+    state = 0
+    for number in key:
+        state = (state * 1_000_003 + number + 1) % (2**63 - 1)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(state))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A block of the grid that is made at once: its views, its times."""
+
+    views: range
+    times: range
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        return (
+            slice(self.views.start, self.views.stop),
+            slice(self.times.start, self.times.stop),
+        )
+
+
+def window_bytes(
+    params: DiTParams, views: int, times: int, size: tuple[int, int], clips_at_once: int
+) -> int:
+    """Rough peak memory in bytes of one network call on views x times cells in float32: pixels
+    with their patches, both streams' tokens, and the widest layer over `clips_at_once` clips."""
+    pixels = views * times * size[0] * size[1]
+    tokens = pixels // params.patch**2
+    at_once = min(1.0, clips_at_once / min(views, times)) * tokens
+    per_pixel = 4 * (3 + 3 + 3 * (3 + 1 + params.extra_channels))
+    per_token = 4 * 6 * params.width
+    return int(
+        pixels * per_pixel
+        + tokens * per_token
+        + at_once * 4 * (6 * params.width + 4 * params.mlp_hidden)
+    )
+
+
+def split_grid(
+    params: DiTParams, views: int, times: int, size: tuple[int, int], max_memory: int | None
+) -> tuple[list[Window], int]:
+    """Overlapping windows that cover the grid, and how many clips to run at once in them.
+
+    Windows are of 8x8 cells; fewer clips at once, then smaller windows, keep a network call within
+    `max_memory` bytes.  UserError when not even two by two cells fit.
+    """
+    need = 0
+    for side in (WINDOW, 6, 4, 3, 2):
+        v, t = min(views, side), min(times, side)
+        for clips in (side, 2, 1):
+            need = window_bytes(params, v, t, size, clips)
+            if max_memory is None or need <= max_memory:
+                overlap = min(OVERLAP, side - 1)
+                rows, columns = (windows(n, side, overlap) for n in (views, times))
+                return [Window(vs, ts) for vs in rows for ts in columns], clips
+    raise UserError(
+        f"upsampling to {size[0]}x{size[1]} takes about {need / 2**20:.0f} MiB at least; "
+        "allow more memory or ask for a smaller size"
+    )
+
+
+class Upsampler:
+    """Trained weights with their defaults; `grid` is a pure function of its arguments."""
+
+    def __init__(
+        self,
+        model: UpsamplerModel,
+        *,
+        steps: int = 2,
+        level: float = 0.0,
+        default: bool = False,
+        how_made: dict[str, Any] | None = None,
+    ):
+        self.model = model.eval().requires_grad_(False)
+        self.steps = steps  # of the sampler, when not asked for otherwise
+        self.level = level  # noise added to the low-resolution frames
+        self.default = default  # whether these weights are good enough to be used unasked
+        self.how_made = how_made or {}
+        self.two_stream = (
+            TwoStream(model.dit, SyncParams("soft", rank=None)).to(model.device).eval()
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) that the weights were trained for."""
+        return self.model.params.height, self.model.params.width_px
+
+    @torch.no_grad()
+    def grid(
+        self,
+        frames: NDArray[np.float32],
+        size: tuple[int, int] | None = None,
+        prompt: str = "",
+        seed: int = 0,
+        steps: int | None = None,
+        report: Report | None = None,
+        max_memory: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Enlarge a grid of frames [V, T, h, w, 3] in 0..1 to [V, T, H, W, 3] in 0..1.
+
+        size: (H, W), any not smaller than the frames; None: what the weights were trained for.
+        max_memory: bytes that one network call may take, roughly: fewer clips at once (the same
+        result), then smaller windows; None: as it comes.
+        UserError when the frames are no grid, would shrink, or do not fit the memory.
+        """
+        height, width = size or self.size
+        if frames.ndim != 5 or frames.shape[-1] != 3:
+            raise UserError(f"expected a grid [V, T, h, w, 3] to upsample, got {frames.shape}")
+        views, times, h, w, _ = frames.shape
+        if height < h or width < w:
+            raise UserError(
+                f"--size {height}x{width} is smaller than the {h}x{w} frames; ask for a larger one"
+            )
+        model, patch = self.model, self.model.params.patch
+        padded = -(-height // patch) * patch, -(-width // patch) * patch
+        parts, at_once = split_grid(model.params, views, times, padded, max_memory)
+        self.two_stream.clips_at_once = at_once
+        steps = steps or self.steps
+        result = np.zeros((views, times, height, width, 3), np.float32)
+        done = torch.zeros(views, times, dtype=torch.bool)
+        ids = model.tokenizer.encode([prompt]).to(model.device)
+        text, mask = model.text(ids)
+        places = [
+            frame_index(n) if n <= WINDOW else torch.arange(n).float() for n in (views, times)
+        ]
+        sigmas = linear_sigmas(steps, SHIFT)
+        unit = coordinate_width(w, width)
+        for number, part in enumerate(parts):
+            low, x = self._inputs(frames, part, (height, width), padded, seed)
+            given = torch.from_numpy(result[part.cells]) * 2 - 1
+            given = _pad(given, padded)[None].to(model.device)
+            known = done[part.cells][None].to(model.device)
+            index_v = places[0][part.cells[0]].to(model.device)
+            index_t = places[1][part.cells[1]].to(model.device)
+            extra = with_level(low, torch.full((1,), self.level, device=model.device))
+
+            def predict(
+                x: Tensor, sigma: Tensor, low=low, given=given, known=known, iv=index_v,
+                it=index_t, extra=extra,
+            ) -> Tensor:  # fmt: skip
+                x = keep_known(x, given, known)
+                added = self.two_stream(x, known, sigma.reshape(1), text, mask, iv, it, extra, unit)
+                return keep_known(low + added, given, known)
+
+            def callback(i: int, n: int, clean: Tensor, number=number) -> None:
+                if report is not None:
+                    report("upsampled grid", number * n + i + 1, len(parts) * n)
+
+            out = sample_euler(predict, x, sigmas.to(model.device), callback)[0].clamp(-1, 1)
+            images = (out[..., :height, :width, :].cpu().numpy() + 1) / 2
+            fresh = ~done[part.cells].numpy()
+            result[part.cells][fresh] = images[fresh]
+            done[part.cells] = True
+        return result
+
+    def _inputs(
+        self,
+        frames: NDArray[np.float32],
+        part: Window,
+        size: tuple[int, int],
+        padded: tuple[int, int],
+        seed: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The enlarged low-resolution cells and the noise of a window, [1, V, T, H, W, 3]."""
+        device = self.model.device
+        low = torch.from_numpy(np.ascontiguousarray(frames[part.cells], np.float32)) * 2 - 1
+        cells = [(v, t) for v in part.views for t in part.times]
+        shape = (len(part.views), len(part.times))
+        if self.level > 0:
+            augment = [cell_noise(tuple(low.shape[2:]), seed, 1, v, t) for v, t in cells]
+            low = low + self.level * torch.stack(augment).unflatten(0, shape)
+        low = _pad(enlarge(low, *size), padded)[None].to(device)
+        noise = [cell_noise((*padded, 3), seed, 0, v, t) for v, t in cells]
+        return low, torch.stack(noise).unflatten(0, shape)[None].to(device)
+
+
+def _pad(frames: Tensor, padded: tuple[int, int]) -> Tensor:
+    """Repeat the last row and column of frames [V, T, H, W, 3] until they fill `padded`."""
+    height, width = frames.shape[-3:-1]
+    if (height, width) == padded:
+        return frames
+    rows = torch.arange(padded[0], device=frames.device).clamp(max=height - 1)
+    columns = torch.arange(padded[1], device=frames.device).clamp(max=width - 1)
+    return frames[..., rows, :, :][..., columns, :]
+
+
+def save_upsampler(
+    model: UpsamplerModel,
+    folder: Path,
+    how_made: dict[str, Any],
+    *,
+    steps: int = 2,
+    level: float = 0.0,
+    default: bool = False,
+) -> None:
+    """Write `upsampler-NN.safetensors` (bf16) and `upsampler.json` into a weights folder."""
+    save_shards(folder, "upsampler", model.state_dict())
+    config = {
+        "format": "fourreal-upsampler",
+        "version": 1,
+        "default": default,
+        "steps": steps,
+        "level": level,
+        "size": [model.params.height, model.params.width_px],
+        "params": asdict(model.params),
+        "vocabulary": model.tokenizer.words,
+        "how_made": how_made,
+    }
+    with atomic_file(folder / "upsampler.json") as path:
+        path.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def load_upsampler(folder: Path, device: str = "cpu") -> Upsampler:
+    """The upsampler of a weights folder in float32.
+
+    Raises UserError when the folder has none or its files do not fit together.
+    """
+    path = Path(folder) / "upsampler.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no upsampler (upsampler.json is missing)")
+    try:
+        config = json.loads(path.read_text())
+        if config["format"] != "fourreal-upsampler" or config["version"] != 1:
+            raise ValueError("unknown format or version")
+        model = UpsamplerModel(DiTParams(**config["params"]), config["vocabulary"])
+        model.load_state_dict(load_shards(Path(folder), "upsampler"))
+        return Upsampler(
+            model.to(device),
+            steps=int(config["steps"]),
+            level=float(config["level"]),
+            default=bool(config["default"]),
+            how_made=config["how_made"],
+        )
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"the upsampler in {folder} does not fit together: {error}") from error
