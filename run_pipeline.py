@@ -32,7 +32,7 @@ from gen.atomic import atomic_file
 from gen.clips import default_size, load_pair, parse_size, parse_slice
 from gen.console import progress, say
 from gen.errors import UserError
-from gen.grid import VideoGrid
+from gen.grid import MAX_CELLS, VideoGrid
 from gen.run_folder import RunFolder, content_hash
 
 Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
@@ -70,8 +70,14 @@ class Prompt:
     """How the two streams are synchronised."""
     untrained_sync: bool = False
     """Use the training-free weights of the mixer."""
+    size: str = ""
+    """HEIGHTxWIDTH of the grid's frames; by default the generated ones times a whole number."""
     weights: str = ""
     """Folder of weights; by default the bundled ones."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the generator."""
+    max_memory: float = 0.0
+    """GB that the generator may take (estimated); fewer clips at a time then. 0: no bound."""
 
 
 @dataclass
@@ -96,6 +102,8 @@ class Videos:
     complete: Literal["none", "bundled"] = "none"
     """Who fills the cells between: nobody (the fit needs only the two clips), or the bundled
     model, which knows nothing but its small procedural world."""
+    max_memory: float = 0.0
+    """GB that the bundled model may take (estimated); 0: no bound."""
     force_pair: bool = False
     """Go on although the clips do not seem to show the same scene."""
 
@@ -158,8 +166,6 @@ class Inspect:
 class Doctor:
     """Versions, devices, optional parts, memory and disk in one screen."""
 
-
-WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
 
 COMMANDS: dict[str, type] = {
     "prompt": Prompt,
@@ -248,16 +254,24 @@ def check(command: Prompt | Videos | Grid) -> None:
         ):
             if not low <= value <= high:
                 raise UserError(f"--{name} {value}: choose {low}..{high}")
+        if command.views * command.times > MAX_CELLS:
+            raise UserError(
+                f"--views {command.views} --times {command.times}: at most {MAX_CELLS} cells"
+            )
+        parse_size(command.size)
     elif isinstance(command, Videos):
         for name, value in (("views", command.max_views), ("times", command.max_times)):
             if not 2 <= value <= 256:
                 raise UserError(f"--max-{name} {value}: choose 2..256")
+    if not isinstance(command, Grid) and not command.max_memory >= 0:
+        raise UserError(f"--max-memory {command.max_memory}: give GB, or 0 for no bound")
 
 
 def grid_stage(run: RunFolder, command: Prompt | Videos | Grid, settings: dict[str, Any]) -> str:
     """Make or read the V x T grid -> ``grid/`` and ``grid.mp4``; returns the stage's key."""
     seed = command.run.seed
-    inputs: list[Any] = [settings]
+    # How much memory was allowed changes no result: another bound is no reason to start again.
+    inputs: list[Any] = [{k: v for k, v in settings.items() if k != "max_memory"}]
     if isinstance(command, Prompt):
         from gen.generate import check_prompt, weights_folder
 
@@ -275,10 +289,9 @@ def grid_stage(run: RunFolder, command: Prompt | Videos | Grid, settings: dict[s
 
     def work() -> None:
         if isinstance(command, Prompt):
-            from gen.generate import generate_from_prompt
+            from gen.prompt_command import generate_from_prompt
 
             grid = generate_from_prompt(command, run.path / "clips", seed)
-            grid = enlarge(grid, WORK_SHORT_SIDE)
         else:
             grid = read_grid(command)
         grid.save(run.path / "grid")
@@ -287,16 +300,6 @@ def grid_stage(run: RunFolder, command: Prompt | Videos | Grid, settings: dict[s
     key = content_hash(*inputs)
     run.stage("grid", title, key, ["grid/grid.json", "grid.mp4"], work)
     return key
-
-
-def enlarge(grid: VideoGrid, short_side: int) -> VideoGrid:
-    """A small generated grid at a size that tracking and fitting work well at, saying so."""
-    factor = short_side // min(grid.height, grid.width)
-    if factor <= 1:
-        return grid
-    size = (factor * grid.height, factor * grid.width)
-    say(f"  frames of {grid.height}x{grid.width} enlarged to {size[0]}x{size[1]} (cubic)")
-    return grid.resize(*size)
 
 
 def read_grid(command: Videos | Grid) -> VideoGrid:
@@ -314,9 +317,9 @@ def read_grid(command: Videos | Grid) -> VideoGrid:
             command.force_pair,
         )
         if command.complete == "bundled" and not grid.complete:
-            from gen.generate import complete_with_bundled
+            from gen.prompt_command import complete_with_bundled
 
-            grid = complete_with_bundled(grid, command.run.seed)
+            grid = complete_with_bundled(grid, command.run.seed, command.max_memory)
         elif not grid.complete:
             say(
                 f"  {grid.V * grid.T - int(np.sum(grid.known))} cells between the clips stay "

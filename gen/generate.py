@@ -11,24 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gen.console import progress
 from gen.dit import Mode
 from gen.errors import UserError
 from gen.flow import keep_known, linear_sigmas
-from gen.grid import VideoGrid
+from gen.grid import MAX_CELLS, VideoGrid
+from gen.memory import Work, clips_at_once
 from gen.model import BaseModel, load_base, read_config
+from gen.runtime import Runtime
 from gen.sampling import SAMPLERS, CleanModel, guided
-from gen.sync import MIXERS, MixerName, SyncParams
+from gen.sync import MIXERS, Drop, MixerName, SyncParams, layers_without
 from gen.text import Tokenizer
 from gen.two_stream import Output, TwoStream
-from gen.video_io import resize_frames, write_video
+from gen.video_io import resize_frames
 from gen.weights_file import load_two_stream
 from gen.windows import frame_index, windows
 
@@ -51,6 +52,7 @@ class GenerateConfig:
     guidance_interval: tuple[float, float] = (0.1, 1.0)
     mixer: MixerName = "soft"
     untrained_sync: bool = False  # the training-free mixer instead of the trained one
+    drop_sync: Drop = "none"  # switch the mixer's first or last third of layers off
     output: Output = "mean"
     seed: int = 0
     fps: float = 8.0
@@ -60,8 +62,13 @@ class GenerateConfig:
             raise UserError(f"unknown mixer {self.mixer!r}; choose from {', '.join(MIXERS)}")
         if self.sampler not in SAMPLERS:
             raise UserError(f"unknown sampler {self.sampler!r}; choose from {', '.join(SAMPLERS)}")
-        if self.views < 1 or self.times < 1 or self.views * self.times > 16_384:
-            raise UserError(f"a grid of {self.views} views x {self.times} times is not possible")
+        if self.drop_sync not in get_args(Drop):
+            raise UserError(f"unknown drop_sync {self.drop_sync!r}; choose none, first or last")
+        if self.views < 1 or self.times < 1 or self.views * self.times > MAX_CELLS:
+            raise UserError(
+                f"a grid of {self.views} views x {self.times} times is not possible; at most "
+                f"{MAX_CELLS} cells are"
+            )
         if self.steps < 1 or self.grid_steps < 1:
             raise UserError("the number of steps must be at least 1")
 
@@ -106,9 +113,11 @@ def _grid_model(
 class GridGenerator:
     """A base model with its mixers; every method is a pure function of its arguments and seed."""
 
-    def __init__(self, base: BaseModel, folder: Path | None = None):
-        self.base = base.eval()
-        self.folder = folder  # where trained mixers are looked for
+    def __init__(self, base: BaseModel, folder: Path | None = None, runtime: Runtime | None = None):
+        """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is."""
+        self.base = base.eval() if runtime is None else runtime.prepare(base)
+        self.folder = folder
+        self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
 
     @property
     def size(self) -> tuple[int, int]:
@@ -117,13 +126,22 @@ class GridGenerator:
 
     def two_stream(self, config: GenerateConfig) -> TwoStream:
         """The 4D model with the asked mixer; UserError when its trained weights are missing."""
-        untrained = config.untrained_sync or config.mixer == "none"
-        if untrained:
-            model = TwoStream(self.base.dit, SyncParams(config.mixer), config.output)
-            return model.to(self.base.device).eval()
-        if self.folder is None:
+        if config.untrained_sync or config.mixer == "none":
+            layers = layers_without(self.base.params.depth, config.drop_sync)
+            sync = SyncParams(config.mixer, layers=layers)
+            model = TwoStream(self.base.dit, sync, config.output).to(self.base.device).eval()
+        elif self.folder is None:
             raise UserError("no trained mixer at hand; use an untrained one (untrained_sync)")
-        model, _ = load_two_stream(self.base, self.folder, config.mixer, config.output)
+        else:
+            model, _ = load_two_stream(
+                self.base, self.folder, config.mixer, config.output, config.drop_sync
+            )
+        return self.adopt(model)
+
+    def adopt(self, model: TwoStream) -> TwoStream:
+        """A 4D model around this generator's base, with its mixer in the blocks' precision."""
+        if self.base.dit.block_dtype is not None:
+            model.mixer.to(self.base.dit.block_dtype)
         return model
 
     def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
@@ -157,13 +175,15 @@ class GridGenerator:
         start: Tensor | None = None,
         report: Report | None = None,
     ) -> Tensor:
-        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...]."""
+        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...].
+
+        It grows on the CPU; one window at a time is on the model's device.
+        """
         base, (h, w) = self.base, self.size
         known_count = 0 if start is None else len(start)
-        clip = torch.zeros(length, h, w, 3, device=base.device)
-        done = torch.zeros(length, dtype=torch.bool, device=base.device)
+        clip, done = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
         if start is not None:
-            clip[:known_count], done[:known_count] = start.to(base.device), True
+            clip[:known_count], done[:known_count] = start.cpu(), True
         text, mask = base.encode_text([prompt, ""])
         sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
         name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
@@ -173,7 +193,7 @@ class GridGenerator:
             part = slice(span.start, span.stop)
             if bool(done[part].all()):
                 continue
-            given = _Given(clip[None, part], done[None, part])
+            given = _Given(clip[None, part].to(base.device), done[None, part].to(base.device))
             index = frame_index(len(span)).to(base.device)
             # Guidance sharpens what only the words say: everything at the start of a clip, the
             # motion of a row; what a column shows is said better by its first frame.
@@ -191,7 +211,7 @@ class GridGenerator:
             x = self.noise((1, len(span), h, w, 3), config.seed, int(mode), span.start)
             clip[part] = SAMPLERS[config.sampler](
                 model, x, sigmas, _callback(report, name, number, len(spans))
-            )[0]
+            )[0].cpu()
             done[part] = True
         return clip.clamp(-1, 1)
 
@@ -210,18 +230,25 @@ class GridGenerator:
         prompt: str,
         config: GenerateConfig,
         report: Report | None = None,
+        model: TwoStream | None = None,
     ) -> Tensor:
-        """Complete a grid in [-1, 1]; known cells come out unchanged."""
+        """Complete a grid in [-1, 1]; known cells come out unchanged.
+
+        model: the 4D model to use instead of the one that `config` asks for.
+        """
         base = self.base
-        model = self.two_stream(config)
-        cells, done = cells_VTHWC.to(base.device).clone(), known_VT.to(base.device).clone()
+        model = model or self.two_stream(config)
+        cells, done = cells_VTHWC.cpu().clone(), known_VT.cpu().clone()
         v_all, t_all, h, w, _ = cells.shape
         text, mask = base.encode_text([prompt])
         sigmas = linear_sigmas(config.grid_steps, config.shift).to(base.device)
         tiles = [(v, t) for v in windows(v_all) for t in windows(t_all)]
+        self._bound_memory(model, len(tiles[0][0]), len(tiles[0][1]), config.mixer)
         for number, (vs, ts) in enumerate(tiles):
             rows, cols = slice(vs.start, vs.stop), slice(ts.start, ts.stop)
-            given = _Given(cells[None, rows, cols], done[None, rows, cols].clone())
+            given = _Given(
+                cells[None, rows, cols].to(base.device), done[None, rows, cols].to(base.device)
+            )
             if bool(given.known.all()):
                 continue
             index = frame_index(len(vs)).to(base.device), frame_index(len(ts)).to(base.device)
@@ -229,10 +256,21 @@ class GridGenerator:
             x = self.noise((1, len(vs), len(ts), h, w, 3), config.seed, 2, vs.start, ts.start)
             out = SAMPLERS[config.sampler](
                 predict, x, sigmas, _callback(report, "grid", number, len(tiles))
-            )[0].clamp(-1, 1)
-            cells[rows, cols] = keep_known(out, cells[rows, cols], done[rows, cols])
+            )[0]
+            cells[rows, cols] = keep_known(
+                out.clamp(-1, 1).cpu(), cells[rows, cols], done[rows, cols]
+            )
             done[rows, cols] = True
         return cells
+
+    def _bound_memory(self, model: TwoStream, views: int, times: int, mixer: MixerName) -> None:
+        """Let so many clips go through the model at once as the memory bound allows."""
+        dtype = self.base.dit.block_dtype or torch.float32
+        work = Work(self.base.params, views, times, *self.size, dtype.itemsize)
+        parameters = sum(
+            p.numel() for module in (self.base, model.mixer) for p in module.parameters()
+        )
+        model.clips_at_once = clips_at_once(work, parameters, mixer, self.max_memory_gb)
 
     def from_prompt(
         self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
@@ -299,84 +337,13 @@ def weights_folder(path: str | Path = "") -> Path:
     return folder
 
 
-def load_bundled(folder: Path | None = None, device: str = "cpu") -> GridGenerator:
+def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> GridGenerator:
     """The generator with the package's weights, or those of another weights folder."""
     folder = weights_folder(folder or "")
     base, _ = load_base(folder)
-    return GridGenerator(base.to(device), folder)
+    return GridGenerator(base, folder, runtime or Runtime())
 
 
 def check_prompt(prompt: str, folder: Path) -> None:
     """Refuse a prompt without a known word (UserError), warn about unknown ones; loads nothing."""
     Tokenizer(read_config(folder)["vocabulary"]).check_prompt(prompt)
-
-
-class PromptCommand(Protocol):
-    """What `generate_from_prompt` reads of the command line's `prompt` command."""
-
-    prompt: str
-    views: int
-    times: int
-    steps: int
-    mixer: MixerName
-    untrained_sync: bool
-    weights: str
-
-
-def _progress_bars() -> tuple[Report, Callable[[], None]]:
-    """A report that draws one progress bar per thing that is made, and how to close the last."""
-    bars: dict[str, Any] = {}
-
-    def report(name: str, step: int, steps: int) -> None:
-        if name not in bars:
-            close()
-            bars[name] = progress(None, name, total=steps)
-        bars[name].update(1)
-
-    def close() -> None:
-        for bar in bars.values():
-            bar.close()
-
-    return report, close
-
-
-def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> VideoGrid:
-    """The grid of a prompt; the two clips it grew from are kept in `clips` as mp4."""
-    generator = load_bundled(weights_folder(command.weights))
-    config = GenerateConfig(
-        views=command.views,
-        times=command.times,
-        steps=command.steps,
-        grid_steps=command.steps,
-        mixer=command.mixer,
-        untrained_sync=command.untrained_sync,
-        seed=seed,
-    )
-    report, close = _progress_bars()
-    try:
-        made = generator.from_prompt(command.prompt, config, report)
-    finally:
-        close()
-    clips.mkdir(parents=True, exist_ok=True)
-    write_video(clips / "fixed_view.mp4", made.fixed_view, config.fps)
-    write_video(clips / "freeze_time.mp4", made.freeze_time, config.fps)
-    return made.grid
-
-
-def complete_with_bundled(grid: VideoGrid, seed: int) -> VideoGrid:
-    """Fill the unknown cells of a grid of which row 0 and column 0 are known.
-
-    The bundled model works at its own small size: filled cells are enlarged to the grid's, known
-    cells stay exactly as they are.
-    """
-    assert grid.known is not None
-    report, close = _progress_bars()
-    try:
-        made = load_bundled().complete_grid(
-            grid.row(0), grid.column(0), grid.prompt, GenerateConfig(seed=seed), report
-        )
-    finally:
-        close()
-    filled = resize_frames(made.grid.frames, grid.height, grid.width)
-    known = np.asarray(grid.known)[..., None, None, None]
-    return replace(grid, frames=np.where(known, grid.frames, filled), known=None)

@@ -103,11 +103,16 @@ class TwoStream(nn.Module):
         shape, step = first.shape, self.clips_at_once
         a, b = first.flatten(0, 1), second.flatten(0, 1)
         feats = feats.repeat_interleave(shape[1], 0)
-        parts = [slice(i, i + step) for i in range(0, len(a), step)]
-        mixed = [rule(a[part], b[part], feats[part]) for part in parts]
-        if isinstance(mixed[0], Tensor):
-            return torch.cat(mixed).view(shape)
-        return tuple(torch.cat(out).view(shape) for out in zip(*mixed, strict=True))
+        outs: list[Tensor] = []
+        for i in range(0, len(a), step):
+            part = slice(i, i + step)
+            mixed = rule(a[part], b[part], feats[part])
+            mixed = (mixed,) if isinstance(mixed, Tensor) else mixed
+            outs = outs or [x.new_empty(a.shape) for x in mixed]
+            for out, x in zip(outs, mixed, strict=True):
+                out[part] = x
+        views = [out.view(shape) for out in outs]
+        return views[0] if len(views) == 1 else views
 
     def forward(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from gen.atomic import atomic_file
 from gen.errors import UserError
 from gen.model import BaseModel, load_shards, save_shards
-from gen.sync import MixerName, NoSync, SyncParams
+from gen.sync import Drop, MixerName, NoSync, SyncParams, layers_without
 from gen.two_stream import Output, TwoStream
 
 
@@ -32,10 +32,15 @@ def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[
 
 
 def load_two_stream(
-    base: BaseModel, folder: Path, mixer: MixerName, output: Output = "mean"
+    base: BaseModel,
+    folder: Path,
+    mixer: MixerName,
+    output: Output = "mean",
+    drop: Drop = "none",
 ) -> tuple[TwoStream, dict[str, Any]]:
     """The 4D model in eval mode with a trained mixer, and the mixer's configuration.
 
+    `drop` switches the first or the last third of its layers off.
     Raises UserError when the folder has no such mixer or it does not fit the base model.
     """
     path = Path(folder) / f"{mixer}.json"
@@ -44,7 +49,9 @@ def load_two_stream(
     try:
         config = json.loads(path.read_text())
         layers = config["layers"]
-        sync = SyncParams(mixer, config["rank"], None if layers is None else tuple(layers))
+        trained = range(base.params.depth) if layers is None else layers
+        kept = set(layers_without(base.params.depth, drop))
+        sync = SyncParams(mixer, config["rank"], tuple(i for i in trained if i in kept))
         model = TwoStream(base.dit, sync, output)
         model.mixer.load_state_dict(load_shards(Path(folder), mixer))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:

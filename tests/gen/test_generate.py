@@ -15,10 +15,11 @@ from gen.generate import (
     GenerateConfig,
     GridGenerator,
     check_prompt,
-    generate_from_prompt,
     weights_folder,
 )
+from gen.grid import VideoGrid
 from gen.model import BaseModel, load_base, save_base, with_vocabulary
+from gen.prompt_command import at_size, generate_from_prompt
 from gen.sync import MIXERS, SyncParams
 from gen.two_stream import TwoStream
 from gen.weights_file import load_two_stream, save_mixer
@@ -138,7 +139,7 @@ def test_a_smaller_vocabulary_changes_nothing_else():
         with_vocabulary(base, ["a", "zebra"])
 
 
-def test_command_line_functions(tmp_path, monkeypatch):
+def test_command_line_functions(tmp_path, capsys):
     weights = tmp_path / "weights"
     save_base(tiny_base(), weights, {})
     assert weights_folder(str(weights)) == weights
@@ -147,13 +148,28 @@ def test_command_line_functions(tmp_path, monkeypatch):
         check_prompt("quokkas", weights)
     command = SimpleNamespace(
         prompt=PROMPT, views=2, times=3, steps=1, mixer="hard", untrained_sync=True,
-        weights=str(weights),
+        weights=str(weights), size="32x40", precision="fp32", max_memory=1.0,
     )  # fmt: skip
     grid = generate_from_prompt(command, tmp_path / "clips", 0)
-    assert grid.frames.shape == (2, 3, 16, 24, 3)
+    assert grid.frames.shape == (2, 3, 32, 40, 3)
+    assert "cropped to 16x20" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == [
-        "fixed_view.mp4", "freeze_time.mp4",
+        "first_frame.png", "fixed_view.mp4", "freeze_time.mp4", "low_resolution_grid",
     ]  # fmt: skip
+    small = VideoGrid.load(tmp_path / "clips" / "low_resolution_grid")
+    assert small.frames.shape == (2, 3, 16, 24, 3) and small.complete
+
+
+def test_frames_keep_their_proportions_at_any_size():
+    picture = np.zeros((1, 2, 16, 24, 3), np.float32)
+    picture[..., 6:10, 10:14, :] = 1  # a square in the middle
+    grid = VideoGrid(picture)
+    assert at_size(grid, None).frames.shape[2:4] == (9 * 16, 9 * 24)
+    for size in ((32, 48), (48, 32), (64, 256)):
+        square = at_size(grid, size).frames[0, 0, ..., 0] > 0.5
+        height, width = square.any(1).sum(), square.any(0).sum()
+        assert at_size(grid, size).frames.shape[2:4] == size
+        assert height == pytest.approx(width, rel=0.1)
 
 
 def test_broken_weights_folders_are_errors_for_users(tmp_path):

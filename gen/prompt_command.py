@@ -1,0 +1,130 @@
+"""What the command line asks of the generator: a prompt's grid, or the cells footage lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from gen.clips import parse_size
+from gen.console import progress, say
+from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, weights_folder
+from gen.grid import VideoGrid
+from gen.runtime import Precision, Runtime
+from gen.sync import MixerName
+from gen.video_io import resize_frames, write_image, write_video
+
+WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
+
+
+class PromptCommand(Protocol):
+    """What `generate_from_prompt` reads of the command line's `prompt` command."""
+
+    prompt: str
+    views: int
+    times: int
+    steps: int
+    size: str
+    mixer: MixerName
+    untrained_sync: bool
+    weights: str
+    precision: Precision
+    max_memory: float
+
+
+def progress_bars() -> tuple[Report, Callable[[], None]]:
+    """A report that draws one progress bar per thing that is made, and how to close the last."""
+    bars: dict[str, Any] = {}
+
+    def report(name: str, step: int, steps: int) -> None:
+        if name not in bars:
+            close()
+            bars[name] = progress(None, name, total=steps)
+        bars[name].update(1)
+
+    def close() -> None:
+        for bar in bars.values():
+            bar.close()
+
+    return report, close
+
+
+def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> VideoGrid:
+    """The grid of a prompt, with frames of the asked size; what it grew from is kept in `clips`."""
+    runtime = Runtime(precision=command.precision, max_memory_gb=command.max_memory or None)
+    generator = load_bundled(weights_folder(command.weights), runtime)
+    config = GenerateConfig(
+        views=command.views,
+        times=command.times,
+        steps=command.steps,
+        grid_steps=command.steps,
+        mixer=command.mixer,
+        untrained_sync=command.untrained_sync,
+        seed=seed,
+    )
+    report, close = progress_bars()
+    try:
+        made = generator.from_prompt(command.prompt, config, report)
+    finally:
+        close()
+    save_clips(made, clips)
+    return at_size(made.grid, parse_size(command.size))
+
+
+def save_clips(made: GeneratedGrid, folder: Path) -> None:
+    """Keep what lies between the prompt and the grid: first frame, both clips, small grid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_image(folder / "first_frame.png", made.fixed_view[0])
+    write_video(folder / "fixed_view.mp4", made.fixed_view, made.grid.fps)
+    write_video(folder / "freeze_time.mp4", made.freeze_time, made.grid.fps)
+    made.grid.save(folder / "low_resolution_grid")
+
+
+def at_size(grid: VideoGrid, size: tuple[int, int] | None) -> VideoGrid:
+    """A generated grid with frames of `size`, or of one that later stages work well at.
+
+    Where the shape differs, the frames lose their edges rather than their proportions.
+    """
+    made = f"frames of {grid.height}x{grid.width}"
+    if size is None:
+        factor = max(1, WORK_SHORT_SIDE // min(grid.height, grid.width))
+        size = factor * grid.height, factor * grid.width
+    if size == (grid.height, grid.width):
+        return grid
+    grid = crop_to_shape(grid, *size)
+    if f"frames of {grid.height}x{grid.width}" != made:
+        made += f" cropped to {grid.height}x{grid.width} and"
+    say(f"  {made} resized to {size[0]}x{size[1]} (cubic)")
+    return grid.resize(*size)
+
+
+def crop_to_shape(grid: VideoGrid, height: int, width: int) -> VideoGrid:
+    """The largest central part of the frames with the proportions of `height` x `width`, to within
+    a pixel of the grid's own."""
+    assert grid.K is None, "a generated grid has no cameras yet"
+    h = min(grid.height, round(grid.width * height / width))
+    w = min(grid.width, round(grid.height * width / height))
+    y, x = (grid.height - h) // 2, (grid.width - w) // 2
+    return replace(grid, frames=grid.frames[:, :, y : y + h, x : x + w])
+
+
+def complete_with_bundled(grid: VideoGrid, seed: int, max_memory: float = 0.0) -> VideoGrid:
+    """Fill the unknown cells of a grid of which row 0 and column 0 are known.
+
+    The bundled model works at its own small size: filled cells are enlarged to the grid's, known
+    cells stay exactly as they are.
+    """
+    assert grid.known is not None
+    report, close = progress_bars()
+    try:
+        made = load_bundled(runtime=Runtime(max_memory_gb=max_memory or None)).complete_grid(
+            grid.row(0), grid.column(0), grid.prompt, GenerateConfig(seed=seed), report
+        )
+    finally:
+        close()
+    filled = resize_frames(made.grid.frames, grid.height, grid.width)
+    known = np.asarray(grid.known)[..., None, None, None]
+    return replace(grid, frames=np.where(known, grid.frames, filled), known=None)
