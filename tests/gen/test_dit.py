@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, rope_table, unpatchify
+from gen.data.captions import VOCABULARY
+from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, unpatchify
+from gen.model import BaseModel
+from gen.rope import rope_table
+from gen.sync import SyncParams
+from gen.two_stream import TwoStream
 
 
 def random_dit(seed: int = 0, size: str = "debug", **changes) -> DiT:
@@ -122,6 +127,41 @@ def test_named_sizes(size, low, high):
     with torch.device("meta"):
         count = sum(p.numel() for p in DiT(SIZES[size]).parameters())
     assert low < count < high
+
+
+def test_the_paper_size_has_about_600_million_parameters():
+    """With the text encoder; counted on the meta device, which allocates nothing."""
+    with torch.device("meta"):
+        base = BaseModel(SIZES["paper"], VOCABULARY)
+        full = TwoStream(base.dit, SyncParams("soft", None))
+        low = TwoStream(base.dit, SyncParams("soft", 64))
+
+    def millions(*modules: torch.nn.Module) -> float:
+        return sum(p.numel() for module in modules for p in module.parameters()) / 1e6
+
+    assert 570 < millions(base) < 630
+    assert 545 < millions(base.dit) < 565  # DESIGN: 24 blocks of 16 d^2 + 6 d^2, and the ends
+    # The part that the 4D stage trains: two 2d x d matrices a layer, or a small share of that.
+    assert 95 < millions(full.mixer) < 110 and millions(low.mixer) < 15
+
+
+def test_blocks_in_bfloat16_are_close_and_the_head_is_not_rounded():
+    dit, args = random_dit(), inputs()
+    exact = dit(*args)
+    dit.run_blocks_in(torch.bfloat16)
+    assert dit.blocks[0].mlp.up.weight.dtype == torch.bfloat16
+    out = dit(*args)
+    assert out.dtype == torch.float32
+    assert (out - out.bfloat16()).abs().max() > 0, "the head's output has more than 8 bits"
+    assert 0 < (out - exact).norm() < 0.03 * exact.norm()
+
+
+def test_compiled_blocks_are_the_same_blocks():
+    dit, args = random_dit(), inputs()
+    names, exact = list(dit.state_dict()), dit(*args)
+    dit.compile_blocks(backend="eager")
+    torch.testing.assert_close(dit(*args), exact)
+    assert list(dit.state_dict()) == names
 
 
 def test_bad_arguments_say_what_is_wrong():

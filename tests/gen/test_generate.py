@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +24,7 @@ from gen.prompt_command import at_size, generate_from_prompt
 from gen.sync import MIXERS, SyncParams
 from gen.two_stream import TwoStream
 from gen.weights_file import load_two_stream, save_mixer
-from gen.windows import frame_index, windows
+from gen.windows import borders, frame_index, measure_seams, windows
 
 PROMPT = "a red ball bouncing on a checkered floor"
 FAST = GenerateConfig(steps=2, grid_steps=2, untrained_sync=True)
@@ -74,6 +75,66 @@ def test_other_grid_sizes(generator, views, times):
     config = GenerateConfig(**{**vars(FAST), "views": views, "times": times})
     grid = generator.from_prompt(PROMPT, config).grid
     assert grid.frames.shape[:2] == (views, times)
+
+
+def test_same_seed_same_bytes():
+    """Two generators built from scratch, rows and columns longer than a window."""
+    config = replace(FAST, views=9, times=10, seed=5)
+    a, b = (GridGenerator(tiny_base()).from_prompt(PROMPT, config) for _ in range(2))
+    for x, y in ((a.grid.frames, b.grid.frames), (a.fixed_view, b.fixed_view)):
+        assert x.tobytes() == y.tobytes()
+
+
+def test_long_grids_work_on_one_window_at_a_time(generator):
+    """24 views x 40 times: no forward pass sees more than 8 x 8 cells, and steps are reported."""
+    seen: list[tuple[int, ...]] = []
+    hook = generator.base.dit.blocks[0].register_forward_pre_hook(
+        lambda module, inputs: seen.append(tuple(inputs[0].shape))
+    )
+    steps: list[tuple[str, int, int]] = []
+    config = replace(FAST, views=24, times=40, steps=1, grid_steps=1)
+    frames = generator.from_prompt(PROMPT, config, lambda *a: steps.append(a)).grid.frames
+    hook.remove()
+    assert frames.shape[:2] == (24, 40) and np.isfinite(frames).all()
+    assert max(b * n for b, n, _ in seen) <= 8 * 8 * 6
+    assert steps[-1][0] == "grid" and steps[-1][1] <= steps[-1][2] == 45
+    assert (np.abs(frames).sum((2, 3, 4)) > 0).all()
+    for clips in (frames, frames.swapaxes(0, 1)):
+        seams = measure_seams(clips)
+        assert seams is not None and np.isfinite([seams.border, seams.inside]).all()
+
+
+def test_seams_are_the_steps_onto_a_new_window():
+    assert borders(24) == [8, 12, 16, 20] and borders(8) == []
+    assert borders(10) == [8]  # the last window starts earlier, so as to be a whole one
+    smooth = np.linspace(0, 1, 12, dtype=np.float32)[:, None, None, None] * np.ones((2, 1, 4, 4, 3))
+    seams = measure_seams(smooth)
+    assert seams is not None and seams.jump == pytest.approx(0, abs=1e-3)
+    smooth[:, 8:] += 3 / 11  # the step onto frame 8 is four times as large as the others
+    jumped = measure_seams(smooth)
+    assert jumped is not None and jumped.jump == pytest.approx(20 * np.log10(4), abs=1e-3)
+    assert measure_seams(smooth[:, :8]) is None
+
+
+def test_layers_of_a_mixer_can_be_dropped_when_generating(tmp_path):
+    """Trained or not; the third of debug's two layers is one."""
+    base = tiny_base()
+    save_base(base, tmp_path, {})
+    trained = TwoStream(base.dit, SyncParams("soft", 4))
+    for m in trained.mixer.row:
+        torch.nn.init.normal_(m.up.weight)
+    save_mixer(trained, tmp_path, "soft", {})
+    generator = GridGenerator(base, tmp_path)
+    for untrained in (False, True):
+        grids = {}
+        for drop, left in (("none", {0, 1}), ("first", {1}), ("last", {0})):
+            config = replace(FAST, views=2, times=2, untrained_sync=untrained, drop_sync=drop)
+            assert generator.two_stream(config).mixer.active == left
+            grids[drop] = generator.from_prompt(PROMPT, config).grid.frames
+        assert np.abs(grids["first"] - grids["none"]).max() > 1e-4
+        assert np.abs(grids["last"] - grids["first"]).max() > 1e-4
+    with pytest.raises(UserError, match="drop_sync"):
+        replace(FAST, drop_sync="middle")
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gen.dit import Mode
-from gen.sync import MIXERS, HardSync, ModLinear, SoftSync, SyncParams
+from gen.sync import MIXERS, HardSync, ModLinear, SoftSync, SyncParams, layers_without
 from gen.two_stream import TwoStream
 from tests.gen.test_dit import random_dit
 
@@ -22,8 +22,10 @@ def grid(seed: int = 3, b: int = 2):
     return x, known, torch.rand(b, generator=g), text, mask
 
 
-def two_stream(mixer: str, rank: int | None = 4, output: str = "mean", noise: float = 0.0):
-    model = TwoStream(random_dit(), SyncParams(mixer, rank), output).eval()
+def two_stream(
+    mixer: str, rank: int | None = 4, output: str = "mean", noise: float = 0.0, layers=None, depth=2
+):
+    model = TwoStream(random_dit(depth=depth), SyncParams(mixer, rank, layers), output).eval()
     if noise:
         torch.manual_seed(7)
         with torch.no_grad():
@@ -79,17 +81,20 @@ def test_soft_without_weight_is_none(rank):
 
 
 @pytest.mark.parametrize("rank", [None, 4])
-def test_hard_with_the_row_alone_is_the_row_model(rank):
+@pytest.mark.parametrize("stream,alone", [("row", rows_alone), ("column", columns_alone)])
+def test_hard_with_one_identity_is_that_streams_model(stream, alone, rank):
+    """W_row = I, W_col = 0 leaves the row model, W_row = 0, W_col = I the column model."""
     args = grid()
-    hard = two_stream("hard", rank, output="row")
+    hard = two_stream("hard", rank, output=stream)
+    eye, none = torch.eye(64), torch.zeros(64, 64)
     with torch.no_grad():
         for m in hard.mixer.row:
             if rank is None:
-                m.full.copy_(torch.cat([torch.eye(64), torch.zeros(64, 64)], 1))
+                m.full.copy_(torch.cat([eye, none] if stream == "row" else [none, eye], 1))
             else:
-                m.own.fill_(1.0)
-                m.other.zero_()
-    close(unknown(hard(*args), args), unknown(rows_alone(hard.dit, *args), args))
+                m.own.fill_(float(stream == "row"))
+                m.other.fill_(float(stream == "column"))
+    close(unknown(hard(*args), args), unknown(alone(hard.dit, *args), args))
 
 
 @pytest.mark.parametrize("rank", [None, 4])
@@ -105,10 +110,23 @@ def test_transposing_everything_swaps_the_streams(mixer, rank):
     close(swapped.transpose(1, 2), out)
 
 
+@pytest.mark.parametrize("layers", [(0,), (1,)])
+@pytest.mark.parametrize("mixer", ["hard", "soft", "fused"])
+def test_transposing_swaps_the_streams_with_layers_off_too(mixer, layers):
+    x, known, sigma, text, mask = grid()
+    model = two_stream(mixer, noise=0.1, layers=layers)
+    out = model(x, known, sigma, text, mask)
+    model.mixer.swapped()
+    model.modes = model.modes[::-1]
+    swapped = model(x.transpose(1, 2), known.transpose(1, 2), sigma, text, mask)
+    close(swapped.transpose(1, 2), out)
+
+
+@pytest.mark.parametrize("rank", [None, 4])
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_known_cells_come_out_unchanged(mixer):
+def test_known_cells_come_out_unchanged(mixer, rank):
     args = grid()
-    out = two_stream(mixer, noise=0.1)(*args)
+    out = two_stream(mixer, rank, noise=0.1)(*args)
     assert torch.equal(out[args[1]], args[0][args[1]])
     assert out.shape == args[0].shape
 
@@ -171,16 +189,46 @@ def test_fused_attention_sees_row_and_column_only():
     assert torch.equal(changed, expected)
 
 
-def test_layers_can_be_switched_off():
+def test_the_layers_left_are_the_supplements():
+    assert layers_without(24, "first") == tuple(range(8, 24))
+    assert layers_without(24, "last") == tuple(range(16))
+    assert layers_without(6, "none") == tuple(range(6))
+    assert layers_without(3, "first", share=1.0) == ()
+    with pytest.raises(ValueError, match="first or last"):
+        layers_without(24, "middle")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="below 2"):
+        two_stream("soft", layers=(1, 2))
+
+
+@pytest.mark.parametrize("mixer", ["hard", "soft"])
+def test_without_any_layer_the_streams_are_independent(mixer):
     args = grid()
-    model = TwoStream(random_dit(), SyncParams("soft", 4, layers=()))
-    close(model(*args), two_stream("none")(*args))
+    close(two_stream(mixer, noise=0.1, layers=())(*args), two_stream("none")(*args))
 
 
 @pytest.mark.parametrize("mixer", ["sequential", "hard", "soft", "fused"])
-def test_only_the_mixer_receives_gradients(mixer):
+def test_layers_that_are_off_do_not_matter_and_are_not_trained(mixer):
     args = grid()
-    model = two_stream(mixer, noise=0.1).train()
+    model = two_stream(mixer, noise=0.1, layers=(1,), depth=3).train()
+    out = model(*args)
+    out.square().mean().backward()
+    trained = {name for name, _ in model.sync_parameters()}
+    assert trained and all(name.split(".")[2] == "1" for name in trained)
+    for name, p in model.mixer.named_parameters():
+        assert (p.grad is not None) == (f"mixer.{name}" in trained), name
+        if f"mixer.{name}" not in trained:
+            p.data += 1.0
+    close(model(*args), out)
+    whole = two_stream(mixer, noise=0.1, depth=3)
+    whole.mixer.load_state_dict(model.mixer.state_dict())  # one file format for both
+    assert (whole(*args) - out).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+@pytest.mark.parametrize("mixer", ["sequential", "hard", "soft", "fused"])
+def test_only_the_mixer_receives_gradients(mixer, rank):
+    args = grid()
+    model = two_stream(mixer, rank, noise=0.1).train()
     model.dit.requires_grad_(False)
     model(*args).square().mean().backward()
     for name, p in model.named_parameters():
@@ -191,6 +239,42 @@ def test_only_the_mixer_receives_gradients(mixer):
     assert {n for n, p in model.named_parameters() if p.requires_grad} == {
         n for n, _ in model.sync_parameters()
     }
+
+
+def gradients(model, args) -> list[torch.Tensor]:
+    model.zero_grad()
+    model(*args).square().mean().backward()
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_a_few_clips_at_a_time_give_the_same(mixer):
+    """Outputs to 1e-5 with any split, gradients too, and no more clips at once than asked for."""
+    args = grid()
+    model = two_stream(mixer, noise=0.1)
+    whole, slopes = model(*args), gradients(model, args)
+    seen: list[int] = []
+    for block in model.dit.blocks:
+        block.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    for clips in (1, 3, 5, 100):
+        model.clips_at_once = clips
+        seen.clear()
+        close(model(*args), whole)
+        if mixer != "fused":  # one attention over the whole grid cannot be split
+            assert max(seen) <= clips
+    model.clips_at_once = 3
+    for a, b in zip(gradients(model, args), slopes, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mixer", ["sequential", "soft"])
+def test_gradient_checkpointing_changes_nothing(mixer):
+    args = grid()
+    model = two_stream(mixer, noise=0.1).train()
+    slopes = gradients(model, args)
+    model.dit.gradient_checkpointing = True
+    for a, b in zip(gradients(model, args), slopes, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
 def test_sigma_modulates():
