@@ -15,7 +15,7 @@ Shape legend: B clips, F frames, V views, T times, H W target pixels, h w low-re
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gen.atomic import atomic_file
-from gen.dit import DiT, DiTParams
+from gen.dit import DiTParams
 from gen.errors import UserError
 from gen.flow import keep_known, linear_sigmas
-from gen.model import load_shards, save_shards
+from gen.memory import GB, Work, clip_bytes, clips_at_once, resident_bytes
+from gen.model import BaseModel, load_shards, save_shards
+from gen.runtime import Runtime
 from gen.sampling import sample_euler
 from gen.sync import SyncParams
-from gen.text import TextEncoder, Tokenizer
 from gen.two_stream import TwoStream
 from gen.windows import WINDOW, frame_index, windows
 
@@ -80,21 +81,10 @@ def with_level(low_BFHWC: Tensor, level_B: Tensor) -> Tensor:
     return torch.cat([low_BFHWC, plane.to(low_BFHWC.dtype)], dim=-1)
 
 
-class UpsamplerModel(nn.Module):
-    """Tokenizer, text encoder and DiT; frames in [-1, 1]."""
+class UpsamplerModel(BaseModel):
+    """The base model's parts with the low-resolution clip as a further input."""
 
-    def __init__(self, params: DiTParams, vocabulary: Sequence[str]):
-        super().__init__()
-        self.params = params
-        self.tokenizer = Tokenizer(vocabulary)
-        self.text = TextEncoder(len(self.tokenizer), params.text_width)
-        self.dit = DiT(params)
-
-    @property
-    def device(self) -> torch.device:
-        return self.dit.head_out.weight.device
-
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x_BFHWC: Tensor,
         known_BF: Tensor,
@@ -142,44 +132,29 @@ class Window:
         )
 
 
-def window_bytes(
-    params: DiTParams, views: int, times: int, size: tuple[int, int], clips_at_once: int
-) -> int:
-    """Rough peak memory in bytes of one network call on views x times cells in float32: pixels
-    with their patches, both streams' tokens, and the widest layer over `clips_at_once` clips."""
-    pixels = views * times * size[0] * size[1]
-    tokens = pixels // params.patch**2
-    at_once = min(1.0, clips_at_once / min(views, times)) * tokens
-    per_pixel = 4 * (3 + 3 + 3 * (3 + 1 + params.extra_channels))
-    per_token = 4 * 6 * params.width
-    return int(
-        pixels * per_pixel
-        + tokens * per_token
-        + at_once * 4 * (6 * params.width + 4 * params.mlp_hidden)
-    )
-
-
 def split_grid(
-    params: DiTParams, views: int, times: int, size: tuple[int, int], max_memory: int | None
-) -> tuple[list[Window], int]:
+    model: UpsamplerModel,
+    views: int,
+    times: int,
+    size: tuple[int, int],
+    max_memory_gb: float | None = None,
+) -> tuple[list[Window], int | None]:
     """Overlapping windows that cover the grid, and how many clips to run at once in them.
 
-    Windows are of 8x8 cells; fewer clips at once, then smaller windows, keep a network call within
-    `max_memory` bytes.  UserError when not even two by two cells fit.
+    Windows are of 8x8 cells, and smaller where not even one clip of such a window fits into
+    `max_memory_gb` (when two by two cells do not fit either, one line says so).
     """
-    need = 0
+    parameters = sum(p.numel() for p in model.parameters())
+    dtype = model.dit.block_dtype or torch.float32
     for side in (WINDOW, 6, 4, 3, 2):
-        v, t = min(views, side), min(times, side)
-        for clips in (side, 2, 1):
-            need = window_bytes(params, v, t, size, clips)
-            if max_memory is None or need <= max_memory:
-                overlap = min(OVERLAP, side - 1)
-                rows, columns = (windows(n, side, overlap) for n in (views, times))
-                return [Window(vs, ts) for vs in rows for ts in columns], clips
-    raise UserError(
-        f"upsampling to {size[0]}x{size[1]} takes about {need / 2**20:.0f} MiB at least; "
-        "allow more memory or ask for a smaller size"
-    )
+        work = Work(model.params, min(views, side), min(times, side), *size, dtype.itemsize)
+        need = resident_bytes(work, parameters) + clip_bytes(work)
+        if side == 2 or max_memory_gb is None or need <= max_memory_gb * GB:
+            break
+    overlap = min(OVERLAP, side - 1)
+    rows, columns = windows(views, side, overlap), windows(times, side, overlap)
+    at_once = clips_at_once(work, parameters, "soft", max_memory_gb)
+    return [Window(vs, ts) for vs in rows for ts in columns], at_once
 
 
 class Upsampler:
@@ -217,14 +192,14 @@ class Upsampler:
         seed: int = 0,
         steps: int | None = None,
         report: Report | None = None,
-        max_memory: int | None = None,
+        max_memory_gb: float | None = None,
     ) -> NDArray[np.float32]:
         """Enlarge a grid of frames [V, T, h, w, 3] in 0..1 to [V, T, H, W, 3] in 0..1.
 
         size: (H, W), any not smaller than the frames; None: what the weights were trained for.
-        max_memory: bytes that one network call may take, roughly: fewer clips at once (the same
-        result), then smaller windows; None: as it comes.
-        UserError when the frames are no grid, would shrink, or do not fit the memory.
+        max_memory_gb: what a network call may take, estimated: fewer clips at once (the same
+        result), then smaller windows; None: no bound.
+        UserError when the frames are no grid or would shrink.
         """
         height, width = size or self.size
         if frames.ndim != 5 or frames.shape[-1] != 3:
@@ -236,13 +211,13 @@ class Upsampler:
             )
         model, patch = self.model, self.model.params.patch
         padded = -(-height // patch) * patch, -(-width // patch) * patch
-        parts, at_once = split_grid(model.params, views, times, padded, max_memory)
-        self.two_stream.clips_at_once = at_once
+        parts, self.two_stream.clips_at_once = split_grid(
+            model, views, times, padded, max_memory_gb
+        )
         steps = steps or self.steps
         result = np.zeros((views, times, height, width, 3), np.float32)
         done = torch.zeros(views, times, dtype=torch.bool)
-        ids = model.tokenizer.encode([prompt]).to(model.device)
-        text, mask = model.text(ids)
+        text, mask = model.encode_text([prompt])
         places = [
             frame_index(n) if n <= WINDOW else torch.arange(n).float() for n in (views, times)
         ]
@@ -333,11 +308,12 @@ def save_upsampler(
         path.write_text(json.dumps(config, indent=1) + "\n")
 
 
-def load_upsampler(folder: Path, device: str = "cpu") -> Upsampler:
-    """The upsampler of a weights folder in float32.
+def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
+    """The upsampler of a weights folder, on the runtime's device and in its precision.
 
     Raises UserError when the folder has none or its files do not fit together.
     """
+    runtime = runtime or Runtime()
     path = Path(folder) / "upsampler.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no upsampler (upsampler.json is missing)")
@@ -347,8 +323,9 @@ def load_upsampler(folder: Path, device: str = "cpu") -> Upsampler:
             raise ValueError("unknown format or version")
         model = UpsamplerModel(DiTParams(**config["params"]), config["vocabulary"])
         model.load_state_dict(load_shards(Path(folder), "upsampler"))
+        runtime.prepare(model)
         return Upsampler(
-            model.to(device),
+            model,
             steps=int(config["steps"]),
             level=float(config["level"]),
             default=bool(config["default"]),

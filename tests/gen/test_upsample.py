@@ -1,0 +1,222 @@
+"""The upsampler at debug size: what it starts as, sizes, windows, memory, files and training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gen.errors import UserError
+from gen.memory import Work, clip_bytes, resident_bytes
+from gen.model import save_shards
+from gen.train_data import PoolConfig, seeded
+from gen.upsample import (
+    UPSAMPLER_SIZES,
+    Upsampler,
+    UpsamplerModel,
+    coordinate_width,
+    enlarge,
+    load_upsampler,
+    save_upsampler,
+    split_grid,
+)
+from gen.upsample_data import disturb, shrink
+from scripts.train_upsampler import (
+    TrainUpsamplerConfig,
+    held_out_batch,
+    psnr,
+    sample_batch,
+    training_loss,
+)
+from scripts.train_upsampler import main as train_upsampler
+
+PARAMS = UPSAMPLER_SIZES["debug"]
+
+
+def untrained() -> UpsamplerModel:
+    torch.manual_seed(0)
+    return UpsamplerModel(PARAMS, ["red", "cube"])
+
+
+def perturbed() -> UpsamplerModel:
+    """A network whose head is not zero any more."""
+    model = untrained()
+    torch.nn.init.normal_(model.dit.head_out.weight, std=0.02)
+    return model
+
+
+def low_grid(views: int, times: int, h: int = 8, w: int = 12) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 1, (views, times, h, w, 3)).astype(np.float32)
+
+
+def bytes_of(model: UpsamplerModel, views: int, times: int, clips: int) -> int:
+    """What a window of views x times cells takes with so many clips at once, and a little."""
+    work = Work(model.params, views, times, 32, 48)
+    parameters = sum(p.numel() for p in model.parameters())
+    return resident_bytes(work, parameters) + clips * clip_bytes(work) + 100
+
+
+def plain(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The bicubically enlarged grid in 0..1."""
+    return (enlarge(torch.from_numpy(frames) * 2 - 1, height, width).numpy() + 1) / 2
+
+
+@pytest.mark.parametrize("size", [(32, 48), (26, 42), (40, 64)])
+def test_untrained_upsampling_is_the_plain_enlargement(size):
+    frames = low_grid(2, 3)
+    out = Upsampler(untrained()).grid(frames, size, "a red cube", steps=2)
+    assert out.shape == (2, 3, *size, 3)
+    assert np.allclose(out, plain(frames, *size), atol=1e-5)
+
+
+def test_a_trained_network_changes_the_enlargement_by_seed_and_prompt():
+    upsampler = Upsampler(perturbed())
+    frames = low_grid(2, 2)
+    out = upsampler.grid(frames, (32, 48), "red", seed=1)
+    assert np.abs(out - plain(frames, 32, 48)).mean() > 1e-3
+    assert np.array_equal(out, upsampler.grid(frames, (32, 48), "red", seed=1))
+    assert not np.array_equal(out, upsampler.grid(frames, (32, 48), "red", seed=2))
+    assert 0 <= out.min() and out.max() <= 1
+    assert upsampler.size == (32, 48)
+    assert upsampler.grid(frames).shape == (2, 2, 32, 48, 3)
+
+
+def test_few_clips_at_once_give_the_same_result():
+    upsampler, frames = Upsampler(perturbed()), low_grid(4, 5)
+    whole, clips = split_grid(upsampler.model, 4, 5, (32, 48))
+    assert len(whole) == 1 and clips is None
+    bound = bytes_of(upsampler.model, 4, 5, clips=2) / 1e9
+    parts, clips = split_grid(upsampler.model, 4, 5, (32, 48), bound)
+    assert len(parts) == 1 and clips == 2
+    one = upsampler.grid(frames, (32, 48), seed=3)
+    few = upsampler.grid(frames, (32, 48), seed=3, max_memory_gb=bound)
+    assert np.allclose(one, few, atol=1e-5)
+
+
+def test_a_small_bound_means_smaller_windows_and_is_refused_by_nobody(capsys):
+    upsampler = Upsampler(perturbed())
+    bound = bytes_of(upsampler.model, 4, 4, clips=1) / 1e9
+    parts, clips = split_grid(upsampler.model, 8, 8, (32, 48), bound)
+    assert len(parts) > 1 and {len(p.views) for p in parts} == {4} and clips == 1
+    covered = {(v, t) for p in parts for v in p.views for t in p.times}
+    assert len(covered) == 64
+    assert capsys.readouterr().err == ""
+    split_grid(upsampler.model, 8, 8, (32, 48), 1e-6)
+    assert "warning" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("views,times", [(1, 1), (1, 11), (10, 2)])
+def test_long_and_thin_grids_are_covered(views, times):
+    frames = low_grid(views, times)
+    reports = []
+    out = Upsampler(perturbed()).grid(
+        frames, (32, 48), steps=1, report=lambda name, i, n: reports.append((i, n))
+    )
+    assert (np.abs(out - plain(frames, 32, 48)).mean((2, 3, 4)) > 1e-4).all()
+    assert reports[-1][0] == reports[-1][1] == len(reports)
+
+
+def test_coordinates_count_low_resolution_pixels():
+    assert coordinate_width(64, 256) == 256
+    assert coordinate_width(64, 512) == 512
+    assert coordinate_width(128, 512) == 256
+
+
+@pytest.mark.parametrize("size", [(4, 48), (32, 6)])
+def test_shrinking_and_other_shapes_are_refused(size):
+    with pytest.raises(UserError, match="smaller"):
+        Upsampler(untrained()).grid(low_grid(1, 1), size)
+    with pytest.raises(UserError, match="grid"):
+        Upsampler(untrained()).grid(low_grid(1, 1)[0])
+
+
+def test_sizes_are_what_they_promise():
+    with torch.device("meta"):
+        counts = {
+            name: sum(p.numel() for p in UpsamplerModel(params, ["red"]).parameters())
+            for name, params in UPSAMPLER_SIZES.items()
+        }
+    assert counts["bundled"] <= 4e6
+    assert 500e6 < counts["paper"] < 700e6
+    paper = UPSAMPLER_SIZES["paper"]
+    assert (paper.height, paper.width_px, paper.patch) == (288, 512, 16)
+
+
+def test_saved_weights_come_back(tmp_path):
+    model = perturbed()
+    save_upsampler(model, tmp_path, {"step": 3}, steps=4, level=0.1, default=True)
+    loaded = load_upsampler(tmp_path)
+    assert (loaded.steps, loaded.level, loaded.default) == (4, 0.1, True)
+    assert loaded.how_made == {"step": 3}
+    for key, value in model.state_dict().items():
+        assert torch.allclose(value, loaded.model.state_dict()[key], rtol=1e-2, atol=1e-6)
+
+
+def test_missing_or_broken_weights_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="no upsampler"):
+        load_upsampler(tmp_path)
+    save_upsampler(untrained(), tmp_path, {})
+    save_shards(tmp_path, "upsampler", {"text.x": torch.zeros(2)})
+    with pytest.raises(UserError, match="does not fit"):
+        load_upsampler(tmp_path)
+    (tmp_path / "upsampler.json").write_text(json.dumps({"format": "something"}))
+    with pytest.raises(UserError, match="does not fit"):
+        load_upsampler(tmp_path)
+
+
+def test_shrinking_undoes_flat_enlargement_and_disturbance_stays_small():
+    low = torch.rand(2, 3, 10, 16, 3, generator=seeded(1)) * 2 - 1
+    big = low.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert torch.allclose(shrink(big, 4), low, atol=1e-5)
+    flat = torch.zeros(40, 1, 16, 16, 3)
+    change = disturb(flat, seeded(2)).abs().amax((1, 2, 3, 4))
+    assert (change == 0).any() and 0 < change.max() < 0.3
+
+
+POOL = PoolConfig(chunk=2, keep=2, start=1, steps_per_chunk=2, world="narrow")
+
+
+def run(out: Path, steps: int, **changes) -> dict[str, torch.Tensor]:
+    settings = dict(
+        size="debug", batch=4, frames=4, use_frames=2, picture_every=3, picture_batch=4,
+        optimiser="muon", lr=2e-3, warmup=2, decay=0.0, sample_every=100, pool=POOL,
+    )  # fmt: skip
+    train_upsampler(TrainUpsamplerConfig(out=out, steps=steps, **(settings | changes)))
+    return torch.load(out / "checkpoint.pt", weights_only=True)["model"]
+
+
+def test_training_resumes_exactly_and_leaves_weights(tmp_path):
+    run(tmp_path / "a", 3)
+    resumed, straight = run(tmp_path / "a", 5), run(tmp_path / "b", 5)
+    assert all(torch.equal(resumed[k], v) for k, v in straight.items())
+    assert load_file(tmp_path / "a" / "weights" / "upsampler-00.safetensors")
+    upsampler = load_upsampler(tmp_path / "a" / "weights")
+    assert upsampler.how_made["step"] == 5 and not upsampler.default
+    assert list((tmp_path / "a" / "samples").glob("*.png"))
+
+
+def test_training_reduces_the_loss_and_sharpens(tmp_path):
+    cfg = TrainUpsamplerConfig(tmp_path, "debug", text_drop=0.0, frames=2, use_frames=2, pool=POOL)
+    batch = held_out_batch(cfg, None)
+    net = untrained()
+    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    losses = []
+    for step in range(60):
+        loss = training_loss(net, net, batch, cfg, seeded(step))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert psnr(sample_batch(net, batch, 1), batch.clean) > psnr(batch.low, batch.clean) + 0.5
+
+
+def test_a_base_model_of_another_size_is_refused(tmp_path):
+    weights = Path(__file__).parents[2] / "gen" / "weights"
+    with pytest.raises(UserError, match="works at 40x64"):
+        run(tmp_path, 1, base=weights)
