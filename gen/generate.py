@@ -136,12 +136,6 @@ class GridGenerator:
             model, _ = load_two_stream(
                 self.base, self.folder, config.mixer, config.output, config.drop_sync
             )
-        return self.adopt(model)
-
-    def adopt(self, model: TwoStream) -> TwoStream:
-        """A 4D model around this generator's base, with its mixer in the blocks' precision."""
-        if self.base.dit.block_dtype is not None:
-            model.mixer.to(self.base.dit.block_dtype)
         return model
 
     def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
+from torch import nn
 
 from gen.console import warn
+from gen.dit import DiT
 from gen.errors import UserError
-from gen.model import BaseModel
 
 Precision = Literal["fp32", "bf16"]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,22 @@ class Runtime:
             raise UserError("no CUDA device here; use the device 'cpu' or 'auto'")
         return torch.device(self.device)
 
-    def prepare(self, base: BaseModel) -> BaseModel:
-        """Move a base model to its device and precision, in place."""
+    def prepare(self, model: Network) -> Network:
+        """Move a model around a `dit` (base model or upsampler) to its device and precision, in
+        place, before mixers are built for it."""
         device = self.torch_device()
-        base = base.to(device).eval()
+        model = model.to(device).eval()
+        dit = model.dit
+        assert isinstance(dit, DiT)
         if self.precision == "bf16":
             if device.type == "cuda" and not torch.cuda.is_bf16_supported():
                 raise UserError("this GPU has no bfloat16; use the precision fp32")
             if device.type == "cpu" and not cpu_has_bf16():
                 warn("no bfloat16 arithmetic found in this CPU: bf16 saves memory here, not time")
-            base.dit.run_blocks_in(torch.bfloat16)
+            dit.run_blocks_in(torch.bfloat16)
         if self.compile:
-            base.dit.compile_blocks()
-        return base
+            dit.compile_blocks()
+        return model
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -44,6 +44,8 @@ class TwoStream(nn.Module):
             raise ValueError(f"got output {output!r}, expected mean, row or column")
         self.dit = dit
         self.mixer = build_mixer(sync, dit.params)
+        if dit.block_dtype is not None:
+            self.mixer.to(dit.block_dtype)
         self.output = output
         self.modes = modes
         self.clips_at_once: int | None = None
