@@ -1,175 +1,377 @@
-"""How well are grids completed from row 0 and column 0? Held-out procedural scenes, true grids.
+"""How well are grids completed from row 0 and column 0?
 
     python scripts/evaluate_generation.py --n 24 --json generation.json --sheet generation.png
+    python scripts/evaluate_generation.py --data ../shared/data/grids --json rendered.json
 
-Scored are the cells that are not given: PSNR over all pixels (`psnr`), over the pixels that change
-against the same view's first frame (`psnr_changing`), and SSIM. Baselines in the same table: copy
-the nearest given cell (the row's frame of the same time), and row + column - corner. Every trained
-mixer of the weights folder is scored, and the training-free soft and hard ones.
+Without --data the test set is n held-out procedural scenes of the world that the weights were
+trained on (200 by default with a GPU, 24 without), with their captions; with it, the grids of that
+folder (SCENE/cameras.json and grid_HxW.npz as scripts/render_procedural.py writes them), without
+captions. Only row 0 and column 0 are shown; true cameras and depth only score. Metrics are those of
+`gen.metrics_grid` and `gen.metrics_epipolar`.
+
+Rows that the JSON file holds already are kept, so an interrupted run goes on, and two processes may
+share the work: one with `--methods soft hard`, another with `--methods fused sequential`, one file.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import resource
+import gc
+import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 
-from gen.console import progress, say
-from gen.data.captions import canonical_caption
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
+from gen.console import progress, say, warn
+from gen.contact_sheet import grid_picture, save_contact_sheet
 from gen.errors import UserError
 from gen.generate import GenerateConfig, GridGenerator, load_bundled
-from gen.model import read_config
-from gen.sync import MIXERS, MixerName
-from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
-from gen.train_loop import save_sheet
+from gen.grid_methods import BASELINES, LEARNED, Complete, completion, weights_key
+from gen.held_out import TrueGrid, held_out_grids, trained_world
+from gen.metrics_epipolar import epipolar_errors, epipolar_summary
+from gen.metrics_grid import SceneScore, paired_gain, score_grid, static_pixels, summary
+from gen.metrics_prompts import score_prompts, shares
+from gen.result_file import ResultFile
+from gen.run_folder import content_hash, peak_memory_mb, reset_peak_memory
+from gen.runtime import Runtime
+from gen.script import run_script
+from gen.video_io import resize_frames
 
-Method = Callable[[NDArray, str, int], NDArray]
+TRUTH = "truth"  # the true frames: what the epipolar and flicker metrics themselves reach
+ORDER = (*BASELINES, *LEARNED, "default", TRUTH)
+SLOW = ("sequential_untrained", "fused_untrained")  # not among the comparisons: only when asked for
+METRICS = (
+    "psnr", "psnr_lo", "psnr_hi", "psnr_changing", "psnr_changing_lo", "psnr_changing_hi", "ssim",
+    "psnr_rows", "psnr_columns", "sampson_px", "matches", "static_psnr", "flicker", "default_gain",
+    "default_gain_lo", "default_gain_hi", "seconds", "seconds_cpu",
+    "peak_mb",
+)  # fmt: skip
+NOTES = (
+    "psnr, psnr_changing (pixels that change over time) and static_psnr (background where nothing "
+    "ever moves, in every row but the first) pool squared errors over scenes; psnr_rows and "
+    "psnr_columns are means over fixed-view and freeze-time clips. Brackets: 95 % bootstrap "
+    "intervals over scenes. Row 0 and column 0 are given and not scored.",
+    "sampson_px: median Sampson error of SIFT matches between neighbouring views of one time with "
+    "the true cameras, in pixels of the scored size; matches: their number a pair of views; row "
+    "'truth': what true frames reach. flicker: change of static background from frame to frame, in "
+    "grey levels of 255.",
+    "default_gain: psnr_changing of the default minus that of the row, on the same scenes.",
+    "seconds: median a grid, on the wall, and seconds_cpu of CPU time of all threads together, which "
+    "other programs on the machine disturb less; peak_mb: highest resident memory of the process "
+    "while a grid is made (on a GPU, of the GPU's memory).",
+)
 
 
 @dataclass
 class EvaluateGenerationConfig:
-    """How many held-out grids, of which weights."""
+    """Which grids, which methods, of which weights."""
 
-    n: int = 24
-    seed: int = 0
+    n: int | None = None
+    """Held-out scenes: 200 with a GPU, 24 without; with --data, at most so many of its scenes."""
+    data: Path | None = None
+    """Folder of ground-truth scenes to score instead of held-out procedural ones."""
+    scenes: tuple[str, ...] = ()
+    """Names of scenes in --data; all by default."""
+    methods: tuple[str, ...] = tuple(m for m in (*BASELINES, *LEARNED) if m not in SLOW)
+    """Rows to make."""
+    prompts: int = 0
+    """Score the fixed-view clips of so many prompts too, as scripts/evaluate_prompts.py does."""
     weights: Path | None = None
+    """A weights folder; the package's own when left out."""
+    size: str = ""
+    """Height x width at which grids are scored; the model's own when left out."""
     views: int = 8
     times: int = 8
     grid_steps: int = GenerateConfig.grid_steps
-    untrained: bool = True  # score the training-free mixers too
-    captions: bool = True  # False: the prompt is left empty
+    captions: bool = True
+    """Show the model each procedural scene's caption."""
+    seed: int = 0
+    device: str = "auto"
+    """cpu or cuda; auto: a GPU where there is one."""
     json: Path | None = None
-    sheet: Path | None = None  # first grid: truth above every method
+    """Result file, updated after every method."""
+    sheet: Path | None = None
+    """PNG of the first grid: the truth beside every method."""
+
+    def __post_init__(self) -> None:
+        unknown = [m for m in self.methods if m not in BASELINES and m not in LEARNED]
+        if unknown:
+            known = ", ".join((*BASELINES, *LEARNED))
+            raise UserError(f"unknown method {unknown[0]!r}; choose from {known}")
+        if self.n is not None and self.n < 1:
+            raise UserError(f"--n must be at least 1; got {self.n}")
+        if self.views < 2 or self.times < 2:
+            raise UserError("--views and --times must be at least 2: there is nothing to complete")
+
+    def pixels(self, own: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which grids are scored."""
+        if not self.size:
+            return own
+        height, _, width = self.size.partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) * int(width)):
+            raise UserError(f"--size must look like 72x128 (height x width); got {self.size!r}")
+        return int(height), int(width)
 
 
-def copy_nearest(grid: NDArray, prompt: str, seed: int) -> NDArray:
-    """Cell (v, t) = row 0 at t or column 0 at v, whichever is fewer steps away."""
-    out = grid.copy()
-    for v in range(1, grid.shape[0]):
-        for t in range(1, grid.shape[1]):
-            out[v, t] = grid[0, t] if v <= t else grid[v, 0]
-    return out
+@dataclass
+class GridSet:
+    """Grids that share a row of the table, and what tells this set from another."""
+
+    label: str
+    grids: list[TrueGrid]
+    settings: dict[str, Any]
 
 
-def additive(grid: NDArray, prompt: str, seed: int) -> NDArray:
-    """Cell (v, t) = row + column - corner, clamped."""
-    out = np.clip(grid[:1] + grid[:, :1] - grid[:1, :1], 0, 1)
-    out[0], out[:, 0] = grid[0], grid[:, 0]
-    return out
+def rendered_sets(cfg: EvaluateGenerationConfig, size: tuple[int, int]) -> Iterator[GridSet]:
+    """One test set a scene folder of --data; folders that cannot be read are named and left out."""
+    from recon.evaluation import TruthGrid  # slow to import
+
+    assert cfg.data is not None
+    if not cfg.data.is_dir():
+        raise UserError(f"no such folder: {cfg.data}; --data takes a folder of scene folders")
+    folders = sorted(p.parent for p in cfg.data.glob("*/cameras.json"))
+    missing = [name for name in cfg.scenes if name not in {p.name for p in folders}]
+    if missing:
+        raise UserError(f"{cfg.data} has no scene {missing[0]}; it has {[p.name for p in folders]}")
+    folders = [p for p in folders if not cfg.scenes or p.name in cfg.scenes]
+    found = 0
+    for folder in folders[: cfg.n]:
+        sizes = [p.stem.removeprefix("grid_").split("x") for p in folder.glob("grid_*x*.npz")]
+        stored = sorted((int(h), int(w)) for h, w in sizes if h.isdigit() and w.isdigit())
+        # The smallest that need not be enlarged, or the largest there is.
+        enough = [s for s in stored if s[0] >= size[0] and s[1] >= size[1]] or stored[-1:]
+        try:
+            if not enough:
+                raise UserError(f"{folder} has no grid_HEIGHTxWIDTH.npz")
+            truth = TruthGrid.load(folder, enough[0])
+            grid = scored_grid(truth, size)
+        except UserError as error:
+            warn(f"scene {folder.name} is left out: {error}")
+            continue
+        found += 1
+        yield GridSet(folder.name, [grid], {"n": 1})
+    if not found:
+        raise UserError(f"no usable scenes in {cfg.data}; expected SCENE/cameras.json with grids")
 
 
-def generated(generator: GridGenerator, config: GenerateConfig, captions: bool) -> Method:
-    def method(grid: NDArray, prompt: str, seed: int) -> NDArray:
-        text = prompt if captions else ""
-        settings = GenerateConfig(**{**vars(config), "seed": seed})
-        return generator.complete_grid(grid[0], grid[:, 0], text, settings).grid.frames
-
-    return method
-
-
-def psnr(error: NDArray) -> float:
-    return float(-10 * np.log10(max(float(np.mean(error)), 1e-10)))
-
-
-def ssim(a: NDArray, b: NDArray) -> float:
-    """Mean SSIM of two pictures [H, W, 3] in 0..1 (Gaussian window of 11, sigma 1.5)."""
-
-    def blur(x: NDArray) -> NDArray:
-        return cv2.GaussianBlur(x, (11, 11), 1.5)
-
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    ma, mb = blur(a), blur(b)
-    va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
-    value = (2 * ma * mb + 1e-4) * (2 * cov + 9e-4)
-    return float((value / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean())
+def scored_grid(truth: Any, size: tuple[int, int]) -> TrueGrid:
+    """The input cells of a `recon.evaluation.TruthGrid` at (height, width): colours by area,
+    depth by the nearest pixel, intrinsics along."""
+    v, t = truth.views, truth.steps
+    if v < 2 or t < 2:
+        raise UserError(f"{v} views x {t} times of input leave nothing to complete")
+    height, width = truth.rgb.shape[2:4]
+    y = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(int)
+    x = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(int)
+    frames = resize_frames(np.ascontiguousarray(truth.rgb[:v, :t], np.float32), *size)
+    static = static_pixels(frames, truth.depth[:v, :t][:, :, y[:, None], x])
+    K = truth.K[:v].copy()
+    K[:, 0] *= size[1] / width
+    K[:, 1] *= size[0] / height
+    return TrueGrid(frames, static, K, truth.w2c[:v])
 
 
-def score(outs: list[NDArray], truths: list[NDArray]) -> dict[str, float]:
-    """Metrics of the cells outside row 0 and column 0. Errors are pooled over the grids before the
-    logarithm, since a still scene is no challenge and exact for `additive`."""
-    error = np.stack([(o - t)[1:, 1:] ** 2 for o, t in zip(outs, truths, strict=True)])
-    moved = np.stack([np.abs(t - t[:, :1]).max(-1)[1:, 1:] > 0.06 for t in truths])
-    cells = [
-        ssim(out[v, t], truth[v, t])
-        for out, truth in zip(outs, truths, strict=True)
-        for v in range(1, truth.shape[0])
-        for t in range(1, truth.shape[1])
-    ]
-    return {
-        "psnr": psnr(error),
-        "psnr_changing": psnr(error[moved]),
-        "ssim": float(np.mean(cells)),
-    }
-
-
-def methods_of(generator: GridGenerator, cfg: EvaluateGenerationConfig) -> dict[str, Method]:
-    methods: dict[str, Method] = {"copy_nearest": copy_nearest, "additive": additive}
-    untrained: tuple[MixerName, ...] = ("none", "soft", "hard", "sequential", "fused")
-    for mixer in untrained if cfg.untrained else untrained[:1]:
-        config = GenerateConfig(mixer=mixer, untrained_sync=True, grid_steps=cfg.grid_steps)
-        name = "none" if mixer == "none" else f"{mixer}_untrained"
-        methods[name] = generated(generator, config, cfg.captions)
+def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterator[GridSet]:
+    """What is asked for: held-out procedural scenes as one set, or every scene of --data."""
     assert generator.folder is not None
-    for mixer in MIXERS:
-        if (generator.folder / f"{mixer}.json").is_file():
-            config = GenerateConfig(mixer=mixer, grid_steps=cfg.grid_steps)
-            methods[mixer] = generated(generator, config, cfg.captions)
-    return methods
+    size = cfg.pixels(generator.size)
+    shards = sorted(generator.folder.glob("base-*.safetensors"))
+    common = {
+        "seed": cfg.seed,
+        "size": list(size),
+        "grid_steps": cfg.grid_steps,
+        "weights": content_hash(*shards),
+    }
+    if cfg.data is not None:
+        for grid_set in rendered_sets(cfg, size):
+            yield replace(grid_set, settings={**grid_set.settings, **common})
+        return
+    n = cfg.n or (200 if generator.base.device.type == "cuda" else 24)
+    world = trained_world(generator.folder)
+    cells = (cfg.views, cfg.times)
+    say(f"rendering {n} held-out scenes of the world '{world}'")
+    grids = held_out_grids(world, n, cfg.seed, cells, size)
+    if not cfg.captions:
+        grids = [replace(grid, prompt="") for grid in grids]
+    settings = {"n": n, "cells": list(cells), "captions": cfg.captions, **common}
+    yield GridSet(f"procedural_{world}", grids, settings)
+
+
+def run_timed(
+    complete: Complete, grid: TrueGrid, seed: int
+) -> tuple[NDArray, tuple[float, float], float]:
+    """The completed grid, seconds (on the wall and of CPU time), and the highest memory meanwhile
+    in MiB: of the GPU where one computes, otherwise resident memory of the process."""
+    gpu = torch.cuda.is_initialized()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        reset_peak_memory()
+    clock, cpu = time.perf_counter(), time.process_time()
+    out = complete(grid, seed)
+    seconds = time.perf_counter() - clock, time.process_time() - cpu
+    return out, seconds, torch.cuda.max_memory_allocated() / 2**20 if gpu else peak_memory_mb()
+
+
+@dataclass
+class Row:
+    """A finished row: its metrics, each scene's score, and the first completed grid."""
+
+    metrics: dict[str, float | None]
+    scores: list[SceneScore]
+    first: NDArray
+
+
+def evaluate(complete: Complete, grid_set: GridSet, name: str, seed: int) -> Row:
+    """Run and score one method on every grid of a set."""
+    scores, errors, seconds, peaks, first = [], [], [], [], None
+    gc.collect()
+    for i in progress(range(len(grid_set.grids)), f"{grid_set.label} {name}"):
+        grid = grid_set.grids[i]
+        out, taken, peak = run_timed(complete, grid, seed * 1000 + i)
+        seconds.append(taken)
+        peaks.append(peak)
+        scores.append(score_grid(out, grid.frames, grid.static))
+        errors += epipolar_errors(out, grid.K, grid.w2c)
+        first = out if first is None else first
+    assert first is not None
+    metrics = summary(scores) | epipolar_summary(errors)
+    wall, cpu = zip(*seconds, strict=True)
+    metrics |= {"seconds": statistics.median(wall), "seconds_cpu": statistics.median(cpu)}
+    metrics["peak_mb"] = max(peaks)
+    return Row(metrics, scores, first)
+
+
+def in_order(metrics: dict[str, float | None]) -> dict[str, float | None]:
+    """All metrics of the table, null where a row does not have them."""
+    return {name: metrics.get(name) for name in METRICS}
+
+
+def evaluate_set(
+    grid_set: GridSet, generator: GridGenerator, cfg: EvaluateGenerationConfig, results: ResultFile
+) -> dict[str, NDArray]:
+    """Make the rows that are missing; returns the first grid of each that was made."""
+    label = grid_set.label
+    results.use_settings(label, grid_set.settings)
+    firsts: dict[str, NDArray] = {}
+    for name in cfg.methods:
+        key = weights_key(name, generator)
+        if results.done(label, name, key):
+            say(f"{label} {name}: done before")
+            continue
+        absent = f"{name}: "
+        try:
+            complete = completion(name, generator, cfg.grid_steps)
+        except UserError as error:
+            results.add(label, name, in_order({}), key)
+            results.note(f"{name}: {error}", instead_of=absent)
+            warn(f"{name} is left out: {error}")
+            continue
+        results.note("", instead_of=absent)
+        row = evaluate(complete, grid_set, name, cfg.seed)
+        firsts[name] = row.first
+        parts = {
+            "error": [round(s.changing_error, 3) for s in row.scores],
+            "count": [s.changing_count for s in row.scores],
+        }
+        results.keep("changing", label, name, parts)
+        results.add(label, name, in_order(row.metrics), key)
+        shown = ("psnr", "psnr_changing", "ssim", "sampson_px", "seconds")
+        values = {k: row.metrics[k] for k in shown}
+        texts = [f"{k} -" if v is None else f"{k} {v:.2f}" for k, v in values.items()]
+        say(f"{label} {name}: " + "  ".join(texts))
+    if not results.done(label, TRUTH):
+        errors = [e for g in grid_set.grids for e in epipolar_errors(g.frames, g.K, g.w2c)]
+        scores = [score_grid(g.frames, g.frames, g.static) for g in grid_set.grids]
+        values = {"flicker": summary(scores)["flicker"], **epipolar_summary(errors)}
+        results.add(label, TRUTH, in_order(values))
+    compare_with_default(label, results)
+    return firsts
+
+
+def compare_with_default(label: str, results: ResultFile) -> None:
+    """Give every row its distance to the variant in use, and that variant its row `default`."""
+    results.refresh()
+    kept = results.kept("changing", label)
+    used = GenerateConfig.mixer
+    rows = results.variants(label)
+    if used not in rows or used not in kept:
+        results.add(label, "default", in_order({}))
+        results.note(f"default: no figures of the {used} mixer", instead_of="default: ")
+        return
+    results.note(f"default: the {used} mixer", instead_of="default: ")
+    for name, parts in kept.items():
+        if len(parts["count"]) != len(kept[used]["count"]):
+            continue
+        gain = paired_gain(kept[used]["error"], parts["error"], parts["count"])
+        values = dict(
+            zip(("default_gain", "default_gain_lo", "default_gain_hi"), gain, strict=True)
+        )
+        results.add(label, name, in_order({**rows[name], **values}), results.key(label, name))
+    results.add(label, "default", results.variants(label)[used])
+
+
+def save_sheet(
+    path: Path, grid_set: GridSet, firsts: dict[str, NDArray], generator: GridGenerator,
+    cfg: EvaluateGenerationConfig, results: ResultFile,
+) -> None:  # fmt: skip
+    """The first grid, true and by every method that has figures; what an earlier call made is made
+    again, which gives the same picture."""
+    grid = grid_set.grids[0]
+    pictures = [(f"truth: {grid.prompt or grid_set.label}", grid_picture(grid.frames))]
+    for name in cfg.methods:
+        value = results.variants(grid_set.label).get(name, {}).get("psnr_changing")
+        if name not in firsts:
+            try:
+                firsts[name] = completion(name, generator, cfg.grid_steps)(grid, cfg.seed * 1000)
+            except UserError:
+                continue  # its weights are missing: said in the table
+        title = name if value is None else f"{name}: {value:.2f} dB where it changes"
+        pictures.append((title, grid_picture(firsts[name])))
+    save_contact_sheet(path, pictures, columns=3)
+    say(f"wrote {path}")
+
+
+def evaluate_prompts(
+    generator: GridGenerator, cfg: EvaluateGenerationConfig, results: ResultFile
+) -> None:
+    """The rows of scripts/evaluate_prompts.py in the same file."""
+    assert generator.folder is not None
+    world = trained_world(generator.folder)
+    label = f"prompts_{world}"
+    key = content_hash(*sorted(generator.folder.glob("base-*.safetensors")))
+    results.use_settings(label, {"n": cfg.prompts, "seed": cfg.seed, "weights": key})
+    if results.done(label, "default", key) and results.done(label, TRUTH):
+        say(f"{label}: done before")
+        return
+    scored = score_prompts(generator, world, cfg.prompts, GenerateConfig(seed=cfg.seed))
+    results.add(label, TRUTH, shares(scored.true_marks))
+    results.add(label, "default", {**shares(scored.marks), "seconds": scored.seconds}, key)
+    say(f"{label}: {shares(scored.marks)}")
 
 
 def main(cfg: EvaluateGenerationConfig) -> None:
-    generator = load_bundled(cfg.weights)
-    assert generator.folder is not None
-    made = read_config(generator.folder)["how_made"]
-    world = made.get("pool", {}).get("world", "full")
-    h, w = generator.size
-    scenes = sample_scenes(cfg.n, seeded(HELD_OUT_SEED + 3, cfg.seed), **WORLDS[world])
-    views, times = torch.linspace(0, 1, cfg.views), torch.linspace(0, 1, cfg.times)
-    truths = [render(scenes[i], views, times, h, w, samples=2).rgb[0].numpy() for i in range(cfg.n)]
-    results: dict[str, dict[str, float]] = {}
-    sheet = [truths[0]]
-    for name, method in methods_of(generator, cfg).items():
-        outs = []
-        started = time.monotonic()
-        for i in progress(range(cfg.n), name):
-            out = method(truths[i], canonical_caption(scenes, i), cfg.seed * 1000 + i)
-            outs.append(out)
-        seconds = (time.monotonic() - started) / cfg.n
-        sheet.append(outs[0])
-        results[name] = score(outs, truths)
-        results[name]["seconds"] = seconds
-        results[name]["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        say(f"{name:20s} " + "  ".join(f"{k} {v:.2f}" for k, v in results[name].items()))
-    if "soft" in results:
-        results["default"] = results["soft"]
-    if cfg.sheet is not None:
-        save_sheet(torch.from_numpy(np.concatenate(sheet)) * 2 - 1, cfg.sheet, 2)
-    if cfg.json is not None:
-        record = {
-            "schema": 1,
-            "command": "scripts/evaluate_generation.py " + " ".join(sys.argv[1:]),
-            "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}",
-            "results": {f"procedural_{world}": results},
-            "notes": {"n": cfg.n, "seed": cfg.seed, "size": [h, w]},
-        }
-        cfg.json.write_text(json.dumps(record, indent=1) + "\n")
+    """Make every row that is asked for, then the sheets."""
+    generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
+    results = ResultFile(cfg.json, "Generation", generator.base.device, ORDER)
+    for number, grid_set in enumerate(grid_sets(cfg, generator)):
+        firsts = evaluate_set(grid_set, generator, cfg, results)
+        for note in NOTES:
+            results.note(note)
+        if cfg.sheet is not None:
+            path = cfg.sheet
+            if number:
+                path = path.with_name(f"{path.stem}_{grid_set.label}{path.suffix}")
+            save_sheet(path, grid_set, firsts, generator, cfg, results)
+    if cfg.prompts:
+        evaluate_prompts(generator, cfg, results)
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(EvaluateGenerationConfig, description=__doc__))
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    sys.exit(run_script(main, EvaluateGenerationConfig, __doc__))

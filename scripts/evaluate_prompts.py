@@ -1,151 +1,172 @@
 """Do generated clips show what their prompts ask for? Colour, shape and motion, read back.
 
     python scripts/evaluate_prompts.py --n 20 --json prompts.json --sheet prompts.png
+    python scripts/evaluate_prompts.py --prompts docs/prompts.txt --sheet chosen.png
 
-Prompts are drawn from the caption grammar over the world that the weights were trained on. Colour
-and shape are read from the generated first frame, motion from the fixed-view clip, each by the
-nearest render among all candidates of the whole world (`gen.data.attributes`). An object that grows
-is only a few pixels high in its first frame, so colour and shape are read from the whole clip too.
+Without --prompts, prompts are drawn from the caption grammar over the world that the weights were
+trained on, and only their fixed-view clips are made; how they are read is in `gen.metrics_prompts`.
 The row `truth` scores true renders of the same scenes: it is what the readers themselves reach.
+
+With --prompts FILE (one prompt a line, lines that start with # left out) the whole grid of every
+prompt is made and the contact sheet shows them, for a person to judge; the readers' opinion is
+written above each grid.
 """
 
 from __future__ import annotations
 
-import json
-import platform
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-import tyro
-from numpy.typing import NDArray
 
 from gen.console import progress, say
-from gen.data.attributes import read_clip, read_objects
-from gen.data.captions import caption
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import Attributes, attributes_of
+from gen.contact_sheet import grid_picture, save_contact_sheet
+from gen.data.captions import parse_prompt
+from gen.data.world import Attributes
 from gen.errors import UserError
-from gen.generate import GenerateConfig, load_bundled
-from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
-from gen.train_loop import save_sheet
+from gen.generate import GenerateConfig, GridGenerator, load_bundled
+from gen.held_out import trained_world
+from gen.metrics_prompts import (
+    Marks,
+    PromptScores,
+    marks,
+    score_prompts,
+    shares,
+    verdict,
+)
+from gen.result_file import ResultFile
+from gen.run_folder import content_hash
+from gen.runtime import Runtime
+from gen.script import run_script
+from gen.train_data import WORLDS
 
 
 @dataclass
 class EvaluatePromptsConfig:
-    """How many prompts, of which weights, how sampled."""
+    """Which prompts, of which weights, how sampled."""
 
     n: int = 20
+    """Prompts to draw."""
+    prompts: Path | None = None
+    """Text file of chosen prompts instead; their whole grids are made."""
     seed: int = 0
-    weights: Path | None = None  # a weights folder; the package's own when left out
-    world: str | None = None  # default: the one the weights were trained on
+    weights: Path | None = None
+    """A weights folder; the package's own when left out."""
+    world: str | None = None
+    """Where prompts are drawn from; default: the world the weights were trained on."""
     steps: int = GenerateConfig.steps
+    grid_steps: int = GenerateConfig.grid_steps
     guidance: float = GenerateConfig.guidance
     motion_guidance: float = GenerateConfig.motion_guidance
     shift: float = GenerateConfig.shift
     picture_first: bool = GenerateConfig.picture_first
+    device: str = "auto"
+    """cpu or cuda; auto: a GPU where there is one."""
     json: Path | None = None
-    sheet: Path | None = None  # contact sheet PNG, one prompt a row
+    """Result file."""
+    sheet: Path | None = None
+    """Contact sheet PNG; drawn prompts: a clip each, chosen ones: a whole grid each."""
 
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UserError(f"--n must be at least 1; got {self.n}")
+        if self.world is not None and self.world not in WORLDS:
+            raise UserError(f"unknown world {self.world!r}; choose from {', '.join(WORLDS)}")
 
-READINGS = {
-    "colour": "colour",
-    "shape": "shape",
-    "both": "colour_and_shape",
-    "clip": "colour_and_shape_clip",
-    "motion": "motion",
-}
-
-
-def marks(want: Attributes, clip: NDArray) -> dict[str, list[bool]]:
-    """Per object: colour and shape right in the first frame, both and the motion in the clip."""
-    count = len(want.objects)
-    first = read_objects(clip[0], count)
-    followed = [a for a, _, _ in read_clip(clip, count)]
-    result: dict[str, list[bool]] = {name: [] for name in READINGS}
-    for k, asked in enumerate(want.objects):
-        shape, colour = first[k][:2] if k < len(first) else (None, None)
-        result["colour"].append(colour == asked.colour)
-        result["shape"].append(shape == asked.shape)
-        result["both"].append(colour == asked.colour and shape == asked.shape)
-        seen = followed[k] if k < len(followed) else None
-        result["clip"].append(
-            seen is not None and seen.colour == asked.colour and seen.shape == asked.shape
+    def sampling(self) -> GenerateConfig:
+        """How clips and grids are made."""
+        return GenerateConfig(
+            steps=self.steps,
+            grid_steps=self.grid_steps,
+            guidance=self.guidance,
+            motion_guidance=self.motion_guidance,
+            shift=self.shift,
+            picture_first=self.picture_first,
+            seed=self.seed,
         )
-        result["motion"].append(seen is not None and seen.motion == asked.motion)
-    return result
 
 
-def summary(all_marks: list[dict[str, list[bool]]]) -> dict[str, float]:
-    """Share of objects, over all prompts, for which each reading is right."""
-    return {
-        out: float(np.mean([hit for m in all_marks for hit in m[name]]))
-        for name, out in READINGS.items()
-    }
+def read_prompts(path: Path, generator: GridGenerator) -> list[str]:
+    """The prompts of a file; UserError when there are none or one has no known word."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the prompts in {path} ({error})") from None
+    prompts = [line for line in lines if line and not line.startswith("#")]
+    if not prompts:
+        raise UserError(f"{path} holds no prompts; write one a line")
+    for prompt in prompts:
+        generator.base.tokenizer.check_prompt(prompt)
+    return prompts
 
 
-def trained_world(folder: Path) -> str:
-    """The world a weights folder says it was trained on; 'full' when it does not say."""
-    made: dict[str, Any] = json.loads((folder / "config.json").read_text())["how_made"]
-    return made.get("pool", {}).get("world", "full")
+def said(prompt: str) -> Attributes:
+    """What a prompt asks for; an object whose motion goes unsaid stands still."""
+    wanted = parse_prompt(prompt)
+    objects = tuple(replace(o, motion=o.motion or "still") for o in wanted.objects)
+    return replace(wanted, objects=objects)
+
+
+def chosen(prompts: list[str], generator: GridGenerator, cfg: EvaluatePromptsConfig) -> list[Marks]:
+    """Make the grid of every chosen prompt, read its first row, draw the contact sheet."""
+    rows, pictures = [], []
+    for i in progress(range(len(prompts)), "grids"):
+        config = replace(cfg.sampling(), seed=cfg.seed * 1000 + i)
+        frames = generator.from_prompt(prompts[i], config).grid.frames
+        rows.append(marks(said(prompts[i]), frames[0]))
+        title = f"{i + 1}. {prompts[i]}  [{verdict(rows[-1])}]"
+        say(title)
+        pictures.append((title, grid_picture(frames)))
+        if cfg.sheet is not None:  # what there is so far can be looked at
+            save_contact_sheet(cfg.sheet, pictures)
+    return rows
+
+
+def drawn(world: str, generator: GridGenerator, cfg: EvaluatePromptsConfig) -> PromptScores:
+    """Score drawn prompts and draw the contact sheet of their clips."""
+    scored = score_prompts(generator, world, cfg.n, cfg.sampling())
+    titles = [f"{p}  [{verdict(m)}]" for p, m in zip(scored.prompts, scored.marks, strict=True)]
+    if cfg.sheet is not None:
+        pictures = [grid_picture(clip[None]) for clip in scored.clips]
+        save_contact_sheet(cfg.sheet, list(zip(titles, pictures, strict=True)))
+    return scored
 
 
 def main(cfg: EvaluatePromptsConfig) -> None:
-    generator = load_bundled(cfg.weights)
+    generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
     assert generator.folder is not None
-    world = cfg.world or trained_world(generator.folder)
-    h, w = generator.size
-    scenes = sample_scenes(cfg.n, seeded(HELD_OUT_SEED + 1, cfg.seed), **WORLDS[world])
-    ramp = torch.linspace(0, 1, 8)
-    truth = render(scenes, torch.zeros(1), ramp, h, w, samples=2).rgb[:, 0].numpy()
-    words = seeded(HELD_OUT_SEED + 2, cfg.seed)
-    clips, prompts, rows = [], [], []
-    started = time.monotonic()
-    for i in progress(range(cfg.n), "prompts"):
-        prompt = caption(scenes, words, i)
-        config = GenerateConfig(
-            steps=cfg.steps,
-            guidance=cfg.guidance,
-            motion_guidance=cfg.motion_guidance,
-            shift=cfg.shift,
-            picture_first=cfg.picture_first,
-            seed=cfg.seed * 1000 + i,
-        )
-        clip = generator.row_of(prompt, config)
-        clips.append(clip)
-        prompts.append(prompt)
-        rows.append(marks(attributes_of(scenes, i), (clip.cpu().numpy() + 1) / 2))
-    seconds = (time.monotonic() - started) / cfg.n
-    true_rows = [marks(attributes_of(scenes, i), truth[i]) for i in range(cfg.n)]
-    default = {**summary(rows), "seconds": seconds}
-    results = {"default": default, "truth": summary(true_rows)}
-    for name, values in results.items():
-        say(f"{name}: " + "  ".join(f"{k} {v:.2f}" for k, v in values.items()))
-    if cfg.sheet is not None:
-        save_sheet(torch.stack(clips), cfg.sheet)
-        lines = [
-            f"{p}  [{' '.join(k for k in m if not all(m[k]))}]"
-            for p, m in zip(prompts, rows, strict=True)
-        ]
-        cfg.sheet.with_suffix(".txt").write_text("\n".join(lines) + "\n")
-    if cfg.json is not None:
-        record = {
-            "schema": 1,
-            "command": "scripts/evaluate_prompts.py " + " ".join(sys.argv[1:]),
-            "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}",
-            "results": {f"prompts_{world}": results},
-            "notes": {"n": cfg.n, "seed": cfg.seed, "prompts": prompts},
-        }
-        cfg.json.write_text(json.dumps(record, indent=1) + "\n")
+    results = ResultFile(cfg.json, "Prompts", generator.base.device)
+    shards = sorted(generator.folder.glob("base-*.safetensors"))
+    if cfg.prompts is not None:
+        prompts = read_prompts(cfg.prompts, generator)
+        label, count = f"chosen_{cfg.prompts.stem}", len(prompts)
+        shards += sorted(generator.folder.glob(f"{cfg.sampling().mixer}-*.safetensors"))
+    else:
+        prompts, count = [], cfg.n
+        world = cfg.world or trained_world(generator.folder)
+        label = f"prompts_{world}"
+    key = content_hash(vars(cfg.sampling()), prompts, count, *shards)
+    if results.done(label, "default", key) and (cfg.sheet is None or cfg.sheet.exists()):
+        say(f"{label}: done before")
+        return
+    if prompts:
+        started = time.monotonic()
+        rows = chosen(prompts, generator, cfg)
+        seconds = (time.monotonic() - started) / count
+    else:
+        scored = drawn(world, generator, cfg)
+        rows, seconds = scored.marks, scored.seconds
+        results.add(label, "truth", shares(scored.true_marks))
+    results.add(label, "default", {**shares(rows), "seconds": seconds}, key)
+    results.note(
+        f"{label}: {count} prompts, seed {cfg.seed}; shares of objects whose colour, shape and "
+        "motion are read back as asked; seconds a prompt.",
+        instead_of=f"{label}: ",
+    )
+    for variant, values in results.variants(label).items():
+        texts = [f"{k} {v:.2f}" for k, v in values.items() if v is not None]
+        say(f"{label} {variant}: " + "  ".join(texts))
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(EvaluatePromptsConfig, description=__doc__))
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    sys.exit(run_script(main, EvaluatePromptsConfig, __doc__))

@@ -11,9 +11,6 @@ cameras; in the others they are estimated and aligned by Sim(3) on the input vie
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import re
 import sys
 import time
@@ -23,13 +20,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
-import tyro  # noqa: E402
 
 import recon  # noqa: E402, F401, I001  (sets the OpenMP wait policy before torch is loaded)
-from gen.atomic import atomic_file  # noqa: E402
 from gen.console import say  # noqa: E402
 from gen.errors import UserError  # noqa: E402
+from gen.result_file import ResultFile  # noqa: E402
 from gen.run_folder import peak_memory_mb, reset_peak_memory  # noqa: E402
+from gen.script import run_script  # noqa: E402
 from recon import evaluation  # noqa: E402
 from recon.config import FitConfig  # noqa: E402
 from recon.evaluation import TruthGrid  # noqa: E402
@@ -132,22 +129,6 @@ def evaluate(
     return out
 
 
-def load_results(path: Path | None) -> dict[str, Any]:
-    """The result file so far."""
-    if path is not None and path.exists():
-        try:
-            stored = json.loads(path.read_text())
-            if stored["schema"] != 1:
-                raise KeyError("schema")
-            return stored
-        except (json.JSONDecodeError, KeyError) as error:
-            raise UserError(f"{path} is no result file of this script; delete it") from error
-    command = "python scripts/evaluate_reconstruction.py " + " ".join(sys.argv[1:])
-    hardware = f"{os.cpu_count()} CPU threads, {platform.machine()}"
-    title = "Reconstruction"
-    return {"schema": 1, "title": title, "command": command, "hardware": hardware, "results": {}}
-
-
 def run(options: Options) -> dict[str, Any]:
     """Evaluate and return the result document."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options.size)
@@ -163,11 +144,10 @@ def run(options: Options) -> dict[str, Any]:
     folders = folders[: options.n or None]
     if not folders:
         raise UserError(f"no scenes in {options.data}; expected SCENE/cameras.json and grids")
-    document = load_results(options.json)
+    document = ResultFile(options.json, "Reconstruction")
     for folder in folders:
         label = folder.name if options.size == "144x256" else f"{folder.name}@{options.size}"
-        results = document["results"].setdefault(label, {})
-        todo = [v for v in variants if v not in results]
+        todo = [v for v in variants if not document.done(label, v)]
         if not todo:
             continue
         truth = TruthGrid.load(folder, size)
@@ -180,25 +160,13 @@ def run(options: Options) -> dict[str, Any]:
                 column = track_column(grid.column(0), K=grid.K, w2c=grid.w2c)
                 columns[given] = column, round(time.perf_counter() - clock, 1)
             column, tracking_seconds = columns[given]
-            results[variant] = evaluate(truth, variant, column, options)
-            results[variant]["seconds_tracking"] = tracking_seconds
-            brief = {k: v for k, v in results[variant].items() if k.startswith("psnr")}
-            say(f"{label} {variant}: {brief} {results[variant]['seconds']} s")
-            if options.json is not None:
-                with atomic_file(options.json) as temporary:
-                    temporary.write_text(json.dumps(document, indent=1))
-    return document
-
-
-def main() -> int:
-    """Entry point."""
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+            metrics = evaluate(truth, variant, column, options)
+            metrics["seconds_tracking"] = tracking_seconds
+            document.add(label, variant, metrics)
+            brief = {k: v for k, v in metrics.items() if k.startswith("psnr")}
+            say(f"{label} {variant}: {brief} {metrics['seconds']} s")
+    return document.document
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(run, Options, __doc__))
