@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, we
 from gen.grid import VideoGrid
 from gen.runtime import Precision, Runtime
 from gen.sync import MixerName
+from gen.upsample import Upsampler, has_upsampler, load_upsampler
 from gen.video_io import resize_frames, write_image, write_video
 
 WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
+
+UpsamplerChoice = Literal["auto", "on", "off"]
 
 
 class PromptCommand(Protocol):
@@ -28,6 +31,7 @@ class PromptCommand(Protocol):
     times: int
     steps: int
     size: str
+    upsampler: UpsamplerChoice
     mixer: MixerName
     untrained_sync: bool
     weights: str
@@ -71,7 +75,23 @@ def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> Vide
     finally:
         close()
     save_clips(made, clips)
-    return at_size(made.grid, parse_size(command.size))
+    size = parse_size(command.size)
+    upsampler = choose_upsampler(command.upsampler, weights_folder(command.weights), runtime)
+    return at_size(made.grid, size, upsampler, seed)
+
+
+def choose_upsampler(
+    choice: UpsamplerChoice, folder: Path, runtime: Runtime | None = None
+) -> Upsampler | None:
+    """The upsampler of a weights folder, or None for plain resizing.
+
+    auto: where the folder has one that its makers found better than plain resizing.  on: always;
+    UserError when the folder has none.
+    """
+    if choice == "off" or (choice == "auto" and not has_upsampler(folder)):
+        return None
+    upsampler = load_upsampler(folder, runtime)
+    return upsampler if choice == "on" or upsampler.default else None
 
 
 def save_clips(made: GeneratedGrid, folder: Path) -> None:
@@ -83,10 +103,16 @@ def save_clips(made: GeneratedGrid, folder: Path) -> None:
     made.grid.save(folder / "low_resolution_grid")
 
 
-def at_size(grid: VideoGrid, size: tuple[int, int] | None) -> VideoGrid:
+def at_size(
+    grid: VideoGrid,
+    size: tuple[int, int] | None,
+    upsampler: Upsampler | None = None,
+    seed: int = 0,
+) -> VideoGrid:
     """A generated grid with frames of `size`, or of one that later stages work well at.
 
-    Where the shape differs, the frames lose their edges rather than their proportions.
+    Where the shape differs, the frames lose their edges rather than their proportions.  Without an
+    upsampler, or where the frames shrink, they are resized plainly.
     """
     made = f"frames of {grid.height}x{grid.width}"
     if size is None:
@@ -97,8 +123,17 @@ def at_size(grid: VideoGrid, size: tuple[int, int] | None) -> VideoGrid:
     grid = crop_to_shape(grid, *size)
     if f"frames of {grid.height}x{grid.width}" != made:
         made += f" cropped to {grid.height}x{grid.width} and"
-    say(f"  {made} resized to {size[0]}x{size[1]} (cubic)")
-    return grid.resize(*size)
+    if upsampler is None or size[0] < grid.height or size[1] < grid.width:
+        say(f"  {made} resized to {size[0]}x{size[1]} (cubic)")
+        return grid.resize(*size)
+    say(f"  {made} upsampled to {size[0]}x{size[1]} (diffusion, {upsampler.steps} steps)")
+    report, close = progress_bars()
+    try:
+        return replace(
+            grid, frames=upsampler.grid(grid.frames, size, grid.prompt, seed, report=report)
+        )
+    finally:
+        close()
 
 
 def crop_to_shape(grid: VideoGrid, height: int, width: int) -> VideoGrid:

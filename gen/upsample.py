@@ -167,12 +167,14 @@ class Upsampler:
         steps: int = 2,
         level: float = 0.0,
         default: bool = False,
+        max_memory_gb: float | None = None,
         how_made: dict[str, Any] | None = None,
     ):
         self.model = model.eval().requires_grad_(False)
         self.steps = steps  # of the sampler, when not asked for otherwise
         self.level = level  # noise added to the low-resolution frames
         self.default = default  # whether these weights are good enough to be used unasked
+        self.max_memory_gb = max_memory_gb  # of a network call, when not asked for otherwise
         self.how_made = how_made or {}
         self.two_stream = (
             TwoStream(model.dit, SyncParams("soft", rank=None)).to(model.device).eval()
@@ -198,7 +200,7 @@ class Upsampler:
 
         size: (H, W), any not smaller than the frames; None: what the weights were trained for.
         max_memory_gb: what a network call may take, estimated: fewer clips at once (the same
-        result), then smaller windows; None: no bound.
+        result), then smaller windows; None: that of the runtime, if any.
         UserError when the frames are no grid or would shrink.
         """
         height, width = size or self.size
@@ -212,7 +214,7 @@ class Upsampler:
         model, patch = self.model, self.model.params.patch
         padded = -(-height // patch) * patch, -(-width // patch) * patch
         parts, self.two_stream.clips_at_once = split_grid(
-            model, views, times, padded, max_memory_gb
+            model, views, times, padded, max_memory_gb or self.max_memory_gb
         )
         steps = steps or self.steps
         result = np.zeros((views, times, height, width, 3), np.float32)
@@ -308,6 +310,11 @@ def save_upsampler(
         path.write_text(json.dumps(config, indent=1) + "\n")
 
 
+def has_upsampler(folder: Path) -> bool:
+    """Whether a weights folder holds an upsampler."""
+    return (Path(folder) / "upsampler.json").is_file()
+
+
 def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
     """The upsampler of a weights folder, on the runtime's device and in its precision.
 
@@ -315,7 +322,7 @@ def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
     """
     runtime = runtime or Runtime()
     path = Path(folder) / "upsampler.json"
-    if not path.is_file():
+    if not has_upsampler(folder):
         raise UserError(f"{folder} holds no upsampler (upsampler.json is missing)")
     try:
         config = json.loads(path.read_text())
@@ -329,6 +336,7 @@ def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
             steps=int(config["steps"]),
             level=float(config["level"]),
             default=bool(config["default"]),
+            max_memory_gb=runtime.max_memory_gb,
             how_made=config["how_made"],
         )
     except (ValueError, KeyError, TypeError, RuntimeError) as error:

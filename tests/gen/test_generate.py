@@ -209,7 +209,7 @@ def test_command_line_functions(tmp_path, capsys):
         check_prompt("quokkas", weights)
     command = SimpleNamespace(
         prompt=PROMPT, views=2, times=3, steps=1, mixer="hard", untrained_sync=True,
-        weights=str(weights), size="32x40", precision="fp32", max_memory=1.0,
+        weights=str(weights), size="32x40", precision="fp32", max_memory=1.0, upsampler="off",
     )  # fmt: skip
     grid = generate_from_prompt(command, tmp_path / "clips", 0)
     assert grid.frames.shape == (2, 3, 32, 40, 3)

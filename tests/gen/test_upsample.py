@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from gen.errors import UserError
+from gen.grid import VideoGrid
 from gen.memory import Work, clip_bytes, resident_bytes
 from gen.model import save_shards
+from gen.prompt_command import at_size, choose_upsampler
+from gen.runtime import Runtime
 from gen.train_data import PoolConfig, seeded
 from gen.upsample import (
     UPSAMPLER_SIZES,
@@ -220,3 +223,21 @@ def test_a_base_model_of_another_size_is_refused(tmp_path):
     weights = Path(__file__).parents[2] / "gen" / "weights"
     with pytest.raises(UserError, match="works at 40x64"):
         run(tmp_path, 1, base=weights)
+
+
+def test_generated_grids_are_upsampled_when_the_weights_say_so(tmp_path, capsys):
+    grid = VideoGrid(low_grid(2, 2))
+    assert choose_upsampler("auto", tmp_path) is None
+    with pytest.raises(UserError, match="no upsampler"):
+        choose_upsampler("on", tmp_path)
+    save_upsampler(perturbed(), tmp_path, {}, default=False)
+    assert choose_upsampler("auto", tmp_path) is None
+    upsampler = choose_upsampler("on", tmp_path)
+    assert upsampler is not None and choose_upsampler("off", tmp_path) is None
+    out = at_size(grid, (32, 40), upsampler, seed=4)
+    assert out.frames.shape == (2, 2, 32, 40, 3)
+    assert "cropped to 8x10 and upsampled to 32x40" in capsys.readouterr().out
+    assert np.allclose(out.frames, upsampler.grid(grid.frames[..., 1:11, :], (32, 40), seed=4))
+    assert "resized" in (at_size(grid, (6, 8), upsampler), capsys.readouterr().out)[1]
+    save_upsampler(perturbed(), tmp_path, {}, default=True)
+    assert choose_upsampler("auto", tmp_path, Runtime(max_memory_gb=1)).max_memory_gb == 1
