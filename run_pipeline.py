@@ -72,6 +72,9 @@ class Prompt:
     """Use the training-free weights of the mixer."""
     size: str = ""
     """HEIGHTxWIDTH of the grid's frames; by default the generated ones times a whole number."""
+    upsampler: Literal["auto", "on", "off"] = "auto"
+    """Diffusion upsampler for the grid's frames; auto: when the weights have a good one, else plain
+    resizing."""
     weights: str = ""
     """Folder of weights; by default the bundled ones."""
     precision: Literal["fp32", "bf16"] = "fp32"
