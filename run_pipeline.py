@@ -54,6 +54,24 @@ class RunOptions:
 
 
 @dataclass
+class TrackOptions:
+    """Which programs follow the points and say how far they are; `doctor` lists what is usable."""
+
+    tracker: Literal["flow", "alltracker", "delta", "delta-v2", "npz"] = "flow"
+    """flow: built in, no weights. The others run from a checkout of yours; npz: a tracks file."""
+    depth: Literal["flow", "moge", "depth-anything"] = "flow"
+    """flow: triangulated. The networks fill in where that is not sure."""
+    tracker_path: str = ""
+    """Folder of the tracker's checkout, or the tracks file."""
+    tracker_weights: str = ""
+    """The tracker's checkpoint."""
+    depth_path: str = ""
+    """Folder of the depth network's checkout (not needed when it is installed)."""
+    depth_weights: str = ""
+    """The depth network's checkpoint, or its folder."""
+
+
+@dataclass
 class Prompt:
     """Text -> fixed-view clip -> freeze-time clip -> whole grid -> 4D scene."""
 
@@ -92,6 +110,7 @@ class Videos:
     fixed_view: str = ""
     """Clip (or image folder) of a still camera: only the scene moves. Absent: a static scene."""
     run: Annotated[RunOptions, arg(name="")] = field(default_factory=RunOptions)
+    tracking: Annotated[TrackOptions, arg(name="")] = field(default_factory=TrackOptions)
     pick_views: str = ""
     """A:B or A:B:STEP: which frames of the freeze-time clip to use."""
     pick_times: str = ""
@@ -118,6 +137,7 @@ class Grid:
     path: Positional[str]
     """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], or tiled .mp4."""
     run: Annotated[RunOptions, arg(name="")] = field(default_factory=RunOptions)
+    tracking: Annotated[TrackOptions, arg(name="")] = field(default_factory=TrackOptions)
     pick_views: str = ""
     """A:B or A:B:STEP: which views to use."""
     pick_times: str = ""
@@ -225,9 +245,10 @@ def make_scene(command: Prompt | Videos | Grid) -> None:
     """Run the stages grid, tracks, scene, outputs in the run folder and say where to look."""
     check(command)
     out = Path(command.run.out or default_out(command))
-    settings = {k: v for k, v in asdict(command).items() if k != "run"}
+    settings = {k: v for k, v in asdict(command).items() if k not in ("run", "tracking")}
     kind = type(command).__name__.lower()
-    run = RunFolder(out, {"kind": kind, **settings, **asdict(command.run)}, command.run.force)
+    record = {k: v for k, v in asdict(command).items() if k != "run"}
+    run = RunFolder(out, {"kind": kind, **record, **asdict(command.run)}, command.run.force)
     try:
         key = grid_stage(run, command, settings)
         key = tracks_stage(run, command, key)
@@ -266,6 +287,10 @@ def check(command: Prompt | Videos | Grid) -> None:
         for name, value in (("views", command.max_views), ("times", command.max_times)):
             if not 2 <= value <= 256:
                 raise UserError(f"--max-{name} {value}: choose 2..256")
+    if not isinstance(command, Prompt):
+        from tracking.backends import Choice
+
+        Choice(**asdict(command.tracking)).check()
     if not isinstance(command, Grid) and not command.max_memory >= 0:
         raise UserError(f"--max-memory {command.max_memory}: give GB, or 0 for no bound")
 
@@ -352,10 +377,14 @@ def existing(path: str) -> Path:
 
 def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
     """Track the freeze-time column in 3D -> ``tracks.npz``; returns the stage's key."""
-    key = content_hash(key, "tracks")
+    from tracking.backends import Choice
+
+    choice = Choice(**(asdict(command.tracking) if not isinstance(command, Prompt) else {}))
+    imported = [Path(choice.tracker_path)] if choice.tracker == "npz" else []
+    key = content_hash(key, "tracks", asdict(choice), *imported)
 
     def work() -> None:
-        from tracking.column import track_column
+        from tracking.column_backends import track_with
         from tracking.column_file import save_column
 
         grid = VideoGrid.load(run.path / "grid")
@@ -366,7 +395,7 @@ def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> s
             bar = bars.setdefault(stage, progress(description=stage, total=total))
             bar.update(done - bar.n)
 
-        column = track_column(frames, K=grid.K, w2c=grid.w2c, progress=tell)
+        column = track_with(frames, choice, K=grid.K, w2c=grid.w2c, progress=tell)
         for bar in bars.values():
             bar.close()
         save_column(column, run.path / "tracks.npz", frames)

@@ -20,7 +20,9 @@ from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges
 from tracking.fallbacks import FallbackConfig, pseudo_depth
 from tracking.flow import FlowConfig, pair_flows
 from tracking.geometry import find_cameras, shrink
+from tracking.guided import guide_depth, network_depth
 from tracking.poses import PoseConfig
+from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 
 Progress = Callable[[str, int, int], None]
@@ -79,12 +81,15 @@ def track_column(
     K: np.ndarray | None = None,
     w2c: np.ndarray | None = None,
     config: TrackConfig | None = None,
+    network: DepthEstimator | Depth | None = None,
     progress: Progress | None = None,
 ) -> ColumnTracks:
-    """Track a freeze-time clip frames [V, H, W, 3] (0..1) without any network.
+    """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
 
     K [3, 3] or [V, 3, 3] in pixels fixes the intrinsics, w2c [V, 4, 4] the cameras (then K too must
-    be given). progress(stage, done, total) is called as work goes on.
+    be given). network, or its depth of these frames: fills in where triangulation is not sure, and
+    replaces the smooth stand-in where there is no parallax. progress(stage, done, total) is called
+    as work goes on.
     """
     config = config or TrackConfig()
     frames = check_frames(frames)
@@ -106,13 +111,20 @@ def track_column(
     pairs = pair_flows(frames, config.flow, tell("flow"))
     found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
     K, w2c = found.K, found.w2c
+    estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
-        depth = pseudo_depth(views, height, width)
+        if estimate is None:
+            depth = pseudo_depth(views, height, width)
+        else:
+            depth = network_depth(estimate)
+            note("in place of the stand-in: the network's depth, at a scale of its own per view")
         confidence = np.full_like(depth, 0.05)
     else:
         ranges = inverse_depth_ranges(found.points, w2c)
         depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell("depth"))
-        if found.trust < 1.0:
+        if estimate is not None:
+            confidence = (confidence * found.trust).astype(np.float32)
+        elif found.trust < 1.0:
             depth = shrink(depth, confidence, found.trust)
         blank = blank_backdrop(frames)
         if blank is not None:
@@ -123,6 +135,9 @@ def track_column(
         covered = float((confidence[canonical] > 0.3)[solid].mean()) if solid.any() else 0.0
         if covered < config.fallbacks.textureless_share:
             note(f"little texture: the depth of {100 * (1 - covered):.0f} % of pixels is filled in")
+        if estimate is not None:
+            guided, confidence = guide_depth(depth, confidence, estimate, frames)
+            depth = guided if blank is None else np.where(blank, depth, guided)
     if not given:
         scale = float(np.median(depth[canonical]))
         depth, w2c = depth / scale, w2c.copy()

@@ -144,6 +144,10 @@ def doctor() -> None:
     for module, what in OPTIONAL_PARTS.items():
         state = "yes" if importlib.util.find_spec(module) else "no "
         say(f"optional: {state} {module}: {what}")
+    from tracking.backends import listing
+
+    for line in listing():
+        say(line)
 
 
 def _memory() -> str:

@@ -1,0 +1,190 @@
+"""Trackers and depth estimators by name: what each needs, its licence, and which are usable here.
+
+Everything but `flow` comes from the user's disk: a checkout of its repository and a weights file,
+given as options or in environment variables. Nothing is downloaded and no code of theirs is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen.errors import UserError
+from tracking.alltracker import AllTracker
+from tracking.delta import Delta
+from tracking.depth_anything import DepthAnything
+from tracking.moge import MoGe
+from tracking.protocols import Depth, DepthEstimator, Tracker
+from tracking.tracks import Tracks
+
+
+class FlowTracker:
+    """The built-in tracker behind the common interface."""
+
+    def is_available(self) -> tuple[bool, str]:
+        """Always usable."""
+        return True, ""
+
+    def __call__(
+        self, frames: np.ndarray, depth: Depth | None, K: np.ndarray | None, query_view: int
+    ) -> Tracks:
+        """frames [F, H, W, 3] -> tracks; depth is not used, it makes its own."""
+        from tracking.column import TrackConfig, track_column
+
+        return track_column(frames, K=K, config=TrackConfig(canonical=query_view)).tracks
+
+
+class FlowDepth:
+    """The built-in depth behind the common interface: triangulated, one scale for the clip."""
+
+    def is_available(self) -> tuple[bool, str]:
+        """Always usable."""
+        return True, ""
+
+    def __call__(self, frames: np.ndarray) -> Depth:
+        """frames [F, H, W, 3] -> depth, confidence, K."""
+        from tracking.column import track_column
+
+        column = track_column(frames)
+        return Depth(column.depth, column.depth_confidence, column.K[column.canonical], "scale")
+
+
+class TracksFile:
+    """Tracks made elsewhere, from an .npz in the layout of docs/FORMATS.md."""
+
+    def __init__(self, path: str) -> None:
+        """path: the file."""
+        self.path = path
+
+    def is_available(self) -> tuple[bool, str]:
+        """(usable, reason when it is not)."""
+        if not self.path:
+            return False, "no file given"
+        return (True, "") if Path(self.path).is_file() else (False, f"no file {self.path}")
+
+    def __call__(
+        self, frames: np.ndarray, depth: Depth | None, K: np.ndarray | None, query_view: int
+    ) -> Tracks:
+        """The file's tracks; they must be of these frames, and of this query view.
+
+        Raises:
+            UserError: unreadable, or of another clip.
+        """
+        ok, reason = self.is_available()
+        if not ok:
+            raise UserError(f"npz is not available: {reason}")
+        tracks = Tracks.load(self.path)
+        count, height, width = frames.shape[:3]
+        if tracks.frames != count or tracks.size != (height, width):
+            raise UserError(
+                f"{self.path} holds tracks of {tracks.frames} frames of {tracks.size[0]}x"
+                f"{tracks.size[1]}; the clip has {count} of {height}x{width} (--size, --max-views)"
+            )
+        return tracks
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One choice: its licence and how to make it from (path, weights)."""
+
+    licence: str
+    make: Callable[[str, str], Tracker | DepthEstimator]
+    variable: str = ""  # environment variable of the path; its weights' is NAME_WEIGHTS
+
+
+SNAP = "Snap, non-commercial research only"
+TRACKERS: dict[str, Backend] = {
+    "flow": Backend("Apache-2.0, ours", lambda path, weights: FlowTracker()),
+    "alltracker": Backend("MIT", AllTracker, "FOURREAL_ALLTRACKER"),
+    "delta": Backend(SNAP, Delta, "FOURREAL_DELTA"),
+    "delta-v2": Backend(SNAP, lambda p, w: Delta(p, w, 2), "FOURREAL_DELTA_V2"),
+    "npz": Backend("that of its maker", lambda path, weights: TracksFile(path), "FOURREAL_TRACKS"),
+}
+DEPTHS: dict[str, Backend] = {
+    "flow": Backend("Apache-2.0, ours", lambda path, weights: FlowDepth()),
+    "moge": Backend("MIT", MoGe, "FOURREAL_MOGE"),
+    "depth-anything": Backend(
+        "Apache-2.0 (Small; larger ones non-commercial)", DepthAnything, "FOURREAL_DEPTH_ANYTHING"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Names of the tracker and the depth estimator, and where their code and weights lie.
+
+    Empty paths are looked up in the environment (FOURREAL_ALLTRACKER, FOURREAL_ALLTRACKER_WEIGHTS
+    and so on).
+    """
+
+    tracker: str = "flow"
+    depth: str = "flow"
+    tracker_path: str = ""
+    tracker_weights: str = ""
+    depth_path: str = ""
+    depth_weights: str = ""
+
+    def __post_init__(self) -> None:
+        for kind, name, table in (
+            ("--tracker", self.tracker, TRACKERS),
+            ("--depth", self.depth, DEPTHS),
+        ):
+            if name not in table:
+                raise UserError(f"{kind} {name}: choose from {', '.join(table)}")
+
+    def check(self) -> None:
+        """Find out before any work is done whether both can be used.
+
+        Raises:
+            UserError: one cannot, with what is missing.
+        """
+        self.make_tracker()
+        self.make_depth()
+
+    def make_tracker(self) -> Tracker:
+        """The tracker.
+
+        Raises:
+            UserError: it cannot be used here, with what is missing.
+        """
+        made = _make(TRACKERS[self.tracker], self.tracker_path, self.tracker_weights)
+        _refuse(made, f"--tracker {self.tracker}", "--tracker-path, --tracker-weights")
+        return made  # type: ignore[return-value]
+
+    def make_depth(self) -> DepthEstimator:
+        """The depth estimator.
+
+        Raises:
+            UserError: it cannot be used here, with what is missing.
+        """
+        made = _make(DEPTHS[self.depth], self.depth_path, self.depth_weights)
+        _refuse(made, f"--depth {self.depth}", "--depth-path, --depth-weights")
+        return made  # type: ignore[return-value]
+
+
+def _make(backend: Backend, path: str, weights: str) -> Tracker | DepthEstimator:
+    if backend.variable:
+        path = path or os.environ.get(backend.variable, "")
+        weights = weights or os.environ.get(f"{backend.variable}_WEIGHTS", "")
+    return backend.make(path, weights)
+
+
+def _refuse(made: Tracker | DepthEstimator, name: str, options: str) -> None:
+    ok, reason = made.is_available()
+    if not ok:
+        raise UserError(f"{name} cannot be used: {reason}; see {options} and `doctor`")
+
+
+def listing() -> list[str]:
+    """One line a backend: usable or not, its licence, and why not."""
+    lines = []
+    for kind, table in (("tracker", TRACKERS), ("depth", DEPTHS)):
+        for name, backend in table.items():
+            ok, reason = _make(backend, "", "").is_available()
+            why = "" if ok else f": {reason}" + (f" [{backend.variable}]" if reason else "")
+            lines.append(f"{kind}: {'yes' if ok else 'no '} {name} ({backend.licence}){why}")
+    return lines
