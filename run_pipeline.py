@@ -166,15 +166,25 @@ class Export:
 
     run: Positional[str]
     """Folder of the run, or a scene.safetensors."""
-    format: Literal["ply-sequence", "html", "4dgs", "video"] = "ply-sequence"
-    """ply-sequence: one .ply per time; html: the self-contained player; 4dgs: the player's bare
-    payload; video: an mp4."""
+    format: Literal["ply-sequence", "html", "4dgs", "video", "nerfstudio", "pointcloud"] = (
+        "ply-sequence"
+    )
+    """ply-sequence: one Gaussian .ply per time; html: the self-contained player; 4dgs: the player's
+    bare payload; video: an mp4; nerfstudio: a folder for ns-viewer, ns-render and ns-export;
+    pointcloud: plain coloured points (needs Open3D)."""
     out: str = ""
     """Where to; by default inside the run folder."""
     frames: int = 0
-    """Number of frames of a ply sequence or video; 0: one per time of the grid (video: 48)."""
+    """Number of frames of a sequence or video; 0: one per time of the grid (video: 48)."""
     path: Literal["orbit", "spiral", "input"] = "orbit"
     """Camera path of a video."""
+    zip: bool = False
+    """Write a ply-sequence as one zip file instead of a folder."""
+    outliers: float = 0.0
+    """pointcloud: remove points this many standard deviations farther from their 20 neighbours
+    than usual (2 is a good value); 0 keeps all."""
+    min_opacity: float = 0.1
+    """pointcloud: leave out Gaussians fainter than this."""
 
 
 @dataclass
@@ -234,7 +244,8 @@ def run_command(command: object) -> None:
     elif isinstance(command, View):
         commands.view(command.run, command.host, command.port)
     elif isinstance(command, Export):
-        commands.export(command.run, command.format, command.out, command.frames, command.path)
+        options = {k: v for k, v in asdict(command).items() if k not in ("run", "format")}
+        commands.export(command.run, command.format, **options)
     elif isinstance(command, Inspect):
         commands.inspect(command.path)
     elif isinstance(command, Doctor):

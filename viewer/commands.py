@@ -51,43 +51,72 @@ def view(run: str | Path, host: str, port: int) -> None:
 
     path = scene_path(run)
     scene = Scene4D.load(path)
-    grid = None
-    if (path.parent / "grid" / "grid.json").exists():
-        grid = VideoGrid.load(path.parent / "grid")
-    else:
-        warn(f"no grid folder beside {path}: its frames are not shown")
+    grid = _grid_beside(path)
     if host not in ("127.0.0.1", "localhost", "::1"):
         warn(f"listening on {host}: the viewer can be reached from other machines")
     serve(scene, grid, host=host, port=port)
 
 
-def export(run: str | Path, form: str, out: str, frames: int, path: str) -> None:
-    """Write a scene as a ply sequence, a self-contained html player or a video."""
+def export(
+    run: str | Path,
+    form: str,
+    out: str = "",
+    frames: int = 0,
+    path: str = "orbit",
+    zip: bool = False,
+    outliers: float = 0.0,
+    min_opacity: float = 0.1,
+) -> None:
+    """Write a scene in another form; the options are those of ``run_pipeline.py export``."""
     source = scene_path(run)
     scene = Scene4D.load(source)
     if frames < 0 or frames > 10_000:
         raise UserError(f"--frames {frames}: choose 0..10000")
-    if form == "ply-sequence":
-        target = Path(out) if out else source.parent / "ply"
-        from viewer.ply import write_sequence
+    if zip and form != "ply-sequence":
+        raise UserError("--zip goes with --format ply-sequence")
 
-        write_sequence(scene, target, frames or None)
+    def target(default: str) -> Path:
+        return Path(out) if out else source.parent / default
+
+    if form == "ply-sequence":
+        from viewer.ply import write_sequence, write_sequence_zip
+
+        written = target("ply.zip" if zip else "ply")
+        (write_sequence_zip if zip else write_sequence)(scene, written, frames or None)
     elif form == "html":
-        target = Path(out) if out else source.parent / "index.html"
         from viewer.html import write_player
 
-        write_player(scene, target, source.parent.name, _frame_rate(source.parent))
+        written = target("index.html")
+        write_player(scene, written, source.parent.name, _frame_rate(source.parent))
     elif form == "4dgs":
-        target = Path(out) if out else source.parent / "scene.4dgs"
         from viewer.payload import write_4dgs
 
-        write_4dgs(scene, target)
+        written = target("scene.4dgs")
+        write_4dgs(scene, written)
+    elif form == "nerfstudio":
+        from viewer.nerfstudio_plugin.export import write_nerfstudio
+
+        written = write_nerfstudio(scene, _grid_beside(source), target("nerfstudio"))
+        say(f"look: ns-viewer --load-config {written} --viewer.websocket-host 127.0.0.1")
+    elif form == "pointcloud":
+        from viewer.pointcloud import write_pointclouds
+
+        written = target("points")
+        write_pointclouds(scene, written, frames or None, outliers, min_opacity)
     else:
-        target = Path(out) if out else source.parent / f"{path}.mp4"
         from viewer.video import write_camera_video
 
-        write_camera_video(scene, target, path=path, frames=frames or 48)
-    say(f"wrote {target}")
+        written = target(f"{path}.mp4")
+        write_camera_video(scene, written, path=path, frames=frames or 48)
+    say(f"wrote {written}")
+
+
+def _grid_beside(scene: Path) -> VideoGrid | None:
+    """The grid of the run that a scene file lies in; None, with a warning, if it is not there."""
+    if (scene.parent / "grid" / "grid.json").exists():
+        return VideoGrid.load(scene.parent / "grid")
+    warn(f"no grid folder beside {scene}: its frames are not shown")
+    return None
 
 
 def _frame_rate(run: Path) -> float:

@@ -1,17 +1,20 @@
 """A scene as a sequence of Gaussian PLY files, one per time (SuperSplat's sequence rule).
 
-The folder holds ``frame0001.ply`` and so on and nothing else. The layout of a file is that of
-``recon.ply``; view-dependent compensation is left out.
+The folder (or zip) holds ``frame0001.ply`` and so on and nothing else. The layout of a file is
+that of ``recon.ply``; view-dependent compensation is left out.
 """
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gen.atomic import atomic_folder
+from gen.atomic import atomic_file, atomic_folder
 from gen.errors import UserError
 from recon.ply import write_ply
 from viewer.payload import PlayerScene
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from recon.scene import Scene4D
 
 _EDGE = 1e-6  # opacities closer than this to 0 or 1 would have an infinite logit
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same scene gives the same bytes
 
 
 def write_sequence(
@@ -34,6 +38,45 @@ def write_sequence(
     Raises:
         UserError: ``folder`` is a file or holds something else, or frames is below 1.
     """
+    target = check_folder(folder)
+    player = PlayerScene.from_scene(scene)
+    times = moments(player, frames)
+    names = frame_names("frame", len(times))
+    with atomic_folder(target) as temporary:
+        for name, t in zip(names, times, strict=True):
+            _write_frame(player, float(t), temporary / name)
+    return names
+
+
+def write_sequence_zip(
+    scene: Scene4D | PlayerScene, file: str | Path, frames: int | None = None
+) -> list[str]:
+    """The same sequence as one zip file, for sending; the names inside it.
+
+    Raises:
+        UserError: ``file`` is a folder, or frames is below 1.
+    """
+    target = Path(file)
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; choose a file name for the zip")
+    player = PlayerScene.from_scene(scene)
+    times = moments(player, frames)
+    names = frame_names("frame", len(times))
+    with (
+        atomic_file(target) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        tempfile.TemporaryDirectory() as work,
+    ):
+        for name, t in zip(names, times, strict=True):
+            one = Path(work, "frame.ply")
+            _write_frame(player, float(t), one)
+            entry = zipfile.ZipInfo(name, _ZIP_DATE)
+            archive.writestr(entry, one.read_bytes(), zipfile.ZIP_DEFLATED)
+    return names
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The folder as a Path, if a sequence may replace it. Raises UserError if not."""
     target = Path(folder)
     if target.is_file():
         raise UserError(f"{target} is a file; choose another folder")
@@ -41,16 +84,24 @@ def write_sequence(
         foreign = next((p.name for p in target.iterdir() if p.suffix != ".ply"), None)
         if foreign:
             raise UserError(f"{target} holds {foreign}; a sequence needs a folder of its own")
+    return target
+
+
+def moments(player: PlayerScene, frames: int | None) -> NDArray[np.floating]:
+    """The stored times, or ``frames`` evenly spaced ones. Raises UserError below 1."""
     if frames is not None and frames < 1:
         raise UserError(f"{frames} frames: at least 1 is needed")
-    player = PlayerScene.from_scene(scene)
     times = player.times
-    moments = times if frames is None else np.linspace(times[0], times[-1], frames)
-    digits = max(4, len(str(len(moments))))
-    names = [f"frame{k + 1:0{digits}d}.ply" for k in range(len(moments))]
-    with atomic_folder(target) as temporary:
-        for name, t in zip(names, moments, strict=True):
-            means, radii, opacities, colors = player.at(float(t))
-            p = np.clip(opacities.astype(np.float64), _EDGE, 1 - _EDGE)
-            write_ply(temporary / name, means, np.log(radii), np.log(p / (1 - p)), colors)
-    return names
+    return times if frames is None else np.linspace(times[0], times[-1], frames)
+
+
+def frame_names(stem: str, count: int) -> list[str]:
+    """``stem0001.ply`` and so on: sorting by name is sorting by time."""
+    digits = max(4, len(str(count)))
+    return [f"{stem}{k + 1:0{digits}d}.ply" for k in range(count)]
+
+
+def _write_frame(player: PlayerScene, t: float, path: Path) -> None:
+    means, radii, opacities, colors = player.at(t)
+    p = np.clip(opacities.astype(np.float64), _EDGE, 1 - _EDGE)
+    write_ply(path, means, np.log(radii), np.log(p / (1 - p)), colors)

@@ -1,0 +1,23 @@
+"""nerfstudio's full-image data manager over the cells of an exported scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nerfstudio.data.datamanagers.full_images_datamanager import (
+    FullImageDatamanager,
+    FullImageDatamanagerConfig,
+)
+
+from viewer.nerfstudio_plugin.dataparser import FourRealDataParserConfig
+
+
+@dataclass
+class FourRealDataManagerConfig(FullImageDatamanagerConfig):
+    """Pictures stay in main memory: nothing is trained on them."""
+
+    _target: type = field(default_factory=lambda: FullImageDatamanager)
+    dataparser: FourRealDataParserConfig = field(default_factory=FourRealDataParserConfig)
+    cache_images: Literal["cpu", "gpu"] = "cpu"
+    cache_images_type: Literal["uint8", "float32"] = "uint8"

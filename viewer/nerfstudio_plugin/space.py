@@ -1,0 +1,85 @@
+"""A scene in nerfstudio's world: z up, what is looked at in the origin, cameras within 1.
+
+nerfstudio's viewer turns about +z and starts at (0.3, 0.3, 0.3) looking at the origin; the middle
+input camera is put on that side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gen.cameras import camera_centres
+from recon.scene import Scene4D
+from viewer.camera_paths import scene_centre
+
+_START_AZIMUTH = np.pi / 4
+_OPENGL = np.diag([1.0, -1.0, -1.0])  # OpenCV camera axes <-> OpenGL camera axes
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """x -> scale * (rotation @ x + translation): rotation [3,3], translation [3]."""
+
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+    scale: float
+
+    def scene(self, scene: Scene4D) -> Scene4D:
+        """The same scene in the new world; it draws the same pictures, depths times ``scale``."""
+        turn = torch.as_tensor(self.rotation, dtype=torch.float64)
+        shift = torch.as_tensor(self.translation, dtype=torch.float64)
+
+        def vectors(values: Tensor) -> Tensor:
+            return (self.scale * values.double() @ turn.to(values.device).T).to(values)
+
+        w2c = scene.w2c.double().clone()
+        w2c[:, :3, :3] = w2c[:, :3, :3] @ turn.to(w2c).T
+        w2c[:, :3, 3] = self.scale * (w2c[:, :3, 3] - w2c[:, :3, :3] @ shift.to(w2c))
+        moved = self.scale * (scene.means.double() @ turn.to(w2c).T + shift.to(w2c))
+        return replace(
+            scene,
+            means=moved.to(scene.means),
+            log_scales=scene.log_scales + float(np.log(self.scale)),
+            node_offsets=vectors(scene.node_offsets),
+            view_offsets=vectors(scene.view_offsets),
+            w2c=w2c.to(scene.w2c),
+        )
+
+
+def nerfstudio_space(scene: Scene4D) -> Similarity:
+    """The similarity that takes ``scene`` to nerfstudio's world."""
+    w2c = scene.w2c.cpu().double().numpy()
+    middle = len(w2c) // 2
+    focus = scene_centre(w2c[middle], scene.means.cpu().numpy())
+    up = -w2c[:, 1, :3].mean(0)
+    up /= np.linalg.norm(up)
+    towards = camera_centres(w2c)[middle] - focus
+    side = np.cross(up, towards)
+    if np.linalg.norm(side) < 1e-6 * np.linalg.norm(towards):  # looking straight down
+        side = w2c[middle, 0, :3] - (w2c[middle, 0, :3] @ up) * up
+    side /= np.linalg.norm(side)
+    upright = np.stack([np.cross(side, up), side, up])  # the middle camera's azimuth is 0
+    c, s = np.cos(_START_AZIMUTH), np.sin(_START_AZIMUTH)
+    rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ upright
+    reach = np.linalg.norm(camera_centres(w2c) - focus, axis=1).max()
+    return Similarity(rotation, -rotation @ focus, 1.0 / max(float(reach), 1e-9))
+
+
+def opengl_c2w(w2c_V44: NDArray[np.floating]) -> NDArray[np.float64]:
+    """OpenCV world-to-camera [V,4,4] -> OpenGL camera-to-world [V,3,4], as nerfstudio has it."""
+    c2w = np.linalg.inv(np.asarray(w2c_V44, np.float64))[:, :3]
+    c2w[:, :, :3] = c2w[:, :, :3] @ _OPENGL
+    return c2w
+
+
+def opencv_w2c(c2w_34: Tensor) -> Tensor:
+    """OpenGL camera-to-world [3,4] -> OpenCV world-to-camera [4,4], float64."""
+    c2w = torch.eye(4, dtype=torch.float64)
+    c2w[:3] = c2w_34.detach().cpu().double()
+    c2w[:3, :3] = c2w[:3, :3] @ torch.as_tensor(_OPENGL)
+    return torch.linalg.inv(c2w)
