@@ -3,6 +3,7 @@
 torch.optim.Muon works in bfloat16, which a CPU without bf16 units runs slower than float32; this
 one stacks equal shapes into one batched product.  The update is scaled by 0.2 sqrt(max(rows,
 columns)), so that learning rates of AdamW carry over (the rule of Moonlight, arXiv 2502.16982).
+Sharded parameters are gathered for the product, one shape at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from gen.dist import full, like
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
@@ -61,7 +64,7 @@ class Muon(torch.optim.Optimizer):
                     assert p.grad is not None
                     buf = self.state[p].setdefault("momentum", torch.zeros_like(p))
                     buf.lerp_(p.grad, 1 - group["momentum"])
-                    updates.append(p.grad.lerp(buf, group["momentum"]))
+                    updates.append(full(p.grad.lerp(buf, group["momentum"])))
                 scale = 0.2 * max(shape) ** 0.5
                 for p, u in zip(params, orthogonalise_shared(torch.stack(updates)), strict=True):
-                    p.add_(u, alpha=-group["lr"] * scale)
+                    p.add_(like(u, p), alpha=-group["lr"] * scale)

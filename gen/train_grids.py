@@ -1,33 +1,43 @@
-"""Training grids of the procedural world for the 4D stage; the pool rule of `gen.train_data`.
+"""Training grids for the 4D stage: what a grid batch is, and the pool of procedural grids.
 
 Shape legend: n scenes of a chunk, B grids of a batch, V views, T times, H W pixels.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from gen.data.captions import caption
-from gen.data.procedural import render
 from gen.data.scene_sampling import sample_scenes
 from gen.data.world import SceneBatch
-from gen.train_data import WORLDS, PoolConfig, seeded, to_uint8
+from gen.train_data import WORLDS, Mapping, Rendering, ScenePool, Source, randint, seeded
 from gen.windows import WINDOW
 
 
 @dataclass
+class Grid:
+    """One training grid: uint8 frames [8, 8, H, W, 3] (row v: fixed-view video) and its text."""
+
+    frames: Tensor
+    text: str
+
+
+@dataclass
 class GridBatch:
-    """clean [B,V,T,H,W,3] in [-1,1], texts [B], known [B,V,T], places of rows [V], columns [T]."""
+    """clean [B,V,T,H,W,3] in [-1,1], texts [B], known [B,V,T], places of rows [V], columns [T].
+
+    `items` are the numbers of the grids within the batch of all processes.
+    """
 
     clean: Tensor
     texts: list[str]
     known: Tensor
     index_v: Tensor
     index_t: Tensor
+    items: range
 
 
 def sample_grid_known(b: int, v: int, t: int, g: Generator) -> Tensor:
@@ -47,50 +57,49 @@ def sample_grid_known(b: int, v: int, t: int, g: Generator) -> Tensor:
     return known
 
 
-class GridPool:
-    """Batches of views x times sub-grids of rendered 8 x 8 grids, reproducible by step."""
+class GridPool(ScenePool[tuple[Tensor, SceneBatch]]):
+    """Rendered 8 x 8 grids of procedural scenes."""
 
-    def __init__(
-        self, seed: int, rank: int, height: int, width: int, config: PoolConfig, samples: int = 2
-    ):
-        self.seed, self.rank, self.size, self.config = seed, rank, (height, width), config
-        self.samples = samples
-        self._chunks: OrderedDict[int, tuple[Tensor, SceneBatch]] = OrderedDict()
+    def make(self, g: Generator) -> tuple[Tensor, SceneBatch]:
+        scenes = sample_scenes(self.config.chunk, g, **WORLDS[self.config.world])
+        ramp = torch.linspace(0, 1, WINDOW).expand(len(scenes), -1)
+        rendering = Rendering(*self.size, device=self.device, shared=True)
+        return rendering.frames(scenes, ramp, ramp), scenes
 
-    def _chunks_at(self, step: int) -> list[tuple[Tensor, SceneBatch]]:
-        c = self.config
-        last = c.start + step // c.steps_per_chunk
-        wanted = range(max(0, last - c.keep), last)
-        for k in list(self._chunks):
-            if k not in wanted:
-                del self._chunks[k]
-        for k in wanted:
-            if k not in self._chunks:
-                scenes = sample_scenes(
-                    c.chunk, seeded(self.seed, self.rank, k, 4), **WORLDS[c.world]
-                )
-                ramp = torch.linspace(0, 1, WINDOW)
-                rgb = render(scenes, ramp, ramp, *self.size, samples=self.samples).rgb
-                self._chunks[k] = to_uint8(rgb), scenes
-        return [self._chunks[k] for k in wanted]
+    def item(self, step: int, number: int) -> Grid:
+        g = seeded(self.seed, step, number, 8)
+        frames, scenes = self.pick(step, g)
+        i = randint(len(frames), g)
+        freeze = float(torch.rand((), generator=g)) < 0.3
+        return Grid(frames[i], caption(scenes, g, i, freeze=freeze))
 
-    def batch(self, step: int, n: int, views: int, times: int) -> GridBatch:
-        """n grids of views x times cells; row 0 and column 0 are always among them."""
-        chunks = self._chunks_at(step)
-        g = seeded(self.seed, self.rank, step, 8)
 
-        def places(count: int) -> Tensor:
-            rest = torch.randperm(WINDOW - 1, generator=g)[: count - 1].sort().values + 1
-            return torch.cat([torch.zeros(1, dtype=torch.long), rest])
+def draw_grids(
+    source: Source[Grid],
+    seed: int,
+    step: int,
+    items: range,
+    views: int = WINDOW,
+    times: int = WINDOW,
+    map_items: Mapping = map,
+) -> GridBatch:
+    """Those grids of a step's batch, of views x times cells: the same places for the whole batch,
+    row 0 and column 0 always among them.  map_items: `map`, or that of a pool of threads."""
+    source.prepare(step)
+    grids: list[Grid] = list(map_items(lambda i: source.item(step, i), items))
+    g = seeded(seed, step, 6)
 
-        index_v, index_t = places(views), places(times)
-        grids, texts = [], []
-        for which in torch.randint(0, len(chunks), (n,), generator=g).tolist():
-            frames, scenes = chunks[which]
-            i = int(torch.randint(0, len(frames), (1,), generator=g))
-            grids.append(frames[i][index_v][:, index_t])
-            freeze = float(torch.rand((), generator=g)) < 0.3
-            texts.append(caption(scenes, g, i, freeze=freeze))
-        clean = torch.stack(grids).float() / 127.5 - 1
-        known = sample_grid_known(n, views, times, g)
-        return GridBatch(clean, texts, known, index_v, index_t)
+    def places(count: int) -> Tensor:
+        rest = torch.randperm(WINDOW - 1, generator=g)[: count - 1].sort().values + 1
+        return torch.cat([torch.zeros(1, dtype=torch.long), rest])
+
+    index_v, index_t = places(views), places(times)
+    known = [sample_grid_known(1, views, times, seeded(seed, step, i, 9)) for i in items]
+    return GridBatch(
+        torch.stack([grid.frames[index_v][:, index_t] for grid in grids]).float() / 127.5 - 1,
+        [grid.text for grid in grids],
+        torch.cat(known),
+        index_v,
+        index_t,
+        items,
+    )

@@ -1,4 +1,8 @@
-"""What both training scripts share: optimisers, schedule, EMA, checkpoints, the progress line."""
+"""The parts of a training loop: optimisers, schedules, EMA, checkpoints, the progress line.
+
+Everything works on whole and on sharded parameters (`gen.dist.shard`); checkpoints always hold
+whole tensors, so that a run may go on with any number of processes.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gen import dist
 from gen.atomic import atomic_file
-from gen.console import say, warn
+from gen.console import say
+from gen.dist import warn
+from gen.errors import UserError
 from gen.muon import Muon
 
 
@@ -23,6 +30,14 @@ def learning_rate(step: int, steps: int, warmup: int, decay: float) -> float:
     """Factor of the learning rate: linear warm-up, constant, linear to 0 in the last `decay`."""
     left = (steps - step) / max(1.0, decay * steps)
     return max(0.0, min((step + 1) / max(1, warmup), 1.0, left))
+
+
+def cosine_rate(step: int, steps: int, warmup: int) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine to 0 (supplement 1.1)."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Optimisers:
@@ -56,7 +71,14 @@ class Optimisers:
         return [o.state_dict() for o in self.all]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore whole tensors, sharded where their parameters are."""
         for optimiser, state in zip(self.all, states, strict=True):
+            params = [p for group in optimiser.param_groups for p in group["params"]]
+            for i, values in state["state"].items():
+                state["state"][i] = {
+                    k: dist.like(v, params[i]) if v.shape == params[i].shape else v
+                    for k, v in values.items()
+                }
             optimiser.load_state_dict(state)
 
 
@@ -65,7 +87,7 @@ class EMA:
 
     def __init__(self, named: Iterable[tuple[str, nn.Parameter]]):
         self.source = dict(named)
-        self.average = {k: p.detach().clone() for k, p in self.source.items()}
+        self.average: dict[str, Tensor] = {k: p.detach().clone() for k, p in self.source.items()}
         self.updates = 0
 
     @torch.no_grad()
@@ -86,45 +108,78 @@ class EMA:
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     """Scale gradients down to a joint norm of `limit`; returns the norm before."""
-    return nn.utils.clip_grad_norm_(list(parameters), limit)
+    parameters = [p for p in parameters if p.grad is not None]
+    norm = dist.full(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm
 
 
 def save_checkpoint(
     path: Path, step: int, module: nn.Module, optimisers: Optimisers, ema: EMA
 ) -> None:
-    """Write everything a resumed run needs, atomically (batches depend on the step alone)."""
+    """Write everything a resumed run needs, atomically (batches depend on the step alone).
+
+    Only the first process writes; all must call when parameters are sharded.
+    """
     state = {
         "step": step,
-        "model": module.state_dict(),
-        "optimisers": optimisers.state_dict(),
-        "ema": ema.average,
+        "model": dist.full(dict(module.state_dict())),
+        "optimisers": dist.full(optimisers.state_dict()),
+        "ema": dist.full(ema.average),
         "ema_updates": ema.updates,
     }
-    with atomic_file(path) as temporary:
-        torch.save(state, temporary)
+    if dist.rank() == 0:
+        with atomic_file(path) as temporary:
+            torch.save(state, temporary)
 
 
 def load_checkpoint(
     path: Path, module: nn.Module, optimisers: Optimisers, ema: EMA, *, weights_only: bool = False
 ) -> int:
     """Restore a checkpoint, returns its step; `weights_only` takes the averaged weights alone, as
-    the start of another run."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if weights_only:
-        with torch.no_grad():
-            for key, p in ema.source.items():
-                if key in state["ema"]:
-                    p.copy_(state["ema"][key])
-                    ema.average[key].copy_(p)
-                else:
-                    warn(f"{path} has no {key}: it starts untrained")
-        return 0
-    module.load_state_dict(state["model"])
-    optimisers.load_state_dict(state["optimisers"])
-    for key, value in state["ema"].items():
-        ema.average[key].copy_(value)
-    ema.updates = int(state["ema_updates"])
-    return int(state["step"])
+    the start of another run.
+
+    Raises UserError when it is of another model or not readable.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if weights_only:
+            _start_from(state["ema"], path, ema)
+            return 0
+        own = module.state_dict()
+        if own.keys() != state["model"].keys():
+            raise ValueError("its parameters have other names")
+        for key, value in state["model"].items():
+            dist.copy_into(own[key], value)
+        optimisers.load_state_dict(state["optimisers"])
+        for key, value in state["ema"].items():
+            dist.copy_into(ema.average[key], value)
+        ema.updates = int(state["ema_updates"])
+        return int(state["step"])
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} does not fit this run ({error}); use the options it was made with, or another "
+            "--out"
+        ) from error
+
+
+def _start_from(average: dict[str, Tensor], path: Path, ema: EMA) -> None:
+    for key, p in ema.source.items():
+        if key in average:
+            dist.copy_into(p, average[key])
+            dist.copy_into(ema.average[key], average[key])
+        else:
+            warn(f"{path} has no {key}: it starts untrained")
+
+
+def forget_log_after(path: Path, step: int) -> None:
+    """Drop the lines of a log that belong to steps a resumed run takes again."""
+    if not path.exists():
+        return
+    lines = [x for x in path.read_text().splitlines() if x.endswith("}")]
+    kept = [x for x in lines if json.loads(x)["step"] <= step]
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(x + "\n" for x in kept))
 
 
 def save_sheet(frames_RCHWC: Tensor, path: Path, enlarge: int = 3) -> None:
@@ -151,27 +206,36 @@ class Progress:
     def minutes(self) -> float:
         return (time.monotonic() - self.start) / 60
 
-    def update(self, step: int, loss: float, norm: float, clips: int) -> None:
+    def update(self, step: int, loss: float, norm: float, clips: int) -> dict[str, float] | None:
+        """Count one step; returns the means since the last line when it prints one.
+
+        Raises UserError when the loss is not finite.
+        """
         self.loss += loss
         self.norm += norm
         self.clips += clips
         self.count += 1
         now = time.monotonic()
-        if now - self.last < self.every and step < self.steps:
-            return
+        if now - self.last < self.every and step < self.steps and math.isfinite(loss):
+            return None
         seconds = now - self.last
         done = step - self.first
         left = (self.steps - step) * (now - self.start) / max(1, done)
-        loss_mean, norm_mean = self.loss / self.count, self.norm / self.count
+        means = {
+            "loss": self.loss / self.count,
+            "grad_norm": self.norm / self.count,
+            "clips_per_second": self.clips / seconds,
+        }
         say(
-            f"step {step}/{self.steps}  loss {loss_mean:.4f}  grad {norm_mean:.3f}  "
-            f"{self.clips / seconds:.1f} clips/s  {seconds / self.count:.2f} s/step  "
+            f"step {step}/{self.steps}  loss {means['loss']:.4f}  grad {means['grad_norm']:.3f}  "
+            f"{means['clips_per_second']:.1f} clips/s  {seconds / self.count:.2f} s/step  "
             f"left {left / 60:.1f} min"
         )
         with self.log.open("a") as f:
-            f.write(json.dumps({"step": step, "loss": loss_mean, "grad_norm": norm_mean}) + "\n")
-        if not math.isfinite(loss_mean):
-            raise FloatingPointError(f"the loss is {loss_mean} at step {step}; lower --lr")
+            f.write(json.dumps({"step": step, **means}) + "\n")
+        if not math.isfinite(loss):
+            raise UserError(f"the loss is {loss} at step {step}; lower --lr")
         self.last = now
         self.loss = self.norm = self.clips = 0.0
         self.count = 0
+        return means

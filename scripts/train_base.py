@@ -1,230 +1,158 @@
-"""Train the base clip model (text -> fixed-view or freeze-time clip) on the procedural world.
+"""Train the base clip model (text -> fixed-view or freeze-time clip), see docs/TRAINING.md.
 
-On two CPU cores, first pictures, then clips (what made the bundled `small` weights):
-    python scripts/train_base.py --out runs/images --size small --frames 1 --batch 128 --steps 2000
-    python scripts/train_base.py --out runs/clips --size small --init runs/images --steps 1500
-On GPUs:
-    torchrun --nproc-per-node 8 scripts/train_base.py --out runs/b --size bundled --batch 64
+On two CPU cores, first pictures, then clips (about what made the bundled `small` weights):
+    python scripts/train_base.py --preset small-pictures --out runs/pictures
+    python scripts/train_base.py --preset small-clips --init runs/pictures --out runs/clips
+On GPUs (a batch is that of all processes together):
+    torchrun --nproc-per-node 8 scripts/train_base.py --out runs/b --size bundled --batch 512
 
 Running the same command again continues after the last checkpoint, with the batches it would have
-seen. Sample pictures and `log.jsonl` land in --out, final weights in --out/weights.
+seen. Sample pictures, `log.jsonl` and TensorBoard files land in --out, final weights in
+--out/weights.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+import json
+from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from gen import dist
-from gen.console import say
+from gen.atomic import atomic_file
 from gen.data.captions import VOCABULARY
-from gen.dit import SIZES
-from gen.errors import UserError
-from gen.flow import (
-    add_noise,
-    keep_known,
-    linear_sigmas,
-    sample_sigma,
-    velocity_loss,
-    vivid_weights,
-)
+from gen.flow import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.model import BaseModel, save_base, with_vocabulary
 from gen.sampling import sample_euler
+from gen.text import split_words
 from gen.train_data import (
     HELD_OUT_SEED,
     ClipBatch,
-    ClipPool,
-    PoolConfig,
+    Mapping,
+    draw_clips,
     seeded,
     trained_words,
 )
-from gen.train_loop import (
-    EMA,
-    Optimisers,
-    Progress,
-    clip_gradients,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
-    save_sheet,
-)
+from gen.train_mix import Mixture, clip_mixture
+from gen.train_options import TrainBaseConfig
+from gen.train_presets import BASE_PRESETS, run_training
+from gen.train_run import WORDS, Samples, Stage, corrupt, train
+
+LEVELS = (0.4, 0.7, 0.95)  # noise levels at which the clean prediction is scored
 
 
-@dataclass
-class TrainBaseConfig:
-    """Settings of one run; a batch is per process."""
-
-    out: Path
-    size: str = "small"
-    init: Path | None = None  # a run folder whose averaged weights are the start
-    steps: int = 20_000
-    batch: int = 32
-    frames: int = 8  # frames of a rendered clip; 1: pictures only
-    use_frames: int | None = None  # train on this many of them a step (always the first)
-    picture_every: int = 0  # every so many steps a batch of pictures, `picture_batch` of them
-    picture_batch: int = 128
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    lr: float = 4e-4
-    warmup: int = 500
-    decay: float = 0.3  # the last share of the steps, in which the learning rate falls to 0
-    clip_norm: float = 1.0
-    sigma_mean: float = 0.8
-    text_drop: float = 0.1
-    vivid_weight: float = 2.0  # extra loss weight of saturated pixels (the objects)
-    seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-    max_minutes: float = float("inf")
-    checkpoint_minutes: float = 5.0
-    sample_every: int = 250
-    pool: PoolConfig = PoolConfig()
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ValueError(f"unknown size {self.size!r}; choose from {', '.join(SIZES)}")
-        if self.steps < 1 or self.batch < 1 or self.frames < 1:
-            raise ValueError("steps, batch and frames must be at least 1")
+def vocabulary_of(cfg: TrainBaseConfig, sources: list[Mixture]) -> list[str]:
+    """The words the model can learn: those of an earlier start, of --init, or of the data."""
+    for folder in (cfg.out, cfg.init):
+        if folder is not None and (folder / "checkpoint.pt").exists():
+            path = folder / "vocabulary.json"
+            return json.loads(path.read_text()) if path.exists() else list(VOCABULARY)
+    words = {w for entry in VOCABULARY for w in split_words(entry)} if cfg.mix.procedural else set()
+    counts: Counter[str] = Counter()
+    for source in sources:
+        counts.update(source.word_counts())
+    common = sorted(counts, key=lambda w: (-counts[w], w))[: cfg.vocabulary]
+    return sorted(words | set(common))
 
 
-WORDS = 40  # texts are padded or cut to this, so that a compiled model sees one shape
+class BaseStage(Stage):
+    """The base model, clips and pictures in the ratios of `cfg.mix`."""
 
+    script = "train_base.py"
 
-def training_loss(
-    model: torch.nn.Module, base: BaseModel, batch: ClipBatch, cfg: TrainBaseConfig, g
-) -> Tensor:
-    """Velocity loss of one batch with fresh noise and levels from the generator `g`."""
-    device = base.device
-    drop = torch.rand(len(batch.texts), generator=g) < cfg.text_drop
-    texts = ["" if d else t for t, d in zip(batch.texts, drop, strict=True)]
-    ids = base.tokenizer.encode(texts, WORDS).to(device)
-    sigma = sample_sigma(len(texts), g, mean=cfg.sigma_mean, device=device)
-    noise = torch.randn(batch.clean.shape, generator=g).to(device)
-    clean, known = batch.clean.to(device), batch.known.to(device)
-    x = keep_known(add_noise(clean, noise, sigma), clean, known)
-    with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
-        predicted = model(x, known, sigma, batch.mode.to(device), ids, batch.index.to(device))
-    weight = vivid_weights(clean, cfg.vivid_weight)
-    return velocity_loss(predicted.float(), clean, sigma, known, weight)
+    def __init__(self, cfg: TrainBaseConfig, device: torch.device):
+        self.cfg, self.device = cfg, device
+        self.clips = clip_mixture(cfg, cfg.frames, cfg.seed, device)
+        self.pictures: Mixture | None = None
+        if cfg.picture_every:
+            self.pictures = clip_mixture(cfg, 1, cfg.seed + 1, device)
+        self.sources = [self.clips] + ([self.pictures] if self.pictures else [])
+        words = vocabulary_of(cfg, self.sources)
+        if dist.rank() == 0:
+            with atomic_file(cfg.out / "vocabulary.json") as path:
+                path.write_text(json.dumps(words))
+        torch.manual_seed(cfg.seed)
+        self.module: BaseModel = BaseModel(cfg.params(), words).to(device)
+        self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
+        self.blocks = self.module.dit.blocks
+        self.clips.warn_of_unknown(self.module.tokenizer.words)
+        held_out = clip_mixture(cfg, cfg.frames, HELD_OUT_SEED, device, held_out=64)
+        self.test = draw_clips(held_out, HELD_OUT_SEED, 0, range(32))
+        self.shown = draw_clips(held_out, HELD_OUT_SEED, 1, range(32 if cfg.frames == 1 else 10))
+        if cfg.frames > 1:
+            self.shown.known[:5] = False
+            self.shown.known[5:] = torch.arange(cfg.frames) < 1
 
+    def _as_pictures(self, step: int) -> bool:
+        return self.pictures is not None and step % self.cfg.picture_every == 0
 
-@torch.no_grad()
-def clean_psnr(base: BaseModel, batch: ClipBatch, levels=(0.4, 0.7, 0.95)) -> list[float]:
-    """PSNR (dB) of the clean prediction on unknown frames at fixed noise levels."""
-    device = base.device
-    noise = torch.randn(batch.clean.shape, generator=seeded(5)).to(device)
-    ids = base.tokenizer.encode(batch.texts, WORDS).to(device)
-    clean, known = batch.clean.to(device), batch.known.to(device)
-    result = []
-    for level in levels:
-        sigma = torch.full((len(clean),), level, device=device)
-        x = keep_known(add_noise(clean, noise, sigma), clean, known)
-        out = base(x, known, sigma, batch.mode.to(device), ids, batch.index.to(device))
-        error = ((out.clamp(-1, 1) - clean) / 2)[~known].square().mean()
-        result.append(float(-10 * error.log10()))
-    return result
+    def batch_size(self, step: int) -> int:
+        return self.cfg.picture_batch if self._as_pictures(step) else self.cfg.batch
 
+    def draw(self, step: int, items: range, map_items: Mapping = map) -> ClipBatch:
+        cfg = self.cfg
+        if self.pictures is not None and self._as_pictures(step):
+            return draw_clips(self.pictures, cfg.seed + 1, step, items, map_items=map_items)
+        uniform = cfg.first_frames == "uniform"
+        return draw_clips(self.clips, cfg.seed, step, items, cfg.use_frames, uniform, map_items)
 
-@torch.no_grad()
-def sample_sheet(base: BaseModel, batch: ClipBatch, path: Path, steps: int = 8) -> None:
-    """One clip a row (pictures: a mosaic) sampled from the batch's texts and known frames."""
-    device = base.device
-    clean, known = batch.clean.to(device), batch.known.to(device)
-    ids = base.tokenizer.encode(batch.texts, WORDS).to(device)
-    mode, index = batch.mode.to(device), batch.index.to(device)
+    def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
+        """Velocity loss on the unknown frames."""
+        cfg, device = self.cfg, self.device
+        c = corrupt(batch, self.module, cfg, step, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
+            mode, index = batch.mode.to(device), batch.index.to(device)
+            out = model(c.x, c.known, c.sigma_B, mode, c.ids_BL, index)
+        weight = vivid_weights(c.clean, cfg.vivid_weight)
+        return velocity_loss(out.float(), c.clean, c.sigma_B, c.known, weight)
 
-    def model(x: Tensor, sigma: Tensor) -> Tensor:
-        out = base(keep_known(x, clean, known), known, sigma.expand(len(x)), mode, ids, index)
-        return keep_known(out, clean, known)
+    def _predict(self, batch: ClipBatch, x: Tensor, sigma: Tensor) -> Tensor:
+        """Clean frames of a batch from noisy ones (its known frames put in)."""
+        d = self.device
+        known, ids = batch.known.to(d), self.module.tokenizer.encode(batch.texts, WORDS).to(d)
+        x = keep_known(x, batch.clean.to(d), known)
+        mode, index = batch.mode.to(d), batch.index.to(d)
+        return self.module(x, known, sigma.expand(len(x)), mode, ids, index)
 
-    noise = torch.randn(clean.shape, generator=seeded(6)).to(device)
-    out = sample_euler(model, noise, linear_sigmas(steps, 2.0).to(device))
-    columns = out.shape[1] if out.shape[1] > 1 else 8
-    save_sheet(out.flatten(0, 1).unflatten(0, (-1, columns)), path)
-    path.with_suffix(".txt").write_text("\n".join(batch.texts) + "\n")
+    @torch.no_grad()
+    def sample(self) -> Samples:
+        """PSNR of the clean prediction on unknown frames at fixed levels; clips of some texts."""
+        d, test, shown = self.device, self.test, self.shown
+        clean, known = test.clean.to(d), test.known.to(d)
+        noise = torch.randn(clean.shape, generator=seeded(5)).to(d)
+        scalars = {}
+        for level in LEVELS:
+            x = (1 - level) * clean + level * noise
+            out = self._predict(test, x, torch.tensor(level, device=d))
+            error = ((out.clamp(-1, 1) - clean) / 2)[~known].square().mean()
+            scalars[f"clean_psnr_{level}"] = float(-10 * error.log10())
+
+        def model(x: Tensor, sigma: Tensor) -> Tensor:
+            out = self._predict(shown, x, sigma)
+            return keep_known(out, shown.clean.to(d), shown.known.to(d))
+
+        noise = torch.randn(shown.clean.shape, generator=seeded(6)).to(d)
+        out = sample_euler(model, noise, linear_sigmas(8, 2.0).to(d))
+        columns = out.shape[1] if out.shape[1] > 1 else 8
+        return Samples(scalars, out.flatten(0, 1).unflatten(0, (-1, columns)), shown.texts)
+
+    def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
+        """A weights folder that knows only the words it was trained on."""
+        model = BaseModel(self.module.params, self.module.tokenizer.words)
+        model.load_state_dict(state)
+        words = set(trained_words(self.cfg.pool.world)) if self.cfg.mix.procedural else set()
+        for source in self.sources:
+            words |= source.word_counts().keys()
+        known = [w for w in model.tokenizer.words if w in words]
+        save_base(with_vocabulary(model, known), folder, how_made)
 
 
 def main(cfg: TrainBaseConfig) -> None:
-    rank, world, device = dist.setup()
-    params = SIZES[cfg.size]
-    height, width = params.height, params.width_px
-    torch.manual_seed(cfg.seed)
-    base = BaseModel(params, VOCABULARY).to(device)
-    optimisers = Optimisers(base.named_parameters(), cfg.optimiser, cfg.lr)
-    ema = EMA(base.named_parameters())
-    cfg.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = cfg.out / "checkpoint.pt"
-    first = 0
-    if checkpoint.exists():
-        first = load_checkpoint(checkpoint, base, optimisers, ema)
-        say(f"continuing after step {first}")
-    elif cfg.init is not None:
-        if not (cfg.init / "checkpoint.pt").exists():
-            raise UserError(f"--init {cfg.init} holds no checkpoint.pt")
-        load_checkpoint(cfg.init / "checkpoint.pt", base, optimisers, ema, weights_only=True)
-    model = dist.wrap(torch.compile(base) if cfg.compile else base)  # type: ignore[arg-type]
-    pool = ClipPool(cfg.seed, rank, cfg.frames, height, width, cfg.pool)
-    pictures = None
-    if cfg.picture_every:
-        pictures = ClipPool(cfg.seed + 1, rank, 1, height, width, cfg.pool)
-    fixed = PoolConfig(64, 1, 1, 10**9, cfg.pool.world)
-    held_out = ClipPool(HELD_OUT_SEED, 0, cfg.frames, height, width, fixed)
-    test = held_out.batch(0, 32)
-    show = held_out.batch(1, 32 if cfg.frames == 1 else 10)
-    if cfg.frames > 1:
-        show.known[:5] = False
-        show.known[5:] = torch.arange(cfg.frames) < 1
-    count = sum(p.numel() for p in base.parameters()) / 1e6
-    say(f"{cfg.size}: {count:.2f} M parameters, {world} process(es), {device}")
-    progress = Progress(cfg.steps, first, cfg.out / "log.jsonl")
-    saved = time.monotonic()
-    step = first
-    while step < cfg.steps:
-        as_pictures = pictures is not None and step % cfg.picture_every == 0
-        if as_pictures:
-            batch = pictures.batch(step, cfg.picture_batch)
-        else:
-            batch = pool.batch(step, cfg.batch, cfg.use_frames)
-        loss = training_loss(model, base, batch, cfg, seeded(cfg.seed, rank, step, 11))
-        loss.backward()
-        norm = clip_gradients(base.parameters(), cfg.clip_norm)
-        optimisers.step(learning_rate(step, cfg.steps, cfg.warmup, cfg.decay))
-        ema.update()
-        step += 1
-        mean = float(dist.mean_over_ranks(loss.detach()))
-        if rank == 0:
-            progress.update(step, mean, float(norm), len(batch.texts) * world)
-        stop = dist.any_rank(progress.minutes > cfg.max_minutes, device)
-        if rank == 0 and (step % cfg.sample_every == 0 or step == cfg.steps or stop):
-            ema.swap()
-            psnr = clean_psnr(base, test)
-            sample_sheet(base, show, cfg.out / "samples" / f"{step:06d}.png")
-            ema.swap()
-            text = " / ".join(f"{p:.2f}" for p in psnr)
-            say(f"step {step}  clean PSNR at sigma .4/.7/.95: {text}")
-        due = time.monotonic() - saved > 60 * cfg.checkpoint_minutes
-        if rank == 0 and (due or step == cfg.steps or stop):
-            save_checkpoint(checkpoint, step, base, optimisers, ema)
-            saved = time.monotonic()
-        if stop:
-            say(f"stopped after {progress.minutes:.1f} minutes at step {step}; run again to go on")
-            break
-    if rank == 0:
-        ema.swap()
-        how = {k: v.name if isinstance(v, Path) else v for k, v in asdict(cfg).items()}
-        known = with_vocabulary(base, trained_words(cfg.pool.world))
-        save_base(known, cfg.out / "weights", {"script": "train_base.py", "step": step, **how})
-        ema.swap()
-    dist.cleanup()
+    train(lambda device: BaseStage(cfg, device), cfg)
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(TrainBaseConfig, description=__doc__))
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    raise SystemExit(run_training(main, TrainBaseConfig, BASE_PRESETS, __doc__))
