@@ -10,7 +10,7 @@ Scored are the cells that were not given: v >= 1 and t >= 1. Frames are RGB in 0
 | psnr_rows | dB of each fixed-view clip (a row, t >= 1), averaged over clips and scenes |
 | psnr_columns | dB of each freeze-time clip (a column, v >= 1), averaged likewise |
 | static_psnr | like psnr, over background where nothing ever moves in that view |
-| flicker | mean change from frame to frame of that background, in grey levels of 255; truth: 0 |
+| flicker | mean change from frame to frame of that background, in grey levels of 255 |
 
 Shape legend: V views, T times, H W pixels, N scenes.
 """

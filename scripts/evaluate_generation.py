@@ -62,7 +62,7 @@ NOTES = (
     "'truth': what true frames reach. flicker: change of static background from frame to frame, in "
     "grey levels of 255.",
     "default_gain: psnr_changing of the default minus that of the row, on the same scenes.",
-    "seconds: median a grid, on the wall, and seconds_cpu of CPU time of all threads together, which "
+    "seconds: median a grid, on the wall; seconds_cpu: CPU time of all threads together, which "
     "other programs on the machine disturb less; peak_mb: highest resident memory of the process "
     "while a grid is made (on a GPU, of the GPU's memory).",
 )
@@ -359,7 +359,8 @@ def evaluate_prompts(
 def main(cfg: EvaluateGenerationConfig) -> None:
     """Make every row that is asked for, then the sheets."""
     generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
-    results = ResultFile(cfg.json, "Generation", generator.base.device, ORDER)
+    title = "Generation" if cfg.data is None else "Generation on rendered grids"
+    results = ResultFile(cfg.json, title, generator.base.device, ORDER)
     for number, grid_set in enumerate(grid_sets(cfg, generator)):
         firsts = evaluate_set(grid_set, generator, cfg, results)
         for note in NOTES:

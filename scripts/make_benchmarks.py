@@ -17,19 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 import yaml
 
+from gen.atomic import atomic_file
 from gen.errors import UserError
+from gen.result_file import SCHEMA, as_list
+from gen.script import run_script
 
 HEADER = """# Benchmarks
 
 Made by `python scripts/make_benchmarks.py` from the files in `docs/benchmarks/`, which the
-commands below write. PSNR in dB, times in seconds, memory in MiB; a dash is a value that does not
-exist, with the reason in the notes. Scenes are named as in the data they come from; the rendered
-grids (fox, robot, stag, koi) are not part of the repository, so their rows are recorded values.
-Fox: PixelMannen (CC0), rigged and animated by tomkranis (CC BY 4.0), converted by AsoboStudio and
-scurest (CC BY 4.0).
+commands below write. PSNR in dB, times in seconds, memory in MiB; brackets are 95 % intervals; a
+dash is a value that does not exist, with the reason in the notes. Scenes are named as in the data
+they come from; the rendered grids (fox, robot, stag, koi) are not part of the repository, so their
+rows are recorded values. Fox: PixelMannen (CC0), rigged and animated by tomkranis (CC BY 4.0),
+converted by AsoboStudio and scurest (CC BY 4.0).
 """
 
 
@@ -58,23 +60,28 @@ def record_runs(runs: tuple[Path, ...], target: Path) -> None:
         values["peak_mb"] = max(stage["peak_mb"] for stage in stages.values())
         results[run.name] = {record["command"]["kind"]: values}
     data = {
-        "schema": 1,
+        "schema": SCHEMA,
         "title": "Pipeline runs",
         "command": f"python scripts/make_benchmarks.py --runs {' '.join(r.name for r in runs)}",
         "hardware": f"{os.cpu_count()} CPU cores",
         "notes": "One run of run_pipeline.py a row, cameras unknown; seconds are wall time.",
         "results": results,
     }
-    target.write_text(json.dumps(data, indent=1) + "\n")
+    with atomic_file(target) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + "\n")
 
 
 def load(path: Path) -> dict[str, Any]:
     """Read one result file and check its schema."""
     try:
         data = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error})") from None
-    if data.get("schema") != 1 or not isinstance(data.get("results"), dict):
+    if (
+        not isinstance(data, dict)
+        or data.get("schema") != SCHEMA
+        or not isinstance(data.get("results"), dict)
+    ):
         raise UserError(f"{path} is no result file (schema 1 with 'results'); make it again")
     return data
 
@@ -94,28 +101,51 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def cell(values: dict[str, Any], metric: str) -> str:
+    """A value of a row, with its interval when there is one."""
+    text = number(values.get(metric))
+    low, high = values.get(f"{metric}_lo"), values.get(f"{metric}_hi")
+    return text if low is None or high is None else f"{text} [{number(low)}, {number(high)}]"
+
+
+def columns(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The metrics of a scene's rows, in order; ends of intervals are no columns of their own, nor
+    are metrics that no row has."""
+    names = list(dict.fromkeys(m for values in rows.values() for m in values))
+    ends = {f"{m}{end}" for m in names for end in ("_lo", "_hi")}
+    return [m for m in names if m not in ends and any(v.get(m) is not None for v in rows.values())]
+
+
+def tables(results: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[list[str], list[str]]]:
+    """(metrics, scenes) of each table: scenes that share a metric besides costs share a table."""
+    costs = {"seconds", "seconds_cpu", "peak_mb"}
+    found: list[tuple[list[str], list[str]]] = []
+    for scene, rows in results.items():
+        metrics = columns(rows)
+        for names, scenes in found:
+            if set(names) & set(metrics) - costs or not set(metrics) - costs:
+                names += [m for m in metrics if m not in names]
+                scenes.append(scene)
+                break
+        else:
+            found.append((metrics, [scene]))
+    return found
+
+
 def section(name: str, data: dict[str, Any]) -> str:
-    """One file as Markdown: command, hardware, a table with a row per scene and variant."""
-    metrics: list[str] = []
-    for variants in data["results"].values():
-        for values in variants.values():
-            metrics += [m for m in values if m not in metrics]
+    """One file as Markdown: command, hardware, tables with a row per scene and variant, notes."""
     lines = [f"## {data.get('title', name)}", ""]
-    lines += [
-        f"`{data.get('command', 'command not recorded')}`  ",
-        f"{data.get('hardware', '')}",
-        "",
-    ]
-    lines += ["| scene | variant | " + " | ".join(metrics) + " |"]
-    lines += ["|---|---|" + "---|" * len(metrics)]
-    for scene, variants in data["results"].items():
-        for variant, values in variants.items():
-            cells = " | ".join(number(values.get(m)) for m in metrics)
-            lines.append(f"| {scene} | {variant} | {cells} |")
-    notes = data.get("notes", [])
-    notes = [notes] if isinstance(notes, str) else notes
-    if isinstance(notes, dict):
-        notes = [f"{k}: {v}" for k, v in notes.items() if not isinstance(v, list)]
+    commands = data.get("command", "command not recorded").split("; ")
+    lines += [f"`{command}`  " for command in commands]
+    lines += [data.get("hardware", "")]
+    for metrics, scenes in tables(data["results"]):
+        lines += ["", "| scene | variant | " + " | ".join(metrics) + " |"]
+        lines += ["|---|---|" + "---|" * len(metrics)]
+        for scene in scenes:
+            for variant, values in data["results"][scene].items():
+                cells = " | ".join(cell(values, m) for m in metrics)
+                lines.append(f"| {scene} | {variant} | {cells} |")
+    notes = as_list(data.get("notes", []))
     lines += ["", *[f"- {note}" for note in notes]] if notes else []
     return "\n".join(lines) + "\n"
 
@@ -127,13 +157,10 @@ def main(options: Options) -> None:
     if not files:
         raise UserError(f"no result files in {options.folder}; run the evaluation scripts first")
     pages = [section(f.stem, load(f)) for f in files]
-    options.out.write_text("\n".join([HEADER, *pages]))
+    with atomic_file(options.out) as temporary:
+        temporary.write_text("\n".join([HEADER, *pages]))
     print(f"wrote {options.out} from {len(files)} files")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_script(main, Options, __doc__))
