@@ -74,8 +74,11 @@ class AllTracker:
                 uv.append(grid + cv2.resize(f, (width, height)) * scale)
                 seen.append(cv2.resize(s[0] * s[1], (width, height)))
                 trust.append(cv2.resize(s[1], (width, height)))
-            seen = np.stack(seen)
-            return {"uv": np.stack(uv), "visible": seen > 0.6, "confidence": np.stack(trust)}
+            return {
+                "uv": np.stack(uv),
+                "visible": np.stack(seen) > 0.6,
+                "confidence": np.stack(trust),
+            }
 
         maps = both_ways(forward_only, len(frames), query_view)
         return dense_tracks(frames, **maps, K=K, query=query_view, depth=depth.depth)

@@ -59,10 +59,11 @@ def load_module(folder: Path | None, packages: tuple[str, ...], module: str) -> 
     try:
         with importable(folder, packages):
             return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # other people's code and its dependencies may fail in any way
         where = f"{folder}: " if folder is not None else ""
         raise UserError(
-            f"{where}'{module}' cannot be imported ({error}); install what its README asks for"
+            f"{where}'{module}' cannot be imported ({_first_line(error)}); install what its "
+            "README asks for"
         ) from error
 
 

@@ -19,7 +19,8 @@ from tracking.checkout import device, why_not
 from tracking.protocols import Depth
 
 SHORT_SIDE, PATCH = 518, 14
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
 SMALL_WIDTH = 384  # hidden size of the Small backbone
 
 
