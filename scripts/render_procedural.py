@@ -8,25 +8,22 @@ cameras.json, tracks.npz and meta.json; 2 held-out views and 3 held-out times fo
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gen.console import say  # noqa: E402
-from gen.data.procedural_grid import GroundTruth, scene_truth  # noqa: E402
+from gen.data.procedural_grid import scene_truth  # noqa: E402
 from gen.data.scene_sampling import sample_scenes  # noqa: E402
+from gen.data.truth_files import write_truth  # noqa: E402
 from gen.data.world import attributes_of  # noqa: E402
 from gen.errors import UserError  # noqa: E402
-
-DEPTH_UNITS = 4000  # depth_u16 counts per world unit
 
 
 @dataclass(frozen=True)
@@ -56,35 +53,6 @@ class Config:
             raise UserError("--n must be at least 1, --views and --times at least 2")
 
 
-def write_scene(truth: GroundTruth, folder: Path, meta: dict) -> None:
-    """Write one scene in the layout that the module's docstring names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    height, width = truth.rgb.shape[2:4]
-    background = ~np.isfinite(truth.depth)
-    depth = np.where(background, 0, truth.depth) * DEPTH_UNITS
-    depth_u16 = np.where(background, 65535, np.minimum(np.rint(depth), 65534)).astype(np.uint16)
-    rgb = np.rint(truth.rgb * 255).astype(np.uint8)
-    np.savez_compressed(folder / f"grid_{height}x{width}.npz", rgb=rgb, depth_u16=depth_u16)
-    np.savez_compressed(folder / "tracks.npz", **truth.tracks)
-    views, times = truth.rgb.shape[:2]
-    cameras = {
-        "width": width,
-        "height": height,
-        "K": truth.K[0].tolist(),
-        "convention": "OpenCV (x right, y down, z forward); w2c 4x4; world z up, floor at 0; "
-        "pixel centres at +0.5; depth is z-depth",
-        "w2c": truth.w2c.tolist(),
-        "input_views": list(range(truth.views)),
-        "heldout_views": list(range(truth.views, views)),
-        "input_times": list(range(truth.steps)),
-        "heldout_times": list(range(truth.steps, times)),
-        "frame_times": truth.times.astype(float).tolist(),
-        "time_normalised": truth.times.astype(float).tolist(),
-    }
-    (folder / "cameras.json").write_text(json.dumps(cameras, indent=1))
-    (folder / "meta.json").write_text(json.dumps({"prompt": truth.prompt, **meta}, indent=1))
-
-
 def main(config: Config) -> None:
     height, width = (int(x) for x in config.size.split("x"))
     for i in range(config.n):
@@ -97,7 +65,7 @@ def main(config: Config) -> None:
             heldout_times=config.heldout_times, points=config.points, seed=seed,
         )  # fmt: skip
         meta = {"seed": seed, "attributes": asdict(attributes_of(scene))}
-        write_scene(truth, config.out / f"scene{seed:03d}", meta)
+        write_truth(truth, config.out / f"scene{seed:03d}", "z up, floor at 0", meta)
         say(f"{config.out / f'scene{seed:03d}'}: {truth.prompt}")
 
 

@@ -1,0 +1,32 @@
+"""A standalone OpenGL context without a window: through EGL, on a GPU or in software (Mesa)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gen.errors import UserError
+
+INSTALL = "install it with: apt-get install libegl1 libgl1 libgl1-mesa-dri"
+
+
+def open_context(device: int | None = None) -> Any:
+    """A moderngl context with OpenGL 3.3 core; release it when done.
+
+    Args:
+        device: number of the EGL device (the driver's order: GPUs first); default: the first.
+
+    Raises:
+        UserError: moderngl or an EGL driver is missing; the message names what to install.
+    """
+    try:
+        import moderngl
+    except ImportError:
+        raise UserError(
+            "rendering assets needs moderngl; install it with: pip install 'fourreal[render]'"
+        ) from None
+    settings: dict[str, Any] = {} if device is None else {"device_index": device}
+    try:
+        return moderngl.create_context(standalone=True, backend="egl", require=330, **settings)
+    except Exception as error:  # the binding raises bare Exceptions with the driver's words
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"no OpenGL 3.3 through EGL ({reason}); {INSTALL}") from None
