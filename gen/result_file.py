@@ -173,13 +173,17 @@ class ResultFile:
         return self.document.get(name, {}).get(scene, {})
 
     def note(self, text: str, instead_of: str = "") -> None:
-        """Add a note once; notes that start with `instead_of`, if given, are replaced."""
+        """Add a note once; it takes the place of a note that starts with `instead_of`, if given.
+        An empty text only removes that one."""
         with self._changed():
-            notes = self.document["notes"]
             text = text.replace(f"{REPOSITORY}{os.sep}", "")
-            if instead_of:
-                notes = [n for n in notes if not n.startswith(instead_of)]
-            self.document["notes"] = [*notes, *([text] if text and text not in notes else [])]
+            kept: list[str] = []
+            for note in self.document["notes"]:
+                if instead_of and note.startswith(instead_of):
+                    note = text
+                if note and note not in kept:
+                    kept.append(note)
+            self.document["notes"] = kept + [text] * bool(text and text not in kept)
 
 
 @contextmanager
