@@ -99,7 +99,7 @@ class Context(NamedTuple):
     text_BLD: Tensor
     text_mask_BL: Tensor  # True where there is a word
     rope: Rope
-    attends: Tensor | None = None  # [N, N] bool: which tokens see which; None: all see all
+    sees: Tensor | None = None  # [F, seen]: the frames whose tokens a frame's see; None: all
 
     def repeat(self, times: int) -> Context:
         """The same context for `times` clips per batch entry (clips of one entry are adjacent)."""
@@ -158,12 +158,31 @@ class SelfAttention(nn.Module):
         self.q_norm = nn.Parameter(torch.ones(params.head_dim))
         self.k_norm = nn.Parameter(torch.ones(params.head_dim))
 
-    def forward(self, x_BND: Tensor, rope: Rope, attends: Tensor | None = None) -> Tensor:
+    def forward(self, x_BND: Tensor, rope: Rope, sees: Tensor | None = None) -> Tensor:
         q, k, v = (m(x_BND).unflatten(-1, (self.heads, -1)) for m in (self.q, self.k, self.v))
         q = apply_rope(rms_norm(q, self.q_norm), rope).transpose(1, 2)
         k = apply_rope(rms_norm(k, self.k_norm), rope).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), attn_mask=attends)
+        v = v.transpose(1, 2)
+        if sees is not None:
+            return self.out(self._among_frames(q, k, v, sees))
+        y = F.scaled_dot_product_attention(q, k, v)
         return self.out(y.transpose(1, 2).flatten(2))
+
+    @staticmethod
+    def _among_frames(q: Tensor, k: Tensor, v: Tensor, sees: Tensor) -> Tensor:
+        """Attention of each frame's tokens to the frames it sees: [B, h, N, d] -> [B, N, D].
+
+        The seen keys are gathered, so that nothing is computed only to be masked.
+        """
+        frames = len(sees)
+
+        def seen(x: Tensor) -> Tensor:
+            by_frame = x.unflatten(2, (frames, -1)).transpose(1, 2)  # [B, F, h, S, d]
+            return by_frame[:, sees].transpose(2, 3).flatten(3, 4).flatten(0, 1)
+
+        one = q.unflatten(2, (frames, -1)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(one.flatten(0, 1), seen(k), seen(v))
+        return y.transpose(1, 2).flatten(2).reshape(len(q), -1, q.shape[1] * q.shape[3])
 
 
 class CrossAttention(nn.Module):
@@ -232,7 +251,7 @@ class Block(nn.Module):
         # Gates are offset by one rather than zero-initialised: the zero head already makes the
         # untrained network output a constant, and open gates learn faster from the first step.
         x = x_BND
-        a = self.attn(rms_norm(x) * (1 + scale_a) + shift_a, ctx.rope, ctx.attends)
+        a = self.attn(rms_norm(x) * (1 + scale_a) + shift_a, ctx.rope, ctx.sees)
         x = x + (1 + gate_a) * a
         x = x + self.cross(x, ctx.text_BLD, ctx.text_mask_BL)
         m = self.mlp(rms_norm(x) * (1 + scale_m) + shift_m)

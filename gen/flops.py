@@ -41,7 +41,7 @@ def condition_flops(params: DiTParams) -> int:
 def mixer_flops(params: DiTParams, sync: SyncParams, tokens: int) -> int:
     """All layers of a mixer over `tokens` tokens of the grid."""
     d = params.width
-    matrices = {"none": 0, "hard": 1, "fused": 1, "soft": 2, "sequential": 2}[sync.mixer]
+    matrices = {"none": 0, "hard": 1, "soft": 2, "sequential": 2}[sync.mixer]
     layers = params.depth if sync.layers is None else len(sync.layers)
     a_token = 2 * d * d if sync.rank is None else 3 * d * sync.rank
     return 2 * matrices * layers * (tokens * a_token + SIGMA_FEATURES * d)
@@ -52,10 +52,10 @@ def two_stream_flops(
 ) -> int:
     """One pass of the 4D model over a window of views x times frames (mean of both heads).
 
-    Raises ValueError for the fused mixer, whose masked attention depends on the kernel in use.
+    Raises ValueError for the fused mixer, which has one stream.
     """
     if sync.mixer == "fused":
-        raise ValueError("the operations of fused attention depend on how its mask is used")
+        raise ValueError("only mixers of two streams are counted, not fused")
     rows = views * clip_flops(params, times, height, width, words)
     columns = times * clip_flops(params, views, height, width, words)
     tokens = views * times * (height // params.patch) * (width // params.patch)

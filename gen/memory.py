@@ -58,11 +58,13 @@ def resident_bytes(work: Work, parameters: int) -> int:
 
 
 def fused_bytes(work: Work, parameters: int) -> int:
-    """Bytes of a pass in which all tokens attend at once under a mask (mixer `fused`)."""
+    """Bytes of a pass in which every token attends to its row and column (mixer `fused`): the whole
+    window is one clip, and each cell has a copy of the keys and values it sees."""
     cells = work.views * work.times
     block = cells * clip_bytes(work) // max(work.views, work.times)
-    mask = (cells * work.tokens) ** 2 * (1 + work.value_bytes)
-    return resident_bytes(work, parameters) + block + mask
+    copies = 3 * (work.views + work.times - 1)  # keys, values, and what a kernel makes of them
+    seen = copies * cells * work.tokens * work.params.width * work.value_bytes
+    return resident_bytes(work, parameters) + block + seen
 
 
 def clips_at_once(

@@ -24,6 +24,17 @@ from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
 Output = Literal["mean", "row", "column"]
 
 
+def row_and_column(views: int, times: int) -> Tensor:
+    """The cells [V*T, V+T-1] of every cell's row and column, the cell itself once."""
+    cell = torch.arange(views * times).view(views, times)
+    seen = [
+        torch.cat([cell[v], cell[:v, t], cell[v + 1 :, t]])
+        for v in range(views)
+        for t in range(times)
+    ]
+    return torch.stack(seen)
+
+
 class TwoStream(nn.Module):
     """A clip model and a mixer; predicts the clean frames of a whole grid.
 
@@ -219,9 +230,6 @@ class TwoStream(nn.Module):
         two streams'.
         """
         b, v, t, s, d = tok.shape
-        cell_v = torch.arange(v, device=tok.device).repeat_interleave(t)
-        cell_t = torch.arange(t, device=tok.device).repeat(v)
-        sees = (cell_v[:, None] == cell_v) | (cell_t[:, None] == cell_t)
         first_row, first_col = (
             ctx._replace(
                 cond_BD=ctx.cond_BD[::n],
@@ -238,7 +246,7 @@ class TwoStream(nn.Module):
             cond_BD=(first_row.cond_BD + first_col.cond_BD) / 2,
             mod_B6D=mod,
             rope=rope,
-            attends=sees.repeat_interleave(s, 0).repeat_interleave(s, 1),
+            sees=row_and_column(v, t).to(tok.device),
         )
         assert isinstance(self.mixer, FusedSync)
         x = tok.view(b, v * t * s, d)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gen.data.captions import VOCABULARY
-from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, unpatchify
+from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, rms_norm, unpatchify
 from gen.model import BaseModel
-from gen.rope import rope_table
+from gen.rope import apply_rope, rope_table
 from gen.sync import SyncParams
 from gen.two_stream import TwoStream
 
@@ -89,6 +89,23 @@ def test_the_reference_is_the_first_frame_when_known():
     x[:, 0] = 0
     known[:, 0] = False
     torch.testing.assert_close(dit.embed(x, known), plain.embed(x, known))
+
+
+def test_frames_that_are_not_seen_are_masked():
+    """Gathered attention equals masked attention over all tokens."""
+    attention = random_dit().blocks[0].attn
+    x = torch.randn(2, 4 * 6, 64)
+    rope = rope_table(SIZES["debug"], torch.arange(4), 16, 24)
+    sees = torch.tensor([[0, 1], [1, 3], [2, 0], [3, 2]])
+    allowed = torch.zeros(4, 4, dtype=torch.bool).scatter(1, sees, True)
+    mask = allowed.repeat_interleave(6, 0).repeat_interleave(6, 1)
+    q, k, v = (m(x).unflatten(-1, (2, -1)) for m in (attention.q, attention.k, attention.v))
+    q = apply_rope(rms_norm(q, attention.q_norm), rope).transpose(1, 2)
+    k = apply_rope(rms_norm(k, attention.k_norm), rope).transpose(1, 2)
+    y = torch.nn.functional.scaled_dot_product_attention(q, k, v.transpose(1, 2), attn_mask=mask)
+    torch.testing.assert_close(
+        attention(x, rope, sees), attention.out(y.transpose(1, 2).flatten(2)), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_padded_words_do_not_matter():

@@ -24,6 +24,12 @@ PARAMS = replace(SIZES["debug"], height=48, width_px=72)
 WORK = Work(PARAMS, 8, 8, 48, 72)
 
 
+def window() -> tuple[torch.Tensor, ...]:
+    """What a 4D model of PARAMS takes: 8 x 8 frames, nothing known."""
+    x, known = torch.randn(1, 8, 8, 48, 72, 3), torch.zeros(1, 8, 8, dtype=torch.bool)
+    return x, known, torch.tensor([0.5]), torch.randn(1, 5, 32), torch.ones(1, 5).bool()
+
+
 def peak_bytes(call: Callable[[], object]) -> int:
     """Most bytes of tensors alive at once that `call` allocated."""
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
@@ -33,12 +39,16 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return int(np.cumsum(sizes).max())
 
 
+def test_estimate_of_the_fused_mixer_bounds_what_is_measured():
+    model = TwoStream(random_dit(height=48, width_px=72), SyncParams("fused", 4)).eval()
+    peak = peak_bytes(lambda: model(*window()))
+    assert peak < fused_bytes(WORK, 0) < 4 * peak
+
+
 @pytest.mark.parametrize("mixer", ["soft", "sequential", "hard"])
 def test_estimate_bounds_what_is_measured(mixer):
     model = TwoStream(random_dit(height=48, width_px=72), SyncParams(mixer, 4)).eval()
-    x, known = torch.randn(1, 8, 8, 48, 72, 3), torch.zeros(1, 8, 8, dtype=torch.bool)
-    args = x, known, torch.tensor([0.5]), torch.randn(1, 5, 32), torch.ones(1, 5).bool()
-    peaks = []
+    args, peaks = window(), []
     for clips in (1, 4, 8):
         model.clips_at_once = clips
         peaks.append(peak_bytes(lambda: model(*args)))
