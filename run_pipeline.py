@@ -22,7 +22,7 @@ import re
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import numpy as np
 import tyro
@@ -34,6 +34,9 @@ from gen.console import progress, say
 from gen.errors import UserError
 from gen.grid import MAX_CELLS, VideoGrid
 from gen.run_folder import RunFolder, content_hash
+
+if TYPE_CHECKING:
+    from viewer.live import LiveView
 
 Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
 
@@ -51,6 +54,10 @@ class RunOptions:
     preset: Literal["auto", "cpu", "gpu", "debug"] = "auto"
     """Settings of the fit; auto: gpu where CUDA is, else cpu. debug takes seconds and only shows
     that everything works."""
+    view: bool = False
+    """Watch the scene in the viser viewer while it is fitted, and afterwards until Ctrl-C."""
+    port: int = 8080
+    """Port of that viewer, on 127.0.0.1."""
 
 
 @dataclass
@@ -260,10 +267,15 @@ def make_scene(command: Prompt | Videos | Grid) -> None:
     kind = type(command).__name__.lower()
     record = {k: v for k, v in asdict(command).items() if k != "run"}
     run = RunFolder(out, {"kind": kind, **record, **asdict(command.run)}, command.run.force)
+    live = None
+    if command.run.view:
+        from viewer.live import LiveView
+
+        live = LiveView(command.run.port)
     try:
         key = grid_stage(run, command, settings)
         key = tracks_stage(run, command, key)
-        key = scene_stage(run, command, key)
+        key = scene_stage(run, command, key, live)
         outputs_stage(run, key)
         run.check_force()
     except UserError:
@@ -274,7 +286,10 @@ def make_scene(command: Prompt | Videos | Grid) -> None:
     if not run.ran_any:
         say("nothing to do: every stage was finished before (--force STAGE redoes one)")
     say(f"look: {out / 'index.html'} (any browser), {out / 'overview.png'}, {out / 'ply'}/")
-    say(f"      python run_pipeline.py view {out}")
+    if live is not None:
+        live.hold(out)
+    else:
+        say(f"      python run_pipeline.py view {out}")
 
 
 def check(command: Prompt | Videos | Grid) -> None:
@@ -426,8 +441,13 @@ def fit_preset(name: str) -> str:
     return name
 
 
-def scene_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
-    """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``; returns the stage's key."""
+def scene_stage(
+    run: RunFolder, command: Prompt | Videos | Grid, key: str, live: LiveView | None = None
+) -> str:
+    """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``; returns the stage's key.
+
+    ``live`` is shown the scene while it is fitted.
+    """
     chosen = fit_preset(command.run.preset)
     key = content_hash(key, "scene", chosen, command.run.seed)
 
@@ -440,7 +460,8 @@ def scene_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> st
         column = load_column(run.path / "tracks.npz")
         config = preset(chosen)
         config.seed = command.run.seed
-        scene, report = fit_scene(grid, column, config)
+        show = None if live is None else lambda scene: live.show(scene, grid)
+        scene, report = fit_scene(grid, column, config, show)
         scene.save(run.path / "scene.safetensors")
         with atomic_file(run.path / "metrics.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1))

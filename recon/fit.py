@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,15 +35,22 @@ from recon.scene import Scene4D
 from recon.stillness import grow_still, stillness
 from tracking.column import ColumnTracks
 
+OnScene = Callable[[Scene4D], None]
+_SHOW_EVERY = 2.0  # seconds between two states handed to ``on_scene``
+
 
 def fit_scene(
-    grid: VideoGrid, column: ColumnTracks, config: FitConfig | None = None
+    grid: VideoGrid,
+    column: ColumnTracks,
+    config: FitConfig | None = None,
+    on_scene: OnScene | None = None,
 ) -> tuple[Scene4D, dict[str, Any]]:
     """Reconstruct a grid of which at least row 0 and column 0 are known.
 
     Args:
         grid: the frames; one time (T = 1) gives a static scene.
         column: depth, cameras and tracks of column 0 (``tracking.column.track_column``).
+        on_scene: called with the scene as it stands, every few seconds (for a live view).
 
     Returns:
         The scene and a report: seconds per stage, points, PSNR of every known cell.
@@ -67,9 +75,11 @@ def fit_scene(
     torch.manual_seed(config.seed)
     scene = fit_canonical(grid, column, config)
     lap("canonical")
-    scene = fit_static(scene, grid, config)
+    if on_scene is not None:
+        on_scene(scene)
+    scene = fit_static(scene, grid, config, on_scene)
     lap("static")
-    scene = fit_motion(scene, grid, config)
+    scene = fit_motion(scene, grid, config, on_scene)
     lap("motion")
     report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, grid)}
     lap("scoring")
@@ -92,7 +102,9 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     return scene
 
 
-def fit_static(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
+def fit_static(
+    scene: Scene4D, grid: VideoGrid, config: FitConfig, on_scene: OnScene | None = None
+) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
     A grid of one time ends here, so it gets more steps.
@@ -104,11 +116,13 @@ def fit_static(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
     cells = [(v, scene.canonical_time) for v in range(grid.V)]
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
-    fit.run(cells, steps, "static fit", stop=stop)
+    fit.run(cells, steps, "static fit", stop=stop, on_step=_now_and_then(fit, on_scene))
     return fit.result()
 
 
-def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
+def fit_motion(
+    scene: Scene4D, grid: VideoGrid, config: FitConfig, on_scene: OnScene | None = None
+) -> Scene4D:
     """Stage 3: motion over time and the joint fit to all known cells. No-op for one time."""
     settings = config.deformation
     if grid.T == 1 or not settings.steps:
@@ -158,8 +172,23 @@ def fit_motion(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> Scene4D:
         field = _network(motion, nodes, scene, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
     fit = JointFit(scene, frames, config, field, edges_t, shade=settings.shade, rigidity_T=rigidity)
-    fit.run(cells, settings.steps, "joint fit")
+    fit.run(cells, settings.steps, "joint fit", on_step=_now_and_then(fit, on_scene))
     return fit.result()
+
+
+def _now_and_then(fit: JointFit, on_scene: OnScene | None) -> Callable[[int], None] | None:
+    """A hook for ``JointFit.run`` that hands out the scene every ``_SHOW_EVERY`` seconds."""
+    if on_scene is None:
+        return None
+    last = time.monotonic()
+
+    def hook(step: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SHOW_EVERY:
+            on_scene(fit.result())
+            last = time.monotonic()
+
+    return hook
 
 
 def _network(

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 import viser
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -23,11 +22,13 @@ from gen.grid import VideoGrid
 from gen.video_io import to_uint8
 from recon.scene import Scene4D
 from viewer.camera_paths import scene_centre
+from viewer.viser_capture import Recorder, send_screenshot
+from viewer.viser_look import COLOURINGS, SHAPES, Look, splats_at
 from viewer.viser_splats import SplatNode, Splats
+from viewer.viser_traces import Traces
 
 _DEPTH = 3.0  # the scene is scaled so that its centre is this far away: what viser's controls like
 _TICK = 1 / 20
-_COLOURINGS = ("colour", "motion", "depth")
 
 
 class ViserApp:
@@ -44,9 +45,9 @@ class ViserApp:
         self.w2c = scene.w2c.cpu().numpy().astype(np.float64)
         middle = len(self.w2c) // 2
         self.focus = scene_centre(self.w2c[middle], scene.means.cpu().numpy())
-        distance = np.linalg.norm(self.focus - camera_centres(self.w2c)[middle])
-        self.unit = _DEPTH / max(float(distance), 1e-9)
-        self.motion = scene.offsets().norm(dim=-1).max(0).values.cpu().numpy()
+        away = np.linalg.norm(self.focus - camera_centres(self.w2c)[middle])
+        self.distance = max(float(away), 1e-9)
+        self.unit = _DEPTH / self.distance
 
         self.server: Any = viser.ViserServer(host=host, port=port, verbose=False)
         self.server.scene.set_up_direction(tuple(-self.w2c[:, 1, :3].mean(0)))
@@ -54,9 +55,14 @@ class ViserApp:
         self.splats = SplatNode(self.server, "/scene")
         self.inside: int | None = None  # the input view that a client stands in
         self.frusta = self._add_frusta(grid)
-        self._add_controls()
+        self._add_time_and_look()
+        self._add_cameras()
+        self.traces = Traces(self)
+        self.recorder = Recorder(self)
+        self._add_capture()
         self.server.on_client_connect(lambda client: self.go_to(client, middle, step_back=0.35))
         self._drawn: Any = None
+        self._scenes = 0  # how many scenes were shown: a new one is drawn even if nothing else is
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="viser-clock", daemon=True)
         self._thread.start()
@@ -71,6 +77,11 @@ class ViserApp:
         self._ended.set()
         self._thread.join(5)
         self.server.stop()
+
+    def set_scene(self, scene: Scene4D) -> None:
+        """Show another state of the same scene (same views and times), while it is fitted."""
+        self.scene = scene
+        self._scenes += 1
 
     def go_to(self, client: Any, view: int, step_back: float = 0.0) -> None:
         """Put a client's camera where input camera ``view`` is, or behind it.
@@ -118,7 +129,7 @@ class ViserApp:
             frusta.append(frustum)
         return frusta
 
-    def _add_controls(self) -> None:
+    def _add_time_and_look(self) -> None:
         gui, times = self.server.gui, self.scene.times
         first, last = float(times[0]), float(times[-1])
         moves = len(times) > 1
@@ -130,12 +141,17 @@ class ViserApp:
         for handle in (self.time, self.playing, self.fps, self.back_and_forth):
             handle.disabled = not moves
         with gui.add_folder("Look"):
-            self.colouring = gui.add_dropdown("Colouring", _COLOURINGS, initial_value="colour")
+            self.colouring = gui.add_dropdown("Colouring", COLOURINGS, initial_value="colour")
+            self.shape = gui.add_dropdown("Draw as", SHAPES, initial_value="Gaussians")
             self.threshold = gui.add_slider("Hide opacity below", 0.0, 1.0, 0.01, 0.0)
             self.size = gui.add_slider("Point size", 0.1, 2.0, 0.05, 1.0)
             has_offsets = bool((self.scene.view_offsets != 0).any())
             self.compensation = gui.add_slider("View compensation", 0.0, 1.0, 0.05, 0.0)
-            self.compensation.visible = has_offsets and self.splats.in_place
+            self.compensation.visible = has_offsets
+        self.direction = 1.0
+
+    def _add_cameras(self) -> None:
+        gui = self.server.gui
         with gui.add_folder("Cameras"):
             self.show_frusta = gui.add_checkbox("Show cameras", True)
             names = tuple(str(v + 1) for v in range(len(self.w2c)))
@@ -143,7 +159,16 @@ class ViserApp:
             go = gui.add_button("Go to view")
             go.on_click(lambda event: self.go_to(event.client, int(self.view.value) - 1))
         self.show_frusta.on_update(lambda _: self._toggle_frusta())
-        self.direction = 1.0
+
+    def _add_capture(self) -> None:
+        gui = self.server.gui
+        with gui.add_folder("Capture"):
+            shot = gui.add_button("Screenshot")
+            shot.on_click(lambda event: send_screenshot(self, event.client))
+            self.record = gui.add_checkbox(
+                "Record video", False, hint="records time and camera; the mp4 comes when unchecked"
+            )
+        self.record.on_update(lambda _: self.recorder.toggle(self.record.value))
 
     def _toggle_frusta(self) -> None:
         for v, frustum in enumerate(self.frusta):
@@ -158,6 +183,7 @@ class ViserApp:
                 self._advance(now - last)
             last = now
             self._draw()
+            self.recorder.note(now)
 
     def _advance(self, seconds: float) -> None:
         stamps = self.scene.times
@@ -173,20 +199,30 @@ class ViserApp:
                 self.direction, t = 1.0, first
         self.time.value = float(t)
 
+    def look(self) -> Look:
+        """What the controls say now."""
+        return Look(
+            self.colouring.value,
+            self.shape.value,
+            float(self.threshold.value),
+            float(self.size.value),
+        )
+
     def _draw(self) -> None:
-        """Send the Gaussians if time, look or (with compensation) the camera changed."""
+        """Send the Gaussians if scene, time, look or (with compensation) the camera changed."""
         t = float(self.time.value)
         if not self.splats.in_place:  # one node a stored time: stay on those
             t = float(self.scene.times[int((self.scene.times - t).abs().argmin())])
         strength = float(self.compensation.value)
         camera = self._client_camera() if strength else None
-        look = (self.colouring.value, self.threshold.value, self.size.value)
-        state = (t, look, strength, None if camera is None else camera.tobytes())
+        seen_from = None if camera is None else camera.tobytes()
+        look = (self._scenes, self.look(), strength)
+        state = (t, look, seen_from)
         if state == self._drawn:
             return
         if self._drawn is not None and self._drawn[1] != look:
             self.splats.forget()
-        self.splats.show(t, lambda: self._gaussians(t, camera, strength))
+        self.splats.show((t, seen_from), lambda: self._gaussians(t, camera, strength))
         self._drawn = state
 
     def _client_camera(self) -> NDArray[np.float64] | None:
@@ -194,34 +230,22 @@ class ViserApp:
         clients = self.server.get_clients()
         if not clients:
             return None
-        camera = clients[max(clients)].camera
-        out = np.eye(4)
-        out[:3, :3] = Rotation.from_quat(np.roll(camera.wxyz, -1)).as_matrix().T
-        out[:3, 3] = -out[:3, :3] @ (np.asarray(camera.position) / self.unit)
+        out = client_w2c(clients[max(clients)])
+        out[:3, 3] /= self.unit
         return out.round(4)
 
     def _gaussians(self, t: float, camera: NDArray | None, strength: float) -> Splats:
-        with torch.no_grad():
-            pose = None if camera is None else torch.as_tensor(camera)
-            g = self.scene.at(t, pose, strength)
-        means, colors = g.means.cpu().numpy(), g.colors.cpu().numpy()
-        if self.colouring.value != "colour":
-            reach = np.linalg.norm(means - camera_centres(self.w2c)[0], axis=1)
-            value = self.motion if self.colouring.value == "motion" else 1 / np.maximum(reach, 1e-6)
-            low, high = np.quantile(value, [0.02, 0.98])
-            share = np.clip((value - low) / max(high - low, 1e-9), 0, 1)
-            wheel = cv2.applyColorMap((share * 255).astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)
-            colors = wheel[:, 0, ::-1].astype(np.float32) / 255
-        opacities = g.opacities.cpu().numpy()
-        keep = opacities >= max(float(self.threshold.value), 1 / 255)
-        keep[:1] = True  # viser wants at least one
-        radii = g.scales.cpu().numpy() * self.unit * self.size.value
-        return Splats(
-            (means[keep] * self.unit).astype(np.float32),
-            radii[keep].astype(np.float32),
-            colors[keep],
-            opacities[keep],
-        )
+        look = self.look()
+        return splats_at(self.scene, t, look, self.unit, self.distance, camera, strength)
+
+
+def client_w2c(client: Any) -> NDArray[np.float64]:
+    """World-to-camera [4,4] (OpenCV axes) of a browser, in viser's units."""
+    camera = client.camera
+    out = np.eye(4)
+    out[:3, :3] = Rotation.from_quat(np.roll(camera.wxyz, -1)).as_matrix().T
+    out[:3, 3] = -out[:3, :3] @ np.asarray(camera.position)
+    return out
 
 
 def serve(
@@ -233,6 +257,11 @@ def serve(
     """
     app = ViserApp(scene, grid, host, port)
     say(f"viewer: {app.url} (Ctrl-C ends it)")
+    wait_for_interrupt(app)
+
+
+def wait_for_interrupt(app: ViserApp) -> None:
+    """Keep ``app`` running until Ctrl-C, then stop it."""
     try:
         while True:
             time.sleep(3600)

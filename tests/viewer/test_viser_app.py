@@ -2,15 +2,26 @@
 
 import time
 import urllib.request
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
+import torch
+from scipy.spatial.transform import Rotation
 
 from gen.grid import VideoGrid
-from recon.render import render_cells
-from tests.viewer.toy_scene import toy_scene
+from gen.video_io import read_clip
+from recon import fit
+from recon.config import FitConfig
+from recon.joint_fit import JointFit
+from recon.render import render_cells, render_scene
+from tests.viewer.toy_scene import psnr, toy_scene
 from viewer import viser_splats
+from viewer.live import LiveView
 from viewer.viser_app import ViserApp
+from viewer.viser_capture import film, send_screenshot, shot_of
+from viewer.viser_look import moving_points, pick, traces
 from viewer.viser_splats import SplatNode, Splats
 
 
@@ -56,6 +67,114 @@ def test_time_and_look_reach_the_gaussians(app):
         app.colouring.value = name
         assert np.abs(app._gaussians(1.0, None, 0.0).colors - plain).max() > 0.1
     app.colouring.value = "colour"
+    app.shape.value = "points"
+    dots = app._gaussians(1.0, None, 0.0)
+    assert np.ptp(dots.radii) == 0 and (dots.opacities == 1).all()
+    app.shape.value = "Gaussians"
+
+
+class Client:
+    """A browser that stands in an input camera of the scene and takes downloads."""
+
+    def __init__(self, app, view):
+        w2c = app.w2c[view]
+        turn = Rotation.from_matrix(w2c[:3, :3].T).as_quat()
+        height, width = app.scene.size
+        self.camera = SimpleNamespace(
+            wxyz=np.roll(turn, 1),
+            position=-w2c[:3, :3].T @ w2c[:3, 3] * app.unit,
+            fov=float(2 * np.arctan(height / 2 / float(app.scene.K[view, 1, 1]))),
+            aspect=width / height,
+        )
+        self.downloads = {}
+
+    def send_file_download(self, filename, content):
+        self.downloads[filename] = content
+
+
+def test_screenshot_is_the_picture_of_the_rasterizer(app):
+    app.playing.value = False
+    app.time.value = 1 / 3
+    client = Client(app, 1)
+    send_screenshot(app, client)
+    png = cv2.imdecode(np.frombuffer(client.downloads["fourreal.png"], np.uint8), 1)[..., ::-1]
+    assert png.shape == (720, 960, 3)
+    K = app.scene.K[1].numpy() * np.array([[30.0], [30.0], [1.0]])
+    want = render_scene(app.scene, 1 / 3, app.scene.w2c[1], K, (720, 960), 0.0).rgb.numpy()
+    assert want.std() > 0.1 and psnr(png / 255, want.clip(0, 1)) > 40
+
+
+def test_recording_becomes_a_video_of_what_was_seen(app, tmp_path):
+    client = Client(app, 0)
+    app.recorder.toggle(True)
+    shots = app.recorder.shots
+    for t in (0.0, 0.5, 1.0):
+        app.time.value = t
+        shots.append(shot_of(app, client))
+    app.recorder.toggle(False)  # nobody is connected: nothing is sent
+    assert app.recorder.shots is None and [s.time for s in shots] == [0.0, 0.5, 1.0]
+    path = tmp_path / "a.mp4"
+    path.write_bytes(film(app, shots, height=96))
+    frames, _ = read_clip(path)
+    assert frames.shape == (3, 96, 128, 3) and np.abs(frames[0] - frames[2]).mean() > 0.01
+
+
+def test_a_clicked_point_gets_its_path(app):
+    scene = app.scene
+    app.time.value = 0.0
+    (ball,) = moving_points(scene, 1)
+    path = traces(scene, np.array([ball]))[0]
+    for t, place in zip(scene.times, path, strict=True):
+        np.testing.assert_allclose(place, scene.at(float(t)).means[ball], atol=1e-5)
+    eye = np.array([path[0][0], path[0][1] - 5, path[0][2]])  # straight above the ball
+    hit = pick(scene, 0.0, eye, path[0] - eye)
+    assert np.linalg.norm(scene.means[hit].numpy() - path[0]) < 0.75
+    assert pick(scene, 0.0, eye, eye - path[0]) is None
+    ray = SimpleNamespace(ray_origin=eye * app.unit, ray_direction=path[0] - eye)
+    app.traces.clicked(ray)
+    assert app.traces.points == [hit]
+    app.traces.show(moving_points(scene, 10))
+    assert len(app.traces.points) == 11
+    app.traces.clear()
+    assert app.traces.points == []
+
+
+def test_compensation_moves_the_gaussians(app):
+    scene = toy_scene(300, size=(24, 32))
+    scene.view_offsets = torch.full_like(scene.view_offsets, 0.01)
+    old = app.scene
+    app.set_scene(scene)
+    plain = app._gaussians(0.0, app.w2c[0], 0.0).centers
+    shifted = app._gaussians(0.0, app.w2c[0], 1.0).centers
+    np.testing.assert_allclose(shifted - plain, 0.01 * app.unit, rtol=0.01)
+    app.set_scene(old)
+
+
+def test_live_view_replaces_the_scene(tmp_path):
+    live = LiveView(port=18790)
+    first, later = toy_scene(200, size=(24, 32)), toy_scene(260, size=(24, 32))
+    live.show(first, None)
+    app = live.app
+    try:
+        live.show(later, None)
+        assert live.app is app and app.url.endswith(str(app.server.get_port()))
+        until(lambda: app._drawn is not None and app._drawn[1][0] == 1)
+        assert len(app._gaussians(0.0, None, 0.0).centers) == 260
+    finally:
+        app.stop()
+
+
+def test_a_fit_hands_out_the_scene_as_it_stands(monkeypatch):
+    monkeypatch.setattr(fit, "_SHOW_EVERY", 0.0)
+    scene = toy_scene(200, size=(24, 32))
+    frames = torch.from_numpy(render_cells(scene))
+    scene.colors = scene.colors * 0.5
+    running = JointFit(scene, frames, FitConfig())
+    seen = []
+    running.run([(0, 0), (1, 0)], 3, "test", on_step=fit._now_and_then(running, seen.append))
+    assert len(seen) == 3 and all(len(s) == len(scene) for s in seen)
+    assert (seen[0].colors != seen[2].colors).any()
+    assert fit._now_and_then(running, None) is None
 
 
 def test_clock_turns_around_at_the_end(app):
