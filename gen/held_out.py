@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gen.console import warn
 from gen.data.captions import canonical_caption
 from gen.data.procedural import render
 from gen.data.scene_sampling import sample_scenes
@@ -19,33 +21,41 @@ from gen.errors import UserError
 from gen.metrics_grid import static_pixels
 from gen.model import read_config
 from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
+from gen.video_io import to_uint8
 
 GRIDS, PROMPTS = 3, 1  # added to HELD_OUT_SEED
 
 
 @dataclass
 class TrueGrid:
-    """A complete grid and what scores a method: frames [V,T,H,W,3] in 0..1, static background
-    [V,H,W], K [V,3,3] in pixels of the frames, w2c [V,4,4]; the prompt may be shown, or ""."""
+    """A complete grid and what scores a method: rgb uint8 [V,T,H,W,3], static background [V,H,W],
+    K [V,3,3] in pixels of the frames, w2c [V,4,4]; the prompt may be shown, or ""."""
 
-    frames: NDArray
-    static: NDArray
+    rgb: NDArray[np.uint8]
+    static: NDArray[np.bool_]
     K: NDArray
     w2c: NDArray
     prompt: str = ""
 
+    @property
+    def frames(self) -> NDArray[np.float32]:
+        """[V, T, H, W, 3] in 0..1; made anew, since many float grids take much memory."""
+        return self.rgb.astype(np.float32) / np.float32(255)
 
-def trained_world(folder: Path) -> str:
-    """The world a weights folder says it was trained on; 'full' when it does not say.
+
+def trained_world(folder: Path, asked: str | None = None) -> str:
+    """The world to test on: the one that is asked for, or that a weights folder says it was
+    trained on; 'full', with a warning, when it does not say.
 
     Raises:
-        UserError: it names a world that does not exist here.
+        UserError: there is no such world.
     """
-    world = read_config(folder)["how_made"].get("pool", {}).get("world", "full")
+    world = asked or read_config(folder)["how_made"].get("pool", {}).get("world")
+    if world is None:
+        warn(f"the weights in {folder} do not say their world; testing on the full one (--world)")
+        return "full"
     if world not in WORLDS:
-        raise UserError(
-            f"the weights in {folder} name the world {world!r}; known are {', '.join(WORLDS)}"
-        )
+        raise UserError(f"unknown world {world!r}; choose from {', '.join(WORLDS)} with --world")
     return world
 
 
@@ -69,5 +79,5 @@ def held_out_grids(
         frames = out.rgb[0].numpy()
         static = static_pixels(frames, out.depth[0].numpy())
         K, w2c = out.K[0].double().numpy(), out.w2c[0].double().numpy()
-        grids.append(TrueGrid(frames, static, K, w2c, canonical_caption(scenes, i)))
+        grids.append(TrueGrid(to_uint8(frames), static, K, w2c, canonical_caption(scenes, i)))
     return grids

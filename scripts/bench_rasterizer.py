@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -27,6 +26,7 @@ import tyro
 from gsplat_torch_reference import rasterize_gsplat_torch
 from raster_scene import SIZES, layered_scene
 
+from gen.result_file import processor
 from recon.rasterize import rasterize
 
 LEARNED = ("means", "scales", "opacities", "colors")
@@ -93,15 +93,6 @@ def medians(forward: Clock, both: Clock) -> dict[str, float]:
 def show(times: dict[str, float]) -> str:
     wall = f"{times['forward_ms']:.2f} / {times['forward_backward_ms']:.2f} ms"
     return f"{wall} (CPU {times['forward_cpu_ms']:.2f} / {times['forward_backward_cpu_ms']:.2f})"
-
-
-def processor() -> str:
-    """Model name of the processor where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def load() -> str:

@@ -41,7 +41,7 @@ from gen.result_file import ResultFile
 from gen.run_folder import content_hash, peak_memory_mb, reset_peak_memory
 from gen.runtime import Runtime
 from gen.script import run_script
-from gen.video_io import resize_frames
+from gen.video_io import resize_frames, to_uint8
 
 TRUTH = "truth"  # the true frames: what the epipolar and flicker metrics themselves reach
 ORDER = (*BASELINES, *LEARNED, "default", TRUTH)
@@ -84,6 +84,8 @@ class EvaluateGenerationConfig:
     """Score the fixed-view clips of so many prompts too, as scripts/evaluate_prompts.py does."""
     weights: Path | None = None
     """A weights folder; the package's own when left out."""
+    world: str | None = None
+    """Part of the procedural world to test on; default: what the weights were trained on."""
     size: str = ""
     """Height x width at which grids are scored; the model's own when left out."""
     views: int = 8
@@ -174,7 +176,7 @@ def scored_grid(truth: Any, size: tuple[int, int]) -> TrueGrid:
     K = truth.K[:v].copy()
     K[:, 0] *= size[1] / width
     K[:, 1] *= size[0] / height
-    return TrueGrid(frames, static, K, truth.w2c[:v])
+    return TrueGrid(to_uint8(frames), static, K, truth.w2c[:v])
 
 
 def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterator[GridSet]:
@@ -193,7 +195,7 @@ def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterat
             yield replace(grid_set, settings={**grid_set.settings, **common})
         return
     n = cfg.n or (200 if generator.base.device.type == "cuda" else 24)
-    world = trained_world(generator.folder)
+    world = trained_world(generator.folder, cfg.world)
     cells = (cfg.views, cfg.times)
     say(f"rendering {n} held-out scenes of the world '{world}'")
     grids = held_out_grids(world, n, cfg.seed, cells, size)
@@ -277,7 +279,7 @@ def evaluate_set(
         row = evaluate(complete, grid_set, name, cfg.seed)
         firsts[name] = row.first
         parts = {
-            "error": [round(s.changing_error, 3) for s in row.scores],
+            "error": [float(f"{s.changing_error:.6g}") for s in row.scores],
             "count": [s.changing_count for s in row.scores],
         }
         results.keep("changing", label, name, parts)
@@ -286,6 +288,7 @@ def evaluate_set(
         values = {k: row.metrics[k] for k in shown}
         texts = [f"{k} -" if v is None else f"{k} {v:.2f}" for k, v in values.items()]
         say(f"{label} {name}: " + "  ".join(texts))
+        compare_with_default(label, results)
     if not results.done(label, TRUTH):
         errors = [e for g in grid_set.grids for e in epipolar_errors(g.frames, g.K, g.w2c)]
         scores = [score_grid(g.frames, g.frames, g.static) for g in grid_set.grids]
@@ -343,7 +346,7 @@ def evaluate_prompts(
 ) -> None:
     """The rows of scripts/evaluate_prompts.py in the same file."""
     assert generator.folder is not None
-    world = trained_world(generator.folder)
+    world = trained_world(generator.folder, cfg.world)
     label = f"prompts_{world}"
     key = content_hash(*sorted(generator.folder.glob("base-*.safetensors")))
     results.use_settings(label, {"n": cfg.prompts, "seed": cfg.seed, "weights": key})

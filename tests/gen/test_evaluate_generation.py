@@ -200,6 +200,7 @@ def test_scored_size_and_cameras_belong_together(rendered):
         ({"n": 0}, "--n"),
         ({"times": 1}, "nothing to complete"),
         ({"size": "big"}, "--size"),
+        ({"world": "flat"}, "unknown world"),
         ({"data": Path("nowhere")}, "no such folder"),
         ({"weights": Path("nowhere")}, "holds no weights"),
     ],
