@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gen.dit import Context, DiT, Mode
+from gen.blocks import Context
+from gen.dit import DiT, Mode
 from gen.flow import keep_known
 from gen.rope import Rope, rope_table
 from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gen.blocks import rms_norm
 from gen.data.captions import VOCABULARY
-from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, rms_norm, unpatchify
+from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, unpatchify
 from gen.model import BaseModel
 from gen.rope import apply_rope, rope_table
 from gen.sync import SyncParams
