@@ -111,6 +111,7 @@ def track_column(
     pairs = pair_flows(frames, config.flow, tell("flow"))
     found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
     K, w2c = found.K, found.w2c
+    tell("cameras")(views - 1)
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:

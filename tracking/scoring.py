@@ -12,6 +12,7 @@ from gen.cameras import camera_centres, unproject
 from tracking.column import ColumnTracks
 from tracking.consistency import reproject
 from tracking.flow import inside
+from tracking.row import RowTracks
 from tracking.sweep import relative_pose
 
 
@@ -125,4 +126,41 @@ def track_errors(
         "aj3d": float(100 * np.mean(aj)),
         "apd3d": float(100 * np.mean(apd)),
         "occlusion_accuracy": float(100 * (tracks.visible == visible)[known].mean()),
+    }
+
+
+def row_errors(
+    row: RowTracks, uv: np.ndarray, visible: np.ndarray, moved_px: float = 1.0
+) -> dict[str, float | None]:
+    """2-D errors of a fixed-view row against exact paths uv [T, M, 2], visible [T, M] (pixels).
+
+    Points visible in the query frame are compared with the track of the pixel that they are on.
+    row_epe2d_px: median over moving points while they are visible; row_still_px: the same for still
+    ones; row_moving_recall, row_moving_precision: of the moving mask, a point moving when its path
+    leaves its first place by more than `moved_px`.
+    """
+    height, width = row.size
+    start = visible[row.query]
+    uv, visible = uv[:, start], visible[:, start]
+    x = np.clip(uv[row.query, :, 0].astype(int), 0, width - 1)
+    y = np.clip(uv[row.query, :, 1].astype(int), 0, height - 1)
+    # the point lies anywhere in its pixel: carry its place inside along
+    index = y * width + x
+    offset = uv[row.query] - row.uv[row.query, index]
+    error = np.linalg.norm(row.uv[:, index] + offset - uv, axis=-1)
+    travelled = np.linalg.norm(uv - uv[row.query], axis=-1)
+    moves = np.where(visible, travelled, 0.0).max(0) > moved_px
+    others = np.arange(len(uv)) != row.query
+    seen = visible & others[:, None]
+    marked = row.moving.ravel()[index]
+
+    def median(of: np.ndarray) -> float | None:
+        pick = error[seen & of]
+        return float(np.median(pick)) if len(pick) else None
+
+    return {
+        "row_epe2d_px": median(moves),
+        "row_still_px": median(~moves),
+        "row_moving_recall": float(marked[moves].mean()) if moves.any() else None,
+        "row_moving_precision": float(moves[marked].mean()) if marked.any() else None,
     }
