@@ -181,5 +181,8 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 
 
 def cleanup() -> None:
+    """Leave the process group, if there is one."""
+    global _data_group
+    _data_group = None
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -79,7 +79,7 @@ class BaseStage(Stage):
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         self.clips.warn_of_unknown(self.module.tokenizer.words)
-        held_out = clip_mixture(cfg, cfg.frames, HELD_OUT_SEED, device, held_out=64)
+        held_out = clip_mixture(cfg, cfg.frames, HELD_OUT_SEED, device, held_out=32)
         self.test = draw_clips(held_out, HELD_OUT_SEED, 0, range(32))
         self.shown = draw_clips(held_out, HELD_OUT_SEED, 1, range(32 if cfg.frames == 1 else 10))
         if cfg.frames > 1:
