@@ -12,7 +12,6 @@ low-resolution pixels.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +23,17 @@ from gen.dit import Mode
 from gen.flow import add_noise
 from gen.model import BaseModel
 from gen.sampling import sample_euler
-from gen.train_data import Clips, PoolConfig, render_clips, seeded, to_uint8
+from gen.train_data import (
+    ClipBatch,
+    Clips,
+    Mapping,
+    PoolConfig,
+    ScenePool,
+    randint,
+    render_clips,
+    seeded,
+    to_uint8,
+)
 from gen.upsample import coordinate_width, enlarge
 
 FACTOR = 4  # target over low-resolution pixels, for whole pictures; twice that for details
@@ -32,17 +41,12 @@ SEAM = 8  # low-resolution pixels of a patch of the base model
 
 
 @dataclass
-class UpsampleBatch:
-    """clean, low [B,F,H,W,3] in [-1,1] (low: enlarged), level [B], texts [B], mode [B],
-    known [B,F], index [F]; picture_width: see `gen.upsample.coordinate_width`."""
+class UpsampleBatch(ClipBatch):
+    """A clip batch with low [B,F,H,W,3] in [-1,1], enlarged, the level of its noise [B], and
+    picture_width: see `gen.upsample.coordinate_width`."""
 
-    clean: Tensor
     low: Tensor
     level: Tensor
-    texts: list[str]
-    mode: Tensor
-    known: Tensor
-    index: Tensor
     picture_width: float
 
 
@@ -101,119 +105,136 @@ def disturb(low_BFHWC: Tensor, g: Generator) -> Tensor:
 
 
 @dataclass
-class _Chunk:
-    """Renders at twice the target size, and the base model's version of the low-resolution ones."""
+class Rendered:
+    """Clips at twice the target size with texts, and the base model's small versions of them."""
 
     clips: Clips
-    base_low: Tensor | None  # uint8 [n, F, h, w, 3]
     texts: list[str]
+    drawn: Tensor | None  # uint8 [n, F, h, w, 3]
 
 
-class UpsamplePool:
-    """Batches for the upsampler, reproducible by (seed, rank, step)."""
+@dataclass
+class Item:
+    """One clip: frames [F, 2H, 2W, 3] and perhaps the base model's [F, h, w, 3], both uint8."""
+
+    frames: Tensor
+    drawn: Tensor | None
+    text: str
+    mode: Mode
+
+
+class UpsamplePool(ScenePool[Rendered]):
+    """Procedural clips at twice the size (height, width); `base` draws small versions of them."""
 
     def __init__(
         self,
         seed: int,
-        rank: int,
         frames: int,
         height: int,
         width: int,
         config: PoolConfig,
         base: BaseModel | None = None,
+        device: torch.device | str = "cpu",
     ):
-        self.seed, self.rank, self.frames = seed, rank, frames
-        self.size, self.config, self.base = (height, width), config, base
-        self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
+        super().__init__(seed, height, width, config, device)
+        self.frames, self.base = frames, base
 
-    def _render(self, k: int) -> _Chunk:
-        g = seeded(self.seed, self.rank, k, 5)
-        height, width = self.size
-        c = self.config
+    def make(self, g: Generator) -> Rendered:
+        c, (height, width) = self.config, self.size
         clips = render_clips(
-            c.chunk, g, self.frames, 2 * height, 2 * width, samples=1, world=c.world
-        )
+            c.chunk, g, self.frames, 2 * height, 2 * width, samples=1, world=c.world,
+            device=self.device, shared=True,
+        )  # fmt: skip
         texts = [
             caption(clips.scenes, g, scene, freeze=bool(mode == Mode.FREEZE_TIME))
             for scene, mode in zip(clips.scene_index, clips.mode, strict=True)
         ]
         if self.base is None:
-            return _Chunk(clips, None, texts)
+            return Rendered(clips, texts, None)
         low = shrink(clips.frames.float() / 127.5 - 1, 2 * FACTOR)
         drawn = base_version(self.base, low, texts, clips.mode, g)
-        return _Chunk(clips, to_uint8((drawn + 1) / 2), texts)
+        return Rendered(clips, texts, to_uint8((drawn + 1) / 2))
 
-    def _chunks_at(self, step: int) -> list[_Chunk]:
-        c = self.config
-        last = c.start + step // c.steps_per_chunk
-        wanted = range(max(0, last - c.keep), last)
-        for k in list(self._chunks):
-            if k not in wanted:
-                del self._chunks[k]
-        for k in wanted:
-            if k not in self._chunks:
-                self._chunks[k] = self._render(k)
-        return [self._chunks[k] for k in wanted]
-
-    def batch(
-        self,
-        step: int,
-        n: int,
-        use_frames: int,
-        *,
-        detail: float = 0.3,
-        from_base: float = 0.5,
-        max_level: float = 0.2,
-    ) -> UpsampleBatch:
-        """n clips of `use_frames` of the frames (the same ones for the whole batch).
-
-        detail: the share of batches that show parts of pictures twice as large; from_base: the
-        share of clips whose input was drawn by the base model; max_level: of the noise added to
-        every other input.  Three clips in ten have some frames given, as later windows do.
-        """
-        chunks = self._chunks_at(step)
-        g = seeded(self.seed, self.rank, step, 9)
-        use = min(use_frames, self.frames)
-        index = torch.randperm(self.frames, generator=g)[:use].sort().values
-        as_detail = float(torch.rand((), generator=g)) < detail
-        high, low, texts, modes = [], [], [], []
-        for which in torch.randint(0, len(chunks), (n,), generator=g).tolist():
-            chunk = chunks[which]
-            i = int(torch.randint(0, len(chunk.texts), (1,), generator=g))
-            frames = chunk.clips.frames[i, index].float() / 127.5 - 1
-            drawn = float(torch.rand((), generator=g)) < from_base
-            if drawn and chunk.base_low is not None:
-                small = chunk.base_low[i, index].float() / 127.5 - 1
-            else:
-                small = shrink(frames, 2 * FACTOR)
-            high.append(frames if as_detail else shrink(frames, 2))
-            low.append(small)
-            texts.append(chunk.texts[i])
-            modes.append(chunk.clips.mode[i])
-        small_B = disturb(torch.stack(low), g)
-        level = torch.rand(n, generator=g) * max_level * (torch.rand(n, generator=g) < 0.5)
-        noise = torch.randn(small_B.shape, generator=g)
-        small_B = small_B + noise * level.reshape(n, 1, 1, 1, 1)
-        clean = torch.stack(high)
-        enlarged = enlarge(small_B, *clean.shape[2:4])
-        if as_detail:
-            clean, enlarged = _same_crop(clean, enlarged, self.size, g)
-        unit = coordinate_width(self.size[1] // FACTOR, self.size[1] * (2 if as_detail else 1))
-        known = torch.rand(n, use, generator=g) < 0.5
-        known &= (torch.rand(n, 1, generator=g) < 0.3) & (use > 1)
-        known[known.all(1), -1] = False
-        return UpsampleBatch(clean, enlarged, level, texts, torch.stack(modes), known, index, unit)
+    def item(self, step: int, number: int) -> Item:
+        g = seeded(self.seed, step, number, 7)
+        chunk = self.pick(step, g)
+        i = randint(len(chunk.texts), g)
+        drawn = None if chunk.drawn is None else chunk.drawn[i]
+        return Item(chunk.clips.frames[i], drawn, chunk.texts[i], Mode(int(chunk.clips.mode[i])))
 
 
-def _same_crop(
-    a_BFHWC: Tensor, b_BFHWC: Tensor, size: tuple[int, int], g: Generator
-) -> tuple[Tensor, Tensor]:
-    """One random crop of `size` a clip, at multiples of 4 pixels, from both."""
-    height, width = a_BFHWC.shape[2:4]
-    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for a, b in zip(a_BFHWC, b_BFHWC, strict=True):
-        y = 4 * int(torch.randint(0, (height - size[0]) // 4 + 1, (1,), generator=g))
-        x = 4 * int(torch.randint(0, (width - size[1]) // 4 + 1, (1,), generator=g))
-        for part, frames in zip(parts, (a, b), strict=True):
-            part.append(frames[:, y : y + size[0], x : x + size[1]])
-    return torch.stack(parts[0]), torch.stack(parts[1])
+@dataclass(frozen=True)
+class Inputs:
+    """How the low-resolution inputs are made."""
+
+    detail: float = 0.3  # the share of batches that show parts of pictures twice as large
+    from_base: float = 0.5  # the share of inputs drawn by the base model
+    max_level: float = 0.2  # of the noise added to half of the inputs, told to the network
+    given: float = 0.3  # the share of clips with some frames given, as later windows have them
+
+
+def draw_upsample(
+    pool: UpsamplePool,
+    seed: int,
+    step: int,
+    items: range,
+    use_frames: int,
+    inputs: Inputs,
+    map_items: Mapping = map,
+) -> UpsampleBatch:
+    """Those clips of a step's batch, of `use_frames` of the frames (the same ones for the whole
+    batch).  map_items: `map`, or that of a pool of threads."""
+    pool.prepare(step)
+    g = seeded(seed, step, 6)
+    index = torch.randperm(pool.frames, generator=g)[:use_frames].sort().values
+    detail = float(torch.rand((), generator=g)) < inputs.detail
+
+    def one(number: int) -> tuple[Item, Tensor, Tensor, Tensor, Tensor]:
+        clip = pool.item(step, number)
+        g = seeded(seed, step, number, 9)
+        clean, low, level = input_and_target(clip, index, detail, pool.size, inputs, g)
+        known = torch.rand(use_frames, generator=g) < 0.5
+        known &= float(torch.rand((), generator=g)) < inputs.given
+        if bool(known.all()):
+            known[-1] = False
+        return clip, clean, low, level, known
+
+    clips, clean, low, level, known = zip(*map_items(one, items), strict=True)
+    width = pool.size[1]
+    return UpsampleBatch(
+        clean=torch.stack(clean),
+        texts=[clip.text for clip in clips],
+        mode=torch.tensor([int(clip.mode) for clip in clips]),
+        known=torch.stack(known),
+        index=index,
+        items=items,
+        low=torch.stack(low),
+        level=torch.stack(level),
+        picture_width=coordinate_width(width // FACTOR, width * (2 if detail else 1)),
+    )
+
+
+def input_and_target(
+    clip: Item, index_F: Tensor, detail: bool, size: tuple[int, int], inputs: Inputs, g: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """clean [F, H, W, 3] and the enlarged input [F, H, W, 3] of a clip, with its noise level [].
+
+    detail: a random part of the frames at twice the size, at multiples of 4 pixels.
+    """
+    frames = clip.frames[index_F].float() / 127.5 - 1
+    small = shrink(frames, 2 * FACTOR)
+    if float(torch.rand((), generator=g)) < inputs.from_base and clip.drawn is not None:
+        small = clip.drawn[index_F].float() / 127.5 - 1
+    small = disturb(small[None], g)[0]
+    level = torch.rand((), generator=g) * inputs.max_level
+    level = level * (torch.rand((), generator=g) < 0.5)
+    small = small + level * torch.randn(small.shape, generator=g)
+    clean = frames if detail else shrink(frames, 2)
+    low = enlarge(small, *clean.shape[1:3])
+    if detail:
+        y, x = (
+            4 * randint((whole - part) // 4 + 1, g)
+            for whole, part in zip(clean.shape[1:3], size, strict=True)
+        )
+        clean, low = (f[:, y : y + size[0], x : x + size[1]] for f in (clean, low))
+    return clean, low, level

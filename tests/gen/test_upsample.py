@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,8 @@ from gen.upsample import (
     save_upsampler,
     split_grid,
 )
-from gen.upsample_data import disturb, shrink
-from scripts.train_upsampler import (
-    TrainUpsamplerConfig,
-    held_out_batch,
-    psnr,
-    sample_batch,
-    training_loss,
-)
+from gen.upsample_data import Inputs, disturb, draw_upsample, shrink
+from scripts.train_upsampler import TrainUpsamplerConfig, UpsamplerStage, psnr
 from scripts.train_upsampler import main as train_upsampler
 
 PARAMS = UPSAMPLER_SIZES["debug"]
@@ -152,9 +147,9 @@ def test_sizes_are_what_they_promise():
 
 def test_saved_weights_come_back(tmp_path):
     model = perturbed()
-    save_upsampler(model, tmp_path, {"step": 3}, steps=4, level=0.1, default=True)
+    save_upsampler(model, tmp_path, {"step": 3}, steps=4, level=0.1, source_noise=0.3, default=True)
     loaded = load_upsampler(tmp_path)
-    assert (loaded.steps, loaded.level, loaded.default) == (4, 0.1, True)
+    assert (loaded.steps, loaded.level, loaded.source_noise, loaded.default) == (4, 0.1, 0.3, True)
     assert loaded.how_made == {"step": 3}
     for key, value in model.state_dict().items():
         assert torch.allclose(value, loaded.model.state_dict()[key], rtol=1e-2, atol=1e-6)
@@ -181,15 +176,17 @@ def test_shrinking_undoes_flat_enlargement_and_disturbance_stays_small():
     assert (change == 0).any() and 0 < change.max() < 0.3
 
 
-POOL = PoolConfig(chunk=2, keep=2, start=1, steps_per_chunk=2, world="narrow")
+def small_run(out: Path, **changes) -> TrainUpsamplerConfig:
+    settings = dict(
+        size="debug", batch=4, frames=4, use_frames=2, picture_every=3, picture_batch=4,
+        optimiser="muon", lr=2e-3, warmup=2, decay=0.0, sample_every=100,
+        pool=PoolConfig(chunk=2, keep=2, start=1, steps_per_chunk=2, world="narrow"),
+    )  # fmt: skip
+    return TrainUpsamplerConfig(out=out, **(settings | changes))
 
 
 def run(out: Path, steps: int, **changes) -> dict[str, torch.Tensor]:
-    settings = dict(
-        size="debug", batch=4, frames=4, use_frames=2, picture_every=3, picture_batch=4,
-        optimiser="muon", lr=2e-3, warmup=2, decay=0.0, sample_every=100, pool=POOL,
-    )  # fmt: skip
-    train_upsampler(TrainUpsamplerConfig(out=out, steps=steps, **(settings | changes)))
+    train_upsampler(small_run(out, steps=steps, **changes))
     return torch.load(out / "checkpoint.pt", weights_only=True)["model"]
 
 
@@ -203,20 +200,51 @@ def test_training_resumes_exactly_and_leaves_weights(tmp_path):
     assert list((tmp_path / "a" / "samples").glob("*.png"))
 
 
+def test_a_batch_split_over_processes_is_the_same_batch(tmp_path):
+    stage = UpsamplerStage(small_run(tmp_path, steps=1), torch.device("cpu"))
+    whole = stage.draw(1, range(4))
+    parts = [stage.draw(1, range(2)), stage.draw(1, range(2, 4))]
+    for name in ("clean", "low", "level"):
+        joined = torch.cat([getattr(part, name) for part in parts])
+        assert torch.equal(joined, getattr(whole, name))
+    with torch.no_grad():
+        losses = [float(stage.loss(stage.module, part, 1)) for part in parts]
+        joined_loss = float(stage.loss(stage.module, whole, 1))
+    assert joined_loss == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+def test_details_are_parts_of_pictures_twice_as_large(tmp_path):
+    pool = UpsamplerStage(small_run(tmp_path, steps=1), torch.device("cpu")).pool
+    plain = Inputs(detail=0.0, from_base=0.0, max_level=0.0, given=0.0)
+    whole = draw_upsample(pool, 0, 1, range(2), 2, plain)
+    part = draw_upsample(pool, 0, 1, range(2), 2, replace(plain, detail=1.0))
+    assert whole.clean.shape == part.clean.shape == whole.low.shape == (2, 2, 32, 48, 3)
+    assert (whole.picture_width, part.picture_width) == (64 * 4, 64 * 8)
+    assert not whole.known.any() and (whole.level == 0).all()
+    large = pool.item(1, 0).frames[part.index].float() / 127.5 - 1
+    distances = [
+        float((large[:, y : y + 32, x : x + 48] - part.clean[0]).abs().max())
+        for y in range(0, 33, 4)
+        for x in range(0, 49, 4)
+    ]
+    assert min(distances) == 0
+
+
 def test_training_reduces_the_loss_and_sharpens(tmp_path):
-    cfg = TrainUpsamplerConfig(tmp_path, "debug", text_drop=0.0, frames=2, use_frames=2, pool=POOL)
-    batch = held_out_batch(cfg, None)
-    net = untrained()
+    stage = UpsamplerStage(small_run(tmp_path, text_drop=0.0, frames=2), torch.device("cpu"))
+    net, batch = stage.module, stage.test
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
     losses = []
     for step in range(60):
-        loss = training_loss(net, net, batch, cfg, seeded(step))
+        loss = stage.loss(net, batch, step)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         losses.append(float(loss.detach()))
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
-    assert psnr(sample_batch(net, batch, 1), batch.clean) > psnr(batch.low, batch.clean) + 0.5
+    with torch.no_grad():
+        out = stage.upsampled(batch, 1)
+    assert psnr(out, batch.clean) > psnr(batch.low, batch.clean) + 0.5
 
 
 def test_a_base_model_of_another_size_is_refused(tmp_path):
