@@ -28,9 +28,9 @@ from gen.data.asset_batch import (
     Chance,
     caption,
     choose_clips,
+    film,
     find_assets,
     is_done,
-    render_scene,
     scene_name,
     write_scene_folder,
 )
@@ -151,8 +151,8 @@ def render_asset(
             say(f"{name}: done before")
             continue
         start = time.perf_counter()
-        truth, meta, seconds = render_scene(context, asset, clip, shot, prompt)
-        write_scene_folder(cfg.out / name, truth, {**meta, "key": key}, seconds)
+        truth, meta, cameras = film(context, asset, clip, shot, prompt)
+        write_scene_folder(cfg.out / name, truth, {**meta, "key": key}, cameras)
         spent = time.perf_counter() - start
         seen = truth.tracks["visible"].any((0, 1)).mean()
         cells = truth.rgb.shape[0] * truth.rgb.shape[1]

@@ -131,8 +131,9 @@ def _placement(name: str, moved: list[NDArray[np.float32]]) -> Placement:
     """The box centre and the farthest vertex from it, over all times."""
     low = np.min([m.min((0, 1)) for m in moved], axis=0).astype(np.float64)
     high = np.max([m.max((0, 1)) for m in moved], axis=0).astype(np.float64)
-    centre = (low + high) / 2
-    radius = max(float(np.linalg.norm(m - centre, axis=-1).max()) for m in moved)
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = (low + high) / 2
+        radius = max(float(np.linalg.norm(m - centre, axis=-1).max()) for m in moved)
     if not np.isfinite(radius) or not 1e-9 < radius < 1e12:
         raise UserError(f"{name} has no usable extent (radius {radius:.3g})")
     return Placement((float(centre[0]), float(centre[1]), float(centre[2])), radius)

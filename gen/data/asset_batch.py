@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from gen.atomic import atomic_folder
 from gen.contact_sheet import grid_picture
-from gen.data.asset_bake import Placement
 from gen.data.asset_grid import AssetShot, asset_truth
 from gen.data.gltf.animation import Clip
 from gen.data.gltf.asset import Asset
@@ -124,49 +123,45 @@ def is_done(folder: Path, key: str) -> bool:
     return found == key
 
 
-def render_scene(
+def film(
     context: Any, asset: Asset, clip: Clip, shot: AssetShot, prompt: str
-) -> tuple[GroundTruth, dict[str, Any], np.ndarray]:
-    """Film a clip; also the entries of its meta.json and the seconds of its frames."""
+) -> tuple[GroundTruth, dict[str, Any], dict[str, Any]]:
+    """Film a clip; also the entries that its meta.json and its cameras.json get besides."""
     truth, placement, seconds = asset_truth(context, asset, clip, shot, prompt)
-    circle = shot.circle
     meta = {
         "asset": asset.name,
         "clip": clip.name,
-        "azimuth": circle.azimuth,
-        "arc": circle.arc,
-        "elevation": circle.elevation,
+        **asdict(shot.circle),
         "background": list(shot.background),
-        "normalisation": _placed(placement),
         "notes": list(asset.notes),
     }
-    return truth, meta, seconds
-
-
-def _placed(placement: Placement) -> dict[str, Any]:
-    return {
-        "centre": list(placement.centre),
-        "radius": placement.radius,
-        "note": "world = (zup(glTF) - centre) / radius, zup = (x, -z, y)",
+    cameras = {
+        "frame_times": [float(s) for s in seconds],
+        "normalisation": {
+            "centre": list(placement.centre),
+            "radius": placement.radius,
+            "note": "world = (zup(glTF) - centre) / radius, zup = (x, -z, y)",
+        },
     }
+    return truth, meta, cameras
 
 
 def write_scene_folder(
-    folder: Path, truth: GroundTruth, meta: dict[str, Any], seconds: np.ndarray
+    folder: Path, truth: GroundTruth, meta: dict[str, Any], cameras: dict[str, Any]
 ) -> None:
     """Write a scene atomically: the ground-truth files, the input cells as a grid folder of ours
     (`grid/`), and all cells in one picture (`sheet.png`, views down, times across)."""
     V, T = truth.views, truth.steps
-    step = float(seconds[1] - seconds[0]) if T > 1 else 1.0
+    step = (cameras["frame_times"][T - 1] - cameras["frame_times"][0]) / (T - 1)
     grid = VideoGrid(
         frames=truth.rgb[:V, :T],
         times=truth.times[:T],
         K=truth.K[:V],
         w2c=truth.w2c[:V],
-        fps=min(max(1.0 / max(step, 1e-6), 1.0), 120.0),
+        fps=min(max(1 / max(step, 1e-6), 1.0), 120.0),
         prompt=truth.prompt,
     )
     with atomic_folder(folder) as out:
-        write_truth(truth, out, WORLD, meta, seconds)
+        write_truth(truth, out, WORLD, meta, cameras)
         grid.save(out / "grid")
         write_image(out / "sheet.png", grid_picture(truth.rgb))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from gen.data.asset_bake import BakedAsset, Placement, bake
 from gen.data.asset_cameras import Circle, circle_cameras, intrinsics
-from gen.data.asset_render import AssetRenderer
-from gen.data.asset_tracks import CANDIDATES, follow, sample_surface
+from gen.data.asset_render import DEPTH_SAMPLES, AssetRenderer, at_pixel_centres
+from gen.data.asset_tracks import CANDIDATES, SurfacePoints, follow, sample_surface, visible_from
 from gen.data.gltf.animation import Clip
 from gen.data.gltf.asset import Asset
 from gen.data.procedural_grid import GroundTruth
@@ -70,11 +70,15 @@ def render_cells(
     w2c: NDArray[np.float64],
     K: NDArray[np.float64],
     shot: AssetShot,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours [V', T', H, W, 3] in 0..1 and depth [V', T', H, W] (inf: background)."""
+    points: SurfacePoints,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Colours [V', T', H, W, 3] in 0..1, depth [V', T', H, W] (inf: background), and which points
+    every cell sees [V', T', N]."""
     V, T = len(w2c), len(baked.seconds)
     rgb = np.empty((V, T, *shot.size, 3), np.float32)
     depth = np.empty((V, T, *shot.size), np.float32)
+    visible = np.empty((V, T, points.xyz.shape[1]), bool)
+    fine_K = np.diag([DEPTH_SAMPLES, DEPTH_SAMPLES, 1.0]) @ K
     renderer = AssetRenderer(
         context, baked, images, shot.size,
         samples=shot.samples, background=shot.background, cull=shot.cull,
@@ -84,10 +88,12 @@ def render_cells(
             renderer.set_time(t)
             for v in range(V):
                 rgb[v, t] = renderer.colours(w2c[v], K)
-                depth[v, t] = renderer.depth(w2c[v], K)
+                fine = renderer.fine_depth(w2c[v], K)
+                depth[v, t] = at_pixel_centres(fine)
+                visible[v, t] = visible_from(points, t, fine, w2c[v], fine_K)
     finally:
         renderer.release()
-    return rgb, depth
+    return rgb, depth, visible
 
 
 def asset_truth(
@@ -107,11 +113,11 @@ def asset_truth(
     w2c = circle_cameras(
         shot.circle, baked.points(), K, height, width, shot.views, shot.heldout_views
     )
-    rgb, depth = render_cells(context, baked, asset.images, w2c, K, shot)
+    rng = np.random.default_rng(shot.seed)
+    points = sample_surface(baked, CANDIDATES * shot.points, rng)
+    rgb, depth, visible = render_cells(context, baked, asset.images, w2c, K, shot, points)
     if not np.isfinite(depth).any():
         raise UserError(f"{asset.name}: nothing of it can be seen (is it fully transparent?)")
-    rng = np.random.default_rng(shot.seed)
-    surface = sample_surface(baked, CANDIDATES * shot.points, rng)
     span = seconds[shot.times - 1] - seconds[0]
     truth = GroundTruth(
         rgb=rgb,
@@ -119,7 +125,7 @@ def asset_truth(
         K=np.broadcast_to(K, (len(w2c), 3, 3)).copy(),
         w2c=w2c,
         times=((seconds - seconds[0]) / span).astype(np.float32),
-        tracks=follow(surface, depth, w2c, K, shot.points),
+        tracks=follow(points, visible, w2c, K, shot.points),
         views=shot.views,
         steps=shot.times,
         prompt=prompt,

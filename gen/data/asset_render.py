@@ -16,6 +16,7 @@ from gen.data.asset_bake import BakedAsset, BakedPart
 from gen.data.asset_shaders import FRAGMENT_COLOUR, FRAGMENT_DEPTH, VERTEX
 from gen.data.gltf.materials import MIRROR, REPEAT, Texture
 
+DEPTH_SAMPLES = 3  # odd: one of them lies at the pixel's centre
 _SRGB8_ALPHA8 = 0x8C43
 
 
@@ -29,6 +30,12 @@ def srgb_decode(encoded: NDArray) -> NDArray:
     """sRGB 0..1 to linear 0..1."""
     c = np.clip(encoded, 0, 1)
     return np.where(c <= 0.04045, c / 12.92, np.power((c + 0.055) / 1.055, 2.4))
+
+
+def at_pixel_centres(fine: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of a map with `DEPTH_SAMPLES` values per pixel and axis, those at the pixel centres."""
+    middle = DEPTH_SAMPLES // 2
+    return np.ascontiguousarray(fine[middle::DEPTH_SAMPLES, middle::DEPTH_SAMPLES])
 
 
 class AssetRenderer:
@@ -62,9 +69,9 @@ class AssetRenderer:
         self._colour = context.framebuffer(
             [context.texture(fine, 4, dtype="f2")], context.depth_renderbuffer(fine)
         )
+        dense = (width * DEPTH_SAMPLES, height * DEPTH_SAMPLES)
         self._depth = context.framebuffer(
-            [context.texture((width, height), 1, dtype="f4")],
-            context.depth_renderbuffer((width, height)),
+            [context.texture(dense, 1, dtype="f4")], context.depth_renderbuffer(dense)
         )
         self._programs = [
             context.program(vertex_shader=VERTEX, fragment_shader=fragment)
@@ -73,9 +80,9 @@ class AssetRenderer:
         blank = np.full((1, 1, 4), 255, np.uint8)
         self._blank = self._upload(blank)
         self._pictures = {number: self._upload(image) for number, image in images.items()}
-        solid = [p for p in baked.parts if p.material.alpha_mode != "BLEND"]
-        glassy = [p for p in baked.parts if p.material.alpha_mode == "BLEND"]
-        self._parts = [_Part(context, self._programs, p) for p in (*solid, *glassy)]
+        self._parts = [_Part(context, self._programs, p) for p in baked.parts]
+        self._solid = [p for p in self._parts if p.material.alpha_mode != "BLEND"]
+        self._glassy = [p for p in self._parts if p.material.alpha_mode == "BLEND"]
         context.front_face = "cw"
 
     def _upload(self, image: NDArray[np.uint8]) -> Any:
@@ -107,11 +114,15 @@ class AssetRenderer:
 
         Surfaces that are less than half opaque do not count.
         """
+        return at_pixel_centres(self.fine_depth(w2c, K))
+
+    def fine_depth(self, w2c: NDArray, K: NDArray) -> NDArray[np.float32]:
+        """The same with `DEPTH_SAMPLES` per pixel along each axis: [H * n, W * n]."""
         self._depth.use()
         self._depth.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
         self._draw(1, w2c, K)
         raw = np.frombuffer(self._depth.read(components=1, dtype="f4"), np.float32)
-        z = raw.reshape(self._size)
+        z = raw.reshape(self._size[0] * DEPTH_SAMPLES, self._size[1] * DEPTH_SAMPLES)
         return np.where(z > 0, z, np.inf).astype(np.float32)
 
     def _draw(self, which: int, w2c: NDArray, K: NDArray) -> None:
@@ -124,7 +135,8 @@ class AssetRenderer:
         _set(program, "range", (max(distance - 1.5, 0.02), distance + 1.5))
         _set(program, "eye", tuple(-w2c[:3, :3].T @ w2c[:3, 3]))
         context.enable_only(context.DEPTH_TEST)
-        for part in self._parts:
+        self._glassy.sort(key=lambda part: -part.distance(w2c))
+        for part in (*self._solid, *self._glassy):
             material = part.material
             blend = material.alpha_mode == "BLEND" and which == 0
             if blend:
@@ -228,6 +240,10 @@ class _Part:
         self._buffers["position"][0].write(_bytes(positions))
         if normals is not None:
             self._buffers["normal"][0].write(_bytes(normals[t]))
+
+    def distance(self, w2c: NDArray) -> float:
+        """Mean depth of the vertices, up to a constant."""
+        return float(self._baked.positions[self._time].mean(0) @ w2c[2, :3])
 
     def sort(self, w2c: NDArray) -> None:
         """Order the triangles from far to near, as see-through surfaces must be drawn."""

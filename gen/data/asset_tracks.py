@@ -15,7 +15,8 @@ from gen.cameras import project, transform
 from gen.data.asset_bake import BakedAsset
 
 CANDIDATES = 4  # sampled per wanted point: those that some cell sees are preferred
-TOLERANCE = 0.01  # depth (asset radius 1) within which a surface is the point's own
+TOLERANCE = 0.01  # depth (asset radius 1) by which a surface must be nearer to hide a point
+SAME_PLANE = 0.001
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,36 @@ def _areas(positions: NDArray[np.float32], triangles: NDArray[np.int32]) -> NDAr
     return out / len(positions)
 
 
+def visible_from(
+    points: SurfacePoints, t: int, depth: NDArray[np.float32], w2c: NDArray, K: NDArray
+) -> NDArray[np.bool_]:
+    """Whether each point [N] is inside the frame at time `t`, with nothing in front.
+
+    `depth` [H, W] (inf: background) and K belong to one frame size, which should be finer than the
+    pictures'. The map holds the surfaces at pixel centres: a point is seen when the surface there
+    is not nearer than the point, or is the point's own plane, followed to the pixel's centre. Of
+    surfaces that face away (single sheets from behind) only the second counts: the first would show
+    the far side of closed shapes at their outlines.
+    """
+    H, W = depth.shape
+    camera = transform(w2c, points.xyz[t].astype(np.float64))
+    normal = points.normals[t].astype(np.float64) @ w2c[:3, :3].T
+    pixel, z = project(camera, K)
+    inside = (z > 0) & (pixel >= 0).all(-1) & (pixel < (W, H)).all(-1)
+    cell = np.where(inside[:, None], np.floor(np.where(inside[:, None], pixel, 0)), 0).astype(int)
+    centre = np.concatenate([cell + 0.5, np.ones((len(cell), 1))], -1)
+    slope = (centre @ np.linalg.inv(K).T * normal).sum(-1)
+    height = (camera * normal).sum(-1)  # negative where the surface faces the camera
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plane = height / slope
+        surface = depth[cell[:, 1], cell[:, 0]]
+        own = np.abs(surface - plane) < SAME_PLANE
+    return inside & (own | ((height < 0) & (surface >= z - TOLERANCE)))
+
+
 def follow(
     points: SurfacePoints,
-    depth: NDArray[np.float32],
+    visible: NDArray[np.bool_],
     w2c: NDArray[np.float64],
     K: NDArray[np.float64],
     count: int,
@@ -69,52 +97,20 @@ def follow(
     """Tracks of `count` of the points, preferring those that at least one cell sees.
 
     Args:
-        depth: [V, T, H, W], inf for background.
-        K: [3, 3] for that frame size.
+        visible: [V, T, N], from `visible_from`.
+        K: [3, 3] for the pictures' size.
 
     Returns:
-        xyz [T, N, 3], uv [V, T, N, 2] pixels, z [V, T, N] depth, visible bool [V, T, N] (inside
-        the frame and nothing in front).
+        xyz [T, N, 3], uv [V, T, N, 2] pixels, z [V, T, N] depth, visible bool [V, T, N].
     """
-    V, T = depth.shape[:2]
-    N = points.xyz.shape[1]
-    uv, z = np.empty((V, T, N, 2), np.float32), np.empty((V, T, N), np.float32)
-    visible = np.zeros((V, T, N), bool)
-    for v in range(V):
-        for t in range(T):
-            camera = transform(w2c[v], points.xyz[t].astype(np.float64))
-            pixel, z[v, t] = project(camera, K)
-            uv[v, t] = pixel
-            turned = points.normals[t].astype(np.float64) @ w2c[v, :3, :3].T
-            visible[v, t] = _seen(camera, turned, pixel, depth[v, t], K)
     seen = visible.any((0, 1))
     order = np.concatenate([np.flatnonzero(seen), np.flatnonzero(~seen)])[:count]
+    xyz = points.xyz[:, order]
+    camera = transform(w2c[:, None], xyz[None].astype(np.float64))  # [V, T, N, 3]
+    uv, z = project(camera, K)
     return {
-        "xyz": points.xyz[:, order],
-        "uv": uv[:, :, order],
-        "z": z[:, :, order],
+        "xyz": xyz,
+        "uv": uv.astype(np.float32),
+        "z": z.astype(np.float32),
         "visible": visible[:, :, order],
     }
-
-
-def _seen(
-    camera: NDArray, normal: NDArray, pixel: NDArray, depth: NDArray, K: NDArray
-) -> NDArray[np.bool_]:
-    """Whether nothing lies in front of camera-frame points [N, 3] that project to pixel [N, 2].
-
-    The depth map holds the surface at pixel centres, so the point's own plane is followed to the
-    centre of its pixel first, by no more than the surface could slope across a pixel.
-    """
-    H, W = depth.shape
-    inside = (camera[:, 2] > 0) & (pixel >= 0).all(-1) & (pixel < (W, H)).all(-1)
-    cell = np.where(inside[:, None], np.floor(np.where(inside[:, None], pixel, 0)), 0).astype(int)
-    centre = np.concatenate([cell + 0.5, np.ones((len(cell), 1))], -1)
-    ray = centre @ np.linalg.inv(K).T
-    slope = (ray * normal).sum(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        plane = (camera * normal).sum(-1) / slope
-    z = camera[:, 2]
-    reach = 10 * z / K[0, 0]  # ten pixels' width: planes seen edge-on go no further
-    plane = np.where(np.isfinite(plane), np.clip(plane, z - reach, z + reach), z)
-    in_front = depth[cell[:, 1], cell[:, 0]]
-    return inside & (in_front >= np.minimum(plane, z) - TOLERANCE)

@@ -18,14 +18,18 @@ DEPTH_UNITS = 4000  # depth_u16 counts per world unit
 
 
 def write_truth(
-    truth: GroundTruth, folder: Path, world: str, meta: dict[str, Any], seconds: Any = None
+    truth: GroundTruth,
+    folder: Path,
+    world: str,
+    meta: dict[str, Any],
+    cameras_meta: dict[str, Any] | None = None,
 ) -> None:
     """Write one scene into `folder`.
 
     Args:
         world: what the world's axes and units are, for cameras.json.
         meta: further entries of meta.json, beside the prompt.
-        seconds: [T'] time of every frame in its clip; default: the normalised times.
+        cameras_meta: further entries of cameras.json, or other values for those it has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     views, times, height, width = truth.rgb.shape[:4]
@@ -47,8 +51,9 @@ def write_truth(
         "heldout_views": list(range(truth.views, views)),
         "input_times": list(range(truth.steps)),
         "heldout_times": list(range(truth.steps, times)),
-        "frame_times": normalised if seconds is None else [float(s) for s in seconds],
+        "frame_times": normalised,
         "time_normalised": normalised,
+        **(cameras_meta or {}),
     }
     (folder / "cameras.json").write_text(json.dumps(cameras, indent=1))
     (folder / "meta.json").write_text(json.dumps({"prompt": truth.prompt, **meta}, indent=1))

@@ -18,6 +18,7 @@ from gen.data.gltf.container import Document, read_document
 from gen.data.gltf.fields import (
     Json,
     MalformedGltf,
+    MissingFile,
     index,
     indices,
     integer,
@@ -112,7 +113,10 @@ def load_asset(path: str | Path) -> Asset:
     try:
         return _assemble(read_document(p))
     except MalformedGltf as error:
-        raise UserError(f"{p.name} cannot be used: {error}") from error
+        line = " ".join(str(error).split())[
+            :300
+        ]  # names from the file may be long, or several lines
+        raise UserError(f"{p.name} cannot be used: {line}") from error
     except OSError as error:
         raise UserError(f"cannot read {p} ({error.strerror})") from error
 
@@ -159,10 +163,22 @@ def _assemble(document: Document) -> Asset:
         meshes=meshes,
         skins=skins,
         materials=tuple(materials),
-        images={i: read_image(document, i) for i in sorted(used)},
+        images=_images(document, used, notes),
         clips=read_clips(document, accessors, morphs),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _images(document: Document, used: set[int], notes: list[str]) -> dict[int, NDArray[np.uint8]]:
+    """The pictures that materials use; a missing file becomes plain white, and a note."""
+    images = {}
+    for number in sorted(used):
+        try:
+            images[number] = read_image(document, number)
+        except MissingFile as error:
+            notes.append(f"{error}; drawn without it")
+            images[number] = np.full((1, 1, 4), 255, np.uint8)
+    return images
 
 
 def _check_size(document: Document) -> None:

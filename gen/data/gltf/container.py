@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from gen.data.gltf.fields import Json, MalformedGltf, an_object, integer, objects, sub_object, text
+from gen.data.gltf.fields import (
+    Json,
+    MalformedGltf,
+    MissingFile,
+    an_object,
+    integer,
+    objects,
+    sub_object,
+    text,
+)
 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
@@ -104,14 +113,15 @@ def read_document(path: Path) -> Document:
         if total > MAX_FILE_BYTES:
             raise MalformedGltf(f"its buffers exceed {MAX_FILE_BYTES >> 20} MB")
         buffers.append(content[:length])
-    return Document(path.stem, folder, document, buffers)
+    return Document(path.name, folder, document, buffers)
 
 
 def resolve_uri(uri: str, folder: Path) -> bytes:
     """The bytes behind a data URI, or behind a relative path that stays inside `folder`.
 
     Raises:
-        MalformedGltf: another scheme, a path that leaves the folder, or no such file.
+        MalformedGltf: another scheme, or a path that leaves the folder.
+        MissingFile: no such file.
     """
     if uri.startswith("data:"):
         head, comma, body = uri.partition(",")
@@ -132,7 +142,7 @@ def resolve_uri(uri: str, folder: Path) -> bytes:
     if not inside:
         raise MalformedGltf(f"refused to open {uri[:80]!r}: it lies outside the asset's folder")
     if not there:
-        raise MalformedGltf(f"its file {uri[:80]!r} is missing")
+        raise MissingFile(f"its file {uri[:80]!r} is missing")
     return _read_limited(target)
 
 

@@ -17,6 +17,10 @@ class MalformedGltf(ValueError):
     """The file breaks the glTF specification, or one of our limits on untrusted input."""
 
 
+class MissingFile(MalformedGltf):
+    """A file that the asset names, and may name, is not there."""
+
+
 def an_object(value: Any, where: str) -> Json:
     """`value` as a JSON object."""
     if not isinstance(value, dict):
