@@ -126,7 +126,7 @@ def at_size(
     if upsampler is None or size[0] < grid.height or size[1] < grid.width:
         say(f"  {made} resized to {size[0]}x{size[1]} (cubic)")
         return grid.resize(*size)
-    say(f"  {made} upsampled to {size[0]}x{size[1]} (diffusion, {upsampler.steps} step{"s" * (upsampler.steps > 1)})")
+    say(f"  {made} upsampled to {size[0]}x{size[1]} (diffusion, steps: {upsampler.steps})")
     report, close = progress_bars()
     try:
         return replace(
