@@ -24,9 +24,11 @@ def open_context(device: int | None = None) -> Any:
         raise UserError(
             "rendering assets needs moderngl; install it with: pip install 'fourreal[render]'"
         ) from None
-    settings: dict[str, Any] = {} if device is None else {"device_index": device}
+    settings: dict[str, Any] = {"standalone": True, "backend": "egl", "require": 330}
+    if device is not None:
+        settings["device_index"] = device
     try:
-        return moderngl.create_context(standalone=True, backend="egl", require=330, **settings)
+        return moderngl.create_context(**settings)
     except Exception as error:  # the binding raises bare Exceptions with the driver's words
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"no OpenGL 3.3 through EGL ({reason}); {INSTALL}") from None
