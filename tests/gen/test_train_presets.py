@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,19 @@ def test_user_errors_are_one_line_and_exit_code_2(capsys, monkeypatch, tmp_path)
     assert run_training(main, Train4DConfig, PRESETS_4D, "") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and "config.json" in error
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCRIPTS = {
+    "train_base": (TrainBaseConfig, BASE_PRESETS),
+    "train_4d": (Train4DConfig, PRESETS_4D),
+}
+
+
+@pytest.mark.parametrize("page", ["TRAINING.md", "MODEL_CARD.md"])
+def test_every_training_command_of_the_docs_is_understood(page):
+    found = re.findall(r"scripts/(train_base|train_4d)\.py (--.*)", (DOCS / page).read_text())
+    for script, line in found:
+        kind, presets = SCRIPTS[script]
+        assert read_options(kind, presets, "", line.split()).out.parts[0] == "runs"
+    assert len(found) >= 3
