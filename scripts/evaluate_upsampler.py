@@ -7,7 +7,7 @@ the base model completed from the true small row 0 and column 0. Both are enlarg
 Lanczos filtering and by the upsampler with several numbers of steps, and compared with the true
 large frames (row 0 and column 0 are not scored). Metrics are those of `gen.metrics_grid`; sharpness
 is the mean gradient over that of the truth (1: as sharp), edges the PSNR within 3 pixels of the
-truth's strong edges.
+truth's strong edges. The row `default` is what `prompt` does by default.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def main(cfg: EvaluateUpsamplerConfig) -> None:
         "lanczos": resized(cv2.INTER_LANCZOS4),
     }
     methods |= {f"upsampler_{n}": upsampled(upsampler, n) for n in cfg.steps}
-    result = ResultFile(cfg.json, "Upsampler", upsampler.model.device, [*methods])
+    used = f"upsampler_{upsampler.steps}" if upsampler.default else "bicubic"
+    result = ResultFile(cfg.json, "Upsampler", upsampler.model.device, [*methods, "default"])
     key = content_hash(cfg.upsampler or folder)
     pictures = []
     for scene, lows in (("true_low", small), ("generated", generated)):
@@ -173,6 +174,8 @@ def main(cfg: EvaluateUpsamplerConfig) -> None:
             shown = ("psnr", "psnr_changing", "edges", "ssim", "sharpness", "flicker", "seconds")
             text = "  ".join(f"{k} {figures[k]:.3f}" for k in shown if figures[k] is not None)
             say(f"{name:20s} {method:12s} {text}")
+        if used in result.variants(name):
+            result.add(name, "default", result.variants(name)[used], key)
         if cfg.sheet is not None:
             shown_methods = ["bicubic", f"upsampler_{cfg.steps[-1]}", "truth"]
             rows = sheet_rows(shown_methods, lows, made, truths)

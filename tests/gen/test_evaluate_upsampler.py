@@ -1,0 +1,58 @@
+"""The upsampler's evaluation at debug size: rows, resuming, what is called the default."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gen.data.captions import VOCABULARY
+from gen.dit import SIZES
+from gen.errors import UserError
+from gen.model import BaseModel, save_base
+from gen.sync import SyncParams
+from gen.two_stream import TwoStream
+from gen.upsample import UPSAMPLER_SIZES, UpsamplerModel, save_upsampler
+from gen.weights_file import save_mixer
+from scripts.evaluate_upsampler import EvaluateUpsamplerConfig, gradient, main, near_edges
+
+
+def test_rows_are_made_and_kept(tmp_path, capsys):
+    torch.manual_seed(0)
+    weights = tmp_path / "weights"
+    base = BaseModel(SIZES["debug"], VOCABULARY)
+    save_base(base, weights, {"pool": {"world": "narrow"}})
+    save_mixer(TwoStream(base.dit, SyncParams("soft", 4)), weights, "soft", {})
+    model = UpsamplerModel(UPSAMPLER_SIZES["debug"], ["red"])
+    save_upsampler(model, weights, {}, steps=1, default=True)
+    config = EvaluateUpsamplerConfig(
+        n=1, weights=weights, size="32x48", views=2, times=2, steps=(1,),
+        json=tmp_path / "out.json", sheet=tmp_path / "sheet.png",
+    )  # fmt: skip
+    main(config)
+    rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert set(rows) == {"true_low_32x48", "generated_32x48"}
+    for scene in rows.values():
+        assert set(scene) == {"bicubic", "lanczos", "upsampler_1", "default"}
+        # An untrained upsampler is the bicubic enlargement (of torch, not of OpenCV).
+        assert scene["upsampler_1"]["psnr"] == pytest.approx(scene["bicubic"]["psnr"], abs=0.5)
+        assert scene["default"]["psnr"] == scene["upsampler_1"]["psnr"]
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    capsys.readouterr()
+    config.sheet = None
+    main(config)
+    assert "upsampler_1" not in capsys.readouterr().out
+
+
+def test_edges_are_where_brightness_jumps():
+    frames = np.zeros((1, 20, 30, 3))
+    frames[:, :, 15:] = 1
+    assert gradient(frames)[0, 5].nonzero()[0].tolist() == [14]
+    assert near_edges(frames)[0, 5].nonzero()[0].tolist() == list(range(11, 18))
+
+
+def test_a_test_set_of_nothing_is_refused():
+    with pytest.raises(UserError, match="at least one"):
+        EvaluateUpsamplerConfig(n=0)
