@@ -71,12 +71,13 @@ def main(cfg: EvaluateAssetsConfig) -> None:
         if results.done(folder.name, "default", key):
             say(f"{folder.name}: done before")
             continue
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         reference = Reference.load(folder)
         views = list(range(0, len(reference.w2c), cfg.every))
         times = list(range(0, len(reference.seconds), cfg.every))
         scores = compare(context, reference, cfg.assets, views, times, cfg.tracks)
         scores["seconds"] = time.perf_counter() - start
+        scores["seconds_cpu"] = time.process_time() - start_cpu
         results.add(folder.name, "default", scores, key)
         say(f"{folder.name}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
     context.release()

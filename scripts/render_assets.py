@@ -150,13 +150,14 @@ def render_asset(
         if is_done(cfg.out / name, key):
             say(f"{name}: done before")
             continue
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         truth, meta, cameras = film(context, asset, clip, shot, prompt)
         write_scene_folder(cfg.out / name, truth, {**meta, "key": key}, cameras)
         spent = time.perf_counter() - start
         seen = truth.tracks["visible"].any((0, 1)).mean()
         cells = truth.rgb.shape[0] * truth.rgb.shape[1]
-        results.add(name, "default", {"seconds": spent, "cells": cells, "tracks_seen": float(seen)})
+        row = {"cells": cells, "seconds": spent, "seconds_cpu": time.process_time() - start_cpu}
+        results.add(name, "default", {**row, "tracks_seen": float(seen)})
         say(f"{cfg.out / name}: {prompt} ({cells} cells in {spent:.1f} s)")
     return len(clips)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from gen.errors import UserError
@@ -25,10 +26,13 @@ def open_context(device: int | None = None) -> Any:
             "rendering assets needs moderngl; install it with: pip install 'fourreal[render]'"
         ) from None
     settings: dict[str, Any] = {"standalone": True, "backend": "egl", "require": 330}
+    if sys.platform == "linux":  # by name: looking them up needs a compiler or ldconfig
+        settings |= {"libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
     if device is not None:
         settings["device_index"] = device
     try:
         return moderngl.create_context(**settings)
     except Exception as error:  # the binding raises bare Exceptions with the driver's words
         reason = " ".join(str(error).split())[:100]
-        raise UserError(f"no OpenGL 3.3 through EGL ({reason}); {INSTALL}") from None
+        advice = INSTALL if device is None else "leave --device out, or choose another"
+        raise UserError(f"no OpenGL 3.3 through EGL ({reason}); {advice}") from None
