@@ -155,6 +155,14 @@ def test_saved_weights_come_back(tmp_path):
         assert torch.allclose(value, loaded.model.state_dict()[key], rtol=1e-2, atol=1e-6)
 
 
+def test_bfloat16_changes_the_result_by_rounding(tmp_path):
+    save_upsampler(perturbed(), tmp_path, {})
+    frames = low_grid(2, 2)
+    whole = load_upsampler(tmp_path).grid(frames, (32, 48))
+    half = load_upsampler(tmp_path, Runtime(precision="bf16")).grid(frames, (32, 48))
+    assert 0 < np.abs(whole - half).mean() < 0.01
+
+
 def test_missing_or_broken_weights_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="no upsampler"):
         load_upsampler(tmp_path)
