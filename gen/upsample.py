@@ -118,8 +118,9 @@ def flow_source(low: Tensor, noise: Tensor, source_noise: float) -> Tensor:
     return low + source_noise * noise
 
 
-def cell_noise(shape: tuple[int, ...], *key: int) -> Tensor:
-    """Unit noise that depends on `key` alone, so that windows see the same noise in a cell."""
+def frame_noise(shape: tuple[int, ...], *key: int) -> Tensor:
+    """Unit noise of one frame that depends on `key` alone.  All cells of a grid share it, so that
+    what stands still comes out the same at every time and from window to window."""
     state = 0
     for number in key:
         state = (state * 1_000_003 + number + 1) % (2**63 - 1)
@@ -275,14 +276,10 @@ class Upsampler:
         """The enlarged low-resolution cells and the flow's start, each [1, V, T, H, W, 3]."""
         device = self.model.device
         low = torch.from_numpy(np.ascontiguousarray(frames[part.cells], np.float32)) * 2 - 1
-        cells = [(v, t) for v in part.views for t in part.times]
-        shape = (len(part.views), len(part.times))
         if self.level > 0:
-            augment = [cell_noise(tuple(low.shape[2:]), seed, 1, v, t) for v, t in cells]
-            low = low + self.level * torch.stack(augment).unflatten(0, shape)
+            low = low + self.level * frame_noise(tuple(low.shape[2:]), seed, 1)
         low = _pad(enlarge(low, *size), padded)[None].to(device)
-        cell = [cell_noise((*padded, 3), seed, 0, v, t) for v, t in cells]
-        noise = torch.stack(cell).unflatten(0, shape)[None].to(device)
+        noise = frame_noise((*padded, 3), seed, 0).to(device)
         return low, flow_source(low, noise, self.source_noise)
 
 

@@ -277,3 +277,10 @@ def test_generated_grids_are_upsampled_when_the_weights_say_so(tmp_path, capsys)
     assert "resized" in (at_size(grid, (6, 8), upsampler), capsys.readouterr().out)[1]
     save_upsampler(perturbed(), tmp_path, {}, default=True)
     assert choose_upsampler("auto", tmp_path, Runtime(max_memory_gb=1)).max_memory_gb == 1
+
+
+def test_what_stands_still_stays_still():
+    still = np.broadcast_to(low_grid(1, 1), (2, 3, 8, 12, 3)).copy()
+    out = Upsampler(perturbed()).grid(still, (32, 48), seed=5)
+    assert np.abs(out - plain(still, 32, 48)).mean() > 1e-3
+    assert np.abs(out - out[:1, :1]).mean() < 0.1 * np.abs(out - plain(still, 32, 48)).mean()
