@@ -15,9 +15,9 @@ from viewer.nerfstudio_plugin.dataparser import FourRealDataParserConfig
 
 @dataclass
 class FourRealDataManagerConfig(FullImageDatamanagerConfig):
-    """Pictures stay in main memory: nothing is trained on them."""
+    """Few and small pictures, kept as they are. ("cpu" would pin memory, which needs CUDA.)"""
 
     _target: type = field(default_factory=lambda: FullImageDatamanager)
     dataparser: FourRealDataParserConfig = field(default_factory=FourRealDataParserConfig)
-    cache_images: Literal["cpu", "gpu"] = "cpu"
+    cache_images: Literal["cpu", "gpu"] = "gpu"
     cache_images_type: Literal["uint8", "float32"] = "uint8"

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.models.splatfacto import SplatfactoModel, SplatfactoModelConfig
-from nerfstudio.viewer.viewer_elements import ViewerSlider
+from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerSlider
 from torch import Tensor
 from torch.nn import Parameter, ParameterDict
 
@@ -26,6 +27,29 @@ class FourRealModelConfig(SplatfactoModelConfig):
 
     _target: type = field(default_factory=lambda: FourRealModel)
     sh_degree: int = 0
+
+
+class StartView(ViewerControl):
+    """Puts every new browser behind the middle input camera instead of above the scene."""
+
+    scene: Any = None
+
+    def _setup(self, viewer: Any) -> None:
+        super()._setup(viewer)
+        viewer.viser_server.on_client_connect(self._place)
+
+    def _place(self, client: Any) -> None:
+        from viewer.nerfstudio_plugin.space import start_view
+
+        if self.scene is None:
+            return
+        position, fov = start_view(self.scene)
+        with client.atomic():
+            client.camera.position = tuple(
+                float(x) for x in position * VISER_NERFSTUDIO_SCALE_RATIO
+            )
+            client.camera.look_at = (0.0, 0.0, 0.0)
+            client.camera.fov = fov
 
 
 class FourRealModel(SplatfactoModel):
@@ -49,12 +73,13 @@ class FourRealModel(SplatfactoModel):
             hint="0: one consistent scene; 1: exact at the input views",
         )  # fmt: skip
         self.threshold = ViewerSlider("Hide opacity below", 0.0, 0.0, 1.0, 0.01)
+        self.start_view = StartView()
 
     def load_state_dict(self, dict: Mapping[str, Tensor], **_: Any) -> None:  # type: ignore[override]
         """Take the scene from a checkpoint (``viewer.nerfstudio_plugin.state``)."""
         from viewer.nerfstudio_plugin.state import scene_from_state
 
-        self.scene4d = scene_from_state(dict).to(self.device)
+        self.scene4d = self.start_view.scene = scene_from_state(dict).to(self.device)
         now = self.scene4d.at(float(self.scene4d.times[self.scene4d.canonical_time]))
         means, scales = now.means, now.scales[:, None]
         parameters = _parameters(means, scales, now.colors, now.opacities[:, None])

@@ -1,7 +1,7 @@
 """A scene in nerfstudio's world: z up, what is looked at in the origin, cameras within 1.
 
-nerfstudio's viewer turns about +z and starts at (0.3, 0.3, 0.3) looking at the origin; the middle
-input camera is put on that side.
+nerfstudio's viewer turns about +z and starts on the side of (1, 1, 1) looking at the origin; the
+middle input camera is put on that side, and ``start_view`` says where a viewer should begin.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from recon.scene import Scene4D
 from viewer.camera_paths import scene_centre
 
 _START_AZIMUTH = np.pi / 4
+_STEP_BACK = 1.4  # times the middle camera's distance
 _OPENGL = np.diag([1.0, -1.0, -1.0])  # OpenCV camera axes <-> OpenGL camera axes
 
 
@@ -68,6 +69,18 @@ def nerfstudio_space(scene: Scene4D) -> Similarity:
     rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ upright
     reach = np.linalg.norm(camera_centres(w2c) - focus, axis=1).max()
     return Similarity(rotation, -rotation @ focus, 1.0 / max(float(reach), 1e-9))
+
+
+def start_view(scene: Scene4D) -> tuple[NDArray[np.float64], float]:
+    """Where to look from first: position [3] and vertical field of view in radians.
+
+    ``scene`` is in nerfstudio's world, and what to look at is its origin. A little behind the
+    middle input camera: in the camera itself its own frustum would hide the scene.
+    """
+    middle = len(scene.w2c) // 2
+    centre = camera_centres(scene.w2c.cpu().double().numpy())[middle]
+    focal = float(scene.K[middle, 1, 1])
+    return _STEP_BACK * centre, float(2 * np.arctan(scene.size[0] / 2 / focal))
 
 
 def opengl_c2w(w2c_V44: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,0 +1,195 @@
+"""A scene in real nerfstudio commands, on whatever device there is (lane .ci/run-nerfstudio)."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import trimesh
+
+from gen.grid import VideoGrid
+from recon.ply import SH_C0
+from recon.render import render_cells, render_scene
+from tests.viewer import ns_page
+from tests.viewer.ns_command import declare_missing_operators
+from tests.viewer.toy_scene import psnr, toy_scene
+from viewer.browser import Browser
+from viewer.commands import export
+from viewer.nerfstudio_plugin.space import nerfstudio_space
+
+COMMAND = Path(__file__).with_name("ns_command.py")
+PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nerfstudio():
+    if find_spec("nerfstudio") is None:
+        if os.environ.get("FOURREAL_LANE") == "nerfstudio":
+            pytest.fail("this lane needs nerfstudio (pip install -e '.[nerfstudio]')")
+        pytest.skip("nerfstudio is not installed (its own lane: .ci/run-nerfstudio)")
+    declare_missing_operators()
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return toy_scene(1500)
+
+
+@pytest.fixture(scope="module")
+def run(scene, tmp_path_factory) -> Path:
+    """A run folder with an exported scene."""
+    folder = tmp_path_factory.mktemp("run")
+    scene.save(folder / "scene.safetensors")
+    VideoGrid(frames=render_cells(scene)).save(folder / "grid")
+    export(folder, "nerfstudio")
+    return folder
+
+
+@pytest.fixture
+def ns(tmp_path, monkeypatch):
+    """Runs a nerfstudio command in this process, in a folder of its own, with ffmpeg on PATH."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+
+    def call(name: str, *arguments: object) -> None:
+        (command,) = entry_points(group="console_scripts", name=name)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        command.load()()
+
+    return call
+
+
+def image(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    assert picture is not None, path
+    return picture[..., ::-1] / 255.0
+
+
+def drawn(scene, v: int, t: float) -> np.ndarray:
+    rgb = render_scene(scene, t, scene.w2c[v], scene.K[v], compensation=0.0).rgb
+    return rgb.clamp(0, 1).numpy()
+
+
+def test_render_dataset_is_our_picture_of_every_cell(ns, run, scene):
+    config = run / "nerfstudio" / "config.yml"
+    ns("ns-render", "dataset", "--load-config", config, "--output-path", "out",
+       "--image-format", "png", "--rendered-output-names", "rgb", "depth")  # fmt: skip
+    shown = sorted(Path("out/test/rgb").rglob("*.png"))
+    assert len(shown) == len(scene.w2c) * len(scene.times)
+    for v, k in ((0, 0), (1, 2), (2, 3)):
+        want = drawn(scene, v, float(scene.times[k]))
+        got = image(Path(f"out/test/rgb/v{v:02d}/t{k:03d}.png"))
+        assert want.std() > 0.1 and psnr(got, want) > 40
+        assert image(Path(f"out/test/depth/v{v:02d}/t{k:03d}.png")).std() > 0.02
+
+
+def test_render_interpolate_goes_through_the_views(ns, run, scene):
+    config = run / "nerfstudio" / "config.yml"
+    ns("ns-render", "interpolate", "--load-config", config, "--pose-source", "train",
+       "--interpolation-steps", 4, "--output-format", "images", "--image-format", "png",
+       "--output-path", "path.mp4")  # fmt: skip
+    frames = sorted(Path("path").glob("*.png"))
+    assert len(frames) == 4 * (len(scene.w2c) - 1)
+    assert psnr(image(frames[0]), drawn(scene, 0, 0.0)) > 35
+    assert psnr(image(frames[-1]), drawn(scene, len(scene.w2c) - 1, 0.0)) > 35
+
+
+def camera_path(run: Path, scene, v: int, times: list[float]) -> dict:
+    data = json.loads((run / "nerfstudio" / "data.json").read_text())
+    height, width = scene.size
+    fov = float(np.degrees(2 * np.arctan(height / 2 / float(scene.K[v, 1, 1]))))
+    pose = sum(data["cameras"][v]["camera_to_world"], []) + [0, 0, 0, 1]
+    one = {"camera_to_world": pose, "fov": fov, "aspect": width / height}
+    return {
+        "camera_type": "perspective", "render_height": height, "render_width": width, "fps": 4,
+        "seconds": 1, "camera_path": [one | {"render_time": t} for t in times],
+    }  # fmt: skip
+
+
+def test_render_camera_path_moves_in_time_even_from_a_moved_folder(ns, run, scene, tmp_path):
+    Path("path.json").write_text(json.dumps(camera_path(run, scene, 1, [0.0, 0.5, 1.0])))
+    moved = tmp_path / "elsewhere" / "nerfstudio"
+    moved.parent.mkdir()
+    (run / "nerfstudio").rename(moved)
+    try:
+        ns("ns-render", "camera-path", "--load-config", moved / "config.yml",
+           "--camera-path-filename", "path.json", "--output-format", "images",
+           "--image-format", "png", "--output-path", "frames.mp4")  # fmt: skip
+    finally:
+        moved.rename(run / "nerfstudio")
+    frames = sorted(Path("frames").glob("*.png"))
+    for t, path in zip((0.0, 0.5, 1.0), frames, strict=True):
+        assert psnr(image(path), drawn(scene, 1, t)) > 35
+    assert psnr(image(frames[0]), image(frames[2])) < 25
+
+
+def test_export_gaussian_splat_is_the_canonical_moment(ns, run, scene):
+    config = run / "nerfstudio" / "config.yml"
+    ns("ns-export", "gaussian-splat", "--load-config", config, "--output-dir", "gs")
+    data = trimesh.load("gs/splat.ply").metadata["_ply_raw"]["vertex"]["data"]
+    moved = nerfstudio_space(scene).scene(scene)
+    want = moved.at(float(scene.times[scene.canonical_time]))
+    xyz = np.stack([np.ravel(data[c]) for c in "xyz"], -1)
+    np.testing.assert_allclose(xyz, want.means, atol=1e-5)
+    rgb = np.stack([np.ravel(data[f"f_dc_{c}"]) for c in range(3)], -1) * SH_C0 + 0.5
+    np.testing.assert_allclose(rgb, want.colors, atol=1e-4)
+    np.testing.assert_allclose(np.exp(np.ravel(data["scale_1"])), want.scales, rtol=1e-4)
+
+
+def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
+    """A real ns-viewer process: its picture is ours, and changes with time."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path / "log.txt").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, str(COMMAND), "ns-viewer",
+         "--load-config", str(run / "nerfstudio" / "config.yml"),
+         "--viewer.websocket-host", "127.0.0.1", "--viewer.websocket-port", str(port)],
+        stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, (tmp_path / "log.txt").read_text()[-2000:]
+        try:
+            return urllib.request.urlopen(url, timeout=5).status == 200
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return False
+
+    moved = nerfstudio_space(scene).scene(scene)
+    try:
+        ns_page.until(answers, PATIENCE, "ns-viewer does not answer")
+        with Browser(600, 420) as browser:
+            ns_page.open_page(browser, url, PATIENCE)
+            pictures = []
+            for t in (0.0, 0.9):
+                if t:
+                    ns_page.set_time(browser, t, PATIENCE)
+                shown = [ns_page.canvas(browser, PATIENCE)]
+
+                def is_ours(t=t, shown=shown) -> bool:
+                    shown[0] = ns_page.canvas(browser, PATIENCE)
+                    want = ns_page.expected(moved, t, shown[0].shape[:2])
+                    assert want.std() > 0.05
+                    return ns_page.likeness(shown[0], want) > 27
+
+                ns_page.until(is_ours, PATIENCE, f"at time {t} the page shows something else")
+                pictures.append(shown[0])
+            assert ns_page.likeness(*pictures) < 25  # the ball moved
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
