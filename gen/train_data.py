@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -312,12 +313,17 @@ def draw_clips(
     )
 
 
-def trained_words(world: str, n: int = 3000) -> list[str]:
-    """The words that captions of a world use, from n random ones."""
+@cache
+def _spoken_words(world: str, n: int) -> tuple[str, ...]:
     g = seeded(HELD_OUT_SEED, 3)
     scenes = sample_scenes(n, g, **WORLDS[world])
     texts = (caption(scenes, g, i, freeze=i % 2 == 1) for i in range(n))
-    return sorted({word for text in texts for word in split_words(text)})
+    return tuple(sorted({word for text in texts for word in split_words(text)}))
+
+
+def trained_words(world: str, n: int = 3000) -> list[str]:
+    """The words that captions of a world use, from n random ones."""
+    return list(_spoken_words(world, n))
 
 
 # Chance of K = 0..4 given first frames.  The paper draws K evenly; a short training does better to
