@@ -64,7 +64,7 @@ def read_ply(path: str | Path) -> dict[str, Array]:
     end = data.find(b"end_header\n")
     lines = data[: max(end, 0)].decode("ascii", "replace").split("\n")
     names = tuple(line.split()[-1] for line in lines if line.startswith("property "))
-    counts = [int(s.split()[2]) for s in lines if s.startswith("element vertex ")]
+    counts = [int(n) for s in lines if (n := s.removeprefix("element vertex ").strip()).isdigit()]
     if end < 0 or lines[:2] != ["ply", "format binary_little_endian 1.0"] or len(counts) != 1:
         raise UserError(f"{file} is not a binary little-endian PLY with one vertex element")
     if names != PROPERTIES:

@@ -2,8 +2,9 @@
 
     python scripts/make_gallery.py outputs/a-red-ball outputs/fox --out docs/images/gallery.webp
 
-One row a run, three pictures that loop together: time moves, the viewpoint moves, both move. The
-file is kept below ``--limit`` bytes by lowering the quality, then the size.
+One row a run, three pictures that loop together: time moves (seen by the first input camera), the
+viewpoint moves, both move. The file is kept below ``--limit`` bytes by lowering the quality, then
+the size.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def row(scene: Scene4D, frames: int, width: int) -> Frames:
     middle = len(scene.K) // 2
     K = scale_intrinsics(scene.K[middle].double().numpy(), scene.size, size)
     path = camera_path("orbit", scene.w2c.numpy(), scene.means.numpy(), frames)
-    still = scene.w2c[middle].double().numpy()
+    still = scene.w2c[0].double().numpy()
     first, last = float(scene.times[0]), float(scene.times[-1])
     swing = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames)  # there and back
     times = first + (last - first) * swing

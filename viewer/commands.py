@@ -139,6 +139,9 @@ def inspect(path: str | Path) -> None:
         )
     if p.suffix == ".safetensors":
         return
+    if p.suffix in (".html", ".4dgs", ".ply"):
+        say(f"{p}: {_exported_facts(p)}")
+        return
     try:
         grid = VideoGrid.load(p)
     except UserError as not_a_grid:
@@ -155,6 +158,22 @@ def inspect(path: str | Path) -> None:
     say(
         f"{p}: grid of {grid.V} views x {grid.T} times, {grid.height}x{grid.width}, "
         f"{known} of {grid.V * grid.T} cells known, cameras {cameras}"
+    )
+
+
+def _exported_facts(path: Path) -> str:
+    """What a player page, a payload or a Gaussian PLY holds. Raises UserError if it is damaged."""
+    if path.suffix == ".ply":
+        from recon.ply import read_ply
+
+        return f"{len(read_ply(path)['means'])} Gaussians of one moment"
+    from viewer.html import read_player
+    from viewer.payload import read_4dgs
+
+    scene = read_player(path) if path.suffix == ".html" else read_4dgs(path)
+    return (
+        f"player of {len(scene.means)} Gaussians, {len(scene.times)} times, {len(scene.K)} cameras "
+        f"of {scene.size[0]}x{scene.size[1]}, {path.stat().st_size / 1e6:.2f} MB"
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen.atomic import atomic_file
+from gen.console import warn
 from gen.errors import UserError
 from viewer.sections import pack, unpack
 
@@ -99,6 +100,11 @@ class PlayerScene:
         """Take what a viewer needs from a ``recon.scene.Scene4D`` (view compensation left out)."""
         if isinstance(scene, PlayerScene):
             return scene
+        if scene.offset_frame == "literal" and bool((scene.node_offsets != 0).any()):
+            warn(
+                "the scene's offsets are in camera axes (Eq. 11 as printed); they are exported in "
+                "the axes of the canonical view: other viewpoints differ"
+            )
         logits = _numpy(scene.opacity_logits).astype(np.float64)
         return cls(
             means=_numpy(scene.means),

@@ -44,7 +44,11 @@ def set_time(browser: Browser, value: float, patience: float) -> None:
 
 def canvas(browser: Browser, patience: float) -> np.ndarray:
     """What the 3D canvas shows, RGB [H,W,3] in 0..1 (without the control panel)."""
-    url = browser.evaluate("document.querySelector('canvas').toDataURL()", timeout=patience)
+    # A flat canvas that takes the pointer lies over the one that is drawn with WebGL.
+    script = (
+        "[...document.querySelectorAll('canvas')].find(c => c.getContext('webgl2')).toDataURL()"
+    )
+    url = browser.evaluate(script, timeout=patience)
     data = np.frombuffer(base64.b64decode(url.split(",", 1)[1]), np.uint8)
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1] / 255.0
 
@@ -60,10 +64,10 @@ def expected(scene: Scene4D, t: float, size: tuple[int, int]) -> np.ndarray:
 
 
 def likeness(shown: np.ndarray, want: np.ndarray) -> float:
-    """PSNR of two pictures after shrinking both."""
+    """PSNR of two pictures after shrinking both, but for the corner with the page's axes."""
     size = (_COMPARED_WIDTH, round(_COMPARED_WIDTH * want.shape[0] / want.shape[1]))
     small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (shown, want)]
-    return psnr(*small)
+    return psnr(*(p[:, _COMPARED_WIDTH // 4 :] for p in small))
 
 
 def until(condition: Callable[[], bool], patience: float, reason: str) -> None:

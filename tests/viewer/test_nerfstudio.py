@@ -172,7 +172,7 @@ def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
     moved = nerfstudio_space(scene).scene(scene)
     try:
         ns_page.until(answers, PATIENCE, "ns-viewer does not answer")
-        with Browser(600, 420) as browser:
+        with Browser(760, 420) as browser:
             ns_page.open_page(browser, url, PATIENCE)
             pictures = []
             for t in (0.0, 0.9):

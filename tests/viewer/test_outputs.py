@@ -12,9 +12,12 @@ from gen.grid import VideoGrid
 from gen.video_io import read_clip
 from recon.ply import SH_C0
 from recon.render import render_cells
+from run_pipeline import main
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.camera_paths import PATHS, along_cameras, camera_path, scene_centre
+from viewer.html import write_player
 from viewer.overview import write_overview
+from viewer.payload import write_4dgs
 from viewer.ply import write_sequence
 from viewer.video import write_camera_video
 
@@ -114,6 +117,67 @@ def test_video_moves(tmp_path, path):
     frames, _ = read_clip(tmp_path / "a.mp4")
     assert frames.shape == (6, 48, 64, 3) and np.isfinite(frames).all()
     assert np.abs(frames[0] - frames[3]).mean() > 0.01
+
+
+def damaged_files(folder):
+    """Good files by suffix, and broken ones with the good one's name in front."""
+    scene = toy_scene(120, size=(24, 32))
+    scene.save(folder / "good.safetensors")
+    write_sequence(scene, folder / "ply", frames=1)
+    (folder / "ply" / "frame0001.ply").rename(folder / "good.ply")
+    write_player(scene, folder / "good.html")
+    write_4dgs(scene, folder / "good.4dgs")
+    for good in sorted(folder.glob("good.*")):
+        data = good.read_bytes()
+        inside = data.find(b'id="payload"') + 400 if good.suffix == ".html" else len(data) // 2
+        broken = {
+            "empty": b"",
+            "text": b"hello",
+            "half": data[:inside],
+            "head": data[:40],
+            "count": data.replace(b"element vertex 120", b"element vertex many"),
+            "huge": data.replace(b"element vertex 120", b"element vertex 99999999999"),
+            "noise": data[:200] + bytes(b ^ 0x55 for b in data[200:]),
+        }
+        for kind, content in broken.items():
+            if content != data:
+                (folder / f"{kind}{good.suffix}").write_bytes(content)
+
+
+def test_damaged_files_are_refused_in_one_line_and_good_ones_described(tmp_path, capsys):
+    damaged_files(tmp_path)
+    files = sorted(p for p in tmp_path.iterdir() if p.is_file())
+    assert len(files) == 4 + 4 * 5 + 2
+    for path in files:
+        code = main(["inspect", str(path)])
+        out, error = capsys.readouterr()
+        if path.stem == "good":
+            assert code == 0 and "120 Gaussians" in out
+        elif code:  # noise may hit nothing but numbers
+            assert code == 2 and error.count("\n") == 1 and path.name in error, (path, error)
+        else:
+            assert path.stem == "noise", path
+
+
+def test_a_moved_scene_folder_still_opens(tmp_path):
+    scene = toy_scene(120, size=(24, 32))
+    scene.save(tmp_path / "run" / "scene.safetensors")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    assert main(["export", str(tmp_path / "elsewhere"), "--format", "4dgs"]) == 0
+    assert main(["export", str(tmp_path / "elsewhere"), "--zip"]) == 0
+    assert {p.name for p in (tmp_path / "elsewhere").iterdir()} == {
+        "ply.zip", "scene.4dgs", "scene.safetensors"
+    }  # fmt: skip
+    assert main(["export", str(tmp_path / "elsewhere"), "--format", "html", "--zip"]) == 2
+
+
+def test_offsets_in_camera_axes_are_announced(tmp_path, capsys):
+    scene = toy_scene(120, size=(24, 32))
+    write_4dgs(scene, tmp_path / "a.4dgs")
+    assert "camera axes" not in capsys.readouterr().err
+    scene.offset_frame = "literal"
+    write_4dgs(scene, tmp_path / "a.4dgs")
+    assert capsys.readouterr().err.count("camera axes") == 1
 
 
 def test_one_time_scene_goes_everywhere(tmp_path):

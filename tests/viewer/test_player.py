@@ -113,6 +113,25 @@ def test_play_advances_time_and_pause_stops_it(browser):
     assert browser.evaluate("player.time") == stopped
 
 
+def test_loop_back_and_forth_and_once(browser):
+    """The clock's rule at the end of time, one long step of 0.3 of the scene at a time."""
+    run = (
+        "(() => { const p = player; p.pause(); p.set({loop: 'NAME', speed: 1}); p.playing = true;"
+        " p.direction = 1; p.time = 0.9; const out = [];"
+        " for (let k = 0; k < 4; k++) { p.advance(0.3 * p.duration); out.push(p.time); }"
+        " const still = p.playing; p.pause(); return [...out, still ? 1 : 0]; })()"
+    )
+    want = {
+        "loop": [0.2, 0.5, 0.8, 0.1, 1],
+        "pingpong": [0.8, 0.5, 0.2, 0.1, 1],
+        "once": [1, 1, 1, 1, 0],
+    }
+    for name, times in want.items():
+        got = browser.evaluate(run.replace("NAME", name))
+        np.testing.assert_allclose(got, times, atol=1e-6)
+    browser.evaluate("player.set({loop: 'pingpong'}), player.seek(0).then(() => 0)")
+
+
 def test_buttons_keys_and_mouse(browser):
     browser.evaluate("player.release(), player.setView(0, true).then(() => 0)")
     browser.evaluate("document.getElementById('play').click()")
