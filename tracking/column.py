@@ -16,9 +16,11 @@ from gen.console import warn
 from gen.errors import UserError
 from tracking.anchored import canonical_tracks
 from tracking.blank import blank_backdrop
+from tracking.consistency import splat_from
 from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges
 from tracking.fallbacks import FallbackConfig, pseudo_depth
-from tracking.flow import FlowConfig, pair_flows
+from tracking.fill import fill_inverse_depth
+from tracking.flow import FlowConfig, PairFlows, pair_flows
 from tracking.geometry import find_cameras, shrink
 from tracking.guided import guide_depth, network_depth
 from tracking.poses import PoseConfig
@@ -36,7 +38,7 @@ class TrackConfig:
     poses: PoseConfig = field(default_factory=PoseConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     fallbacks: FallbackConfig = field(default_factory=FallbackConfig)
-    canonical: int | None = None  # None: the central view
+    canonical: int | None = None  # None: the most central view that belongs to the clip
     nonrigid_px: float = 2.0  # residual above which a pixel is not part of the rigid scene
 
 
@@ -94,7 +96,7 @@ def track_column(
     config = config or TrackConfig()
     frames = check_frames(frames)
     views, height, width = frames.shape[:3]
-    canonical = views // 2 if config.canonical is None else config.canonical
+    canonical = config.canonical or 0
     if not 0 <= canonical < views:
         raise UserError(f"canonical view {canonical} is not in 0..{views - 1}")
     K, w2c = check_cameras(K, w2c, views)
@@ -109,6 +111,8 @@ def track_column(
         return lambda i: progress(stage, i + 1, views) if progress is not None else None
 
     pairs = pair_flows(frames, config.flow, tell("flow"))
+    if config.canonical is None:
+        canonical = central_view(pairs, config.flow.min_chain)
     found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
@@ -122,7 +126,9 @@ def track_column(
         confidence = np.full_like(depth, 0.05)
     else:
         ranges = inverse_depth_ranges(found.points, w2c)
-        depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell("depth"))
+        depth, confidence = depth_of_kept(
+            frames, K, w2c, ranges, found.dropped, config.depth, tell("depth")
+        )
         if estimate is not None:
             confidence = (confidence * found.trust).astype(np.float32)
         elif found.trust < 1.0:
@@ -146,12 +152,49 @@ def track_column(
     tracks = canonical_tracks(
         frames, pairs, K, w2c, depth, confidence, canonical, config.nonrigid_px
     )
+    for v in found.dropped:  # what such a view shows is not known to be this scene
+        tracks.visible[v], tracks.confidence[v] = False, 0.0
     moving = float(tracks.nonrigid.mean())
     if found.points is not None and moving > config.fallbacks.nonrigid_share:
         note(f"{100 * moving:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(
         tracks, depth, confidence, K, w2c, canonical, found.points is not None, found.dropped, notes
     )
+
+
+def central_view(pairs: PairFlows, share: float) -> int:
+    """The view nearest to the middle that is matched with a neighbour (the middle if none is)."""
+    order = sorted(range(pairs.views), key=lambda v: abs(v - pairs.views // 2))
+    for v in order:
+        near = [pairs.valid[v, o].mean() for o in (v - 1, v + 1) if 0 <= o < pairs.views]
+        if max(near) >= share:
+            return v
+    return order[0]
+
+
+def depth_of_kept(
+    frames: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    dropped: list[int],
+    config: DepthConfig,
+    progress: Callable[[int], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """dense_depth without the views that were dropped; those get what the others see from there."""
+    kept = [v for v in range(len(frames)) if v not in dropped]
+    if not dropped or len(kept) < 2:
+        return dense_depth(frames, K, w2c, ranges, config, progress)
+    depth = np.ones(frames.shape[:3], np.float32)
+    confidence = np.full(frames.shape[:3], 0.05, np.float32)
+    depth[kept], confidence[kept] = dense_depth(
+        frames[kept], K[kept], w2c[kept], ranges[kept], config, progress
+    )
+    for v in dropped:
+        seen = splat_from(v, kept, 1.0 / depth, confidence, K, w2c)
+        flat = np.zeros_like(frames[v])  # its colours say nothing about this scene
+        depth[v] = 1.0 / fill_inverse_depth(seen, (seen > 0).astype(np.float32), flat)
+    return depth, confidence
 
 
 def check_cameras(

@@ -53,6 +53,7 @@ def track_with(
         return _from_depth(frames, tracker, estimate, K, w2c, canonical)
     # triangulated geometry (with disparity aligned to it); the tracker gives the motion
     column = track_column(frames, K=K, w2c=w2c, network=estimate, progress=progress)
+    canonical = column.canonical
     depth = Depth(column.depth, column.depth_confidence, column.K[canonical], "scale")
     tracks = tracker(frames, depth, column.K[canonical], canonical)
     column.tracks = place(tracks, column.K, column.w2c, column.depth)

@@ -166,7 +166,8 @@ def dense_depth(
         votes, _ = compare_views(
             rho_coarse[v], rho_coarse, v, near, K_coarse, w2c, config.cross_check
         )
-        trust = np.minimum(votes / 2.0, 1.0) * np.clip(margins[v] / 0.05, 0.2, 1.0)
+        trust = np.minimum(votes / min(2, len(near)), 1.0)
+        trust *= np.clip(margins[v] / 0.05, 0.2, 1.0)
         start = fill_inverse_depth(rho_coarse[v], trust, rgb_coarse[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
         start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
@@ -221,7 +222,8 @@ def settle(
     trust = np.empty_like(rho)
     for v in range(views):
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
-        trust[v] = np.minimum(agree / 2.0, 1.0) * np.clip(1.5 - 4.5 * cost[v], 0.05, 1.0)
+        trust[v] = np.minimum(agree / min(2, len(near[v])), 1.0)
+        trust[v] *= np.clip(1.5 - 4.5 * cost[v], 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     if blank is not None:
         trust[blank] = 0.0

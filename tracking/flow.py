@@ -9,7 +9,9 @@ the chain of its adjacent pairs, followed by one DIS call that starts from the c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import cv2
@@ -30,6 +32,7 @@ class FlowConfig:
     max_chain_distance: float = 3.0  # |chain - refined|
     max_epipolar: float = 3.0  # from the fundamental matrix of sparse matches, where there is one
     min_epipolar: int = 40  # sparse matches that a fundamental matrix needs to be trusted
+    min_chain: float = 0.15  # share of valid pixels below which a link of a chain may be broken
 
     def __post_init__(self) -> None:
         if self.reach < 1 or self.target_long_side < 16:
@@ -49,6 +52,7 @@ class PairFlows:
     flow: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # float32 [h, w, 2]
     valid: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # bool [h, w]
     fundamental: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    foreign: list[int] = field(default_factory=list)  # views that show something else
 
     @property
     def views(self) -> int:
@@ -150,39 +154,84 @@ def pair_flows(
     gray = to_gray(frames, size)
     pairs = PairFlows(size, (size[1] / width, size[0] / height), gray)
     views = len(gray)
-    adjacent = {}
-    keypoints = [features(image) for image in gray]
-    for i in range(views - 1):
-        for a, b in ((i, i + 1), (i + 1, i)):
-            matches = match(keypoints[a], keypoints[b])
-            adjacent[a, b] = adjacent_flow(gray[a], gray[b], matches)
-            if matches.fundamental is not None and len(matches.x) >= config.min_epipolar:
-                pairs.fundamental[a, b] = matches.fundamental
     grid = pixel_grid(*size)
-    for key, flow in adjacent.items():
-        pairs.flow[key] = flow
-    for key in adjacent:
-        pairs.valid[key] = _gate(pairs, key, grid, config)
-    # flows of long clips would fill the memory: their pairs reach less far
-    reach = config.reach if views <= 16 else min(config.reach, 5 if views <= 32 else 3)
-    for distance in range(2, reach + 1):
-        keys = [(a, b) for a in range(views) for b in (a - distance, a + distance)]
-        keys = [(a, b) for a, b in keys if 0 <= b < views]
-        near = {}
-        for a, b in keys:
-            # extend the pair that is one step shorter: its flow is already refined
-            last = b - (1 if b > a else -1)
-            uv = grid + pairs.flow[a, last]
-            start = pairs.flow[a, last] + sample(adjacent[last, b], uv)
-            pairs.flow[a, b] = dis(gray[a], gray[b], start)
-            step_ok = sample(pairs.valid[last, b].astype(np.float32), uv) > 0.5
-            gap = np.linalg.norm(pairs.flow[a, b] - start, axis=-1)
-            near[a, b] = step_ok & pairs.valid[a, last] & (gap < config.max_chain_distance)
-        for key in keys:
-            pairs.valid[key] = near[key] & _gate(pairs, key, grid, config)
-        if progress is not None:
-            progress(distance)
+    with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
+        keypoints = list(pool.map(features, gray))
+
+        def direct(key: tuple[int, int]) -> tuple[np.ndarray, SparseMatch]:
+            a, b = key
+            matches = match(keypoints[a], keypoints[b])
+            return adjacent_flow(gray[a], gray[b], matches), matches
+
+        def gate(key: tuple[int, int]) -> np.ndarray:
+            return _gate(pairs, key, grid, config)
+
+        def link(key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+            """Flow of a pair through a view between the two, and where that chain holds."""
+            between = _link(pairs, key, config.min_chain)
+            if between is None:  # the chain is broken: matched anew, without a chain to agree with
+                flow, matches = direct(key)
+                trusted = len(matches.x) >= config.min_epipolar
+                return flow, np.full(size, trusted)
+            a, b = key
+            uv = grid + pairs.flow[a, between]
+            start = pairs.flow[a, between] + sample(pairs.flow[between, b], uv)
+            flow = dis(gray[a], gray[b], start)
+            step_ok = sample(pairs.valid[between, b].astype(np.float32), uv) > 0.5
+            gap = np.linalg.norm(flow - start, axis=-1)
+            return flow, step_ok & pairs.valid[a, between] & (gap < config.max_chain_distance)
+
+        adjacent = [key for i in range(views - 1) for key in ((i, i + 1), (i + 1, i))]
+        for key, (flow, matches) in zip(adjacent, pool.map(direct, adjacent), strict=True):
+            pairs.flow[key] = flow
+            if matches.fundamental is not None and len(matches.x) >= config.min_epipolar:
+                pairs.fundamental[key] = matches.fundamental
+        pairs.valid.update(zip(adjacent, pool.map(gate, adjacent), strict=True))
+        pairs.foreign = foreign_views(pairs, config.min_chain)
+        for a, b in adjacent:
+            if a in pairs.foreign or b in pairs.foreign:
+                pairs.valid[a, b][:] = False
+        # flows of long clips would fill the memory: their pairs reach less far
+        reach = config.reach if views <= 16 else min(config.reach, 5 if views <= 32 else 3)
+        for distance in range(2, reach + 1):
+            keys = [(a, b) for a in range(views) for b in (a - distance, a + distance)]
+            keys = [k for k in keys if 0 <= k[1] < views and not {*k} & {*pairs.foreign}]
+            holds = {}
+            for key, (flow, ok) in zip(keys, pool.map(link, keys), strict=True):
+                pairs.flow[key], holds[key] = flow, ok
+            for key, ok in zip(keys, pool.map(gate, keys), strict=True):
+                pairs.valid[key] = holds[key] & ok
+            if progress is not None:
+                progress(distance)
     return pairs
+
+
+def foreign_views(pairs: PairFlows, share: float) -> list[int]:
+    """Views that match neither neighbour while most others match theirs well.
+
+    In a clip that is hard everywhere nothing stands out, and no view is called foreign.
+    """
+    best = np.zeros(pairs.views)
+    for (a, b), valid in pairs.valid.items():
+        best[[a, b]] = np.maximum(best[[a, b]], valid.mean())
+    return np.flatnonzero(best < min(share, 0.3 * float(np.median(best)))).tolist()
+
+
+def _link(pairs: PairFlows, key: tuple[int, int], share: float) -> int | None:
+    """The view between a and b, as near to b as can be, to chain through; None: nothing holds.
+
+    Both halves should be matched well; at large motion few pixels last that long, and then the step
+    to b alone has to be sound.
+    """
+    a, b = key
+    candidates = list(range(b - 1, a, -1) if b > a else range(b + 1, a))
+    for between in candidates:
+        halves = [pairs.valid.get((a, between)), pairs.valid.get((between, b))]
+        if all(half is not None and half.mean() >= share for half in halves):
+            return between
+    last = candidates[0]
+    sound = (a, last) in pairs.valid and pairs.valid[last, b].mean() >= share
+    return last if sound else None
 
 
 def _gate(

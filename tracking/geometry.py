@@ -93,9 +93,9 @@ def find_cameras(
     if trust < 1.0:
         note(f"low parallax ({angle:.1f} degrees): depth is drawn towards a smooth one")
     dropped = np.flatnonzero(~solution.registered).tolist()
-    if dropped:
-        names = ", ".join(str(v) for v in dropped)
-        note(f"view {names} could not be placed: its camera is interpolated from its neighbours")
+    for v in dropped:
+        why = "shows something else" if v in pairs.foreign else "could not be placed"
+        note(f"view {v} {why}: it is left out, its camera is interpolated from its neighbours")
     points = world_points(solution, obs, pairs, K)
     if len(points) < 12:
         cameras = rotation_cameras(pairs, canonical, guess)

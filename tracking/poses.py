@@ -34,6 +34,7 @@ class PoseConfig:
 def collect(pairs: PairFlows, tracks: int, min_views: int = 2) -> Observations:
     """Pick well-textured, evenly spread pixels of every view and read their matches off flow."""
     views, (h, w) = pairs.views, pairs.size
+    min_views = min(min_views, views - 1)
     per_view = max(40, tracks // views)
     cell = max(4, int(np.sqrt(h * w / per_view)))
     rows, columns = h // cell, w // cell

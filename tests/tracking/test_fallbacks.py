@@ -1,0 +1,96 @@
+"""Clips that are not what a tracker hopes for: each is noticed, said, and the rest still works."""
+
+import cv2
+import numpy as np
+import pytest
+
+from gen.cameras import pixel_grid
+from tests.tracking.textured_room import arc, render_path, texture
+from tracking.column import track_column
+from tracking.consistency import reproject
+from tracking.flow import sample
+from tracking.scoring import camera_errors
+from tracking.sweep import relative_pose
+
+
+def depth_error(column, truth):
+    """Median |z / truth - 1| of each view after one scale for the clip."""
+    scale = np.median(truth / column.depth)
+    return np.median(np.abs(column.depth * scale / truth - 1), axis=(1, 2))
+
+
+def test_a_view_that_does_not_belong_is_left_out_and_the_chain_goes_on_behind_it():
+    room = render_path(arc(7, 30.0))
+    frames = room.frames.copy()
+    frames[4] = texture(9)[:72, :96]
+    column = track_column(frames)
+    assert column.parallax and column.dropped == [4]
+    assert any("view 4 shows something else" in note for note in column.notes)
+    errors = camera_errors(column.w2c, room.w2c)  # the fourth camera is interpolated well too
+    assert errors["rotation_max_deg"] < 1.5 and errors["centre_percent"] < 2.0, errors
+    assert (depth_error(column, room.depth) < 0.05).all()
+    assert not column.tracks.visible[4].any() and (column.depth_confidence[4] < 0.3).all()
+    assert column.tracks.visible[5].mean() > 0.5
+
+
+def test_a_foreign_central_view_is_not_the_canonical_one():
+    room = render_path(arc(5, 20.0))
+    frames = room.frames.copy()
+    frames[2] = texture(9)[:72, :96]
+    column = track_column(frames)
+    assert column.canonical in (1, 3) and column.dropped == [2]
+    assert camera_errors(column.w2c, room.w2c)["centre_percent"] < 3.0
+
+
+def test_low_parallax_is_said_and_flattens_the_depth():
+    room = render_path(arc(5, 1.5))
+    column = track_column(room.frames)
+    assert column.parallax and any("low parallax" in note for note in column.notes)
+    spread = [np.ptp(np.percentile(np.log(d[2]), [5, 95])) for d in (column.depth, room.depth)]
+    assert 0.1 * spread[1] < spread[0] < 0.97 * spread[1]
+
+
+def test_two_views_are_enough():
+    room = render_path(arc(2, 8.0))
+    column = track_column(room.frames)
+    assert column.parallax and not column.dropped
+    assert camera_errors(column.w2c, room.w2c)["rotation_max_deg"] < 1.0
+    assert (depth_error(column, room.depth) < 0.06).all()
+    assert (column.depth_confidence > 0.3).mean() > 0.5
+
+
+@pytest.mark.slow
+def test_sixty_four_views():
+    room = render_path(arc(64, 60.0), size=(36, 48))
+    column = track_column(room.frames)
+    assert column.parallax and not column.dropped
+    assert camera_errors(column.w2c, room.w2c)["centre_percent"] < 3.0
+    assert np.median(depth_error(column, room.depth)) < 0.06
+
+
+def psnr(a, b):
+    """PSNR in dB of pictures in 0..1."""
+    return -10.0 * np.log10(np.mean((a - b) ** 2))
+
+
+def test_flow_anchored_points_follow_inconsistent_views_where_rigid_warping_cannot():
+    """Every view but the canonical one is bent smoothly: what a generated clip does."""
+    room = render_path(arc(5, 16.0))
+    rng = np.random.default_rng(3)
+    grid = pixel_grid(72, 96).astype(np.float32)
+    frames = room.frames.copy()
+    for v in (0, 1, 3, 4):
+        bend = cv2.GaussianBlur(rng.normal(size=(72, 96, 2)).astype(np.float32), (0, 0), 9.0)
+        frames[v] = sample(frames[v], grid + 0.8 * bend / bend.std())
+    column = track_column(frames)
+    tracks, c = column.tracks, column.canonical
+    gains = []
+    for v in (0, 1, 3, 4):
+        move = relative_pose(column.w2c[c], column.w2c[v])
+        rigid, _ = reproject(1.0 / column.depth[c], column.K[c], column.K[v], move)
+        seen = tracks.visible[v].reshape(72, 96)
+        assert seen.mean() > 0.4
+        anchored = tracks.uv[v].reshape(72, 96, 2)
+        found = [psnr(sample(frames[v], uv)[seen], frames[c][seen]) for uv in (anchored, rigid)]
+        gains.append(found[0] - found[1])
+    assert min(gains) > 1.0 and np.mean(gains) > 2.0, gains
