@@ -55,7 +55,7 @@ class RenderAssetsConfig:
     out: Path
     """Folder to write; one sub-folder a scene."""
     clips: str = "first"
-    """"first", "all", or a part of the clips' names."""
+    """"first" or "all" of those that move, or a part of the clips' names."""
     n: int = 0
     """At most so many assets; 0: all."""
     size: str = "144x256"

@@ -46,19 +46,20 @@ def find_assets(path: Path) -> list[Path]:
 
 
 def choose_clips(asset: Asset, wanted: str) -> list[Clip]:
-    """The clips named by `wanted`: "first", "all", or those whose name contains it.
+    """The clips named by `wanted`: "first" or "all" that move, or those whose name contains it.
 
     Raises:
         UserError: the asset has no such clip that moves.
     """
-    moving = [c for c in asset.clips if c.seconds > 0]
+    lasting = [c for c in asset.clips if c.seconds > 0]
+    moving = [c for c in lasting if c.moves]
     if not moving:
         raise UserError(f"{asset.name} has no animation")
-    if wanted == "first":
-        return moving[:1]
-    chosen = [c for c in moving if wanted == "all" or wanted.lower() in c.name.lower()]
+    if wanted in ("first", "all"):
+        return moving[:1] if wanted == "first" else moving
+    chosen = [c for c in lasting if wanted.lower() in c.name.lower()]
     if not chosen:
-        names = ", ".join(c.name for c in moving[:8])
+        names = ", ".join(c.name for c in lasting[:8])
         raise UserError(f"{asset.name} has no clip like {wanted!r}; it has {names}"[:300])
     return chosen
 

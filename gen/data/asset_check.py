@@ -137,8 +137,8 @@ def compare(
         "depth_p95": float(np.quantile(difference, 0.95)),
         "track_median": float(np.median(apart)),
         "track_p99": float(np.quantile(apart, 0.99)),
-        "cells": float(len(ious)),
-        "pixels": float(pixels),
+        "cells": len(ious),
+        "pixels": pixels,
     }
 
 

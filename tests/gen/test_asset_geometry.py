@@ -150,9 +150,11 @@ def test_clip_choice_names_and_captions(tmp_path):
     b = bent_box()
     b.add_clip((2, "translation", [0.5], [[0, 1, 0]]), name="Rig|Still")
     b.add_clip((2, "translation", [0, 2], [[0, 1, 0], [0, 2, 0]]), name="Rig|RunFast")
+    b.add_clip((2, "translation", [0, 2], [[0, 1, 0], [0, 1, 0]]), name="Rig|Idle")
     asset = asset_of(tmp_path, b, "myBox.glb")
-    names = [[c.name for c in choose_clips(asset, w)] for w in ("first", "all", "run")]
-    assert names == [["Rig|Bend_Over"], ["Rig|Bend_Over", "Rig|RunFast"], ["Rig|RunFast"]]
+    names = [[c.name for c in choose_clips(asset, w)] for w in ("first", "all", "run", "idle")]
+    moving = ["Rig|Bend_Over", "Rig|RunFast"]
+    assert names == [moving[:1], moving, moving[1:], ["Rig|Idle"]]
     with pytest.raises(UserError, match="no clip like 'fly'; it has Rig|Bend_Over"):
         choose_clips(asset, "fly")
     with pytest.raises(UserError, match="no animation"):

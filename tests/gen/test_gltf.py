@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gen.data.gltf import asset as asset_module
 from gen.data.gltf import container
 from gen.data.gltf.accessors import Accessors
 from gen.data.gltf.animation import Channel, slerp
@@ -380,6 +381,26 @@ def test_cut_and_scrambled_files_give_one_line_quickly(tmp_path):
         except StopIteration:  # it lost its mesh, which the format allows
             pass
     assert refused > 60 and time.perf_counter() - start < 60
+
+
+def test_what_all_parts_add_up_to_is_limited(tmp_path, monkeypatch):
+    picture = sheet(texture=png(np.zeros((64, 64, 3), np.uint8)))
+    monkeypatch.setattr(asset_module, "MAX_PICTURE_BYTES", 64 * 64 * 4)
+    load_asset(saved(tmp_path, picture))
+    monkeypatch.setattr(asset_module, "MAX_PICTURE_BYTES", 64 * 64 * 4 - 1)
+    with pytest.raises(UserError, match="pictures exceed"):
+        load_asset(saved(tmp_path, picture))
+    crowd = sheet()
+    for _ in range(9):
+        crowd.add("nodes", mesh=0)
+    monkeypatch.setattr(asset_module, "MAX_PRIMITIVES", 10)
+    load_asset(saved(tmp_path, crowd))
+    crowd.add("nodes", mesh=0)
+    with pytest.raises(UserError, match="more than 10 primitives"):
+        load_asset(saved(tmp_path, crowd))
+    monkeypatch.setattr(asset_module, "MAX_VERTICES", 43)
+    with pytest.raises(UserError, match="more than 43 vertices"):
+        load_asset(saved(tmp_path, crowd))
 
 
 def test_missing_pictures_are_drawn_without_and_files_are_limited(tmp_path, monkeypatch):

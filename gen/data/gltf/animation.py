@@ -78,6 +78,13 @@ class Clip:
     def seconds(self) -> float:
         return self.end - self.start
 
+    @property
+    def moves(self) -> bool:
+        """Whether any property changes between its keys."""
+        return any(
+            len(c.times) > 1 and np.ptp(c.values, axis=0).max() > 1e-4 for c in self.channels
+        )
+
 
 def unit_quaternion(q: NDArray[np.float64]) -> NDArray[np.float64]:
     """`q` [4] at length one; the identity where it has no direction."""

@@ -33,6 +33,8 @@ from gen.errors import UserError
 
 MAX_VERTICES = 4_000_000  # counting a mesh once for every node that shows it
 MAX_MORPHED = 16_000_000  # vertices times morph targets
+MAX_PRIMITIVES = 20_000  # likewise counted once for every node
+MAX_PICTURE_BYTES = 2**30  # of all pictures together, decoded
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def _assemble(document: Document) -> Asset:
     shown = [meshes[n.mesh] for n in nodes if n.mesh is not None]
     if sum(len(p.positions) for mesh in shown for p in mesh.primitives) > MAX_VERTICES:
         raise MalformedGltf(f"it draws more than {MAX_VERTICES} vertices")
+    if sum(len(mesh.primitives) for mesh in shown) > MAX_PRIMITIVES:
+        raise MalformedGltf(f"it draws more than {MAX_PRIMITIVES} primitives")
     scenes = _scenes(document, len(nodes), parents)
     used = {
         texture.image
@@ -150,8 +154,6 @@ def _assemble(document: Document) -> Asset:
         for texture in (material.colour_texture, material.emission_texture)
         if texture is not None
     }
-    if len(used) > 256:
-        raise MalformedGltf(f"it uses {len(used)} pictures; at most 256 are read")
     morphs = [0 if n.mesh is None else len(meshes[n.mesh].weights) for n in nodes]
     return Asset(
         name=document.name,
@@ -171,13 +173,15 @@ def _assemble(document: Document) -> Asset:
 
 def _images(document: Document, used: set[int], notes: list[str]) -> dict[int, NDArray[np.uint8]]:
     """The pictures that materials use; a missing file becomes plain white, and a note."""
-    images = {}
+    images: dict[int, NDArray[np.uint8]] = {}
     for number in sorted(used):
         try:
             images[number] = read_image(document, number)
         except MissingFile as error:
             notes.append(f"{error}; drawn without it")
             images[number] = np.full((1, 1, 4), 255, np.uint8)
+        if sum(image.nbytes for image in images.values()) > MAX_PICTURE_BYTES:
+            raise MalformedGltf(f"its pictures exceed {MAX_PICTURE_BYTES >> 20} MB")
     return images
 
 

@@ -109,7 +109,7 @@ def read_document(path: Path) -> Document:
             raise MalformedGltf(f"{where} has neither a uri nor a binary chunk")
         if len(content) < length:
             raise MalformedGltf(f"{where} holds {len(content)} bytes of {length}")
-        total += length
+        total += len(content)
         if total > MAX_FILE_BYTES:
             raise MalformedGltf(f"its buffers exceed {MAX_FILE_BYTES >> 20} MB")
         buffers.append(content[:length])

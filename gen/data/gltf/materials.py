@@ -28,7 +28,7 @@ from gen.data.gltf.fields import (
     text,
 )
 
-MAX_TEXTURE_SIDE = 4096  # larger pictures are reduced to this
+MAX_TEXTURE_SIDE = 2048  # larger pictures are reduced to this
 MAX_PICTURE_PIXELS = 2**26
 NEAREST, REPEAT, CLAMP, MIRROR = 9728, 10497, 33071, 33648
 
