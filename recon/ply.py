@@ -64,7 +64,8 @@ def read_ply(path: str | Path) -> dict[str, Array]:
     end = data.find(b"end_header\n")
     lines = data[: max(end, 0)].decode("ascii", "replace").split("\n")
     names = tuple(line.split()[-1] for line in lines if line.startswith("property "))
-    counts = [int(n) for s in lines if (n := s.removeprefix("element vertex ").strip()).isdigit()]
+    elements = [line.split() for line in lines if line.startswith("element vertex ")]
+    counts = [int(words[2]) for words in elements if len(words) == 3 and words[2].isdigit()]
     if end < 0 or lines[:2] != ["ply", "format binary_little_endian 1.0"] or len(counts) != 1:
         raise UserError(f"{file} is not a binary little-endian PLY with one vertex element")
     if names != PROPERTIES:

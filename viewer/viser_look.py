@@ -95,8 +95,15 @@ def picture(
     back = torch.as_tensor(np.asarray(background, np.float32))
     with torch.no_grad():
         drawn = rasterize(
-            *(means, radii, opacities, colors),
-            *(torch.as_tensor(w2c), torch.as_tensor(K), width, height, back),
+            means,
+            radii,
+            opacities,
+            colors,
+            torch.as_tensor(w2c),
+            torch.as_tensor(K),
+            width,
+            height,
+            back,
         )
     return drawn.rgb.clamp(0, 1).numpy()
 

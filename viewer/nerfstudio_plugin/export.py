@@ -77,8 +77,7 @@ def _write_cells(scene: Scene4D, grid: VideoGrid | None, folder: Path) -> list[d
             rgb = render_scene(scene, time, scene.w2c[v], scene.K[v]).rgb
             picture = to_uint8(rgb.clamp(0, 1).cpu().numpy())
         if picture.shape[:2] != tuple(scene.size):
-            height, width = scene.size
-            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            raise UserError(f"the grid's frames are {picture.shape[:2]}, the scene's {scene.size}")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         frames.append({"file": name, "view": int(v), "time": float(scene.times[t])})

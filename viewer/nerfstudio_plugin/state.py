@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,10 +43,10 @@ def scene_from_state(state: Mapping[str, Tensor]) -> Scene4D:
     values = {n[len(PREFIX) :]: v for n, v in state.items() if n.startswith(PREFIX)}
     try:
         height, width = (int(s) for s in values.pop("size"))
-        numbers = {n: int(values.pop(n)) for n in ("canonical_time", "canonical_view")}
-        frame = OFFSET_FRAMES[int(values.pop("offset_frame"))]
-        tensors = {n: v.float() if v.dtype == torch.float16 else v for n, v in values.items()}
-        return Scene4D(**tensors, **numbers, size=(height, width), offset_frame=frame)
+        rest: dict[str, Any] = {n: int(values.pop(n)) for n in ("canonical_time", "canonical_view")}
+        rest["offset_frame"] = OFFSET_FRAMES[int(values.pop("offset_frame"))]
+        rest |= {n: v.float() if v.dtype == torch.float16 else v for n, v in values.items()}
+        return Scene4D(**rest, size=(height, width))
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         raise UserError(
             f"the checkpoint holds no usable scene ({error}); export it again"
