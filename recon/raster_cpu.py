@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from recon import raster_cpu_blend as blend
 from recon import raster_cpu_project as project
 from recon.kernel_threads import run_threaded
+from recon.raster_inputs import raise_not_finite
+from recon.raster_shape import camera_covariances, project_splats
 
 assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
 _MAX_WIDTH, _MAX_HEIGHT = 255 * project.TILE_W, 255 * project.TILE_H
@@ -23,80 +29,137 @@ def _aligned_rows(count: int) -> np.ndarray:
     return flat[skip : skip + count * project.ROW].reshape(count, project.ROW)
 
 
+@dataclass
+class _Plan:
+    """Prepared Gaussians, sorted into tiles: what drawing and its way back share."""
+
+    threads: int
+    keys: np.ndarray
+    slots: np.ndarray
+    pairs: tuple[np.ndarray, ...]
+    pair_slot: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self.pairs[0]
+
+
+def _plan(kernel: Callable, n: int, camera: np.ndarray, threads: int, *inputs: Any) -> _Plan:
+    """Run a `prepare` kernel on its `inputs` and sort the (Gaussian, tile) pairs front to back."""
+    width, height = int(camera[4]), int(camera[5])
+    rows = _aligned_rows(n)
+    bits = rows.view(np.int32)
+    keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    not_finite = np.zeros(4, np.int64)
+    run_threaded(threads, kernel, camera, *inputs, rows, bits, keys, rects, not_finite)
+    raise_not_finite(not_finite)
+
+    tiles_x, tiles_y = -(-width // project.TILE_W), -(-height // project.TILE_H)
+    slots = np.empty(n + 1, np.int32)
+    tile_starts = np.empty(tiles_x * tiles_y + 1, np.int32)
+    visible, pair_count = project.count_pairs(keys, rects, tiles_x, slots, tile_starts)
+    if pair_count >= 2**31:
+        raise ValueError(
+            f"{visible} Gaussians touch {pair_count} tiles in all, more than 2^31; "
+            "got scales far larger than the scene?"
+        )
+    pair_gaussian, pair_slot = np.empty((2, pair_count), np.int32)
+    project.bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot)
+    return _Plan(threads, keys, slots, (rows, bits, tile_starts, pair_gaussian), pair_slot)
+
+
+def _draw(plan: _Plan, camera: np.ndarray, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """rgb [H,W,3], alpha [H,W], depth [H,W]."""
+    width, height = int(camera[4]), int(camera[5])
+    rgb = torch.empty(height, width, 3)
+    alpha, depth = torch.empty(height, width), torch.empty(height, width)
+    images = [v.numpy() for v in (rgb, alpha, depth)]
+    run_threaded(
+        plan.threads, blend.forward, *plan.pairs, background.detach().contiguous().numpy(), *images
+    )
+    return rgb, alpha, depth
+
+
+def _slot_sums(plan: _Plan, images: Sequence[Tensor], slopes: Sequence[Tensor]) -> np.ndarray:
+    """What every (Gaussian, tile) pair contributes to the gradients."""
+    sums = _aligned_rows(int(plan.slots[-1]))
+    drawn = [v.detach().numpy() for v in images]
+    back = [v.contiguous().numpy() for v in slopes]
+    run_threaded(plan.threads, blend.backward, *plan.pairs, plan.pair_slot, *drawn, *back, sums)
+    return sums
+
+
+def _empty_like(*values: Tensor) -> list[Tensor]:
+    return [torch.empty_like(v, memory_format=torch.contiguous_format) for v in values]
+
+
+def _arrays(*values: Tensor) -> list[np.ndarray]:
+    return [v.detach().contiguous().numpy() for v in values]
+
+
+def _background_slope(needed: bool, v_rgb: Tensor, alpha: Tensor) -> Tensor | None:
+    return (v_rgb * (1 - alpha)[..., None]).sum((0, 1)) if needed else None
+
+
 class _Rasterize(torch.autograd.Function):
+    """Isotropic Gaussians: projected by the kernels too."""
+
     @staticmethod
     def forward(ctx, means, scales, opacities, colors, w2c, camera, background, threads):  # type: ignore[override]
-        inputs = [v.detach().contiguous().numpy() for v in (means, scales, opacities, colors)]
-        n, width, height = len(inputs[0]), int(camera[4]), int(camera[5])
-        rows = _aligned_rows(n)
-        bits = rows.view(np.int32)
-        keys, rects = np.empty(n, np.uint32), np.empty(n, np.uint32)
-        not_finite = np.zeros(4, np.int64)
-        view = (camera, w2c.contiguous().numpy())
-        run_threaded(threads, project.prepare, *view, *inputs, rows, bits, keys, rects, not_finite)
-        if not_finite.any():
-            names = ("means", "scales", "opacities", "colors")
-            bad = [name for name, flag in zip(names, not_finite, strict=True) if flag]
-            raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
-
-        tiles_x, tiles_y = -(-width // project.TILE_W), -(-height // project.TILE_H)
-        slots = np.empty(n + 1, np.int32)
-        tile_starts = np.empty(tiles_x * tiles_y + 1, np.int32)
-        visible, pair_count = project.count_pairs(keys, rects, tiles_x, slots, tile_starts)
-        if pair_count >= 2**31:
-            raise ValueError(
-                f"{visible} Gaussians touch {pair_count} tiles in all, more than 2^31; "
-                "got scales far larger than the scene?"
-            )
-        pair_gaussian, pair_slot = np.empty((2, pair_count), np.int32)
-        project.bin_pairs(
-            keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot
-        )
-        background_np = background.detach().contiguous().numpy()
-        rgb = torch.empty(height, width, 3)
-        alpha, depth = torch.empty(height, width), torch.empty(height, width)
-        images = [v.numpy() for v in (rgb, alpha, depth)]
-        pairs = (rows, bits, tile_starts, pair_gaussian)
-        run_threaded(threads, blend.forward, *pairs, background_np, *images)
-        ctx.save_for_backward(means, scales, opacities, colors, background, rgb, alpha, depth)
-        ctx.plan = (view, threads, keys, slots, pairs, pair_slot)
-        return rgb, alpha, depth
+        inputs = _arrays(w2c, means, scales, opacities, colors)
+        plan = _plan(project.prepare, len(means), camera, threads, *inputs)
+        images = _draw(plan, camera, background)
+        ctx.save_for_backward(means, scales, opacities, colors, *images)
+        ctx.plan, ctx.view = plan, (camera, inputs[0])
+        return images
 
     @staticmethod
     @once_differentiable
     def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
-        means, scales, opacities, colors, background, *images = ctx.saved_tensors
-        view, threads, keys, slots, pairs, pair_slot = ctx.plan
-        sums = _aligned_rows(int(slots[-1]))
-        v_images = [v.contiguous().numpy() for v in (v_rgb, v_alpha, v_depth)]
+        means, scales, opacities, colors, *images = ctx.saved_tensors
+        plan = ctx.plan
+        sums = _slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
+        grads = _empty_like(means, scales, opacities, colors)
         run_threaded(
-            threads,
-            blend.backward,
-            *pairs,
-            pair_slot,
-            *[v.detach().numpy() for v in images],
-            *v_images,
-            sums,
-        )
-        grads = [
-            torch.empty_like(v, memory_format=torch.contiguous_format)
-            for v in (means, scales, opacities, colors)
-        ]
-        run_threaded(
-            threads,
+            plan.threads,
             project.gather,
-            *view,
-            *[v.detach().contiguous().numpy() for v in (means, scales, opacities)],
-            pairs[0],
-            keys,
-            slots,
-            sums,
+            *ctx.view,
+            *_arrays(means, scales, opacities),
+            *(plan.rows, plan.keys, plan.slots, sums),
             *[g.numpy() for g in grads],
         )
-        v_background = None
-        if ctx.needs_input_grad[6]:
-            v_background = (v_rgb * (1 - images[1])[..., None]).sum((0, 1))
+        v_background = _background_slope(ctx.needs_input_grad[6], v_rgb, images[1])
         return *grads, None, None, v_background, None
+
+
+class _RasterizeSplats(torch.autograd.Function):
+    """Gaussians of any shape, projected by torch: `splats` [N,6] as `prepare_splats` takes them."""
+
+    @staticmethod
+    def forward(ctx, splats, opacities, colors, camera, background, threads):  # type: ignore[override]
+        inputs = _arrays(splats, opacities, colors)
+        plan = _plan(project.prepare_splats, len(splats), camera, threads, *inputs)
+        images = _draw(plan, camera, background)
+        ctx.save_for_backward(splats, opacities, colors, *images)
+        ctx.plan = plan
+        return images
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
+        splats, opacities, colors, *images = ctx.saved_tensors
+        plan = ctx.plan
+        sums = _slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
+        grads = _empty_like(splats, opacities, colors)
+        run_threaded(
+            plan.threads,
+            project.gather_splats,
+            *_arrays(opacities),
+            *(plan.rows, plan.keys, plan.slots, sums),
+            *[g.numpy() for g in grads],
+        )
+        v_background = _background_slope(ctx.needs_input_grad[4], v_rgb, images[1])
+        return *grads, None, v_background, None
 
 
 def rasterize_cpu(
@@ -109,12 +172,16 @@ def rasterize_cpu(
     width: int,
     height: int,
     background: Tensor | None = None,
+    stretch: Tensor | None = None,
+    rotations: Tensor | None = None,
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the CPU.
 
     `means` [N,3] world, `scales` [N], `opacities` [N], `colors` [N,3], `w2c` [4,4] (OpenCV),
-    `background` [3]; float32. Gradients reach all of them; `K` [3,3] is a constant here.
+    `background` [3], `stretch` [N,3] and `rotations` [N,4] for Gaussians that are not round, as
+    in `recon.rasterize.rasterize`; float32. Gradients reach all of them; `K` [3,3] is a constant
+    for round ones.
     `threads` defaults to torch.get_num_threads(); the result does not depend on it, bit for
     bit. Raises ValueError for a non-finite input or a too large image.
     """
@@ -131,6 +198,13 @@ def rasterize_cpu(
     )
     if background is None:
         background = torch.zeros(3)
+    if stretch is not None and rotations is not None:
+        raise_not_finite([not torch.isfinite(v).all() for v in (means, scales)])
+        means_cam = means @ w2c[:3, :3].T + w2c[:3, 3]
+        covariances = camera_covariances(scales, stretch, rotations, w2c)
+        uv, flat = project_splats(means_cam, covariances, K, width, height)
+        splats = torch.cat((uv, flat, means_cam[:, 2:]), 1)
+        return _RasterizeSplats.apply(splats, opacities, colors, camera, background, threads)
     if w2c.requires_grad:  # the kernels take the pose as given: let torch move the means instead
         means = means @ w2c[:3, :3].T + w2c[:3, 3]
         w2c = torch.eye(4)

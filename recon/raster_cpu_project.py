@@ -47,6 +47,43 @@ def to_camera(w2c, x, y, z):
     )
 
 
+@njit(nogil=True)
+def place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys, rects):
+    """Fill row, key and tile rectangle of a projected Gaussian, unless no pixel can see it."""
+    half = np.float32(0.5)
+    det = xx * yy - xy * xy
+    if not (det > np.float32(0) and det <= FINITE_MAX):
+        return
+    # where alpha falls to 1/255, in standard deviations; a little wide, never narrow
+    log_op = math.log2(op)
+    extent2 = max(log_op + LOG2_255, np.float32(0)) * TWO_LN_2
+    ex = math.sqrt(extent2 * xx) + np.float32(0.01)
+    ey = math.sqrt(extent2 * yy) + np.float32(0.01)
+    if mx + ex < half or mx - ex > width - half:
+        return
+    if my + ey < half or my - ey > height - half:
+        return
+    x0 = max(np.int32(math.ceil(max(mx - ex - half, -half))), np.int32(0))
+    y0 = max(np.int32(math.ceil(max(my - ey - half, -half))), np.int32(0))
+    x1 = np.int32(math.floor(min(mx + ex - half, width - np.float32(1)))) + np.int32(1)
+    y1 = np.int32(math.floor(min(my + ey - half, height - np.float32(1)))) + np.int32(1)
+    if x0 >= x1 or y0 >= y1:
+        return
+    scale = LOG2_E / det
+    rows[i, 0], rows[i, 1] = mx, my
+    rows[i, 2], rows[i, 3], rows[i, 4] = half * yy * scale, -xy * scale, half * xx * scale
+    rows[i, 5] = log_op
+    rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9] = r, g, b, z
+    bits[i, 10], bits[i, 11], bits[i, 12], bits[i, 13] = x0, x1, y0, y1
+    keys[i] = np.float32(z).view(np.uint32)
+    rects[i] = (
+        np.uint32(x0 // TILE_W)
+        | np.uint32(y0 // TILE_H) << np.uint32(8)
+        | np.uint32((x1 - 1) // TILE_W) << np.uint32(16)
+        | np.uint32((y1 - 1) // TILE_H) << np.uint32(24)
+    )
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def prepare(
     counter, camera, w2c, means, scales, opacities, colors, rows, bits, keys, rects, not_finite
@@ -59,7 +96,6 @@ def prepare(
     1 for means, scales, opacities, colors if they hold NaN or infinity.
     """
     fx, fy, cx, cy, width, height = camera
-    half = np.float32(0.5)
     margin_x = np.float32(0.15) * width / fx
     margin_y = np.float32(0.15) * height / fy
     ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
@@ -91,38 +127,32 @@ def prepare(
             xx = gx * gx * (np.float32(1) + rx * rx) + BLUR
             xy = gx * gy * rx * ry
             yy = gy * gy * (np.float32(1) + ry * ry) + BLUR
-            det = xx * yy - xy * xy
-            if not (det > np.float32(0) and det <= FINITE_MAX):
-                continue
             mx, my = fx * x * iz + cx, fy * y * iz + cy
-            # where alpha falls to 1/255, in standard deviations; a little wide, never narrow
-            log_op = math.log2(op)
-            extent2 = max(log_op + LOG2_255, np.float32(0)) * TWO_LN_2
-            ex = math.sqrt(extent2 * xx) + np.float32(0.01)
-            ey = math.sqrt(extent2 * yy) + np.float32(0.01)
-            if mx + ex < half or mx - ex > width - half:
-                continue
-            if my + ey < half or my - ey > height - half:
-                continue
-            x0 = max(np.int32(math.ceil(max(mx - ex - half, -half))), np.int32(0))
-            y0 = max(np.int32(math.ceil(max(my - ey - half, -half))), np.int32(0))
-            x1 = np.int32(math.floor(min(mx + ex - half, width - np.float32(1)))) + np.int32(1)
-            y1 = np.int32(math.floor(min(my + ey - half, height - np.float32(1)))) + np.int32(1)
-            if x0 >= x1 or y0 >= y1:
-                continue
-            scale = LOG2_E / det
-            rows[i, 0], rows[i, 1] = mx, my
-            rows[i, 2], rows[i, 3], rows[i, 4] = half * yy * scale, -xy * scale, half * xx * scale
-            rows[i, 5] = log_op
-            rows[i, 6], rows[i, 7], rows[i, 8], rows[i, 9] = r, g, b, z
-            bits[i, 10], bits[i, 11], bits[i, 12], bits[i, 13] = x0, x1, y0, y1
-            keys[i] = np.float32(z).view(np.uint32)
-            rects[i] = (
-                np.uint32(x0 // TILE_W)
-                | np.uint32(y0 // TILE_H) << np.uint32(8)
-                | np.uint32((x1 - 1) // TILE_W) << np.uint32(16)
-                | np.uint32((y1 - 1) // TILE_H) << np.uint32(24)
-            )
+            place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys, rects)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def prepare_splats(counter, camera, splats, opacities, colors, rows, bits, keys, rects, not_finite):
+    """As `prepare`, of Gaussians projected elsewhere: `splats` [N,6] mx, my, xx, xy, yy (2-D
+    covariance with its blur, px^2), z."""
+    width, height = camera[4], camera[5]
+    n = splats.shape[0]
+    while True:
+        start = take(counter) * CHUNK
+        if start >= n:
+            break
+        for i in range(start, min(start + CHUNK, n)):
+            mx, my, xx = splats[i, 0], splats[i, 1], splats[i, 2]
+            xy, yy, z = splats[i, 3], splats[i, 4], splats[i, 5]
+            op = opacities[i]
+            r, g, b = colors[i, 0], colors[i, 1], colors[i, 2]
+            if not abs(op) <= FINITE_MAX:
+                not_finite[2] = 1
+            if not abs(r) + abs(g) + abs(b) <= FINITE_MAX:
+                not_finite[3] = 1
+            keys[i] = CULLED
+            if z >= NEAR and z <= FAR and op >= ALPHA_MIN:
+                place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys, rects)
 
 
 @njit(nogil=True, cache=True)
@@ -201,6 +231,45 @@ def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, 
                 slot += 1
 
 
+@njit(nogil=True)
+def splat_slopes(i, opacity, rows, slots, slots_in, v_opacities, v_colors):
+    """Sum the slots of a Gaussian: sets its slopes of opacity and colour, returns those of
+    mx, my, xx, xy, yy, z."""
+    half, two = np.float32(0.5), np.float32(2)
+    s_1 = s_x = s_y = s_xx = s_xy = s_yy = s_r = s_g = s_b = s_z = np.float32(0)
+    for j in range(slots[i], slots[i + 1]):
+        s_1 += slots_in[j, 0]
+        s_x += slots_in[j, 1]
+        s_y += slots_in[j, 2]
+        s_xx += slots_in[j, 3]
+        s_xy += slots_in[j, 4]
+        s_yy += slots_in[j, 5]
+        s_r += slots_in[j, 6]
+        s_g += slots_in[j, 7]
+        s_b += slots_in[j, 8]
+        s_z += slots_in[j, 9]
+    v_colors[i, 0], v_colors[i, 1], v_colors[i, 2] = s_r, s_g, s_b
+    v_opacities[i] = s_1 / opacity
+    # the stored conic carries log2 e; these are the plain inverse covariance
+    ca = two * rows[i, 2] / LOG2_E
+    cb = rows[i, 3] / LOG2_E
+    cc = two * rows[i, 4] / LOG2_E
+    # alpha = op exp(-(ca dx^2 + cc dy^2) / 2 - cb dx dy) with dx = pixel - mx
+    v_ca, v_cb, v_cc = -half * s_xx, -s_xy, -half * s_yy
+    # conic = cov^-1: V_cov = -conic V_conic conic, off-diagonals counted once
+    h = half * v_cb
+    p00, p01 = ca * v_ca + cb * h, ca * h + cb * v_cc
+    p10, p11 = cb * v_ca + cc * h, cb * h + cc * v_cc
+    return (
+        ca * s_x + cb * s_y,
+        cb * s_x + cc * s_y,
+        -(p00 * ca + p01 * cb),
+        -(p00 * cb + p01 * cc + p10 * ca + p11 * cb),
+        -(p10 * cb + p11 * cc),
+        s_z,
+    )
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def gather(
     counter,
@@ -220,7 +289,7 @@ def gather(
 ):
     """Sum the slots of every Gaussian and go back through conic, covariance and projection."""
     fx, fy, cx, cy, width, height = camera
-    half, one, two = np.float32(0.5), np.float32(1), np.float32(2)
+    one, two = np.float32(1), np.float32(2)
     margin_x = np.float32(0.15) * width / fx
     margin_y = np.float32(0.15) * height / fy
     ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
@@ -236,34 +305,9 @@ def gather(
                 v_colors[i, 0] = v_colors[i, 1] = v_colors[i, 2] = np.float32(0)
                 v_scales[i] = v_opacities[i] = np.float32(0)
                 continue
-            s_1 = s_x = s_y = s_xx = s_xy = s_yy = s_r = s_g = s_b = s_z = np.float32(0)
-            for j in range(slots[i], slots[i + 1]):
-                s_1 += slots_in[j, 0]
-                s_x += slots_in[j, 1]
-                s_y += slots_in[j, 2]
-                s_xx += slots_in[j, 3]
-                s_xy += slots_in[j, 4]
-                s_yy += slots_in[j, 5]
-                s_r += slots_in[j, 6]
-                s_g += slots_in[j, 7]
-                s_b += slots_in[j, 8]
-                s_z += slots_in[j, 9]
-            v_colors[i, 0], v_colors[i, 1], v_colors[i, 2] = s_r, s_g, s_b
-            v_opacities[i] = s_1 / opacities[i]
-            # the stored conic carries log2 e; these are the plain inverse covariance
-            ca = two * rows[i, 2] / LOG2_E
-            cb = rows[i, 3] / LOG2_E
-            cc = two * rows[i, 4] / LOG2_E
-            # alpha = op exp(-(ca dx^2 + cc dy^2) / 2 - cb dx dy) with dx = pixel - mx
-            v_mx, v_my = ca * s_x + cb * s_y, cb * s_x + cc * s_y
-            v_ca, v_cb, v_cc = -half * s_xx, -s_xy, -half * s_yy
-            # conic = cov^-1: V_cov = -conic V_conic conic, off-diagonals counted once
-            h = half * v_cb
-            p00, p01 = ca * v_ca + cb * h, ca * h + cb * v_cc
-            p10, p11 = cb * v_ca + cc * h, cb * h + cc * v_cc
-            v_xx = -(p00 * ca + p01 * cb)
-            v_xy = -(p00 * cb + p01 * cc + p10 * ca + p11 * cb)
-            v_yy = -(p10 * cb + p11 * cc)
+            v_mx, v_my, v_xx, v_xy, v_yy, s_z = splat_slopes(
+                i, opacities[i], rows, slots, slots_in, v_opacities, v_colors
+            )
             x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
             s = scales[i]
             iz = one / z
@@ -290,3 +334,22 @@ def gather(
                 v_z -= v_ry * y * iz * iz
             for a in range(3):
                 v_means[i, a] = w2c[0, a] * v_x + w2c[1, a] * v_y + w2c[2, a] * v_z
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def gather_splats(counter, opacities, rows, keys, slots, slots_in, v_splats, v_opacities, v_colors):
+    """As `gather`, for `prepare_splats`: slopes of the `splats` [N,6] themselves."""
+    n = opacities.shape[0]
+    while True:
+        start = take(counter) * CHUNK
+        if start >= n:
+            break
+        for i in range(start, min(start + CHUNK, n)):
+            if keys[i] == CULLED:
+                v_splats[i, :] = np.float32(0)
+                v_colors[i, :] = np.float32(0)
+                v_opacities[i] = np.float32(0)
+                continue
+            slopes = splat_slopes(i, opacities[i], rows, slots, slots_in, v_opacities, v_colors)
+            for k in range(6):
+                v_splats[i, k] = slopes[k]

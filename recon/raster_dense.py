@@ -3,7 +3,7 @@
 It is what the tests trust: any dtype (float64 for gradients), any device, no tiles and no
 approximation, O(N H W) memory. The image formation is gsplat's "classic" one (0.3 px^2 blur,
 alpha at most 0.999, contributions below 1/255 dropped, front-to-back blending that ends
-before the transmittance would fall to 1e-4), for isotropic Gaussians.
+before the transmittance would fall to 1e-4).
 """
 
 from __future__ import annotations
@@ -11,41 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLUR_PX2 = 0.3
+from recon.raster_shape import project_splats
+
 ALPHA_MAX = 0.999
 ALPHA_MIN = 1.0 / 255.0
 TRANSMITTANCE_MIN = 1e-4
 NEAR = 0.01
 FAR = 1e10
 WEIGHT_FLOOR = 1e-10  # what expected depth divides by where nothing was hit
-
-
-def splat_2d(
-    means_cam: Tensor, scales: Tensor, K: Tensor, width: int, height: int
-) -> tuple[Tensor, Tensor]:
-    """Project isotropic Gaussians: pixel centres uv [N,2] and 2-D covariances (xx, xy, yy) [N,3].
-
-    `means_cam` [N,3] in camera coordinates (z > 0 for a meaningful result), `scales` [N]
-    standard deviations. The ray used for the Jacobian is clamped to 1.3 times the half field
-    of view around the image, as gsplat does; the centre itself is not clamped.
-    """
-    x, y, z = means_cam.unbind(-1)
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    margin_x, margin_y = 0.3 * 0.5 * width / fx, 0.3 * 0.5 * height / fy
-    ray_x = torch.minimum(torch.maximum(x / z, -(cx / fx + margin_x)), (width - cx) / fx + margin_x)
-    ray_y = torch.minimum(
-        torch.maximum(y / z, -(cy / fy + margin_y)), (height - cy) / fy + margin_y
-    )
-    gx, gy = scales * fx / z, scales * fy / z
-    cov = torch.stack(
-        (
-            gx * gx * (1 + ray_x * ray_x) + BLUR_PX2,
-            gx * gy * ray_x * ray_y,
-            gy * gy * (1 + ray_y * ray_y) + BLUR_PX2,
-        ),
-        -1,
-    )
-    return torch.stack((fx * x / z + cx, fy * y / z + cy), -1), cov
 
 
 def rasterize_dense(
@@ -57,21 +30,25 @@ def rasterize_dense(
     width: int,
     height: int,
     background: Tensor | None = None,
+    covariances_cam: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W].
 
     `means_cam` [N,3] in the camera frame (OpenCV: z forward), `scales` [N], `opacities` [N],
-    `colors` [N,3], `K` [3,3], `background` [3]. Pixel centres are at +0.5. Depth is the
+    `colors` [N,3], `K` [3,3], `background` [3]; `covariances_cam` [N,3,3], camera axes, instead
+    of `scales` for Gaussians that are not round. Pixel centres are at +0.5. Depth is the
     blending-weighted mean z, 0 where nothing was hit. Everything is differentiable, K included.
     """
     z_all = means_cam[:, 2]
     keep = (z_all >= NEAR) & (z_all <= FAR) & (opacities >= ALPHA_MIN)
     keep_idx = torch.nonzero(keep)[:, 0]
     order = keep_idx[torch.argsort(z_all.detach()[keep_idx], stable=True)]
-    means_cam, scales, opacities, colors = (
-        v[order] for v in (means_cam, scales, opacities, colors)
+    if covariances_cam is None:
+        covariances_cam = torch.diag_embed((scales * scales)[:, None].expand(-1, 3))
+    means_cam, covariances_cam, opacities, colors = (
+        v[order] for v in (means_cam, covariances_cam, opacities, colors)
     )
-    uv, cov = splat_2d(means_cam, scales, K, width, height)
+    uv, cov = project_splats(means_cam, covariances_cam, K, width, height)
     cov_xx, cov_xy, cov_yy = cov.unbind(-1)
     det = cov_xx * cov_yy - cov_xy * cov_xy
 

@@ -29,6 +29,8 @@ def rasterize_gsplat(
     width: int,
     height: int,
     background: Tensor | None = None,
+    stretch: Tensor | None = None,
+    rotations: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the GPU.
 
@@ -43,12 +45,17 @@ def rasterize_gsplat(
         raise ValueError(f'backend "gsplat" takes CUDA tensors, got {means.device}')
     from gsplat import rasterization
 
-    quats = torch.zeros(len(means), 4, dtype=means.dtype, device=means.device)
-    quats[:, 0] = 1
+    radii = scales[:, None].expand(-1, 3)
+    if stretch is not None:
+        radii = radii * stretch
+    quats = rotations
+    if quats is None:
+        quats = torch.zeros(len(means), 4, dtype=means.dtype, device=means.device)
+        quats[:, 0] = 1
     rendered, alpha, _ = rasterization(
         means=means,
         quats=quats,
-        scales=scales[:, None].expand(-1, 3).contiguous(),
+        scales=radii.contiguous(),
         opacities=opacities,
         colors=colors,
         viewmats=w2c[None],

@@ -1,0 +1,74 @@
+"""What every rasterizer checks of its inputs, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+NAMES = ("means", "scales", "opacities", "colors")
+
+
+def check_inputs(
+    means: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    background: Tensor | None,
+    stretch: Tensor | None,
+    rotations: Tensor | None,
+) -> None:
+    """Shapes, dtypes and devices as `recon.rasterize.rasterize` says; ValueError otherwise."""
+    n = len(means) if isinstance(means, Tensor) and means.ndim else 0
+    check_tensor("means", means, (n, 3))
+    check_tensor("scales", scales, (n,), means)
+    check_tensor("opacities", opacities, (n,), means)
+    check_tensor("colors", colors, (n, 3), means)
+    if background is not None:
+        check_tensor("background", background, (3,), means)
+    if (stretch is None) != (rotations is None):
+        raise ValueError("stretch and rotations go together; got only one of them")
+    if stretch is not None:
+        check_tensor("stretch", stretch, (n, 3), means)
+    if rotations is not None:
+        check_tensor("rotations", rotations, (n, 4), means)
+
+
+def check_camera(w2c: Tensor, K: Tensor, width: int, height: int) -> None:
+    """Matrices [4,4] and [3,3] without NaN, and a size; ValueError otherwise."""
+    if width < 1 or height < 1:
+        raise ValueError(f"width and height must be at least 1, got {width}x{height}")
+    check_tensor("w2c", w2c, (4, 4))
+    check_tensor("K", K, (3, 3))
+    if not (torch.isfinite(w2c).all() and torch.isfinite(K).all()):
+        raise ValueError("w2c and K must be finite; got NaN or infinity")
+
+
+def check_tensor(
+    name: str, value: Tensor, shape: tuple[int, ...], like: Tensor | None = None
+) -> None:
+    """A floating-point tensor of this shape, of dtype and device of ``like``; else ValueError."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be a floating-point tensor, got {kind}")
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{name} must have shape {list(shape)}, got {list(value.shape)}")
+    if like is not None and (value.dtype, value.device) != (like.dtype, like.device):
+        raise ValueError(
+            f"{name} must be {like.dtype} on {like.device} like means, "
+            f"got {value.dtype} on {value.device}"
+        )
+
+
+def check_finite(*values: Tensor) -> None:
+    """ValueError that names which of means, scales, opacities, colors hold NaN or infinity."""
+    finite = torch.stack([torch.isfinite(v).all() for v in values]).tolist()  # one device sync
+    raise_not_finite([not ok for ok in finite])
+
+
+def raise_not_finite(flags: Iterable[object]) -> None:
+    """ValueError for the first inputs, in the order of NAMES, whose flag is set."""
+    bad = [name for name, flag in zip(NAMES, flags, strict=False) if flag]
+    if bad:
+        raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
