@@ -56,6 +56,7 @@ class RatesConfig:
 
     means: float = 1.0e-4
     log_scales: float = 5e-3
+    rotations: float = 1e-2
     opacity: float = 2e-2
     colors: float = 2.5e-3
     offsets: float = 1.5e-3
@@ -127,6 +128,9 @@ class FitConfig:
     """View-dependent offsets from the freeze-time tracks (Eq. 11)."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
     """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
+    anisotropic: bool = False
+    """Let the joint fit give Gaussians three radii and a rotation (the paper's have one radius).
+    Only Python draws them so: the player and the exports show them round."""
     seed: int = 0
     device: str = "cpu"
 

@@ -109,6 +109,8 @@ def fit_static(
 
     A grid of one time ends here, so it gets more steps.
     """
+    if config.anisotropic and grid.T == 1:
+        scene = scene.unround()
     if not config.static_steps:
         return scene
     poses = config.refine_cameras and grid.w2c is None
@@ -140,6 +142,8 @@ def fit_motion(
     if settings.hidden_background:
         scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
         points = scene.means.cpu().numpy()
+    if config.anisotropic:
+        scene = scene.unround()
     per_point = settings.kind == "mlp-points"
     if per_point:
         chosen = np.arange(len(points))

@@ -57,6 +57,11 @@ class JointFit:
         self.log_scales = nn.Parameter(scene.log_scales.clone())
         self.opacity = nn.Parameter(scene.opacity_logits.clone())
         self.colors = nn.Parameter(scene.colors.clone())
+        self.log_stretch: nn.Parameter | None = None
+        self.rotations: nn.Parameter | None = None
+        if scene.log_stretch is not None and scene.rotations is not None:
+            self.log_stretch = nn.Parameter(scene.log_stretch.clone())
+            self.rotations = nn.Parameter(scene.rotations.clone())
         self.pose = nn.Parameter(torch.zeros(len(scene.w2c), 6)) if poses else None
         device = scene.means.device
         self.shade: nn.ParameterList | None = None
@@ -84,6 +89,9 @@ class JointFit:
             {"params": [self.opacity], "lr": rates.opacity},
             {"params": [self.colors], "lr": rates.colors},
         ]
+        if self.log_stretch is not None:
+            groups.append({"params": [self.log_stretch], "lr": rates.log_scales})
+            groups.append({"params": [self.rotations], "lr": rates.rotations})
         if isinstance(self.motion, FreeOffsets):
             groups.append({"params": list(self.motion.raw), "lr": rates.offsets * self.unit})
         elif self.motion is not None:
@@ -147,6 +155,8 @@ class JointFit:
             width,
             height,
             scene.background,
+            stretch=None if self.log_stretch is None else torch.exp(self.log_stretch),
+            rotations=self.rotations,
         )
 
     def loss(self, cell: Cell) -> Tensor:
@@ -221,6 +231,9 @@ class JointFit:
             opacity_logits=self.opacity.detach().clone(),
             colors=self.colors.detach().clamp(0, 1),
         )
+        if self.log_stretch is not None and self.rotations is not None:
+            out.log_stretch = self.log_stretch.detach().clone()
+            out.rotations = torch.nn.functional.normalize(self.rotations.detach(), dim=-1)
         if self.motion is not None:
             out.node_offsets = torch.stack([self.motion(t) for t in range(len(out.times))])
         if self.pose is not None:

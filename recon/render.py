@@ -36,6 +36,8 @@ def render_scene(
         width,
         height,
         scene.background.to(g.means),
+        stretch=g.stretch,
+        rotations=g.rotations,
     )
 
 

@@ -27,12 +27,15 @@ OFFSET_FRAMES = ("rotated", "literal")
 
 @dataclass
 class Gaussians:
-    """What the rasterizer takes: means [N,3], scales [N] (linear), opacities [N], colors [N,3]."""
+    """What the rasterizer takes: means [N,3], scales [N] (linear), opacities [N], colors [N,3],
+    and for Gaussians that are not round stretch [N,3] and rotations [N,4]."""
 
     means: Tensor
     scales: Tensor
     opacities: Tensor
     colors: Tensor
+    stretch: Tensor | None = None
+    rotations: Tensor | None = None
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Scene4D:
             is added in the axes of the rendering camera).
         shade: optional [T,N] brightness of a Gaussian over time (1 = unchanged), for shadows.
         visibility: optional [T,N] factor on the opacity over time, for surfaces that appear.
+        log_stretch: optional [N,3] log of the factors on the radius along a Gaussian's own axes,
+            and rotations: optional [N,4] quaternions w, x, y, z of those axes; absent: round.
     """
 
     means: Tensor
@@ -73,6 +78,8 @@ class Scene4D:
     offset_frame: str = "rotated"
     shade: Tensor | None = None
     visibility: Tensor | None = None
+    log_stretch: Tensor | None = None
+    rotations: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, t = len(self.means), len(self.w2c), len(self.times)
@@ -95,6 +102,10 @@ class Scene4D:
         for name in ("shade", "visibility"):
             if getattr(self, name) is not None:
                 expected[name] = (t, n)
+        if (self.log_stretch is None) != (self.rotations is None):
+            raise ValueError("Scene4D: log_stretch and rotations go together")
+        if self.log_stretch is not None:
+            expected |= {"log_stretch": (n, 3), "rotations": (n, 4)}
         for name, shape in expected.items():
             value = getattr(self, name)
             if tuple(value.shape) != shape:
@@ -185,7 +196,23 @@ class Scene4D:
         opacities = torch.sigmoid(self.opacity_logits)
         if self.visibility is not None:
             opacities = opacities * self._over_time(self.visibility, t).to(opacities)
-        return Gaussians(self.means + moved, torch.exp(self.log_scales), opacities, colors)
+        return Gaussians(
+            self.means + moved, torch.exp(self.log_scales), opacities, colors, **self.shape()
+        )
+
+    def shape(self) -> dict[str, Tensor]:
+        """``stretch`` and ``rotations`` for the rasterizer; empty for round Gaussians."""
+        if self.log_stretch is None or self.rotations is None:
+            return {}
+        return {"stretch": torch.exp(self.log_stretch), "rotations": self.rotations}
+
+    def unround(self) -> Scene4D:
+        """The same scene with shapes, all round yet, that a fit can change."""
+        if self.log_stretch is not None:
+            return self
+        rotations = torch.zeros(len(self), 4).to(self.means)
+        rotations[:, 0] = 1
+        return replace(self, log_stretch=torch.zeros_like(self.means), rotations=rotations)
 
     def keep(self, mask: Tensor) -> Scene4D:
         """The scene of the Gaussians in ``mask`` bool [N] (or an index)."""
@@ -194,6 +221,9 @@ class Scene4D:
         for name in ("view_offsets", "shade", "visibility"):
             value = getattr(self, name)
             out[name] = None if value is None else value[:, mask]
+        for name in ("log_stretch", "rotations"):
+            value = getattr(self, name)
+            out[name] = None if value is None else value[mask]
         return replace(self, **out)
 
     def to(self, device: str | torch.device) -> Scene4D:

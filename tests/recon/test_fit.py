@@ -82,6 +82,27 @@ def test_a_moving_thing_before_a_plain_background():
     assert scene.offsets()[-1].norm(dim=1).median() > 0.05
 
 
+def test_gaussians_may_get_shapes(fitted):
+    config = settings(steps=60)
+    config.anisotropic = True
+    scene, report = fit_scene(VideoGrid(FRAMES), column(), config)
+    assert report["psnr_input"] > 24
+    assert scene.log_stretch.abs().max() > 0.05 and fitted[0].log_stretch is None
+
+
+def test_the_gpu_preset_is_the_papers_network_on_every_point():
+    config = preset("gpu")
+    assert config.device == "cuda"
+    deformation = config.deformation
+    assert (deformation.kind, deformation.mlp_width, deformation.mlp_depth) == (
+        "mlp-points", 256, 8,
+    )  # fmt: skip
+    config.device, config.static_steps, config.floaters.steps = "cpu", 20, 5
+    deformation.steps = 6
+    scene, _ = fit_scene(VideoGrid(FRAMES[:, :2]), column(), config)
+    assert scene.node_offsets.shape[1] == len(scene)  # every point is a node of its own
+
+
 @pytest.mark.parametrize("kind", ["mlp-nodes", "mlp-points"])
 def test_networks_fit_too(kind):
     scene, report = fit_scene(VideoGrid(FRAMES), column(), settings(kind=kind, steps=60))

@@ -105,6 +105,46 @@ def test_matches_the_float64_reference(width, height, n, ranges):
         assert relative(grad, want_grads[name]) <= 1e-4, name
 
 
+def shaped(scene: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The scene with random radii and rotations."""
+    generator = torch.Generator().manual_seed(5)
+    n = len(scene["means"])
+    stretch = torch.exp(0.6 * torch.randn(n, 3, generator=generator))
+    return {**scene, "stretch": stretch, "rotations": torch.randn(n, 4, generator=generator)}
+
+
+def test_shapes_match_the_float64_reference():
+    scene = shaped(random_scene(150))
+    want, want_grads = with_gradients(scene, 48, 32, torch.float64, backend="dense")
+    got, got_grads = with_gradients(scene, 48, 32, torch.float32, backend="cpu")
+    for name, tolerance in (("rgb", 2e-5), ("alpha", 2e-5), ("depth", 1e-4)):
+        assert (getattr(got, name) - getattr(want, name)).abs().max() <= tolerance, name
+    for name, grad in got_grads.items():
+        assert relative(grad, want_grads[name]) <= 2e-4, name
+    round_ones = {k: v for k, v in scene.items() if k not in ("stretch", "rotations")}
+    assert (render(round_ones, 48, 32).rgb - got.rgb).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("backend", ["cpu", "dense"])
+def test_an_unstretched_shape_is_round_however_it_is_turned(backend):
+    scene = random_scene(80)
+    turned = {**shaped(scene), "stretch": torch.ones(80, 3)}
+    want, got = render(scene, 40, 24, backend=backend), render(turned, 40, 24, backend=backend)
+    assert (want.rgb - got.rgb).abs().max() < 1e-5
+
+
+def test_a_long_gaussian_points_along_its_axis():
+    one = {
+        "means": torch.tensor([[0.0, 0.0, 2.0]]), "scales": torch.tensor([0.05]),
+        "opacities": torch.tensor([0.9]), "colors": torch.ones(1, 3),
+        "stretch": torch.tensor([[6.0, 1.0, 1.0]]),
+        "rotations": torch.tensor([[2**0.5, 0.0, 0.0, 2**0.5]]),  # a quarter turn about z
+    }  # fmt: skip
+    alpha = render(one, 41, 41, w2c=torch.eye(4)).alpha
+    rows, columns = (alpha > 0.2).any(1).sum(), (alpha > 0.2).any(0).sum()
+    assert rows > 2 * columns
+
+
 def test_deep_scene_ends_early_like_the_reference():
     """Hundreds of layers: tiles are finished long before their lists are."""
     scene = random_scene(600, scales=(0.3, 0.6), opacities=(0.4, 0.9))
@@ -245,6 +285,11 @@ def test_values_that_are_not_finite_are_named(name, value, backend):
         ({"w2c": torch.eye(3)}, r"w2c must have shape \[4, 4\], got \[3, 3\]"),
         ({"w2c": torch.full((4, 4), float("nan"))}, "w2c and K must be finite"),
         ({"background": torch.zeros(1)}, r"background must have shape \[3\], got \[1\]"),
+        ({"stretch": torch.ones(20, 3)}, "stretch and rotations go together"),
+        (
+            {"stretch": torch.ones(20, 3), "rotations": torch.ones(20, 3)},
+            r"rotations must have shape \[20, 4\], got \[20, 3\]",
+        ),
         ({"width": 0}, "width and height must be at least 1, got 0x8"),
         ({"height": 100_000}, "image must be at most"),
         ({"backend": "opengl"}, "backend must be one of"),

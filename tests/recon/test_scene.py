@@ -67,6 +67,20 @@ def test_save_and_load(tmp_path):
     assert torch.allclose(again.view_offsets, scene.view_offsets, atol=1e-4)
 
 
+def test_shapes_start_round_and_are_kept_in_step(tmp_path):
+    scene = tiny_scene()
+    assert scene.shape() == {} and scene.at(0.5).stretch is None
+    shaped = scene.unround()
+    assert (shaped.shape()["stretch"] == 1).all()
+    shaped.log_stretch[3] = torch.tensor([0.5, 0.0, -0.5])
+    shaped.keep(torch.arange(3, 9)).save(tmp_path / "s.safetensors")
+    again = Scene4D.load(tmp_path / "s.safetensors")
+    assert torch.equal(again.log_stretch[0], shaped.log_stretch[3])
+    assert again.rotations.shape == (6, 4)
+    with pytest.raises(ValueError, match="go together"):
+        replace(shaped, rotations=None)
+
+
 @pytest.mark.parametrize("damage", ["missing", "text", "shape", "nan", "extra", "version", "cut"])
 def test_malformed_files_are_user_errors(tmp_path, damage):
     path = tmp_path / "s.safetensors"
