@@ -7,13 +7,17 @@ Cameras and depth of the ground truth score, they are not shown to the method.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gen.cameras import camera_centres, invert, pixel_grid, project, transform, unproject
+from gen.data.procedural_grid import scene_truth
+from gen.data.scene_sampling import sample_scenes
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from recon.metrics import psnr, ssim
@@ -39,6 +43,22 @@ class TruthGrid:
     times: FloatArray
     views: int
     steps: int
+    _seen: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def procedural(
+        cls, seed: int, size: tuple[int, int], views: int = 8, steps: int = 8
+    ) -> TruthGrid:
+        """A ray-traced scene of that seed on a camera arc, two views and three times held out."""
+        generator = torch.Generator().manual_seed(seed)
+        scene = sample_scenes(1, generator, camera_move=("arc_left", "arc_right"))
+        truth = scene_truth(
+            scene, views, steps, size, heldout_views=2, heldout_times=3, points=16, seed=seed
+        )
+        depth = np.where(np.isfinite(truth.depth), truth.depth, np.nan).astype(np.float32)
+        rgb = (np.rint(truth.rgb * 255) / 255).astype(np.float32)
+        name = f"procedural{seed:03d}"
+        return cls(name, rgb, depth, truth.K, truth.w2c, truth.times, views, steps)
 
     @classmethod
     def load(cls, folder: Path, size: tuple[int, int]) -> TruthGrid:
@@ -85,12 +105,17 @@ class TruthGrid:
         K, w2c = (self.K[:V], self.w2c[:V]) if cameras else (None, None)
         return VideoGrid(frames, known=known, times=self.times[:T], K=K, w2c=w2c)
 
-    def seen(self, view: int, time: int, tolerance: float = 0.03) -> NDArray[np.bool_]:
+    def seen(self, view: int, time: int) -> NDArray[np.bool_]:
         """Pixels [H, W] of a cell whose surface some input view sees at that time.
 
-        By true depth and cameras, the depth of the input view's four pixels around the point
-        agreeing within ``tolerance``. Background without depth counts as seen.
+        By true depth and cameras, the depth of one of the input view's four pixels around the
+        point agreeing within 3 %. Background without depth counts as seen.
         """
+        if (view, time) not in self._seen:
+            self._seen[view, time] = self._find_seen(view, time)
+        return self._seen[view, time]
+
+    def _find_seen(self, view: int, time: int, tolerance: float = 0.03) -> NDArray[np.bool_]:
         H, W = self.rgb.shape[2:4]
         z = self.depth[view, time].reshape(-1).astype(np.float64)
         empty = ~np.isfinite(z)
@@ -139,6 +164,57 @@ def align_cameras(from_V44: FloatArray, to_V44: FloatArray) -> Similarity:
     return Similarity(scale, rotation, b.mean(0) - scale * a.mean(0))
 
 
+class Drawing(Protocol):
+    """Something that answers with pictures [H, W, 3]: a reconstruction or a baseline."""
+
+    def input_view(self, view: int, t: float) -> FloatArray:
+        """What an input view shows at time t in 0..1."""
+
+    def free_view(self, w2c: FloatArray, K: FloatArray, t: float) -> FloatArray:
+        """What a camera of the ground truth's world shows at time t."""
+
+
+class SceneDrawing:
+    """A scene seen from its own input cameras, and from true cameras by Sim(3) on the inputs."""
+
+    def __init__(self, scene: Scene4D, truth: TruthGrid) -> None:
+        self.scene = scene
+        self.world = align_cameras(truth.w2c[: truth.views], scene.w2c.double().cpu().numpy())
+        self.zoom = float(np.mean(scene.K[:, 0, 0].cpu().numpy() / truth.K[: truth.views, 0, 0]))
+
+    def input_view(self, view: int, t: float) -> FloatArray:
+        return _draw(self.scene, t, self.scene.w2c[view], self.scene.K[view])
+
+    def free_view(self, w2c: FloatArray, K: FloatArray, t: float) -> FloatArray:
+        zoomed = K.copy()
+        zoomed[0, 0], zoomed[1, 1] = K[0, 0] * self.zoom, K[1, 1] * self.zoom
+        return _draw(self.scene, t, self.world.camera(w2c), zoomed)
+
+
+class NearestCell:
+    """The baseline without any 3D: the nearest known cell stands in for every other picture.
+
+    Within an input view the known cell nearest in time, else (no cell of that view is nearer in
+    the grid) the one at the same time of the nearest view; for a free camera the input view whose
+    centre is nearest.
+    """
+
+    def __init__(self, truth: TruthGrid, known: NDArray[np.bool_]) -> None:
+        self.truth, self.cells = truth, np.argwhere(known)
+        self.centres = camera_centres(truth.w2c[: truth.views])
+
+    def input_view(self, view: int, t: float) -> FloatArray:
+        times = self.truth.times[: self.truth.steps]
+        step = float(np.interp(t, times, np.arange(len(times))))
+        apart = np.abs(self.cells - (view, step))
+        v, j = self.cells[np.lexsort((apart[:, 0], apart.sum(1)))[0]]
+        return self.truth.rgb[v, j]
+
+    def free_view(self, w2c: FloatArray, K: FloatArray, t: float) -> FloatArray:
+        away = np.linalg.norm(self.centres - camera_centres(w2c), axis=-1)
+        return self.input_view(int(away.argmin()), t)
+
+
 def _mean(values: list[float]) -> float | None:
     finite = [v for v in values if np.isfinite(v)]
     return round(float(np.mean(finite)), 3) if finite else None
@@ -149,29 +225,24 @@ def _draw(scene: Scene4D, t: float, w2c, K) -> FloatArray:
 
 
 def score_cells(
-    scene: Scene4D, truth: TruthGrid, cells: list[tuple[int, int]], name: str
+    drawing: Drawing, truth: TruthGrid, cells: list[tuple[int, int]], name: str
 ) -> dict[str, float | None]:
     """psnr_NAME and ssim_NAME over cells (view, time) of the input views."""
     quality: dict[str, list[float]] = {"psnr": [], "ssim": []}
     for v, t in cells:
-        image = _draw(scene, truth.times[t], scene.w2c[v], scene.K[v])
+        image = drawing.input_view(v, float(truth.times[t]))
         quality["psnr"].append(psnr(image, truth.rgb[v, t]))
         quality["ssim"].append(ssim(image, truth.rgb[v, t]))
     return {f"{k}_{name}": _mean(values) for k, values in quality.items()}
 
 
-def score_views(scene: Scene4D, truth: TruthGrid) -> dict[str, float | None]:
+def score_views(drawing: Drawing, truth: TruthGrid) -> dict[str, float | None]:
     """Held-out views at the input times, masked to what input views see, and unmasked (_full)."""
-    world = align_cameras(truth.w2c[: truth.views], scene.w2c.double().cpu().numpy())
-    zoom = float(np.mean(scene.K[:, 0, 0].cpu().numpy() / truth.K[: truth.views, 0, 0]))
     masked, full, structure, coverage = [], [], [], []
     for v in range(truth.views, len(truth.w2c)):
-        K = truth.K[v].copy()
-        K[0, 0], K[1, 1] = K[0, 0] * zoom, K[1, 1] * zoom
-        camera = world.camera(truth.w2c[v])
         for t in range(truth.steps):
-            image, target = _draw(scene, truth.times[t], camera, K), truth.rgb[v, t]
-            mask = truth.seen(v, t)
+            image = drawing.free_view(truth.w2c[v], truth.K[v], float(truth.times[t]))
+            target, mask = truth.rgb[v, t], truth.seen(v, t)
             masked.append(psnr(image, target, mask))
             full.append(psnr(image, target))
             structure.append(ssim(image, target, mask))

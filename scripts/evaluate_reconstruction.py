@@ -1,12 +1,13 @@
-"""Score the reconstruction on grids with ground truth.
+"""Score the reconstruction on grids with ground truth, against baselines and ablations.
 
     python scripts/evaluate_reconstruction.py --data ../shared/data/grids --size 144x256 \
-        --variants default given_cameras cross --json docs/benchmarks/reconstruction.json
+        --procedural 2 --variants table --json docs/benchmarks/reconstruction.json
 
-DATA holds one folder per scene as scripts/render_procedural.py writes them. Only the input views
-and times are shown to the method. Scenes and variants that the JSON file holds already are
-skipped, so an interrupted run goes on. A variant whose name starts with ``given_`` gets the true
-cameras; in the others they are estimated and aligned by Sim(3) on the input views for scoring.
+DATA holds one folder per scene as scripts/render_procedural.py writes them; procedural scenes need
+no data. Only the input views and times are shown to the method. Scenes and variants that the JSON
+file holds already are skipped, so an interrupted run goes on. A variant whose name starts with
+``given_`` gets the true cameras; in the others they are estimated and aligned by Sim(3) on the
+input views for scoring. The scene ``mean`` is the mean over the scenes that have every variant.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
@@ -29,143 +31,209 @@ from gen.run_folder import peak_memory_mb, reset_peak_memory  # noqa: E402
 from gen.script import run_script  # noqa: E402
 from recon import evaluation  # noqa: E402
 from recon.config import FitConfig  # noqa: E402
-from recon.evaluation import TruthGrid  # noqa: E402
+from recon.evaluation import Drawing, NearestCell, SceneDrawing, TruthGrid  # noqa: E402
 from recon.fit import fit_scene  # noqa: E402
+from scripts.reconstruction_pictures import save_comparison, save_floaters  # noqa: E402
+from scripts.reconstruction_variants import (  # noqa: E402
+    VARIANTS,
+    base_name,
+    configure,
+    expand,
+    given,
+)
 from tracking.column import ColumnTracks, track_column  # noqa: E402
 
-VARIANTS = {
-    "default": "everything as shipped, cameras unknown",
-    "given_cameras": "the same with the true cameras",
-    "cross": "only row 0 and column 0 are shown",
-    "static": "no motion: the canonical scene at all times",
-    "no_compensation": "no view-dependent offsets",
-    "no_floaters": "no floater stage",
-    "no_track_init": "nodes start from zero instead of being followed",
-    "no_shade": "no brightness over time",
-    "no_camera_refinement": "estimated cameras are left as they are",
-    "literal": "Eq. 11 as printed: temporal offsets are not rotated into the view",
-    "mlp": "a 4 x 64 network on the nodes instead of free offsets",
-}
+Metrics = dict[str, float | None]
+USUAL_SIZE = (144, 256)
 
 
 @dataclass
 class Options:
-    data: Path = Path("../shared/data/grids")
-    """Folder of ground-truth scenes."""
+    data: Path | None = Path("../shared/data/grids")
+    """Folder of ground-truth scenes; None: procedural ones only."""
+    procedural: int = 0
+    """Number of procedural scenes beside them."""
     size: str = "144x256"
     """Height x width."""
     variants: list[str] = field(default_factory=lambda: ["default"])
-    """Any of the names in VARIANTS, or 'all'."""
+    """Names of variants; 'table': those of the benchmark page, 'all': every one."""
     scenes: list[str] = field(default_factory=list)
-    """Folder names; all by default."""
+    """Names of scenes; all by default."""
     n: int = 0
     """At most so many scenes; 0: all."""
     heldout_cells: bool = True
     """Fit a second time with a checkerboard of cells left out, for psnr_heldout_cells."""
     json: Path | None = None
     """Result file, updated after every variant."""
+    pictures: Path | None = None
+    """Folder for pictures: every variant beside the truth, and every scene before and after the
+    floater stage."""
+    preset: Literal["cpu", "gpu", "debug"] = "cpu"
+    """Settings of the fit that every variant starts from."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.size):
+            raise UserError(f"--size must look like 144x256 (height x width); got {self.size!r}")
+        if self.n < 0 or self.procedural < 0:
+            raise UserError("--n and --procedural must not be negative")
+        self.variants = expand(self.variants)
 
-def configure(variant: str, seed: int) -> FitConfig:
-    """The settings of a variant."""
-    config = FitConfig(seed=seed)
-    name = variant.removeprefix("given_")
-    if name == "static":
-        config.deformation.steps = 0
-    elif name == "no_compensation":
-        config.compensation = False
-    elif name == "no_floaters":
-        config.floaters.steps = 0
-    elif name == "no_track_init":
-        config.deformation.track_init = False
-    elif name == "no_shade":
-        config.deformation.shade = False
-    elif name == "no_camera_refinement":
-        config.refine_cameras = False
-    elif name == "literal":
-        config.offset_frame = "literal"
-    elif name == "mlp":
-        config.deformation.kind = "mlp-nodes"
-    elif name not in ("default", "cameras", "cross"):
-        raise UserError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-    return config
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = (int(x) for x in self.size.split("x"))
+        return height, width
+
+    def label(self, scene: str) -> str:
+        """NAME at the usual size, NAME@HxW at another."""
+        return scene if self.frame == USUAL_SIZE else f"{scene}@{self.size}"
+
+
+def checkerboard(views: int, times: int) -> np.ndarray:
+    """Cells [V, T] left out of the second fit: every other one outside row 0 and column 0."""
+    board = np.add.outer(np.arange(views), np.arange(times)) % 2 == 0
+    board[0], board[:, 0] = False, False
+    return board
+
+
+def listed(mask: np.ndarray) -> list[tuple[int, int]]:
+    """The cells (view, time) of a mask [V, T]."""
+    return [(int(v), int(t)) for v, t in np.argwhere(mask)]
 
 
 def evaluate(
-    truth: TruthGrid, variant: str, column: ColumnTracks, options: Options
-) -> dict[str, float | None]:
-    """All metrics of one scene and variant."""
-    config = configure(variant, options.seed)
-    given = variant.startswith("given_")
+    truth: TruthGrid, variant: str, column: ColumnTracks | None, config: FitConfig, options: Options
+) -> tuple[Metrics, Drawing]:
+    """All metrics of one scene and variant, and what drew the pictures they are of."""
     V, T = truth.views, truth.steps
     known = np.ones((V, T), bool)
-    if variant.removeprefix("given_") == "cross":
+    if base_name(variant) == "cross":
         known[1:, 1:] = False
+    extra: Metrics = {}
+
+    def fit(shown: np.ndarray) -> Drawing:
+        if column is None:
+            return NearestCell(truth, shown)
+        clock = time.perf_counter()
+        scene, report = fit_scene(truth.grid(shown, given(variant)), column, config)
+        if not extra:  # the fit of all known cells comes first
+            extra["depth_rel_median"] = evaluation.score_depth(scene, truth)
+            extra["points"] = len(scene)
+            extra["seconds"] = round(time.perf_counter() - clock, 1)
+            extra.update({f"seconds_{k}": v for k, v in report["seconds"].items()})
+            extra["peak_mb"] = round(peak_memory_mb(), 0)
+        return SceneDrawing(scene, truth)
+
     reset_peak_memory()
-    clock = time.perf_counter()
-    scene, report = fit_scene(truth.grid(known, given), column, config)
-    seconds = time.perf_counter() - clock
-    inputs = [(int(v), int(t)) for v, t in np.argwhere(known)]
-    unseen = [(int(v), int(t)) for v, t in np.argwhere(~known)]
-    out: dict[str, float | None] = evaluation.score_cells(scene, truth, inputs, "input")
-    if unseen:
-        out |= evaluation.score_cells(scene, truth, unseen, "unseen")
+    drawing = fit(known)
+    out: Metrics = {"psnr_input": None, "ssim_input": None}
+    if column is not None:  # the nearest cell of an input cell is itself
+        out = evaluation.score_cells(drawing, truth, listed(known), "input")
+    if not known.all():
+        out |= evaluation.score_cells(drawing, truth, listed(~known), "unseen")
         out |= evaluation.baselines(truth)
     elif options.heldout_cells:
-        board = np.add.outer(np.arange(V), np.arange(T)) % 2 == 0
-        board[0], board[:, 0] = False, False
-        partial, _ = fit_scene(truth.grid(~board, given), column, config)
-        left_out = [(int(v), int(t)) for v, t in np.argwhere(board)]
-        out |= evaluation.score_cells(partial, truth, left_out, "heldout_cells")
+        board = checkerboard(V, T)
+        out |= evaluation.score_cells(fit(~board), truth, listed(board), "heldout_cells")
     between = [(v, t) for v in range(V) for t in range(T, len(truth.times))]
-    out |= evaluation.score_cells(scene, truth, between, "heldout_times")
-    out |= evaluation.score_views(scene, truth)
-    out["depth_rel_median"] = evaluation.score_depth(scene, truth)
-    out["points"] = len(scene)
-    out["seconds"] = round(seconds, 1)
-    out |= {f"seconds_{k}": v for k, v in report["seconds"].items()}
-    out["peak_mb"] = round(peak_memory_mb(), 0)
-    return out
+    out |= evaluation.score_cells(drawing, truth, between, "heldout_times")
+    out |= evaluation.score_views(drawing, truth)
+    return out | {"depth_rel_median": None, "points": None, "seconds": None, "peak_mb": None} | (
+        extra
+    ), drawing
+
+
+def sources(options: Options) -> list[tuple[str, Callable[[], TruthGrid]]]:
+    """Name and loader of every scene that is asked for."""
+    found: list[tuple[str, Callable[[], TruthGrid]]] = []
+    if options.data is not None:
+        for path in sorted(options.data.glob("*/cameras.json")):
+            found.append((path.parent.name, lambda f=path.parent: TruthGrid.load(f, options.frame)))
+    for seed in range(options.procedural):
+        name = f"procedural{seed:03d}"
+        found.append((name, lambda s=seed: TruthGrid.procedural(s, options.frame)))
+    found = [(n, load) for n, load in found if not options.scenes or n in options.scenes]
+    if not found:
+        raise UserError(
+            f"no scenes in {options.data}; expected SCENE/cameras.json and grids, or --procedural N"
+        )
+    return found[: options.n or None]
+
+
+def add_means(results: ResultFile, options: Options) -> None:
+    """The row ``mean`` of every variant, over the scenes of this size that have all of them."""
+    rows = {
+        scene: variants
+        for scene, variants in results.document["results"].items()
+        if scene == options.label(scene.partition("@")[0])
+        and scene != options.label("mean")
+        and all(v in variants for v in options.variants)
+    }
+    if len(rows) < 2 or len(options.variants) < 2:
+        return
+    for variant in options.variants:
+        columns: dict[str, list[float]] = {}
+        for values in (rows[scene][variant] for scene in rows):
+            for metric, value in values.items():
+                if value is not None and metric.startswith(("psnr", "ssim", "depth", "coverage")):
+                    columns.setdefault(metric, []).append(value)
+        means = {m: round(sum(c) / len(c), 3) for m, c in columns.items() if len(c) == len(rows)}
+        results.add(options.label("mean"), variant, means)
+    results.note(f"{options.label('mean')}: mean over {', '.join(sorted(rows))}")
 
 
 def run(options: Options) -> dict[str, Any]:
     """Evaluate and return the result document."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options.size)
-    if not match:
-        raise UserError(f"--size must look like 144x256 (height x width); got {options.size!r}")
-    size = (int(match[1]), int(match[2]))
-    variants = list(VARIANTS) if options.variants == ["all"] else options.variants
-    for variant in variants:
-        configure(variant, 0)
-    folders = sorted(p.parent for p in options.data.glob("*/cameras.json"))
-    if options.scenes:
-        folders = [p for p in folders if p.name in options.scenes]
-    folders = folders[: options.n or None]
-    if not folders:
-        raise UserError(f"no scenes in {options.data}; expected SCENE/cameras.json and grids")
-    document = ResultFile(options.json, "Reconstruction")
-    for folder in folders:
-        label = folder.name if options.size == "144x256" else f"{folder.name}@{options.size}"
-        todo = [v for v in variants if not document.done(label, v)]
+    device = configure("default", options.preset).device
+    results = ResultFile(options.json, "Reconstruction", device, order=list(VARIANTS))
+    settings = {
+        "seed": options.seed, "heldout_cells": options.heldout_cells, "preset": options.preset
+    }  # fmt: skip
+    for name, load in sources(options):
+        label = options.label(name)
+        results.use_settings(label, settings)
+        todo = [v for v in options.variants if not results.done(label, v)]
         if not todo:
+            say(f"{label}: done before")
             continue
-        truth = TruthGrid.load(folder, size)
+        try:
+            truth = load()
+        except UserError as error:
+            say(f"{label}: skipped, {error}")
+            results.note(f"{label}: skipped, {error}", instead_of=f"{label}: skipped")
+            continue
         columns: dict[bool, tuple[ColumnTracks, float]] = {}
         for variant in todo:
-            given = variant.startswith("given_")
-            if given not in columns:
-                clock = time.perf_counter()
-                grid = truth.grid(None, given)
-                column = track_column(grid.column(0), K=grid.K, w2c=grid.w2c)
-                columns[given] = column, round(time.perf_counter() - clock, 1)
-            column, tracking_seconds = columns[given]
-            metrics = evaluate(truth, variant, column, options)
-            metrics["seconds_tracking"] = tracking_seconds
-            document.add(label, variant, metrics)
+            column, tracking = None, None
+            if base_name(variant) != "nearest_cell":
+                known = given(variant)
+                if known not in columns:
+                    clock = time.perf_counter()
+                    grid = truth.grid(None, known)
+                    found = track_column(grid.column(0), K=grid.K, w2c=grid.w2c)
+                    columns[known] = found, round(time.perf_counter() - clock, 1)
+                column, tracking = columns[known]
+            config = configure(variant, options.preset, options.seed)
+            metrics, drawing = evaluate(truth, variant, column, config, options)
+            metrics["seconds_tracking"] = tracking
+            results.add(label, variant, metrics)
+            results.note(f"{variant}: {describe(variant)}", instead_of=f"{variant}:")
+            if options.pictures is not None:
+                save_comparison(drawing, truth, options.pictures / f"{label}_{variant}.png")
+                if variant == "default" and column is not None:
+                    picture = options.pictures / f"{label}_floaters.png"
+                    save_floaters(truth, column, config, picture)
             brief = {k: v for k, v in metrics.items() if k.startswith("psnr")}
             say(f"{label} {variant}: {brief} {metrics['seconds']} s")
-    return document.document
+    add_means(results, options)
+    return results.document
+
+
+def describe(variant: str) -> str:
+    """What a variant is, in words."""
+    about = VARIANTS[base_name(variant)].about
+    return f"{about}, with the true cameras" if given(variant) else about
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""What scripts/evaluate_reconstruction.py compares: the default, baselines and ablations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gen.errors import UserError
+from recon.config import FitConfig, preset
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table: what differs from the default, as settings of ``FitConfig`` by path."""
+
+    about: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = {
+    "default": Variant("everything as shipped, cameras unknown"),
+    "given_cameras": Variant("the same with the true cameras"),
+    "nearest_cell": Variant("no 3D: the nearest input cell, in the grid or by camera centre"),
+    "static": Variant("no motion: the canonical scene at all times", {"deformation.steps": 0}),
+    "no_compensation": Variant("no view-dependent offsets", {"compensation": False}),
+    "rigid_only": Variant(
+        "the rigid cameras of the tracks alone: no offsets, no refinement by rendering",
+        {"compensation": False, "refine_cameras": False},
+    ),
+    "literal": Variant(
+        "Eq. 11 as printed: temporal offsets are not rotated into the view",
+        {"offset_frame": "literal"},
+    ),
+    "no_floaters": Variant("no floater stage", {"floaters.steps": 0}),
+    "anisotropic": Variant("Gaussians with three radii and a rotation", {"anisotropic": True}),
+    "cross": Variant("only row 0 and column 0 are shown"),
+    "no_track_init": Variant(
+        "nodes start from zero instead of being followed", {"deformation.track_init": False}
+    ),
+    "no_hidden_background": Variant(
+        "no points behind what moves", {"deformation.hidden_background": False}
+    ),
+    "no_shade": Variant("no brightness over time", {"deformation.shade": False}),
+    "no_camera_refinement": Variant(
+        "estimated cameras are left as they are", {"refine_cameras": False}
+    ),
+    "mlp": Variant(
+        "a 4 x 64 network on the nodes instead of free offsets", {"deformation.kind": "mlp-nodes"}
+    ),
+    "mlp_points": Variant(
+        "the paper's 8 x 256 network on every point, as in the gpu preset",
+        {
+            "deformation.kind": "mlp-points",
+            "deformation.mlp_width": 256,
+            "deformation.mlp_depth": 8,
+        },
+    ),
+}
+TABLE = (
+    "default", "given_cameras", "nearest_cell", "static", "no_compensation", "rigid_only",
+    "literal", "no_floaters", "anisotropic", "cross",
+)  # fmt: skip
+
+
+def given(name: str) -> bool:
+    """Whether the variant gets the true cameras."""
+    return name.startswith("given_")
+
+
+def base_name(name: str) -> str:
+    """The variant without ``given_``; given_cameras is the default."""
+    return "default" if name == "given_cameras" else name.removeprefix("given_")
+
+
+def configure(name: str, start: str = "cpu", seed: int = 0) -> FitConfig:
+    """The settings of a variant, from the preset ``start``; UserError for an unknown name."""
+    if base_name(name) not in VARIANTS:
+        raise UserError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}, given_NAME")
+    config = replace(preset(start), seed=seed)
+    for path, value in VARIANTS[base_name(name)].settings.items():
+        *parents, last = path.split(".")
+        target: Any = config
+        for parent in parents:
+            target = getattr(target, parent)
+        if not hasattr(target, last):
+            raise AttributeError(f"FitConfig has no setting {path}")
+        setattr(target, last, value)
+    return config
+
+
+def expand(names: list[str]) -> list[str]:
+    """Variant names with ``table`` and ``all`` written out, each once, all checked."""
+    groups = {"table": TABLE, "all": tuple(VARIANTS)}
+    flat = [v for name in names for v in groups.get(name, (name,))]
+    for name in flat:
+        configure(name)
+    return list(dict.fromkeys(flat))
