@@ -3,8 +3,8 @@
     python scripts/make_gallery.py outputs/a-red-ball outputs/fox --out docs/images/gallery.webp
 
 One row a run, three pictures that loop together: time moves (seen by the first input camera), the
-viewpoint moves, both move. The file is kept below ``--limit`` bytes by lowering the quality, then
-the size.
+viewpoint moves through the input cameras and back, both move. The file is kept below ``--limit``
+bytes by lowering the quality, then the size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gen.console import progress  # noqa: E402
 from gen.errors import UserError  # noqa: E402
 from recon.render import render_scene  # noqa: E402
 from recon.scene import Scene4D  # noqa: E402
-from viewer.camera_paths import camera_path  # noqa: E402
+from viewer.camera_paths import along_cameras  # noqa: E402
 from viewer.commands import scene_path  # noqa: E402
 
 Frames = NDArray[np.uint8]
@@ -78,11 +78,11 @@ def row(scene: Scene4D, frames: int, width: int) -> Frames:
     size = (round(width * height / given), width)
     middle = len(scene.K) // 2
     K = scale_intrinsics(scene.K[middle].double().numpy(), scene.size, size)
-    path = camera_path("orbit", scene.w2c.numpy(), scene.means.numpy(), frames)
-    still = scene.w2c[0].double().numpy()
     first, last = float(scene.times[0]), float(scene.times[-1])
     swing = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames)  # there and back
     times = first + (last - first) * swing
+    path = along_cameras(scene.w2c.numpy(), (len(scene.w2c) - 1) * swing)
+    still = path[0]
     out = []
     for k in progress(range(frames), "drawing"):
         cells = ((times[k], still), (first, path[k]), (times[k], path[k]))
