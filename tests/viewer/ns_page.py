@@ -1,4 +1,4 @@
-"""nerfstudio's viewer page, driven in headless Chromium: its picture, its Time slider."""
+"""Pages made with viser (ours, nerfstudio's) in headless Chromium: their picture, a Time slider."""
 
 from __future__ import annotations
 
@@ -43,14 +43,26 @@ def set_time(browser: Browser, value: float, patience: float) -> None:
 
 
 def canvas(browser: Browser, patience: float) -> np.ndarray:
-    """What the 3D canvas shows, RGB [H,W,3] in 0..1 (without the control panel)."""
-    # A flat canvas that takes the pointer lies over the one that is drawn with WebGL.
+    """What the page shows where it draws the scene, RGB [H,W,3] in 0..1."""
+    # Of the canvases on the page the one that is drawn with WebGL is the smallest.
     script = (
-        "[...document.querySelectorAll('canvas')].find(c => c.getContext('webgl2')).toDataURL()"
+        "(() => { const boxes = [...document.querySelectorAll('canvas')]"
+        ".map(c => c.getBoundingClientRect()).filter(b => b.width > 100 && b.height > 100)"
+        ".sort((a, b) => a.width * a.height - b.width * b.height);"
+        " return boxes.length ? [boxes[0].x, boxes[0].y, boxes[0].width, boxes[0].height] : null;"
+        " })()"
     )
-    url = browser.evaluate(script, timeout=patience)
-    data = np.frombuffer(base64.b64decode(url.split(",", 1)[1]), np.uint8)
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1] / 255.0
+    box: list[float] = []
+
+    def there() -> bool:
+        box[:] = browser.evaluate(script, timeout=patience) or []
+        return bool(box)
+
+    until(there, patience, "no canvas on the page")
+    x, y, width, height = (round(v) for v in box)
+    shot = browser.call("Page.captureScreenshot", timeout_s=patience, format="png")["data"]
+    page = cv2.imdecode(np.frombuffer(base64.b64decode(shot), np.uint8), cv2.IMREAD_COLOR)
+    return page[y : y + height, x : x + width, ::-1] / 255.0
 
 
 def expected(scene: Scene4D, t: float, size: tuple[int, int]) -> np.ndarray:

@@ -164,6 +164,21 @@ def test_live_view_replaces_the_scene(tmp_path):
         app.stop()
 
 
+def test_after_the_run_the_finished_scene_is_shown(tmp_path, monkeypatch, capsys):
+    scene = toy_scene(200, size=(24, 32))
+    scene.save(tmp_path / "scene.safetensors")
+    VideoGrid(frames=render_cells(scene)).save(tmp_path / "grid")
+    held = []
+    monkeypatch.setattr("viewer.live.wait_for_interrupt", held.append)
+    live = LiveView(port=18800)
+    live.hold(tmp_path)
+    try:
+        assert held == [live.app] and len(live.app.scene) == len(scene)
+        assert live.app.url in capsys.readouterr().out
+    finally:
+        live.app.stop()
+
+
 def test_a_fit_hands_out_the_scene_as_it_stands(monkeypatch):
     monkeypatch.setattr(fit, "_SHOW_EVERY", 0.0)
     scene = toy_scene(200, size=(24, 32))

@@ -1,0 +1,63 @@
+"""The viser page in headless Chromium: what the browser draws is what our rasterizer draws."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.viewer.ns_page import canvas, until
+from tests.viewer.toy_scene import psnr, toy_scene
+from viewer.browser import Browser, find_chromium
+from viewer.viser_app import ViserApp
+from viewer.viser_capture import draw, shot_of
+
+_FREE = slice(80, 420)  # columns between the page's axes and its control panel
+_NO_TOAST = (  # "Software WebGL rendering detected" would lie over the picture
+    "document.head.append(Object.assign(document.createElement('style'),"
+    " {textContent: '[class*=Notification] { display: none !important }'})), 0"
+)
+PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chromium():
+    if find_chromium() is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs Chromium for the viser page (apt install chromium)")
+        pytest.skip("no Chromium found: the viser page is not looked at (set CHROMIUM)")
+
+
+def in_both_backgrounds(app, client, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Our picture of what the client sees, and where the scene hides the background."""
+    pictures = []
+    for grey in (0.0, 1.0):
+        app.scene.background[:] = grey
+        pictures.append(draw(app, shot_of(app, client), height))
+    return pictures[0], np.abs(pictures[1] - pictures[0]).max(-1) < 0.02
+
+
+def test_the_page_shows_our_picture_at_two_times():
+    app = ViserApp(toy_scene(1500), port=18830)
+    app.playing.value = app.show_frusta.value = False
+    try:
+        with Browser(800, 360) as browser:
+            browser.call("Page.navigate", url=app.url)
+            until(lambda: bool(app.server.get_clients()), PATIENCE, "nobody connected")
+            (client,) = app.server.get_clients().values()
+            browser.evaluate(_NO_TOAST, timeout=PATIENCE)
+            app.go_to(client, 1)
+            shown = {}
+            for t in (0.0, 1.0):
+                app.time.value = t
+
+                def is_ours(t=t) -> bool:
+                    shown[t] = canvas(browser, PATIENCE)[:, _FREE]
+                    want, solid = in_both_backgrounds(app, client, shown[t].shape[0])
+                    want, solid = want[:, _FREE], solid[:, _FREE]
+                    assert solid.mean() > 0.2 and want[solid].std() > 0.1
+                    return psnr(shown[t][solid], want[solid]) > 20
+
+                until(is_ours, PATIENCE, f"at time {t} the page shows something else")
+            assert np.abs(shown[0.0] - shown[1.0]).mean() > 0.01
+    finally:
+        app.stop()
