@@ -38,6 +38,7 @@ from gen.runtime import Runtime
 from gen.sampling import sample_euler
 from gen.sync import SyncParams
 from gen.two_stream import TwoStream
+from gen.video_io import resize_frames
 from gen.windows import WINDOW, frame_index, windows
 
 EXTRA_CHANNELS = 4  # the enlarged low-resolution frame and the level of its noise
@@ -177,6 +178,7 @@ class Upsampler:
         steps: int = 2,
         level: float = 0.0,
         source_noise: float = SOURCE_NOISE,
+        factor: int | None = None,
         default: bool = False,
         max_memory_gb: float | None = None,
         how_made: dict[str, Any] | None = None,
@@ -185,6 +187,9 @@ class Upsampler:
         self.steps = steps  # of the sampler, when not asked for otherwise
         self.level = level  # noise added to the low-resolution frames
         self.source_noise = source_noise  # that the weights were trained with
+        self.factor = (
+            factor  # the enlargement the network does best; other sizes are resized from it
+        )
         self.default = default  # whether these weights are good enough to be used unasked
         self.max_memory_gb = max_memory_gb  # of a network call, when not asked for otherwise
         self.how_made = how_made or {}
@@ -224,6 +229,9 @@ class Upsampler:
                 f"--size {height}x{width} is smaller than the {h}x{w} frames; ask for a larger one"
             )
         model, patch = self.model, self.model.params.patch
+        target = height, width
+        if self.factor is not None:
+            height, width = h * self.factor, w * self.factor
         padded = -(-height // patch) * patch, -(-width // patch) * patch
         parts, self.two_stream.clips_at_once = split_grid(
             model, views, times, padded, max_memory_gb or self.max_memory_gb
@@ -263,7 +271,7 @@ class Upsampler:
             fresh = ~done[part.cells].numpy()
             result[part.cells][fresh] = images[fresh]
             done[part.cells] = True
-        return result
+        return resize_frames(result, *target)
 
     def _inputs(
         self,
@@ -301,6 +309,7 @@ def save_upsampler(
     steps: int = 2,
     level: float = 0.0,
     source_noise: float = SOURCE_NOISE,
+    factor: int | None = None,
     default: bool = False,
 ) -> None:
     """Write `upsampler-NN.safetensors` (bf16) and `upsampler.json` into a weights folder."""
@@ -312,6 +321,7 @@ def save_upsampler(
         "steps": steps,
         "level": level,
         "source_noise": source_noise,
+        "factor": factor,
         "size": [model.params.height, model.params.width_px],
         "params": asdict(model.params),
         "vocabulary": model.tokenizer.words,
@@ -347,6 +357,7 @@ def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
             steps=int(config["steps"]),
             level=float(config["level"]),
             source_noise=float(config["source_noise"]),
+            factor=config["factor"],
             default=bool(config["default"]),
             max_memory_gb=runtime.max_memory_gb,
             how_made=config["how_made"],

@@ -191,7 +191,7 @@ class UpsamplerStage(Stage):
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         model = UpsamplerModel(self.module.params, self.module.tokenizer.words)
         model.load_state_dict(state)
-        save_upsampler(model, folder, how_made, source_noise=self.cfg.source_noise)
+        save_upsampler(model, folder, how_made, source_noise=self.cfg.source_noise, factor=FACTOR)
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

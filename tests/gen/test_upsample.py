@@ -29,6 +29,7 @@ from gen.upsample import (
     split_grid,
 )
 from gen.upsample_data import Inputs, disturb, draw_upsample, shrink
+from gen.video_io import resize_frames
 from scripts.train_upsampler import TrainUpsamplerConfig, UpsamplerStage, psnr
 from scripts.train_upsampler import main as train_upsampler
 
@@ -82,6 +83,16 @@ def test_a_trained_network_changes_the_enlargement_by_seed_and_prompt():
     assert 0 <= out.min() and out.max() <= 1
     assert upsampler.size == (32, 48)
     assert upsampler.grid(frames).shape == (2, 2, 32, 48, 3)
+
+
+def test_other_sizes_are_resized_from_the_trained_enlargement():
+    frames = low_grid(2, 2)
+    upsampler = Upsampler(perturbed(), factor=4)
+    trained = upsampler.grid(frames, (32, 48), seed=1)
+    assert np.array_equal(trained, Upsampler(perturbed()).grid(frames, (32, 48), seed=1))
+    for size in ((16, 24), (64, 96)):
+        expected = resize_frames(trained, *size)
+        assert np.array_equal(upsampler.grid(frames, size, seed=1), expected)
 
 
 def test_few_clips_at_once_give_the_same_result():
