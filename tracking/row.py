@@ -24,6 +24,7 @@ class RowConfig:
     flow: FlowConfig = FlowConfig()
     still_grey: float = 5.0  # a still background pixel changes less than this
     gain_grey: float = 1.5  # moving must explain the pixel better than standing still by this
+    gone_grey: float = 12.0  # a pixel that never looks the same again by this is no background
     min_motion_px: float = 0.5  # original pixels
     max_forward_backward: float = 2.0
 
@@ -85,6 +86,7 @@ def track_row(
     moved = np.zeros((height, width), np.float32)
     votes = np.zeros((height, width), np.float32)
     changed = np.zeros((height, width), np.float32)
+    stays = np.zeros((height, width), bool)
     noise, done = config.still_grey, 0
     for step in (1, -1):
         forward = np.zeros((*size, 2), np.float32)
@@ -105,6 +107,7 @@ def track_row(
             moved += use
             changed = np.maximum(changed, static)
             noise = 3.0 * float(np.median(static)) + 1.5
+            stays |= static < max(2.0 * noise, 8.0)
             votes += (static < min(noise, config.still_grey)) & ~use
             done += 1
             if progress is not None:
@@ -115,7 +118,11 @@ def track_row(
     weak = (moved > votes) & (gain > 0.2 * np.maximum(moved, 1.0)) & (changed > noise)
     labels, _ = ndimage.label(weak | strong)
     moving = (labels > 0) & np.isin(labels, np.unique(labels[strong]))
-    moving = _close(moving, moved > 0)
+    # background that is covered for a while is seen again; what never is left with the object,
+    # too far for the flow to follow
+    gone = ~stays & (changed > config.gone_grey)
+    moving |= _joined(gone, moving)
+    moving = _close(moving, (moved > 0) | gone)
     for t in range(times):
         unmoved = colour_change(frames[query], frames[t]) < 3.0 * config.still_grey
         uv[t][~moving] = still[~moving]
@@ -160,6 +167,14 @@ def _native(gray, query, t, forward, backward, scale, frames, config):
     follows = colour_change(frames[query], sample(frames[t], pixel_grid(height, width) + flow))
     ok = (trust > 0.4) & (follows < config.flow.max_photometric * 1.5)
     return flow.astype(np.float32), ok, (trust * ok).astype(np.float32)
+
+
+def _joined(more: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """The parts of `more` that touch something moving, without threads a pixel wide."""
+    labels, _ = ndimage.label(more | moving)
+    touching = np.unique(labels[moving])
+    joined = np.isin(labels, touching[touching > 0])
+    return ndimage.binary_opening(joined)
 
 
 def _close(moving: np.ndarray, candidate: np.ndarray) -> np.ndarray:

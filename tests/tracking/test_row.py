@@ -5,7 +5,7 @@ import pytest
 
 from gen.cameras import pixel_grid
 from gen.errors import UserError
-from tests.tracking.textured_room import arc, render_path
+from tests.tracking.textured_room import arc, render_path, texture
 from tracking.row import lift_row, track_row
 
 
@@ -36,6 +36,22 @@ def test_the_box_moves(clip, row):
     depth = np.median(clip.depth[0].ravel()[moved])
     expected = 0.6 * clip.K[0, 0] / depth
     assert np.median(u[-1, moved]) == pytest.approx(expected, rel=0.25)
+
+
+def test_a_flat_part_that_leaves_too_fast_to_follow_is_not_called_still():
+    """A plain disc with a textured rim jumps by its size: flow cannot follow its inside."""
+    frames = np.repeat(texture(4)[None, :72, :96], 4, 0).copy()
+    yy, xx = np.mgrid[0:72, 0:96]
+    rim = texture(7)[:72, :96]
+    for t in range(4):
+        away = np.hypot(xx - 18 - 17 * t, yy - 36)
+        frames[t][away < 15] = rim[away < 15]
+        frames[t][away < 13] = (0.95, 0.5, 0.1)
+    row = track_row(frames)
+    inside = np.hypot(xx - 18, yy - 36) < 12
+    beside = np.hypot(xx - 18, yy - 36) > 22
+    assert row.moving[inside].mean() > 0.9
+    assert row.moving[beside].mean() < 0.05
 
 
 def test_query_frame_is_the_pixel_grid(clip):
