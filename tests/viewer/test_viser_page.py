@@ -55,7 +55,7 @@ def test_the_page_shows_our_picture_at_two_times():
                     want, solid = in_both_backgrounds(app, client, shown[t].shape[0])
                     want, solid = want[:, _FREE], solid[:, _FREE]
                     assert solid.mean() > 0.2 and want[solid].std() > 0.1
-                    return psnr(shown[t][solid], want[solid]) > 20
+                    return psnr(shown[t][solid], want[solid]) > 30
 
                 until(is_ours, PATIENCE, f"at time {t} the page shows something else")
             assert np.abs(shown[0.0] - shown[1.0]).mean() > 0.01
