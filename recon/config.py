@@ -24,7 +24,7 @@ class CanonicalConfig:
     sigma: float = 0.7
     """Standard deviation of a Gaussian in pixels of the view it comes from."""
     opacity: float = 0.7
-    cover_alpha: float = 0.5
+    cover_alpha: float = 0.85
     """A later keyframe's pixel is new where earlier points draw less than this alpha ..."""
     cover_depth: float = 0.06
     """... or lie deeper than the pixel by this fraction of its depth."""
@@ -122,6 +122,10 @@ class FitConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     static_steps: int = 400
     """Steps on the freeze-time column alone, before anything moves."""
+    few_points: int = 30_000
+    """A scene of fewer points takes as many more steps as its points are fewer ..."""
+    most_steps: float = 3.0
+    """... at most so many times as many: its steps are cheap, and it is all edges."""
     refine_cameras: bool = True
     """Let the static fit correct cameras that were estimated."""
     compensation: bool = True
@@ -136,6 +140,11 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _require(self.static_steps >= 0, "static_steps must not be negative")
+        _require(self.most_steps >= 1, f"most_steps must be at least 1, got {self.most_steps}")
+
+    def scaled(self, steps: int, points: int) -> int:
+        """``steps`` for a scene of so many points."""
+        return round(steps * min(max(self.few_points / max(points, 1), 1.0), self.most_steps))
 
 
 def preset(name: str) -> FitConfig:
@@ -148,7 +157,7 @@ def preset(name: str) -> FitConfig:
             kind="mlp-points", mlp_width=256, mlp_depth=8, steps=6000
         )
     elif name == "debug":
-        config.static_steps = 30
+        config.static_steps, config.most_steps = 30, 1.0
         config.floaters.steps = 15
         config.deformation.steps, config.deformation.nodes = 60, 300
     elif name != "cpu":

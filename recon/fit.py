@@ -118,6 +118,7 @@ def fit_static(
     cells = [(v, scene.canonical_time) for v in range(grid.V)]
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
+    steps = config.scaled(steps, len(scene))
     fit.run(cells, steps, "static fit", stop=stop, on_step=_now_and_then(fit, on_scene))
     return fit.result()
 
@@ -176,7 +177,8 @@ def fit_motion(
         field = _network(motion, nodes, scene, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
     fit = JointFit(scene, frames, config, field, edges_t, shade=settings.shade, rigidity_T=rigidity)
-    fit.run(cells, settings.steps, "joint fit", on_step=_now_and_then(fit, on_scene))
+    steps = config.scaled(settings.steps, len(scene))
+    fit.run(cells, steps, "joint fit", on_step=_now_and_then(fit, on_scene))
     return fit.result()
 
 

@@ -90,6 +90,12 @@ def test_gaussians_may_get_shapes(fitted):
     assert scene.log_stretch.abs().max() > 0.05 and fitted[0].log_stretch is None
 
 
+def test_scenes_of_few_points_take_more_steps():
+    config = FitConfig(few_points=1000, most_steps=3.0)
+    assert [config.scaled(100, n) for n in (5000, 1000, 500, 10, 0)] == [100, 100, 200, 300, 300]
+    assert preset("debug").scaled(100, 10) == 100
+
+
 def test_the_gpu_preset_is_the_papers_network_on_every_point():
     config = preset("gpu")
     assert config.device == "cuda"
