@@ -54,7 +54,7 @@ class FloaterConfig:
 class RatesConfig:
     """Learning rates at the start of a fit; all decay exponentially to ``final`` of it."""
 
-    means: float = 1.0e-4
+    means: float = 2.0e-4
     log_scales: float = 5e-3
     rotations: float = 1e-2
     opacity: float = 2e-2
