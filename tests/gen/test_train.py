@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(trained, tmp_path):
         "--pool.chunk", "4", "--pool.keep", "2", "--pool.start", "1", "--pool.steps-per-chunk", "2",
         "--pool.world", "narrow", "--checkpoint-every", "2", "--steps", "100000",
     ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     run = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
     checkpoint, deadline = tmp_path / "checkpoint.pt", time.monotonic() + 120
     while not checkpoint.exists() and run.poll() is None and time.monotonic() < deadline:
