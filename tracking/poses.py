@@ -136,20 +136,20 @@ def start_poses(
     registered[[canonical, partner]] = True
     rotation[partner], translation[partner] = turn, shift[:, 0]
     order = sorted(range(views), key=lambda v: min(abs(v - canonical), abs(v - partner)))
-    for view in order:
-        if registered[view]:
-            continue
+    anchor = obs.anchor[obs.track]
+
+    def place(view: int) -> bool:
+        """Camera of a view by PnP on the tracks that placed views have triangulated."""
         rho = triangulate(obs, rotation, translation, focal, centre, registered)
-        anchor = obs.anchor[obs.track]
         use = (obs.view == view) & registered[anchor] & (rho[obs.track] > 1e-3)
         if use.sum() < config.min_pnp:
-            continue
-        track, anchor = obs.track[use], anchor[use]
+            return False
+        track, source = obs.track[use], anchor[use]
         point = (
             np.concatenate([(obs.anchor_uv[track] - centre) / focal, np.ones((len(track), 1))], 1)
             / rho[track][:, None]
         )
-        world = np.einsum("oji,oj->oi", rotation[anchor], point - translation[anchor])
+        world = np.einsum("oji,oj->oi", rotation[source], point - translation[source])
         near = min(np.flatnonzero(registered), key=lambda v: abs(v - view))
         guess_r, guess_t = cv2.Rodrigues(rotation[near])[0], translation[near][:, None].copy()
         cv2.setRNGSeed(0)
@@ -167,9 +167,14 @@ def start_poses(
             flags=cv2.SOLVEPNP_ITERATIVE,
         )
         if not ok or good is None or len(good) < config.min_pnp // 2:
-            continue
+            return False
         rotation[view], translation[view] = cv2.Rodrigues(r)[0], t[:, 0]
         registered[view] = True
+        return True
+
+    # A view that sees too few points at its turn may see enough when later ones are in place.
+    while any([place(view) for view in order if not registered[view]]):
+        pass
     rho = triangulate(obs, rotation, translation, focal, centre, registered)
     scale = 1.0 / max(1e-9, np.nanmedian(np.abs(rho[obs.anchor == canonical])))
     rho = np.where(np.isfinite(rho), np.clip(rho * scale, 1e-2, 20.0), np.nan)

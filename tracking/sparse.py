@@ -55,7 +55,10 @@ def match(
     if len(x) < 16:
         return empty
     cv2.setRNGSeed(0)
-    fundamental, inliers = cv2.findFundamentalMat(x, y, cv2.USAC_MAGSAC, 1.5, 0.999, 2000)
+    try:
+        fundamental, inliers = cv2.findFundamentalMat(x, y, cv2.USAC_MAGSAC, 1.5, 0.999, 2000)
+    except cv2.error:  # MAGSAC asserts that its samples gave a model: matches on a line give none
+        return empty
     if fundamental is None or fundamental.shape != (3, 3) or inliers is None:
         return empty
     good = inliers.ravel() > 0
