@@ -15,6 +15,7 @@ from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, we
 from gen.grid import VideoGrid
 from gen.runtime import Precision, Runtime
 from gen.sync import MixerName
+from gen.trained_camera import trained_cameras
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
 from gen.video_io import resize_frames, write_image, write_video
 
@@ -57,9 +58,13 @@ def progress_bars() -> tuple[Report, Callable[[], None]]:
 
 
 def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> VideoGrid:
-    """The grid of a prompt, with frames of the asked size; what it grew from is kept in `clips`."""
+    """The grid of a prompt, with frames of the asked size; what it grew from is kept in `clips`.
+
+    Where the weights were trained on a single camera move, the grid says its cameras.
+    """
     runtime = Runtime(precision=command.precision, max_memory_gb=command.max_memory or None)
-    generator = load_bundled(weights_folder(command.weights), runtime)
+    folder = weights_folder(command.weights)
+    generator = load_bundled(folder, runtime)
     config = GenerateConfig(
         views=command.views,
         times=command.times,
@@ -76,8 +81,12 @@ def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> Vide
         close()
     save_clips(made, clips)
     size = parse_size(command.size)
-    upsampler = choose_upsampler(command.upsampler, weights_folder(command.weights), runtime)
-    return at_size(made.grid, size, upsampler, seed)
+    grid = at_size(made.grid, size, choose_upsampler(command.upsampler, folder, runtime), seed)
+    cameras = trained_cameras(folder, grid.V, grid.height, grid.width)
+    if cameras is None:
+        return grid
+    say("  cameras: those of the one move that the model was trained on")
+    return replace(grid, K=cameras[0], w2c=cameras[1])
 
 
 def choose_upsampler(
