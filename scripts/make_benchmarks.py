@@ -64,7 +64,8 @@ def record_runs(runs: tuple[Path, ...], target: Path) -> None:
         "title": "Pipeline runs",
         "command": f"python scripts/make_benchmarks.py --runs {' '.join(r.name for r in runs)}",
         "hardware": f"{os.cpu_count()} CPU cores",
-        "notes": "One run of run_pipeline.py a row, cameras unknown; seconds are wall time.",
+        "notes": "One run of run_pipeline.py a row; cameras unknown, but for a prompt's, which are "
+        "its model's; seconds are wall time.",
         "results": results,
     }
     with atomic_file(target) as temporary:
