@@ -29,7 +29,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from gen.atomic import atomic_file
-from gen.clips import default_size, load_pair, parse_size, parse_slice
+from gen.clips import default_size, load_pair, parse_pair, parse_size, parse_slice
 from gen.console import progress, say
 from gen.errors import UserError
 from gen.grid import MAX_CELLS, VideoGrid
@@ -380,10 +380,8 @@ def read_grid(command: Videos | Grid) -> VideoGrid:
                 "unknown (--complete none): the scene is fitted to the two clips alone"
             )
         return grid
-    tiles = re.fullmatch(r"(\d+)x(\d+)", command.tiles) if command.tiles else None
-    if command.tiles and not tiles:
-        raise UserError(f"--tiles {command.tiles}: write ROWSxCOLUMNS, for example 2x4")
-    grid = VideoGrid.load(command.path, (int(tiles[1]), int(tiles[2])) if tiles else None)
+    tiles = parse_pair(command.tiles, "--tiles", "ROWSxCOLUMNS", "2x4") if command.tiles else None
+    grid = VideoGrid.load(command.path, tiles)
     grid = grid.pick(
         parse_slice(command.pick_views, "--pick-views"),
         parse_slice(command.pick_times, "--pick-times"),

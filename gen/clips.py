@@ -49,6 +49,14 @@ def parse_slice(text: str, what: str) -> slice:
     return slice(*numbers)
 
 
+def parse_pair(text: str, option: str, form: str, example: str) -> tuple[int, int]:
+    """Two whole numbers written ``AxB``; UserError that names the option, the form, an example."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise UserError(f"{option} {text}: write {form}, for example {example}")
+    return int(match[1]), int(match[2])
+
+
 def parse_size(text: str) -> tuple[int, int] | None:
     """``HxW`` -> (height, width); '' is None.
 
@@ -57,10 +65,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
     """
     if not text:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise UserError(f"--size {text}: write HEIGHTxWIDTH, for example 144x256")
-    height, width = int(match.group(1)), int(match.group(2))
+    height, width = parse_pair(text, "--size", "HEIGHTxWIDTH", "144x256")
     if not (16 <= height <= 2160 and 16 <= width <= 3840):
         raise UserError(f"--size {text}: height must be 16..2160 and width 16..3840")
     return height, width

@@ -25,7 +25,7 @@ from gen.grid import MAX_CELLS, VideoGrid
 from gen.memory import Work, clips_at_once
 from gen.model import BaseModel, load_base, read_config
 from gen.runtime import Runtime
-from gen.sampling import SAMPLERS, CleanModel, guided
+from gen.sampling import SAMPLERS, CleanModel, guided, keyed_noise
 from gen.sync import MIXERS, Drop, MixerName, SyncParams, layers_without
 from gen.text import Tokenizer
 from gen.two_stream import Output, TwoStream
@@ -139,12 +139,8 @@ class GridGenerator:
         return model
 
     def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
-        """Unit noise that depends on `key` alone, made on the CPU for any device."""
-        seed = 0
-        for number in key:
-            seed = (seed * 1_000_003 + number + 1) % (2**63 - 1)
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(shape, generator=generator).to(self.base.device)
+        """Unit noise that depends on `key` alone, on the model's device."""
+        return keyed_noise(shape, *key).to(self.base.device)
 
     def _clip_model(
         self, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor

@@ -19,7 +19,7 @@ from gen.data.scene_sampling import sample_scenes
 from gen.data.world import SceneBatch
 from gen.errors import UserError
 from gen.metrics_grid import static_pixels
-from gen.model import read_config
+from gen.model import read_config, training_world
 from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
 from gen.video_io import to_uint8
 
@@ -50,7 +50,7 @@ def trained_world(folder: Path, asked: str | None = None) -> str:
     Raises:
         UserError: there is no such world.
     """
-    world = asked or read_config(folder)["how_made"].get("pool", {}).get("world")
+    world = asked or training_world(read_config(folder))
     if world is None:
         warn(f"the weights in {folder} do not say their world; testing on the full one (--world)")
         return "full"

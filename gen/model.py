@@ -135,6 +135,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def training_world(config: dict[str, Any]) -> str | None:
+    """The procedural world that the weights of a configuration were trained on, if it says so."""
+    return config["how_made"].get("pool", {}).get("world")
+
+
 def load_base(folder: Path) -> tuple[BaseModel, dict[str, Any]]:
     """The model of a weights folder in float32 and eval mode, and its configuration.
 

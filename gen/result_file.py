@@ -91,11 +91,7 @@ class ResultFile:
             document = json.loads(self.path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path} is not readable as JSON ({error}); delete it") from None
-        if (
-            not isinstance(document, dict)
-            or document.get("schema") != SCHEMA
-            or not isinstance(document.get("results"), dict)
-        ):
+        if not is_result(document):
             raise UserError(f"{self.path} is no result file; delete it or choose another --json")
         document["notes"] = as_list(document.get("notes", []))
         return document
@@ -201,6 +197,15 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def is_result(document: Any) -> bool:
+    """Whether a JSON value has the form of a result file."""
+    return (
+        isinstance(document, dict)
+        and document.get("schema") == SCHEMA
+        and isinstance(document.get("results"), dict)
+    )
 
 
 def as_list(notes: Any) -> list[str]:

@@ -17,6 +17,14 @@ CleanModel = Callable[[Tensor, Tensor], Tensor]
 StepCallback = Callable[[int, int, Tensor], None]
 
 
+def keyed_noise(shape: tuple[int, ...], *key: int) -> Tensor:
+    """Unit noise that depends on `key` alone, made on the CPU whatever the device."""
+    seed = 0
+    for number in key:
+        seed = (seed * 1_000_003 + number + 1) % (2**63 - 1)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def _check(sigmas: Tensor) -> None:
     if sigmas.numel() < 2 or sigmas[-1] != 0 or not (sigmas[:-1] > sigmas[1:]).all():
         raise ValueError(f"expected falling noise levels that end in 0, got {sigmas.tolist()}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gen.data.motion import camera_path, intrinsics
 from gen.data.scene_sampling import sample_scenes
-from gen.model import read_config
+from gen.model import read_config, training_world
 from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
 from gen.windows import WINDOW, frame_index
 
@@ -32,7 +32,7 @@ def trained_cameras(
     beyond it was never trained.
     """
     config = read_config(folder)
-    world = WORLDS.get(config["how_made"].get("pool", {}).get("world", ""))
+    world = WORLDS.get(training_world(config) or "")
     if world is None or not isinstance(world.get("camera_move"), str) or views > WINDOW:
         return None
     scenes = sample_scenes(SCENES, seeded(HELD_OUT_SEED, 5), **world)

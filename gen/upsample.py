@@ -35,7 +35,7 @@ from gen.flow import keep_known, linear_sigmas
 from gen.memory import GB, Work, clip_bytes, clips_at_once, resident_bytes
 from gen.model import BaseModel, load_shards, save_shards
 from gen.runtime import Runtime
-from gen.sampling import sample_euler
+from gen.sampling import keyed_noise, sample_euler
 from gen.sync import SyncParams
 from gen.two_stream import TwoStream
 from gen.video_io import resize_frames
@@ -117,15 +117,6 @@ class UpsamplerModel(BaseModel):
 def flow_source(low: Tensor, noise: Tensor, source_noise: float) -> Tensor:
     """Where the flow starts (sigma 1): the enlarged frames and a little noise."""
     return low + source_noise * noise
-
-
-def frame_noise(shape: tuple[int, ...], *key: int) -> Tensor:
-    """Unit noise of one frame that depends on `key` alone.  All cells of a grid share it, so that
-    what stands still comes out the same at every time and from window to window."""
-    state = 0
-    for number in key:
-        state = (state * 1_000_003 + number + 1) % (2**63 - 1)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(state))
 
 
 @dataclass(frozen=True)
@@ -281,13 +272,17 @@ class Upsampler:
         padded: tuple[int, int],
         seed: int,
     ) -> tuple[Tensor, Tensor]:
-        """The enlarged low-resolution cells and the flow's start, each [1, V, T, H, W, 3]."""
+        """The enlarged low-resolution cells and the flow's start, each [1, V, T, H, W, 3].
+
+        All cells share the noise of one frame, so that what stands still comes out the same at
+        every time and from window to window.
+        """
         device = self.model.device
         low = torch.from_numpy(np.ascontiguousarray(frames[part.cells], np.float32)) * 2 - 1
         if self.level > 0:
-            low = low + self.level * frame_noise(tuple(low.shape[2:]), seed, 1)
+            low = low + self.level * keyed_noise(tuple(low.shape[2:]), seed, 1)
         low = _pad(enlarge(low, *size), padded)[None].to(device)
-        noise = frame_noise((*padded, 3), seed, 0).to(device)
+        noise = keyed_noise((*padded, 3), seed, 0).to(device)
         return low, flow_source(low, noise, self.source_noise)
 
 

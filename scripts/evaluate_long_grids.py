@@ -11,15 +11,14 @@ shows); `_views` the same along the camera path. Memory is the process's highest
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from gen.clips import parse_pair
 from gen.console import say
 from gen.contact_sheet import grid_picture, save_contact_sheet
-from gen.errors import UserError
 from gen.generate import GenerateConfig, load_bundled
 from gen.grid import VideoGrid
 from gen.prompt_command import progress_bars
@@ -52,10 +51,7 @@ class EvaluateLongGridsConfig:
 
 def grid_shape(name: str) -> tuple[int, int]:
     """``8x24`` -> (8 views, 24 times); UserError when it is not of that form."""
-    match = re.fullmatch(r"(\d+)x(\d+)", name)
-    if not match:
-        raise UserError(f"--grids {name}: write VIEWSxTIMES, for example 8x24")
-    return int(match[1]), int(match[2])
+    return parse_pair(name, "--grids", "VIEWSxTIMES", "8x24")
 
 
 def seam_columns(seams: Seams | None, axis: str) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ import yaml
 
 from gen.atomic import atomic_file
 from gen.errors import UserError
-from gen.result_file import SCHEMA, as_list
+from gen.result_file import SCHEMA, as_list, is_result
 from gen.script import run_script
 
 HEADER = """# Benchmarks
@@ -78,11 +78,7 @@ def load(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error})") from None
-    if (
-        not isinstance(data, dict)
-        or data.get("schema") != SCHEMA
-        or not isinstance(data.get("results"), dict)
-    ):
+    if not is_result(data):
         raise UserError(f"{path} is no result file (schema 1 with 'results'); make it again")
     return data
 

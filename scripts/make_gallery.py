@@ -17,7 +17,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from PIL import Image
 from tyro.conf import Positional
@@ -28,6 +27,7 @@ from gen.atomic import atomic_file  # noqa: E402
 from gen.cameras import scale_intrinsics  # noqa: E402
 from gen.console import progress  # noqa: E402
 from gen.errors import UserError  # noqa: E402
+from gen.script import run_script  # noqa: E402
 from recon.render import render_scene  # noqa: E402
 from recon.scene import Scene4D  # noqa: E402
 from viewer.camera_paths import along_cameras  # noqa: E402
@@ -154,8 +154,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Args, description=__doc__))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_script(main, Args, __doc__))

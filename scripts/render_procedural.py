@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,6 +23,7 @@ from gen.data.scene_sampling import sample_scenes  # noqa: E402
 from gen.data.truth_files import write_truth  # noqa: E402
 from gen.data.world import attributes_of  # noqa: E402
 from gen.errors import UserError  # noqa: E402
+from gen.script import run_script  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config, description=__doc__))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_script(main, Config, __doc__))

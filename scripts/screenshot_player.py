@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
-import tyro
 from tyro.conf import Positional, arg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gen.errors import UserError  # noqa: E402
+from gen.script import run_script  # noqa: E402
 from viewer.browser import Browser  # noqa: E402
 
 
@@ -81,8 +81,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Args, description=__doc__))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run_script(main, Args, __doc__))
