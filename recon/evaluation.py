@@ -32,7 +32,8 @@ class TruthGrid:
     """A rendered scene with its ground truth, in the layout of ``scripts/render_procedural.py``.
 
     rgb float32 [V',T',H,W,3]; depth [V',T',H,W] (NaN: background); K [V',3,3]; w2c [V',4,4];
-    times [T']; views and steps: how many of V' and T' are input.
+    times [T']; views and steps: how many of V' and T' are input. The depth of a pixel is that of
+    the point ``depth_shift`` pixels to the right of and below its middle.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TruthGrid:
     times: FloatArray
     views: int
     steps: int
+    depth_shift: float = 0.0
     _seen: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -65,7 +67,8 @@ class TruthGrid:
         """Read ``grid_HxW.npz`` and ``cameras.json`` of one scene folder.
 
         Without a file of that size the smallest larger one is reduced: colours by area, depth by
-        its nearest pixel, intrinsics along.
+        its nearest pixel, intrinsics along. The file itself, smaller than its cameras say by n,
+        holds every n-th depth of the fine render, n // 2 pixels from the corner.
         """
         height, width = size
         try:
@@ -87,7 +90,9 @@ class TruthGrid:
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{folder} is no ground-truth grid ({error})") from error
         depth = np.where(raw == 65535, np.nan, raw / np.float32(4000)).astype(np.float32)
+        shift = _sampled_at(cameras["height"] // rgb.shape[2])
         factor = rgb.shape[2] // height
+        shift = _sampled_at(factor) + shift / factor
         if factor > 1:
             shape = (*rgb.shape[:2], height, factor, width, factor)
             rgb = rgb.reshape(*shape, 3).mean((3, 5))
@@ -95,7 +100,13 @@ class TruthGrid:
         K = np.broadcast_to(stored, (len(w2c), 3, 3)).copy()
         K[:, 0] *= width / cameras["width"]
         K[:, 1] *= height / cameras["height"]
-        return cls(folder.name, rgb, depth, K, w2c, times, views, steps)
+        return cls(folder.name, rgb, depth, K, w2c, times, views, steps, shift)
+
+    def depth_intrinsics(self, view: int) -> FloatArray:
+        """K [3, 3] whose pixel centres are where the depth of a view was sampled."""
+        K = self.K[view].copy()
+        K[:2, 2] -= self.depth_shift
+        return K
 
     def grid(self, known: NDArray[np.bool_] | None = None, cameras: bool = False) -> VideoGrid:
         """The input grid; cells that are not ``known`` [V, T] are hidden."""
@@ -120,11 +131,11 @@ class TruthGrid:
         z = self.depth[view, time].reshape(-1).astype(np.float64)
         empty = ~np.isfinite(z)
         uv = pixel_grid(H, W).reshape(-1, 2)
-        camera = unproject(uv, np.where(empty, 1.0, z), self.K[view])
+        camera = unproject(uv, np.where(empty, 1.0, z), self.depth_intrinsics(view))
         world = transform(invert(self.w2c[view]), camera)
         found = empty.copy()
         for v in range(self.views):
-            p, depth = project(transform(self.w2c[v], world), self.K[v])
+            p, depth = project(transform(self.w2c[v], world), self.depth_intrinsics(v))
             corner = np.floor(np.nan_to_num(p) - 0.5).astype(np.int64)
             surface = self.depth[v, time]
             for dx in (0, 1):
@@ -135,6 +146,11 @@ class TruthGrid:
                     with np.errstate(invalid="ignore"):
                         found |= ok & (np.abs(depth - there) < tolerance * there)
         return found.reshape(H, W)
+
+
+def _sampled_at(factor: int) -> float:
+    """Where pixel factor // 2 of ``factor`` fine ones lies, in coarse pixels from the middle."""
+    return (factor // 2 + 0.5) / factor - 0.5
 
 
 @dataclass
@@ -261,7 +277,9 @@ def score_depth(scene: Scene4D, truth: TruthGrid) -> float | None:
     errors = []
     t = scene.canonical_time
     for v in range(truth.views):
-        out = render_scene(scene, float(truth.times[t]), scene.w2c[v], scene.K[v])
+        K = scene.K[v].clone()  # drawn where the true depth was sampled
+        K[:2, 2] -= truth.depth_shift
+        out = render_scene(scene, float(truth.times[t]), scene.w2c[v], K)
         target = truth.depth[v, t] * world.scale
         valid = np.isfinite(target) & (out.alpha.cpu().numpy() > 0.5)
         drawn = out.depth.cpu().numpy()[valid]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gen.cameras import intrinsics_from_fov, pixel_grid, unproject
 from gen.data.procedural_grid import GroundTruth
 from gen.data.truth_files import write_truth
 from gen.errors import UserError
@@ -51,6 +52,24 @@ def test_what_no_input_view_sees_does_not_count(truth):
     few = TruthGrid(**{**vars(truth), "views": 1, "_seen": {}})
     assert few.seen(4, 0).mean() < everywhere.mean()
     assert truth.seen(0, 1).all()  # an input view sees all of itself
+
+
+def test_depth_of_a_reduced_grid_stays_on_its_surface(tmp_path):
+    K = np.tile(intrinsics_from_fov(55, 24, 40), (3, 1, 1))
+    rays = unproject(pixel_grid(24, 40).reshape(-1, 2), np.ones(960), K[0])
+    slope = (2 / (1 - 0.5 * rays[:, 0])).astype(np.float32)  # of the plane z = 2 + x / 2
+    depth = np.broadcast_to(slope.reshape(24, 40), (3, 3, 24, 40))
+    frames, w2c = np.zeros((3, 3, 24, 40, 3), np.float32), np.tile(np.eye(4), (3, 1, 1))
+    times = np.linspace(0, 1, 3, dtype=np.float32)
+    write_truth(GroundTruth(frames, depth, K, w2c, times, {}, 3, 3, ""), tmp_path, "units", {})
+    truth = TruthGrid.load(tmp_path, (12, 20))
+
+    def off_plane(K: np.ndarray) -> float:
+        at = pixel_grid(12, 20).reshape(-1, 2)
+        p = unproject(at, truth.depth[0, 0].reshape(-1).astype(np.float64), K)
+        return float(np.abs(p[:, 2] - 2 - 0.5 * p[:, 0]).max())
+
+    assert off_plane(truth.depth_intrinsics(0)) < 1e-3 < off_plane(truth.K[0])
 
 
 def test_nearest_cell_is_the_nearest_known_one(truth):
