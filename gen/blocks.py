@@ -57,6 +57,23 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], weight, eps=1e-6)
 
 
+def attend_among_frames(q: Tensor, k: Tensor, v: Tensor, sees: Tensor) -> Tensor:
+    """Attention of each frame's tokens to the frames it sees: [B, h, N, d] -> [B, N, D].
+
+    sees: [F, seen], the frames whose keys are gathered, so that nothing is computed only to be
+    masked.
+    """
+    frames = len(sees)
+
+    def seen(x: Tensor) -> Tensor:
+        by_frame = x.unflatten(2, (frames, -1)).transpose(1, 2)  # [B, F, h, S, d]
+        return by_frame[:, sees].transpose(2, 3).flatten(3, 4).flatten(0, 1)
+
+    one = q.unflatten(2, (frames, -1)).transpose(1, 2)
+    y = F.scaled_dot_product_attention(one.flatten(0, 1), seen(k), seen(v))
+    return y.transpose(1, 2).flatten(2).reshape(len(q), -1, q.shape[1] * q.shape[3])
+
+
 class SelfAttention(nn.Module):
     """Attention among the tokens of one clip, QK-normalised, with rotary positions."""
 
@@ -76,25 +93,9 @@ class SelfAttention(nn.Module):
         k = apply_rope(rms_norm(k, self.k_norm), rope).transpose(1, 2)
         v = v.transpose(1, 2)
         if sees is not None:
-            return self.out(self._among_frames(q, k, v, sees))
+            return self.out(attend_among_frames(q, k, v, sees))
         y = F.scaled_dot_product_attention(q, k, v)
         return self.out(y.transpose(1, 2).flatten(2))
-
-    @staticmethod
-    def _among_frames(q: Tensor, k: Tensor, v: Tensor, sees: Tensor) -> Tensor:
-        """Attention of each frame's tokens to the frames it sees: [B, h, N, d] -> [B, N, D].
-
-        The seen keys are gathered, so that nothing is computed only to be masked.
-        """
-        frames = len(sees)
-
-        def seen(x: Tensor) -> Tensor:
-            by_frame = x.unflatten(2, (frames, -1)).transpose(1, 2)  # [B, F, h, S, d]
-            return by_frame[:, sees].transpose(2, 3).flatten(3, 4).flatten(0, 1)
-
-        one = q.unflatten(2, (frames, -1)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(one.flatten(0, 1), seen(k), seen(v))
-        return y.transpose(1, 2).flatten(2).reshape(len(q), -1, q.shape[1] * q.shape[3])
 
 
 class CrossAttention(nn.Module):

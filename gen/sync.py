@@ -19,12 +19,12 @@ starts at 0.  So an untrained mixer is the paper's training-free rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from gen.dit import DiTParams, sigma_features
+from gen.dit import sigma_features
 
 MixerName = Literal["none", "sequential", "hard", "soft", "fused"]
 MIXERS: tuple[MixerName, ...] = ("none", "sequential", "hard", "soft", "fused")
@@ -44,6 +44,16 @@ class SyncParams:
             raise ValueError(f"unknown mixer {self.mixer!r}; choose from {', '.join(MIXERS)}")
         if self.rank is not None and self.rank < 1:
             raise ValueError(f"got rank {self.rank}, expected at least 1, or None for full")
+
+
+class BlockSizes(Protocol):
+    """What a mixer needs to know of the model whose blocks it follows."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
 
 
 Drop = Literal["none", "first", "last"]
@@ -94,7 +104,7 @@ class ModLinear(nn.Module):
 class Mixer(nn.Module):
     """One module per block and stream; subclasses say how they are used."""
 
-    def __init__(self, params: SyncParams, base: DiTParams, own: list[float], other: list[float]):
+    def __init__(self, params: SyncParams, base: BlockSizes, own: list[float], other: list[float]):
         super().__init__()
         self.params = params
         active = range(base.depth) if params.layers is None else params.layers
@@ -137,7 +147,7 @@ class NoSync(nn.Module):
 class HardSync(Mixer):
     """Both streams continue from the same x = W_row y_row + W_col y_col (Eq. 8)."""
 
-    def __init__(self, params: SyncParams, base: DiTParams):
+    def __init__(self, params: SyncParams, base: BlockSizes):
         # `row` maps (y_row, y_col) and is the only matrix pair; `column` is unused and dropped.
         super().__init__(params, base, [0.5] * base.depth, [0.5] * base.depth)
         self.column = nn.ModuleList()
@@ -163,7 +173,7 @@ class HardSync(Mixer):
 class SoftSync(Mixer):
     """Each stream moves towards the other: x = y + Mod_Linear([y_own; y_other]) (Eq. 9-10)."""
 
-    def __init__(self, params: SyncParams, base: DiTParams):
+    def __init__(self, params: SyncParams, base: BlockSizes):
         w = [0.1 + 0.4 * layer / base.depth for layer in range(1, base.depth + 1)]
         super().__init__(params, base, [-x for x in w], w)
 
@@ -182,7 +192,7 @@ class SequentialSync(Mixer):
     see the copy before and after the update and start at 0.
     """
 
-    def __init__(self, params: SyncParams, base: DiTParams):
+    def __init__(self, params: SyncParams, base: BlockSizes):
         super().__init__(params, base, [0.0] * base.depth, [0.0] * base.depth)
 
     def after_update(
@@ -198,7 +208,7 @@ class FusedSync(Mixer):
     """One copy of the tokens; every token attends to its row and its column at once (the design of
     4Real-Video-V2). Trained is one adapter after each block, which starts at 0."""
 
-    def __init__(self, params: SyncParams, base: DiTParams):
+    def __init__(self, params: SyncParams, base: BlockSizes):
         super().__init__(params, base, [0.0] * base.depth, [0.0] * base.depth)
         self.column = nn.ModuleList()
 
@@ -211,7 +221,7 @@ class FusedSync(Mixer):
         return self
 
 
-def build_mixer(params: SyncParams, base: DiTParams) -> NoSync | Mixer:
+def build_mixer(params: SyncParams, base: BlockSizes) -> NoSync | Mixer:
     """The (untrained, hence training-free) mixer that `params` describe."""
     if params.mixer == "none":
         return NoSync()

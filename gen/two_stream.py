@@ -9,10 +9,6 @@ Shape legend: B grids, V views (rows), T times (columns), S patches a frame, D w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -20,28 +16,14 @@ from gen.blocks import Context
 from gen.dit import DiT, Mode
 from gen.flow import keep_known
 from gen.rope import Rope, rope_table
+from gen.streams import Output, Streams, row_and_column
 from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
 
-Output = Literal["mean", "row", "column"]
 
-
-def row_and_column(views: int, times: int) -> Tensor:
-    """The cells [V*T, V+T-1] of every cell's row and column, the cell itself once."""
-    cell = torch.arange(views * times).view(views, times)
-    seen = [
-        torch.cat([cell[v], cell[:v, t], cell[v + 1 :, t]])
-        for v in range(views)
-        for t in range(times)
-    ]
-    return torch.stack(seen)
-
-
-class TwoStream(nn.Module):
+class TwoStream(Streams):
     """A clip model and a mixer; predicts the clean frames of a whole grid.
 
-    `output` says which stream's head is decoded (the paper does not; the default is the mean).
-    `modes` are the contexts of the row and of the column stream.  `clips_at_once` bounds how many
-    clips of a stream go through the network together (None: all): the same result in less memory.
+    `modes` are the contexts of the row and of the column stream; the rest is as in `Streams`.
     """
 
     def __init__(
@@ -51,16 +33,19 @@ class TwoStream(nn.Module):
         output: Output = "mean",
         modes: tuple[Mode, Mode] = (Mode.DYNAMIC, Mode.FREEZE_TIME),
     ):
-        super().__init__()
-        if output not in ("mean", "row", "column"):
-            raise ValueError(f"got output {output!r}, expected mean, row or column")
+        super().__init__(output)
         self.dit = dit
         self.mixer = build_mixer(sync, dit.params)
         if dit.block_dtype is not None:
             self.mixer.to(dit.block_dtype)
-        self.output = output
         self.modes = modes
-        self.clips_at_once: int | None = None
+
+    @property
+    def depth(self) -> int:
+        return len(self.dit.blocks)
+
+    def run_block(self, layer: int, clips_BND: Tensor, ctx: Context) -> Tensor:
+        return self.dit.run_block(layer, clips_BND, ctx)
 
     def _contexts(
         self, sigma_B: Tensor, text_BLD: Tensor, mask_BL: Tensor, index_V: Tensor, index_T: Tensor,
@@ -75,58 +60,6 @@ class TwoStream(nn.Module):
             ctx = self.dit.condition(sigma_B, mode_B, text_BLD, mask_BL, rope)
             contexts.append(ctx.repeat(repeats))
         return contexts[0], contexts[1]
-
-    def _in_parts(self, run: Callable[[slice], Tensor], clips: int) -> Tensor:
-        """`run` over all `clips`, at most `clips_at_once` of them at a time."""
-        step = min(self.clips_at_once or clips, clips)
-        if step == clips:
-            return run(slice(0, clips))
-        parts = [slice(i, min(i + step, clips)) for i in range(0, clips, step)]
-        first = run(parts[0])
-        out = first.new_empty(clips, *first.shape[1:])
-        out[parts[0]] = first
-        for part in parts[1:]:
-            out[part] = run(part)
-        return out
-
-    def row_stream(self, layer: int, tok_BVTSD: Tensor, ctx: Context) -> Tensor:
-        """Block `layer` over every row: V clips of T frames a grid."""
-        clips = tok_BVTSD.flatten(0, 1)
-
-        def run(part: slice) -> Tensor:
-            return self.dit.run_block(layer, clips[part].flatten(1, 2), ctx.part(part))
-
-        return self._in_parts(run, len(clips)).view(tok_BVTSD.shape)
-
-    def column_stream(self, layer: int, tok_BVTSD: Tensor, ctx: Context) -> Tensor:
-        """Block `layer` over every column: T clips of V frames a grid."""
-        by_column = tok_BVTSD.transpose(1, 2)
-        clips = by_column.flatten(0, 1)
-
-        def run(part: slice) -> Tensor:
-            return self.dit.run_block(layer, clips[part].flatten(1, 2), ctx.part(part))
-
-        return self._in_parts(run, len(clips)).view(by_column.shape).transpose(1, 2)
-
-    def _exchange(
-        self, rule: Callable[..., Any], first: Tensor, second: Tensor, feats: Tensor
-    ) -> Any:
-        """A mixer's rule, which acts token by token, over `clips_at_once` rows at a time."""
-        if self.clips_at_once is None or isinstance(self.mixer, NoSync):
-            return rule(first, second, feats)
-        shape, step = first.shape, self.clips_at_once
-        a, b = first.flatten(0, 1), second.flatten(0, 1)
-        feats = feats.repeat_interleave(shape[1], 0)
-        outs: list[Tensor] = []
-        for i in range(0, len(a), step):
-            part = slice(i, i + step)
-            mixed = rule(a[part], b[part], feats[part])
-            mixed = (mixed,) if isinstance(mixed, Tensor) else mixed
-            outs = outs or [x.new_empty(a.shape) for x in mixed]
-            for out, x in zip(outs, mixed, strict=True):
-                out[part] = x
-        views = [out.view(shape) for out in outs]
-        return views[0] if len(views) == 1 else views
 
     def forward(
         self,
@@ -163,7 +96,7 @@ class TwoStream(nn.Module):
         else:
             if isinstance(self.mixer, SequentialSync):
                 row = column = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
-            row, column = self._streams(row, column, ctx_row, ctx_col, feats)
+            row, column = self.run_streams(row, column, ctx_row, ctx_col, feats)
         clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
         return keep_known(clean, x_BVTHWC, known_BVT)
 
@@ -193,7 +126,7 @@ class TwoStream(nn.Module):
                 x[part], known[part], index_F, None if more is None else more[part]
             )
 
-        return self._in_parts(run, len(x))
+        return self.in_parts(run, len(x))
 
     def _one_copy(
         self, row: Tensor, column: Tensor, x: Tensor, known: Tensor, extra: Tensor | None = None
@@ -203,23 +136,6 @@ class TwoStream(nn.Module):
         x, known = x.flatten(1, 2)[:, :, None], known.flatten(1, 2)[:, :, None]
         alone = self._embed_clips(x, known, None, extra)
         return row + column - alone.view(row.shape)
-
-    def _streams(
-        self, row: Tensor, column: Tensor, ctx_row: Context, ctx_col: Context, feats: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """All blocks over rows and columns, synchronised after each."""
-        for layer in range(len(self.dit.blocks)):
-            if isinstance(self.mixer, SequentialSync):
-                adapt = partial(self.mixer.after_update, layer)
-                mid = self.column_stream(layer, row, ctx_col)
-                mid = self._exchange(partial(adapt, "column"), row, mid, feats)
-                out = self.row_stream(layer, mid, ctx_row)
-                row = column = self._exchange(partial(adapt, "row"), mid, out, feats)
-            else:
-                row = self.row_stream(layer, row, ctx_row)
-                column = self.column_stream(layer, column, ctx_col)
-                row, column = self._exchange(partial(self.mixer, layer), row, column, feats)
-        return row, column
 
     def _fused(
         self, tok: Tensor, ctx_row: Context, ctx_col: Context, rope: Rope, feats: Tensor
@@ -266,7 +182,7 @@ class TwoStream(nn.Module):
                 tok = clips[part].flatten(1, 2)
                 return self.dit.head(tok, ctx.part(part), clips.shape[1], *size)
 
-            return self._in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
+            return self.in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
 
         if self.output == "row":
             return decode(row, ctx_row)

@@ -52,7 +52,7 @@ def config(weights, **changes) -> SyncDynamicsConfig:
 def test_every_layer_and_noise_level_is_recorded(weights):
     means, levels, _ = measure(config(weights))
     assert means.shape == (2, 2, 4) and levels == sorted(levels, reverse=True)
-    assert (means[..., :2] > 0).all() and (abs(means[..., 2:]) <= 1).all()
+    assert (means[..., :2] > 0).all() and (abs(means[..., 2:]) <= 1 + 1e-6).all()
     # Training-free weights 0.1 + 0.4 l/L: soft moves the streams towards each other.
     assert (means[..., 3] > means[..., 2]).all()
 
