@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from gen.console import say, warn
 from gen.errors import UserError
 from gen.grid import VideoGrid
+from gen.option_values import parse_slice
 from gen.video_io import read_clip, resize_frames
 
 SAME_SCENE = 0.75
@@ -31,44 +31,6 @@ class PairCheck:
     similarity: float
     best: float
     best_view: int
-
-
-def parse_slice(text: str, what: str) -> slice:
-    """``A:B`` or ``A:B:STEP`` (Python meaning) -> slice; '' is everything.
-
-    Raises:
-        UserError: not of that form.
-    """
-    if not text:
-        return slice(None)
-    if not re.fullmatch(r"-?\d*:-?\d*(:\d+)?", text):
-        raise UserError(f"{what} {text}: write A:B or A:B:STEP, for example 0:8")
-    numbers = [int(p) if p else None for p in text.split(":")]
-    if len(numbers) == 3 and numbers[2] == 0:
-        raise UserError(f"{what} {text}: the step must be at least 1")
-    return slice(*numbers)
-
-
-def parse_pair(text: str, option: str, form: str, example: str) -> tuple[int, int]:
-    """Two whole numbers written ``AxB``; UserError that names the option, the form, an example."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise UserError(f"{option} {text}: write {form}, for example {example}")
-    return int(match[1]), int(match[2])
-
-
-def parse_size(text: str) -> tuple[int, int] | None:
-    """``HxW`` -> (height, width); '' is None.
-
-    Raises:
-        UserError: not of that form, or out of 16..2160 x 16..3840.
-    """
-    if not text:
-        return None
-    height, width = parse_pair(text, "--size", "HEIGHTxWIDTH", "144x256")
-    if not (16 <= height <= 2160 and 16 <= width <= 3840):
-        raise UserError(f"--size {text}: height must be 16..2160 and width 16..3840")
-    return height, width
 
 
 def default_size(height: int, width: int, short_side: int = 144) -> tuple[int, int]:

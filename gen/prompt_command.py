@@ -5,39 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 
-from gen.clips import parse_size
 from gen.console import progress, say
 from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, weights_folder
 from gen.grid import VideoGrid
-from gen.runtime import Precision, Runtime
-from gen.sync import MixerName
+from gen.option_values import parse_size
+from gen.prompt_options import PromptOptions, UpsamplerChoice
+from gen.runtime import Runtime
 from gen.trained_camera import trained_cameras
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
 from gen.video_io import resize_frames, write_image, write_video
 
 WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
-
-UpsamplerChoice = Literal["auto", "on", "off"]
-
-
-class PromptCommand(Protocol):
-    """What `generate_from_prompt` reads of the command line's `prompt` command."""
-
-    prompt: str
-    views: int
-    times: int
-    steps: int
-    size: str
-    upsampler: UpsamplerChoice
-    mixer: MixerName
-    untrained_sync: bool
-    weights: str
-    precision: Precision
-    max_memory: float
 
 
 def progress_bars() -> tuple[Report, Callable[[], None]]:
@@ -57,7 +39,7 @@ def progress_bars() -> tuple[Report, Callable[[], None]]:
     return report, close
 
 
-def generate_from_prompt(command: PromptCommand, clips: Path, seed: int) -> VideoGrid:
+def generate_from_prompt(command: PromptOptions, clips: Path, seed: int) -> VideoGrid:
     """The grid of a prompt, with frames of the asked size; what it grew from is kept in `clips`.
 
     Where the weights were trained on a single camera move, the grid says its cameras.

@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,6 +27,11 @@ from gen.errors import UserError
 
 RECORD = "run.yaml"
 LOCK = ".lock"
+
+
+def slug(text: str) -> str:
+    """A folder name from any text."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "scene"
 
 
 def content_hash(*parts: Any) -> str:

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from gen.cameras import invert, pixel_grid, transform, unproject  # noqa: E402
-from gen.clips import parse_size  # noqa: E402
+from gen.option_values import parse_size  # noqa: E402
 from gen.console import say  # noqa: E402
 from gen.errors import UserError  # noqa: E402
 from gen.result_file import ResultFile  # noqa: E402

@@ -16,11 +16,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen.clips import parse_pair
 from gen.console import say
 from gen.contact_sheet import grid_picture, save_contact_sheet
 from gen.generate import GenerateConfig, load_bundled
 from gen.grid import VideoGrid
+from gen.option_values import parse_pair
 from gen.prompt_command import progress_bars
 from gen.result_file import ResultFile
 from gen.run_folder import peak_memory_mb, reset_peak_memory

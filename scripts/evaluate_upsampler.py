@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.clips import parse_size
 from gen.console import progress, say
 from gen.contact_sheet import grid_picture, save_contact_sheet
 from gen.errors import UserError
 from gen.generate import GenerateConfig, load_bundled, weights_folder
 from gen.held_out import TrueGrid, held_out_grids, trained_world
 from gen.metrics_grid import decibel, score_grid, summary
+from gen.option_values import parse_size
 from gen.result_file import ResultFile
 from gen.run_folder import content_hash
 from gen.script import run_script

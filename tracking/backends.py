@@ -10,14 +10,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from gen.errors import UserError
-from tracking.alltracker import AllTracker
-from tracking.delta import Delta
-from tracking.depth_anything import DepthAnything
-from tracking.moge import MoGe
 from tracking.protocols import Depth, DepthEstimator, Tracker
 from tracking.tracks import Tracks
 
@@ -96,37 +93,73 @@ class Backend:
     variable: str = ""  # environment variable of the path; its weights' is NAME_WEIGHTS
 
 
+def _alltracker(path: str, weights: str) -> Tracker:
+    from tracking.alltracker import AllTracker
+
+    return AllTracker(path, weights)
+
+
+def _delta(path: str, weights: str) -> Tracker:
+    from tracking.delta import Delta
+
+    return Delta(path, weights)
+
+
+def _delta_v2(path: str, weights: str) -> Tracker:
+    from tracking.delta import Delta
+
+    return Delta(path, weights, 2)
+
+
+def _moge(path: str, weights: str) -> DepthEstimator:
+    from tracking.moge import MoGe
+
+    return MoGe(path, weights)
+
+
+def _depth_anything(path: str, weights: str) -> DepthEstimator:
+    from tracking.depth_anything import DepthAnything
+
+    return DepthAnything(path, weights)
+
+
 SNAP = "Snap, non-commercial research only"
 TRACKERS: dict[str, Backend] = {
     "flow": Backend("Apache-2.0, ours", lambda path, weights: FlowTracker()),
-    "alltracker": Backend("MIT", AllTracker, "FOURREAL_ALLTRACKER"),
-    "delta": Backend(SNAP, Delta, "FOURREAL_DELTA"),
-    "delta-v2": Backend(SNAP, lambda p, w: Delta(p, w, 2), "FOURREAL_DELTA_V2"),
+    "alltracker": Backend("MIT", _alltracker, "FOURREAL_ALLTRACKER"),
+    "delta": Backend(SNAP, _delta, "FOURREAL_DELTA"),
+    "delta-v2": Backend(SNAP, _delta_v2, "FOURREAL_DELTA_V2"),
     "npz": Backend("that of its maker", lambda path, weights: TracksFile(path), "FOURREAL_TRACKS"),
 }
 DEPTHS: dict[str, Backend] = {
     "flow": Backend("Apache-2.0, ours", lambda path, weights: FlowDepth()),
-    "moge": Backend("MIT", MoGe, "FOURREAL_MOGE"),
+    "moge": Backend("MIT", _moge, "FOURREAL_MOGE"),
     "depth-anything": Backend(
-        "Apache-2.0 (Small; larger ones non-commercial)", DepthAnything, "FOURREAL_DEPTH_ANYTHING"
+        "Apache-2.0 (Small; larger ones non-commercial)", _depth_anything, "FOURREAL_DEPTH_ANYTHING"
     ),
 }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Names of the tracker and the depth estimator, and where their code and weights lie.
+    """Which programs follow the points and say how far they are; `doctor` lists what is usable.
 
-    Empty paths are looked up in the environment (FOURREAL_ALLTRACKER, FOURREAL_ALLTRACKER_WEIGHTS
-    and so on).
+    Also the options of the command line. Empty paths are looked up in the environment
+    (FOURREAL_ALLTRACKER, FOURREAL_ALLTRACKER_WEIGHTS and so on).
     """
 
-    tracker: str = "flow"
-    depth: str = "flow"
+    tracker: Literal["flow", "alltracker", "delta", "delta-v2", "npz"] = "flow"
+    """flow: built in, no weights. The others run from a checkout of yours; npz: a tracks file."""
+    depth: Literal["flow", "moge", "depth-anything"] = "flow"
+    """flow: triangulated. The networks fill in where that is not sure."""
     tracker_path: str = ""
+    """Folder of the tracker's checkout, or the tracks file."""
     tracker_weights: str = ""
+    """The tracker's checkpoint."""
     depth_path: str = ""
+    """Folder of the depth network's checkout (not needed when it is installed)."""
     depth_weights: str = ""
+    """The depth network's checkpoint, or its folder."""
 
     def __post_init__(self) -> None:
         for kind, name, table in (

@@ -1,4 +1,7 @@
-"""The commands that look at things: view, export, inspect, doctor."""
+"""The commands that look at things, and their options: view, export, inspect, doctor.
+
+Whatever is heavy to import is imported where it is used, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,20 @@ import json
 import os
 import platform
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
 
 from gen.console import say, warn
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from gen.run_folder import versions
 from gen.video_io import read_clip
-from recon.scene import Scene4D
+
+if TYPE_CHECKING:
+    from recon.scene import Scene4D
 
 SCENE_FILE = "scene.safetensors"
 
@@ -27,6 +36,65 @@ OPTIONAL_PARTS = {
     "moderngl": "asset rendering (pip install -e '.[render]')",
     "ray": "many scenes at once (pip install -e '.[ray]')",
 }
+
+
+@dataclass
+class View:
+    """Open a run in the viser viewer (a local web server)."""
+
+    run: Positional[str]
+    """Folder of the run, or a scene.safetensors."""
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but 127.0.0.1 is reachable from other machines."""
+    port: int = 8080
+    """Port to listen on."""
+
+
+@dataclass
+class Export:
+    """Write a run's scene in another form."""
+
+    run: Positional[str]
+    """Folder of the run, or a scene.safetensors."""
+    format: Literal["ply-sequence", "html", "4dgs", "video", "nerfstudio", "pointcloud"] = (
+        "ply-sequence"
+    )
+    """ply-sequence: one Gaussian .ply per time; html: the self-contained player; 4dgs: the player's
+    bare payload; video: an mp4; nerfstudio: a folder for ns-viewer, ns-render and ns-export;
+    pointcloud: plain coloured points (needs Open3D)."""
+    out: str = ""
+    """Where to; by default inside the run folder."""
+    frames: int = 0
+    """Number of frames of a sequence or video; 0: one per time of the grid (video: 48)."""
+    path: Literal["orbit", "spiral", "input"] = "orbit"
+    """Camera path of a video."""
+    zip: bool = False
+    """Write a ply-sequence as one zip file instead of a folder."""
+    outliers: float = 0.0
+    """pointcloud: remove points this many standard deviations farther from their 20 neighbours
+    than usual (2 is a good value); 0 keeps all."""
+    min_opacity: float = 0.1
+    """pointcloud: leave out Gaussians fainter than this."""
+
+
+@dataclass
+class Inspect:
+    """Say what a clip, grid or run folder holds, and whether it can be used."""
+
+    path: Positional[str]
+    """A clip, a grid or a run folder."""
+
+
+@dataclass
+class Doctor:
+    """Versions, devices, optional parts, memory and disk in one screen."""
+
+
+def load_scene(path: Path) -> Scene4D:
+    """The scene of a file."""
+    from recon.scene import Scene4D
+
+    return Scene4D.load(path)
 
 
 def scene_path(run: str | Path) -> Path:
@@ -45,44 +113,36 @@ def scene_path(run: str | Path) -> Path:
     return path
 
 
-def view(run: str | Path, host: str, port: int) -> None:
+def view(options: View) -> None:
     """Serve a run in the viser viewer until interrupted."""
     from viewer.viser_app import serve
 
-    path = scene_path(run)
-    scene = Scene4D.load(path)
+    path = scene_path(options.run)
+    scene = load_scene(path)
     grid = _grid_beside(path)
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        warn(f"listening on {host}: the viewer can be reached from other machines")
-    serve(scene, grid, host=host, port=port)
+    if options.host not in ("127.0.0.1", "localhost", "::1"):
+        warn(f"listening on {options.host}: the viewer can be reached from other machines")
+    serve(scene, grid, host=options.host, port=options.port)
 
 
-def export(
-    run: str | Path,
-    form: str,
-    out: str = "",
-    frames: int = 0,
-    path: str = "orbit",
-    zip: bool = False,
-    outliers: float = 0.0,
-    min_opacity: float = 0.1,
-) -> None:
-    """Write a scene in another form; the options are those of ``run_pipeline.py export``."""
-    source = scene_path(run)
-    scene = Scene4D.load(source)
+def export(options: Export) -> None:
+    """Write a scene in another form."""
+    source = scene_path(options.run)
+    scene = load_scene(source)
+    form, frames = options.format, options.frames
     if frames < 0 or frames > 10_000:
         raise UserError(f"--frames {frames}: choose 0..10000")
-    if zip and form != "ply-sequence":
+    if options.zip and form != "ply-sequence":
         raise UserError("--zip goes with --format ply-sequence")
 
     def target(default: str) -> Path:
-        return Path(out) if out else source.parent / default
+        return Path(options.out) if options.out else source.parent / default
 
     if form == "ply-sequence":
         from viewer.ply import write_sequence, write_sequence_zip
 
-        written = target("ply.zip" if zip else "ply")
-        (write_sequence_zip if zip else write_sequence)(scene, written, frames or None)
+        written = target("ply.zip" if options.zip else "ply")
+        (write_sequence_zip if options.zip else write_sequence)(scene, written, frames or None)
     elif form == "html":
         from viewer.html import write_player
 
@@ -102,12 +162,12 @@ def export(
         from viewer.pointcloud import write_pointclouds
 
         written = target("points")
-        write_pointclouds(scene, written, frames or None, outliers, min_opacity)
+        write_pointclouds(scene, written, frames or None, options.outliers, options.min_opacity)
     else:
         from viewer.video import write_camera_video
 
-        written = target(f"{path}.mp4")
-        write_camera_video(scene, written, path=path, frames=frames or 48)
+        written = target(f"{options.path}.mp4")
+        write_camera_video(scene, written, path=options.path, frames=frames or 48)
     say(f"wrote {written}")
 
 
@@ -126,13 +186,13 @@ def _frame_rate(run: Path) -> float:
     return float(json.loads((run / "grid" / "grid.json").read_text()).get("fps", 8.0))
 
 
-def inspect(path: str | Path) -> None:
+def inspect(options: Inspect) -> None:
     """Print what a clip, grid or run folder holds."""
-    p = Path(path)
+    p = Path(options.path)
     if not p.exists():
         raise UserError(f"no such file or folder: {p}")
     if p.suffix == ".safetensors" or (p / SCENE_FILE).is_file():
-        scene = Scene4D.load(scene_path(p))
+        scene = load_scene(scene_path(p))
         say(
             f"{scene_path(p)}: 4D scene, {len(scene.means)} Gaussians, {len(scene.times)} times, "
             f"{len(scene.K)} cameras of {scene.size[0]}x{scene.size[1]}"

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from gen.clips import check_pair, load_pair, parse_size, parse_slice
+from gen.clips import check_pair, load_pair
 from gen.errors import UserError
+from gen.option_values import parse_size, parse_slice
 from gen.video_io import read_clip, write_video
 from tests.shared_data import shared_data
 

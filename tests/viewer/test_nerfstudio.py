@@ -24,7 +24,7 @@ from tests.viewer import ns_page
 from tests.viewer.ns_command import declare_missing_operators
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.browser import Browser
-from viewer.commands import export
+from viewer.commands import Export, export
 from viewer.nerfstudio_plugin.space import nerfstudio_space
 
 COMMAND = Path(__file__).with_name("ns_command.py")
@@ -51,7 +51,7 @@ def run(scene, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     scene.save(folder / "scene.safetensors")
     VideoGrid(frames=render_cells(scene)).save(folder / "grid")
-    export(folder, "nerfstudio")
+    export(Export(str(folder), format="nerfstudio"))
     return folder
 
 

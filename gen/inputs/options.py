@@ -1,0 +1,141 @@
+"""Options of the commands `videos` and `grid`: which footage, and which part of it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tyro.conf import Positional
+
+from gen.clips import default_size, load_pair
+from gen.console import say
+from gen.errors import UserError
+from gen.grid import VideoGrid
+from gen.option_values import (
+    check_memory,
+    existing,
+    key_settings,
+    parse_pair,
+    parse_size,
+    parse_slice,
+)
+from gen.run_folder import slug
+
+
+@dataclass
+class PairOptions:
+    """A fixed-view and a freeze-time clip."""
+
+    freeze_time: str
+    """Clip (or image folder) of a frozen moment: only the camera moves."""
+    fixed_view: str = ""
+    """Clip (or image folder) of a still camera: only the scene moves. Absent: a static scene."""
+    pick_views: str = ""
+    """A:B or A:B:STEP: which frames of the freeze-time clip to use."""
+    pick_times: str = ""
+    """A:B or A:B:STEP: which frames of the fixed-view clip to use."""
+    size: str = ""
+    """HEIGHTxWIDTH to work at; by default the short side becomes 144 px."""
+    max_views: int = 16
+    """Longer freeze-time clips are thinned evenly to this many frames."""
+    max_times: int = 16
+    """Longer fixed-view clips are thinned evenly to this many frames."""
+    complete: Literal["none", "bundled"] = "none"
+    """Who fills the cells between: nobody (the fit needs only the two clips), or the bundled
+    model, which knows nothing but its small procedural world."""
+    max_memory: float = 0.0
+    """GB that the bundled model may take (estimated); 0: no bound."""
+    force_pair: bool = False
+    """Go on although the clips do not seem to show the same scene."""
+
+    title = "reading the clips"
+
+    @property
+    def name(self) -> str:
+        """A folder name."""
+        name = slug(Path(self.freeze_time).stem)
+        return f"{slug(Path(self.fixed_view).stem)}-{name}" if self.fixed_view else name
+
+    def check(self) -> None:
+        """Refuse values that no stage can work with. Raises UserError."""
+        for name, value in (("views", self.max_views), ("times", self.max_times)):
+            if not 2 <= value <= 256:
+                raise UserError(f"--max-{name} {value}: choose 2..256")
+        check_memory(self.max_memory)
+
+    def key_parts(self, seed: int) -> list[Any]:
+        """What the grid is made from, for `content_hash`. UserError: a clip is missing."""
+        clips = [existing(p) for p in (self.freeze_time, self.fixed_view) if p]
+        seeds = [seed] if self.complete == "bundled" else []
+        return [key_settings(self, PairOptions), *clips, *seeds]
+
+    def make_grid(self, run: Path, seed: int) -> VideoGrid:
+        """Read the clips; with `--complete` also fill the cells between them."""
+        grid = load_pair(
+            self.freeze_time,
+            self.fixed_view or None,
+            self.pick_views,
+            self.pick_times,
+            parse_size(self.size),
+            self.max_views,
+            self.max_times,
+            self.force_pair,
+        )
+        if grid.complete:
+            return grid
+        if self.complete == "bundled":
+            from gen.prompt_command import complete_with_bundled
+
+            return complete_with_bundled(grid, seed, self.max_memory)
+        unknown = int(np.sum(~np.asarray(grid.known)))
+        say(
+            f"  {unknown} cells between the clips stay unknown (--complete none): "
+            "the scene is fitted to the two clips alone"
+        )
+        return grid
+
+
+@dataclass
+class GridOptions:
+    """Footage of several views over time."""
+
+    path: Positional[str]
+    """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], or tiled .mp4."""
+    pick_views: str = ""
+    """A:B or A:B:STEP: which views to use."""
+    pick_times: str = ""
+    """A:B or A:B:STEP: which times to use."""
+    size: str = ""
+    """HEIGHTxWIDTH to work at; by default the short side becomes 144 px."""
+    tiles: str = ""
+    """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
+
+    title = "reading the grid"
+
+    @property
+    def name(self) -> str:
+        """A folder name."""
+        path = Path(self.path)
+        return slug(f"{path.parent.name}-{path.stem}" if path.suffix else path.name)
+
+    def check(self) -> None:
+        """Refuse values that no stage can work with. Raises UserError."""
+        parse_size(self.size)
+
+    def key_parts(self, seed: int) -> list[Any]:
+        """What the grid is made from, for `content_hash`. UserError: nothing is there."""
+        return [key_settings(self, GridOptions), existing(self.path)]
+
+    def make_grid(self, run: Path, seed: int) -> VideoGrid:
+        """Read the footage and take the part of it that is asked for."""
+        form = ("ROWSxCOLUMNS", "2x4")
+        tiles = parse_pair(self.tiles, "--tiles", *form) if self.tiles else None
+        grid = VideoGrid.load(self.path, tiles).pick(
+            parse_slice(self.pick_views, "--pick-views"),
+            parse_slice(self.pick_times, "--pick-times"),
+        )
+        if grid.V < 2:
+            raise UserError(f"{self.path} has {grid.V} view after picking; at least 2 are needed")
+        return grid.resize(*(parse_size(self.size) or default_size(grid.height, grid.width)))

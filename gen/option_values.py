@@ -1,0 +1,71 @@
+"""Values of options: slices, pairs and sizes written as text, bounds, and what goes into a key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gen.errors import UserError
+
+
+def parse_slice(text: str, what: str) -> slice:
+    """``A:B`` or ``A:B:STEP`` (Python meaning) -> slice; '' is everything.
+
+    Raises:
+        UserError: not of that form.
+    """
+    if not text:
+        return slice(None)
+    if not re.fullmatch(r"-?\d*:-?\d*(:\d+)?", text):
+        raise UserError(f"{what} {text}: write A:B or A:B:STEP, for example 0:8")
+    numbers = [int(p) if p else None for p in text.split(":")]
+    if len(numbers) == 3 and numbers[2] == 0:
+        raise UserError(f"{what} {text}: the step must be at least 1")
+    return slice(*numbers)
+
+
+def parse_pair(text: str, option: str, form: str, example: str) -> tuple[int, int]:
+    """Two whole numbers written ``AxB``; UserError that names the option, the form, an example."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise UserError(f"{option} {text}: write {form}, for example {example}")
+    return int(match[1]), int(match[2])
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """``HxW`` -> (height, width); '' is None.
+
+    Raises:
+        UserError: not of that form, or out of 16..2160 x 16..3840.
+    """
+    if not text:
+        return None
+    height, width = parse_pair(text, "--size", "HEIGHTxWIDTH", "144x256")
+    if not (16 <= height <= 2160 and 16 <= width <= 3840):
+        raise UserError(f"--size {text}: height must be 16..2160 and width 16..3840")
+    return height, width
+
+
+def check_memory(gigabytes: float) -> None:
+    """Refuse an impossible bound on memory. Raises UserError."""
+    if not gigabytes >= 0:
+        raise UserError(f"--max-memory {gigabytes}: give GB, or 0 for no bound")
+
+
+def key_settings(options: Any, kind: type) -> dict[str, Any]:
+    """The fields that ``kind`` declares and that shape the result.
+
+    How much memory was allowed changes no result: another bound is no reason to start again.
+    """
+    names = [f.name for f in fields(kind) if f.name != "max_memory"]
+    return {name: getattr(options, name) for name in names}
+
+
+def existing(path: str) -> Path:
+    """The path, if something is there. Raises UserError."""
+    p = Path(path)
+    if not p.exists():
+        raise UserError(f"no such file or folder: {p}")
+    return p
