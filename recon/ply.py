@@ -1,8 +1,9 @@
 """Gaussians as binary little-endian PLY: x y z, f_dc_0..2, opacity, scale_0..2, rot_0..3.
 
 The layout of the 3D Gaussian Splatting reference: colour as the zeroth spherical-harmonic
-coefficient, opacity as a logit, scale as a natural logarithm, rotation (1, 0, 0, 0). Positions
-keep OpenCV axes (y down). Exactly these 14 float32 properties, in this order.
+coefficient, opacity as a logit, scale as a natural logarithm, rotation (1, 0, 0, 0) and three
+equal scales for round Gaussians. Positions keep OpenCV axes (y down). Exactly these 14 float32
+properties, in this order.
 """
 
 from __future__ import annotations
@@ -26,24 +27,34 @@ Array = NDArray[np.float32]
 
 
 def write_ply(
-    path: str | Path, means: Array, log_scales: Array, opacity_logits: Array, colors: Array
+    path: str | Path,
+    means: Array,
+    log_scales: Array,
+    opacity_logits: Array,
+    colors: Array,
+    rotations: Array | None = None,
 ) -> None:
-    """Write N isotropic Gaussians, atomically.
+    """Write N Gaussians, atomically.
 
     Args:
-        means: [N, 3] positions. log_scales: [N] log of the standard deviation.
+        means: [N, 3] positions. log_scales: [N] log of the standard deviation, or [N, 3] along
+            the axes that the quaternions rotations [N, 4] (w, x, y, z) turn.
         opacity_logits: [N]. colors: [N, 3] RGB, clamped to 0..1 as when rendering.
     """
     n = len(means)
-    shapes = (np.shape(means), np.shape(log_scales), np.shape(opacity_logits), np.shape(colors))
-    if shapes != ((n, 3), (n,), (n,), (n, 3)):
+    logs = np.asarray(log_scales)
+    logs = logs[:, None] if logs.ndim == 1 else logs
+    turns = np.array([[1.0, 0, 0, 0]]) if rotations is None else np.asarray(rotations)
+    shapes = (np.shape(means), logs.shape, np.shape(opacity_logits), np.shape(colors), turns.shape)
+    round_ones = ((n, 3), (n, 1), (n,), (n, 3), (1, 4))
+    if shapes not in (round_ones, ((n, 3), (n, 3), (n,), (n, 3), (n, 4))):
         raise ValueError(f"write_ply: expected [N,3] [N] [N] [N,3], got {shapes}")
     table = np.zeros((n, len(PROPERTIES)), "<f4")
     table[:, 0:3] = means
     table[:, 3:6] = (np.clip(colors, 0, 1) - 0.5) / SH_C0
     table[:, 6] = opacity_logits
-    table[:, 7:10] = np.asarray(log_scales)[:, None]
-    table[:, 10] = 1.0
+    table[:, 7:10] = logs
+    table[:, 10:14] = turns
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
     header += [f"property float {name}" for name in PROPERTIES] + ["end_header", ""]
     with atomic_file(path) as temporary, temporary.open("wb") as handle:
@@ -53,6 +64,9 @@ def write_ply(
 
 def read_ply(path: str | Path) -> dict[str, Array]:
     """Read what ``write_ply`` wrote: means [N,3], log_scales [N], opacity_logits [N], colors [N,3].
+
+    Gaussians that are not round also have log_axes [N,3] and rotations [N,4]; their log_scales are
+    those of the first axis.
 
     Raises:
         UserError: not a PLY of this layout.
@@ -74,9 +88,12 @@ def read_ply(path: str | Path) -> dict[str, Array]:
     if len(body) != counts[0] * _DTYPE.itemsize:
         raise UserError(f"{file} is cut off: {len(body)} bytes for {counts[0]} Gaussians")
     table = np.frombuffer(body, "<f4").reshape(counts[0], len(PROPERTIES))
-    return {
+    out = {
         "means": table[:, 0:3].copy(),
         "log_scales": table[:, 7].copy(),
         "opacity_logits": table[:, 6].copy(),
         "colors": table[:, 3:6] * np.float32(SH_C0) + np.float32(0.5),
     }
+    if bool((table[:, 7:10] != table[:, 7:8]).any()):
+        out |= {"log_axes": table[:, 7:10].copy(), "rotations": table[:, 10:14].copy()}
+    return out

@@ -13,7 +13,8 @@ from typing import Any
 
 from gen.atomic import atomic_file
 from gen.errors import UserError
-from viewer.payload import PlayerScene, decode, encode
+from viewer.payload import decode, encode
+from viewer.player_scene import PlayerScene
 
 _SOURCES = Path(__file__).parent / "player"
 _SCRIPTS = ("camera.js", "render.js", "controls.js", "player.js", "page.js")

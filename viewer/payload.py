@@ -1,9 +1,8 @@
 """The player's payload: a 4D scene as one compact, versioned binary (docs/FORMATS.md).
 
-``PlayerScene`` is what a viewer needs of a scene: canonical points, an offset per time, cameras.
-``encode`` quantises it (positions and offsets to a fraction of the smallest points, so that the
-error stays far below a pixel) and ``decode`` reads it back. Points that do not move cost no
-offsets. Shape letters: N points, M of them moving (they come first), C with a colour that
+``encode`` quantises a ``PlayerScene`` (positions and offsets to a fraction of the smallest points,
+so that the error stays far below a pixel) and ``decode`` reads it back. Points that do not move
+cost no offsets. Shape letters: N points, M of them moving (they come first), C with a colour that
 changes, T times, V cameras. OpenCV cameras, world-to-camera, pixel centres at +0.5.
 """
 
@@ -13,7 +12,6 @@ import gzip
 import json
 import struct
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,125 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen.atomic import atomic_file
-from gen.console import warn
 from gen.errors import UserError
+from viewer.player_scene import Floats, PlayerScene
 from viewer.sections import pack, unpack
 
 MAGIC = b"4DGS"
-VERSION = 1
+VERSION = 2  # of what is written where version 1 cannot say it
+_READ = (1, 2)
 _MAX_BYTES = 1 << 31
 _MIN_OPACITY = 1 / 255  # the rasterizer never draws a point below this
 _STILL = 0.1  # a point that moves by less than this share of its own radius is still
 _POSITION_FRACTION = 8  # position steps per radius of the 5th-percentile point
 _CHANGES = 3 / 255  # a shade or visibility this close to 1 is 1
 _SCALE_STEP = 0.01  # natural log of the radius
-
-Floats = NDArray[np.float32]
-
-
-@dataclass
-class PlayerScene:
-    """A scene as a viewer sees it: NumPy arrays, compensation off.
-
-    means [N,3] world; log_scales [N] (natural log of the isotropic radius); opacities [N] and
-    colors [N,3] in 0..1; times [T] increasing in 0..1; offsets [T,N,3] added to the means at
-    each time, linear in between; K [V,3,3] pixels; w2c [V,4,4]; size (height, width) of the
-    input frames; background [3]; shade [T,N] multiplies the colours and visibility [T,N] the
-    opacities over time (None: 1).
-    """
-
-    means: Floats
-    log_scales: Floats
-    opacities: Floats
-    colors: Floats
-    times: Floats
-    offsets: Floats
-    K: NDArray[np.float64]
-    w2c: NDArray[np.float64]
-    size: tuple[int, int]
-    background: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
-    shade: Floats | None = None
-    visibility: Floats | None = None
-    name: str = ""
-    prompt: str = ""
-    fps: float = 8.0
-
-    def __post_init__(self) -> None:
-        n, t, v = len(self.means), len(self.times), len(self.K)
-        expected = {
-            "means": (n, 3),
-            "log_scales": (n,),
-            "opacities": (n,),
-            "colors": (n, 3),
-            "times": (t,),
-            "offsets": (t, n, 3),
-            "background": (3,),
-        }
-        for name in ("shade", "visibility"):
-            if getattr(self, name) is not None:
-                expected[name] = (t, n)
-        for name, shape in expected.items():
-            value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
-            _require(value.shape == shape, f"{name} is {value.shape}, expected {shape}")
-            _require(bool(np.isfinite(value).all()), f"{name} has values that are not finite")
-            setattr(self, name, value)
-        for name, shape in (("K", (v, 3, 3)), ("w2c", (v, 4, 4))):
-            value = np.asarray(getattr(self, name), dtype=np.float64)
-            _require(value.shape == shape, f"{name} is {value.shape}, expected {shape}")
-            _require(bool(np.isfinite(value).all()), f"{name} has values that are not finite")
-            setattr(self, name, value)
-        _require(n > 0 and t > 0 and v > 0, f"{n} points, {t} times, {v} cameras: none may be 0")
-        _require(bool((np.diff(self.times) > 0).all()), "times must increase")
-        self.size = (int(self.size[0]), int(self.size[1]))
-        _require(min(self.size) > 0, f"size is {self.size}")
-
-    @classmethod
-    def from_scene(
-        cls, scene: Any, name: str = "", prompt: str = "", fps: float = 8.0
-    ) -> PlayerScene:
-        """Take what a viewer needs from a ``recon.scene.Scene4D`` (view compensation left out)."""
-        if isinstance(scene, PlayerScene):
-            return scene
-        if scene.offset_frame == "literal" and bool((scene.node_offsets != 0).any()):
-            warn(
-                "the scene's offsets are in camera axes (Eq. 11 as printed); they are exported in "
-                "the axes of the canonical view: other viewpoints differ"
-            )
-        logits = _numpy(scene.opacity_logits).astype(np.float64)
-        return cls(
-            means=_numpy(scene.means),
-            log_scales=_numpy(scene.log_scales),
-            opacities=(1 / (1 + np.exp(-np.clip(logits, -50, 50)))).astype(np.float32),
-            colors=np.clip(_numpy(scene.colors), 0, 1),
-            times=_numpy(scene.times),
-            offsets=_numpy(scene.offsets()),
-            K=_numpy(scene.K),
-            w2c=_numpy(scene.w2c),
-            size=tuple(scene.size),
-            background=_numpy(scene.background),
-            shade=None if scene.shade is None else _numpy(scene.shade),
-            visibility=None if scene.visibility is None else _numpy(scene.visibility),
-            name=name,
-            prompt=prompt,
-            fps=fps,
-        )
-
-    def at(self, t: float) -> tuple[Floats, Floats, Floats, Floats]:
-        """Means [N,3], radii [N], opacities [N], colours [N,3] at time ``t`` in 0..1."""
-        s = float(np.interp(t, self.times, np.arange(len(self.times))))
-        k = min(int(s), max(len(self.times) - 2, 0))
-        f = np.float32(s - k)
-        after = min(k + 1, len(self.times) - 1)
-
-        def between(values: Floats) -> Floats:
-            return (1 - f) * values[k] + f * values[after]
-
-        colors, opacities = self.colors, self.opacities
-        if self.shade is not None:
-            colors = np.clip(colors * between(self.shade)[:, None], 0, 1)
-        if self.visibility is not None:
-            opacities = np.clip(opacities * between(self.visibility), 0, 1)
-        return self.means + between(self.offsets), np.exp(self.log_scales), opacities, colors
+_TURN_STEP = 1 / 127  # quaternions of length 1
 
 
 def encode(scene: PlayerScene) -> bytes:
@@ -149,7 +42,7 @@ def encode(scene: PlayerScene) -> bytes:
     never drawn (opacity below 1/255) are left out. The header states the largest error.
     """
     order, moving = _point_order(scene)
-    radii = np.exp(scene.log_scales[order])
+    radii = np.exp(scene.log_axes()[order].min(1))
     sections: list[dict[str, Any]] = []
     chunks: list[bytes] = []
 
@@ -191,6 +84,16 @@ def encode(scene: PlayerScene) -> bytes:
         offsets = np.rint(offsets / offset_step).astype(np.int16).transpose(2, 0, 1)
         add("offset", np.ascontiguousarray(offsets), offset_step, np.zeros(3), (1, 2))
 
+    if scene.stretch is not None and scene.rotations is not None:
+        logs = np.log(scene.stretch[order].astype(np.float64))
+        log_step = max(log_step, float(np.abs(logs).max()) / 32767)
+        values = np.rint(logs.T / log_step).astype(np.int16)
+        add("log_stretch", np.ascontiguousarray(values), log_step, np.zeros(3), (1,))
+        turns = scene.rotations[order] / np.linalg.norm(scene.rotations[order], axis=1)[:, None]
+        turns = turns * np.where(turns[:, :1] < 0, -1, 1)  # q and -q are one rotation
+        values = np.rint(turns.T / _TURN_STEP).astype(np.int8)
+        add("rotation", np.ascontiguousarray(values), _TURN_STEP, np.zeros(4), ())
+
     gains, changing = _gains(scene, order)
     gain_step = 0.0
     if len(changing):
@@ -222,9 +125,13 @@ def encode(scene: PlayerScene) -> bytes:
         },
         "sections": sections,
     }
+    if scene.offset_axes is not None:
+        header["offset_axes"] = scene.offset_axes.ravel().tolist()
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    raw = MAGIC + struct.pack("<II", VERSION, len(text)) + text + b"".join(chunks)
+    plain = scene.stretch is None and scene.offset_axes is None
+    version = 1 if plain else VERSION  # older players draw what they can draw rightly
+    raw = MAGIC + struct.pack("<II", version, len(text)) + text + b"".join(chunks)
     return gzip.compress(raw, compresslevel=9 if len(raw) < 1 << 24 else 6, mtime=0)
 
 
@@ -241,6 +148,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         gains = np.ones((2, t, n), np.float32)
         if header.get("changing"):
             gains[:, :, arrays["gain_index"][0].astype(np.int64)] += arrays["gain"]
+        shaped = "log_stretch" in arrays
+        axes = header.get("offset_axes")
         return PlayerScene(
             means=arrays["position"].T,
             log_scales=arrays["log_scale"][0],
@@ -254,6 +163,9 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             background=np.asarray(header["background"], np.float32),
             shade=gains[0] if header.get("changing") else None,
             visibility=gains[1] if header.get("changing") else None,
+            stretch=np.exp(arrays["log_stretch"].T) if shaped else None,
+            rotations=arrays["rotation"].T if shaped else None,
+            offset_axes=None if axes is None else np.asarray(axes, np.float64).reshape(3, 3),
             name=str(header["name"]),
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),
@@ -289,9 +201,9 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
         if raw[:4] != MAGIC:
             raise ValueError("not a 4DGS payload")
         version, length = struct.unpack_from("<II", raw, 4)
-        if version != VERSION:
+        if version not in _READ:
             raise UserError(
-                f"{source}: payload version {version}, this program reads {VERSION}; update it"
+                f"{source}: payload version {version}, this program reads 1 and 2; update it"
             )
         header = json.loads(raw[12 : 12 + length])
         arrays: dict[str, NDArray] = {}
@@ -348,15 +260,3 @@ def _morton(points: Floats) -> NDArray[np.uint64]:
             digit = (cells[:, axis] >> np.uint64(bit)) & np.uint64(1)
             code |= digit << np.uint64(3 * bit + axis)
     return code
-
-
-def _numpy(value: Any) -> NDArray:
-    """A NumPy array of a tensor (any device, with or without gradient) or array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gen.atomic import atomic_file, atomic_folder
 from gen.errors import UserError
 from recon.ply import write_ply
-from viewer.payload import PlayerScene
+from viewer.player_scene import PlayerScene
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D
@@ -39,7 +39,7 @@ def write_sequence(
         UserError: ``folder`` is a file or holds something else, or frames is below 1.
     """
     target = check_folder(folder)
-    player = PlayerScene.from_scene(scene)
+    player = _player(scene)
     times = moments(player, frames)
     names = frame_names("frame", len(times))
     with atomic_folder(target) as temporary:
@@ -59,7 +59,7 @@ def write_sequence_zip(
     target = Path(file)
     if target.is_dir():
         raise UserError(f"{target} is a folder; choose a file name for the zip")
-    player = PlayerScene.from_scene(scene)
+    player = _player(scene)
     times = moments(player, frames)
     names = frame_names("frame", len(times))
     with (
@@ -101,7 +101,14 @@ def frame_names(stem: str, count: int) -> list[str]:
     return [f"{stem}{k + 1:0{digits}d}.ply" for k in range(count)]
 
 
+def _player(scene: Scene4D | PlayerScene) -> PlayerScene:
+    player = PlayerScene.from_scene(scene)
+    player.warn_of_lost_axes("PLY files")
+    return player
+
+
 def _write_frame(player: PlayerScene, t: float, path: Path) -> None:
     means, radii, opacities, colors = player.at(t)
+    logs = np.log(radii) if player.stretch is None else player.log_axes()
     p = np.clip(opacities.astype(np.float64), _EDGE, 1 - _EDGE)
-    write_ply(path, means, np.log(radii), np.log(p / (1 - p)), colors)
+    write_ply(path, means, logs, np.log(p / (1 - p)), colors, player.rotations)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gen.atomic import atomic_folder
 from gen.console import say
 from gen.errors import UserError
-from viewer.payload import PlayerScene
+from viewer.player_scene import PlayerScene
 from viewer.ply import check_folder, frame_names, moments
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def write_pointclouds(
         raise UserError("--outliers must not be negative, --min-opacity must lie in 0..1")
     target = check_folder(folder)
     player = PlayerScene.from_scene(scene)
+    player.warn_of_lost_axes("point clouds")
     peak = player.opacities * (1 if player.visibility is None else player.visibility.max(0))
     keep = np.flatnonzero(peak >= min_opacity)
     if outliers:

@@ -209,12 +209,12 @@ class ViserApp:
         )
 
     def _draw(self) -> None:
-        """Send the Gaussians if scene, time, look or (with compensation) the camera changed."""
+        """Send the Gaussians if scene, time, look or (where it matters) the camera changed."""
         t = float(self.time.value)
         if not self.splats.in_place:  # one node a stored time: stay on those
             t = float(self.scene.times[int((self.scene.times - t).abs().argmin())])
         strength = float(self.compensation.value)
-        camera = self._client_camera() if strength else None
+        camera = self._client_camera() if follows_camera(self.scene, strength) else None
         seen_from = None if camera is None else camera.tobytes()
         look = (self._scenes, self.look(), strength)
         state = (t, look, seen_from)
@@ -237,6 +237,12 @@ class ViserApp:
     def _gaussians(self, t: float, camera: NDArray | None, strength: float) -> Splats:
         look = self.look()
         return splats_at(self.scene, t, look, self.unit, self.distance, camera, strength)
+
+
+def follows_camera(scene: Scene4D, compensation: float) -> bool:
+    """Whether what is drawn depends on where it is seen from."""
+    literal = scene.offset_frame == "literal" and bool((scene.node_offsets != 0).any())
+    return bool(compensation) or literal
 
 
 def client_w2c(client: Any) -> NDArray[np.float64]:

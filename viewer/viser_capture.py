@@ -46,10 +46,8 @@ def shot_of(app: ViserApp, client: Any) -> Shot:
 def draw(app: ViserApp, shot: Shot, height: int = _HEIGHT) -> NDArray[np.float32]:
     """RGB [height,W,3] of a shot in the present look; W follows the shot's aspect and is even."""
     strength = float(app.compensation.value)
-    camera = None
-    if strength:
-        camera = shot.w2c.copy()
-        camera[:3, 3] /= app.unit
+    camera = shot.w2c.copy()
+    camera[:3, 3] /= app.unit
     splats = splats_at(app.scene, shot.time, app.look(), app.unit, app.distance, camera, strength)
     width = 2 * max(1, round(height * shot.aspect / 2))
     background = app.scene.background.cpu().numpy()

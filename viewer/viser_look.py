@@ -60,14 +60,18 @@ def splats_at(
             colors = _ramp(1 / np.maximum(np.linalg.norm(means - eye, axis=1), 1e-6))
     keep = opacities >= max(look.threshold, 1 / 255)
     keep[:1] = True  # viser wants at least one
+    shape: tuple = ()
     if look.shape == "points":
         radii = np.full_like(radii, _POINT_RADIUS * distance)
         opacities = np.ones_like(opacities)
+    elif g.stretch is not None and g.rotations is not None:
+        shape = (g.stretch.cpu().numpy()[keep], g.rotations.cpu().numpy()[keep])
     return Splats(
         (means[keep] * scale).astype(np.float32),
         (radii[keep] * scale * look.size).astype(np.float32),
         colors[keep],
         opacities[keep],
+        *shape,
     )
 
 
@@ -90,8 +94,11 @@ def picture(
     height, width = size
     focal = 0.5 * height / np.tan(0.5 * fov_y)
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    values = [torch.as_tensor(np.ascontiguousarray(v, np.float32)) for v in splats]
-    means, radii, colors, opacities = values
+    means, radii, colors, opacities, stretch, rotations = (
+        None if v is None else torch.as_tensor(np.ascontiguousarray(v, np.float32)) for v in splats
+    )
+    assert means is not None and radii is not None
+    assert colors is not None and opacities is not None
     back = torch.as_tensor(np.asarray(background, np.float32))
     with torch.no_grad():
         drawn = rasterize(
@@ -104,6 +111,8 @@ def picture(
             width,
             height,
             back,
+            stretch=stretch,
+            rotations=rotations,
         )
     return drawn.rgb.clamp(0, 1).numpy()
 

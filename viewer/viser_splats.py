@@ -11,17 +11,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 _KEPT = 64  # nodes kept by old viser before the oldest is removed
 
 
 class Splats(NamedTuple):
-    """Isotropic Gaussians: centers [N,3], radii [N], colors [N,3] and opacities [N] in 0..1."""
+    """Gaussians: centers [N,3], radii [N], colors [N,3] and opacities [N] in 0..1; those that are
+    not round also have stretch [N,3] on the radii and rotations [N,4] (w, x, y, z)."""
 
     centers: NDArray[np.float32]
     radii: NDArray[np.float32]
     colors: NDArray[np.float32]
     opacities: NDArray[np.float32]
+    stretch: NDArray[np.float32] | None = None
+    rotations: NDArray[np.float32] | None = None
 
 
 class SplatNode:
@@ -76,6 +80,10 @@ def _arguments(splats: Splats) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Centers, covariances [N,3,3], colours and opacities [N,1], as viser takes them."""
     variance = (splats.radii.astype(np.float32) ** 2)[:, None, None]
     covariances = variance * np.eye(3, dtype=np.float32)
+    if splats.stretch is not None and splats.rotations is not None:
+        turns = Rotation.from_quat(np.roll(splats.rotations, -1, axis=1)).as_matrix()
+        axes = turns.astype(np.float32) * splats.stretch[:, None]
+        covariances = variance * (axes @ axes.transpose(0, 2, 1))
     return splats.centers, covariances, splats.colors, splats.opacities[:, None]
 
 

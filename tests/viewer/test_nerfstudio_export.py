@@ -10,7 +10,7 @@ from gen.cameras import camera_centres
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from recon.render import render_cells, render_scene
-from tests.viewer.toy_scene import psnr, toy_scene
+from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.nerfstudio_plugin.data_file import read_data
 from viewer.nerfstudio_plugin.export import write_nerfstudio
 from viewer.nerfstudio_plugin.space import nerfstudio_space, opencv_w2c, opengl_c2w
@@ -24,10 +24,13 @@ def scene_with_everything():
     return scene
 
 
-@pytest.mark.parametrize("frame", ["rotated", "literal"])
-def test_the_scene_draws_the_same_in_nerfstudios_world(frame):
+@pytest.mark.parametrize("kind", ["rotated", "literal", "shaped"])
+def test_the_scene_draws_the_same_in_nerfstudios_world(kind):
     scene = scene_with_everything()
-    scene.offset_frame = frame
+    if kind == "shaped":
+        scene = uncommon_scene(kind, 500, size=(36, 64))
+    else:
+        scene.offset_frame = kind
     space = nerfstudio_space(scene)
     moved = space.scene(scene)
     for v, t in ((0, 0.0), (2, 0.6)):

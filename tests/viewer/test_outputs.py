@@ -10,10 +10,10 @@ from gen.cameras import camera_centres
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from gen.video_io import read_clip
-from recon.ply import SH_C0
+from recon.ply import SH_C0, read_ply
 from recon.render import render_cells
 from run_pipeline import main
-from tests.viewer.toy_scene import psnr, toy_scene
+from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.camera_paths import PATHS, along_cameras, camera_path, scene_centre
 from viewer.html import write_player
 from viewer.overview import write_overview
@@ -171,13 +171,24 @@ def test_a_moved_scene_folder_still_opens(tmp_path):
     assert main(["export", str(tmp_path / "elsewhere"), "--format", "html", "--zip"]) == 2
 
 
-def test_offsets_in_camera_axes_are_announced(tmp_path, capsys):
+def test_files_without_a_camera_announce_offsets_in_camera_axes(tmp_path, capsys):
     scene = toy_scene(120, size=(24, 32))
-    write_4dgs(scene, tmp_path / "a.4dgs")
+    write_sequence(scene, tmp_path / "ply")
     assert "camera axes" not in capsys.readouterr().err
     scene.offset_frame = "literal"
-    write_4dgs(scene, tmp_path / "a.4dgs")
+    write_sequence(scene, tmp_path / "ply")
     assert capsys.readouterr().err.count("camera axes") == 1
+    write_4dgs(scene, tmp_path / "a.4dgs")  # the player draws them as they are
+    assert "camera axes" not in capsys.readouterr().err
+
+
+def test_sequence_keeps_shapes(tmp_path):
+    scene = uncommon_scene("shaped", 120, size=(24, 32))
+    write_sequence(scene, tmp_path / "ply")
+    got = read_ply(tmp_path / "ply" / "frame0002.ply")
+    want = scene.log_scales[:, None] + scene.log_stretch
+    np.testing.assert_allclose(got["log_axes"], want, atol=1e-5)
+    np.testing.assert_allclose(got["rotations"], scene.rotations, atol=1e-6)
 
 
 def test_one_time_scene_goes_everywhere(tmp_path):

@@ -10,9 +10,11 @@ import torch
 
 from gen.errors import UserError
 from recon.rasterize import rasterize
-from tests.viewer.toy_scene import psnr, toy_scene
+from recon.render import render_scene
+from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.html import read_player, write_player
-from viewer.payload import PlayerScene, _point_order, decode, encode, read_4dgs, write_4dgs
+from viewer.payload import _point_order, decode, encode, read_4dgs, write_4dgs
+from viewer.player_scene import PlayerScene
 
 
 def header_of(payload: bytes) -> dict:
@@ -30,7 +32,9 @@ def with_header(payload: bytes, **changes) -> bytes:
 
 
 def picture(player: PlayerScene, t: float, v: int = 0) -> np.ndarray:
-    means, radii, opacities, colors = (torch.as_tensor(np.array(a)) for a in player.at(t))
+    moment = player.at(t, player.w2c[v])
+    means, radii, opacities, colors = (torch.as_tensor(np.array(a)) for a in moment)
+    stretch, rotations = player.stretch, player.rotations
     height, width = player.size
     rgb = rasterize(
         *(means, radii, opacities, colors),
@@ -39,6 +43,8 @@ def picture(player: PlayerScene, t: float, v: int = 0) -> np.ndarray:
         width,
         height,
         torch.as_tensor(player.background),
+        stretch=None if stretch is None else torch.as_tensor(stretch),
+        rotations=None if rotations is None else torch.as_tensor(rotations),
     ).rgb
     return rgb.numpy()
 
@@ -65,6 +71,20 @@ def test_decoded_scene_draws_the_same_picture():
     back = decode(encode(player))
     for t in (0.0, 0.4, 1.0):
         assert psnr(picture(back, t), picture(player, t)) > 45
+
+
+@pytest.mark.parametrize("kind", ["shaped", "literal"])
+def test_what_version_1_cannot_say_is_kept_in_version_2(kind):
+    scene = uncommon_scene(kind)
+    payload = encode(PlayerScene.from_scene(scene))
+    assert gzip.decompress(payload)[4] == 2
+    assert gzip.decompress(encode(PlayerScene.from_scene(toy_scene())))[4] == 1
+    got = picture(decode(payload), 0.7, v=0)
+    want = render_scene(scene, 0.7, scene.w2c[0], scene.K[0], compensation=0.0).rgb.numpy()
+    plain = toy_scene() if kind == "shaped" else uncommon_scene(kind)
+    plain.offset_frame = "rotated"
+    other = render_scene(plain, 0.7, scene.w2c[0], scene.K[0], compensation=0.0).rgb.numpy()
+    assert psnr(got, want) > 40 > 30 > psnr(got, other)
 
 
 def test_still_points_cost_no_offsets_and_encoding_is_deterministic():
@@ -111,6 +131,7 @@ def damaged(payload: bytes) -> dict[str, bytes]:
         "short camera": with_header(payload, cameras=[{"K": [1.0], "w2c": [2.0]}]),
         "sections no list": with_header(payload, sections=4),
         "header no object": gzip.compress(raw[:8] + struct.pack("<I", 2) + b"[]"),
+        "no axes": with_header(payload, offset_axes=[1.0, 2.0]),
         "lying section": with_header(payload, sections=[{"name": "position"}]),
     }
 

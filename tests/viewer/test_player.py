@@ -10,10 +10,11 @@ import torch
 
 from gen.cameras import look_at
 from recon.render import render_scene
-from tests.viewer.toy_scene import TARGET, psnr, toy_scene
+from tests.viewer.toy_scene import TARGET, psnr, toy_scene, uncommon_scene
 from viewer.browser import Browser, find_chromium
 from viewer.html import render_page, write_player
-from viewer.payload import PlayerScene, encode
+from viewer.payload import encode
+from viewer.player_scene import PlayerScene
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,6 +190,24 @@ def test_bare_page_is_the_scene_and_not_black(browser):
     assert picture.std() > 20
 
 
+def load(browser, payload: bytes) -> None:
+    """Show a payload as if its file had been dropped on the page."""
+    raw = base64.b64encode(payload).decode()
+    browser.evaluate(
+        f"player.load(Uint8Array.from(atob('{raw}'), (c) => c.charCodeAt(0)).buffer).then(() => 0)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["shaped", "literal"])
+def test_shapes_and_offsets_in_camera_axes_are_drawn(elsewhere, kind):
+    scene = uncommon_scene(kind)
+    load(elsewhere, encode(PlayerScene.from_scene(scene)))
+    camera = scene.w2c[0].numpy(), scene.K[0].numpy(), scene.size
+    got = elsewhere.player_pixels(0.7, *camera) / 255
+    assert psnr(got, rendered(scene, 0.7, scene.w2c[0], scene.K[0])) > 38
+    assert elsewhere.evaluate("player.errors") == []
+
+
 def test_damaged_payload_gives_a_message(tmp_path, elsewhere):
     payload = encode(PlayerScene.from_scene(toy_scene(300)))
     path = tmp_path / "damaged.html"
@@ -197,10 +216,7 @@ def test_damaged_payload_gives_a_message(tmp_path, elsewhere):
     reason = elsewhere.evaluate("player.ready.then(() => 'shown', (error) => error.message)")
     assert "amaged" in reason
     assert elsewhere.evaluate("document.getElementById('failure').hidden") is False
-    raw = base64.b64encode(payload).decode()
-    elsewhere.evaluate(
-        f"player.load(Uint8Array.from(atob('{raw}'), (c) => c.charCodeAt(0)).buffer).then(() => 0)"
-    )
+    load(elsewhere, payload)
     assert elsewhere.evaluate("player.info.points") > 250
     assert elsewhere.evaluate("document.getElementById('failure').hidden") is True
 

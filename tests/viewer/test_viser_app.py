@@ -16,13 +16,13 @@ from recon import fit
 from recon.config import FitConfig
 from recon.joint_fit import JointFit
 from recon.render import render_cells, render_scene
-from tests.viewer.toy_scene import psnr, toy_scene
+from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer import viser_splats
 from viewer.live import LiveView
-from viewer.viser_app import ViserApp
-from viewer.viser_capture import film, send_screenshot, shot_of
+from viewer.viser_app import ViserApp, follows_camera
+from viewer.viser_capture import draw, film, send_screenshot, shot_of
 from viewer.viser_look import moving_points, pick, traces
-from viewer.viser_splats import SplatNode, Splats
+from viewer.viser_splats import SplatNode, Splats, _arguments
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,24 @@ def test_screenshot_is_the_picture_of_the_rasterizer(app):
     K = app.scene.K[1].numpy() * np.array([[30.0], [30.0], [1.0]])
     want = render_scene(app.scene, 1 / 3, app.scene.w2c[1], K, (720, 960), 0.0).rgb.numpy()
     assert want.std() > 0.1 and psnr(png / 255, want.clip(0, 1)) > 40
+
+
+@pytest.mark.parametrize("kind", ["shaped", "literal"])
+def test_shapes_and_offsets_in_camera_axes_are_drawn(app, kind):
+    old, scene = app.scene, uncommon_scene(kind, 300, size=(24, 32))
+    app.set_scene(scene)
+    app.time.value = 0.7
+    got = draw(app, shot_of(app, Client(app, 0)), 24)
+    want = render_scene(scene, 0.7, scene.w2c[0], scene.K[0], compensation=0.0).rgb
+    assert psnr(got, want.clamp(0, 1).numpy()) > 45
+    assert follows_camera(scene, 0.0) == (kind == "literal") and follows_camera(scene, 0.5)
+    if kind == "shaped":
+        _, covariances, *_ = _arguments(app._gaussians(0.7, None, 0.0))
+        axes = np.sqrt(np.linalg.eigvalsh(covariances.astype(float))) / app.unit
+        want_axes = torch.exp(scene.log_scales[:, None] + scene.log_stretch).sort(1).values
+        visible = scene.at(0.7).opacities >= 1 / 255
+        np.testing.assert_allclose(axes, want_axes[visible], rtol=2e-3)
+    app.set_scene(old)
 
 
 def test_recording_becomes_a_video_of_what_was_seen(app, tmp_path):

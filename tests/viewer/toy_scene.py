@@ -70,6 +70,19 @@ def toy_scene(points: int = 1800, times: int = 4, views: int = 3, size=(72, 128)
     )
 
 
+def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
+    """A toy scene with what few scenes have: ``shaped`` (not round) or ``literal`` offsets."""
+    scene = toy_scene(points, size=size)
+    if kind == "shaped":
+        generator = torch.Generator().manual_seed(1)
+        scene.log_stretch = 0.6 * torch.randn(len(scene), 3, generator=generator).clamp(-2, 2)
+        scene.rotations = torch.randn(len(scene), 4, generator=generator)
+    else:
+        scene.offset_frame = "literal"
+        scene.node_offsets = 2 * scene.node_offsets
+    return scene
+
+
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal to noise ratio of two pictures in 0..1, in dB."""
     return float(-10 * np.log10(np.mean((a.astype(np.float64) - b) ** 2) + 1e-12))

@@ -81,8 +81,10 @@ class FourRealModel(SplatfactoModel):
 
         self.scene4d = self.start_view.scene = scene_from_state(dict).to(self.device)
         now = self.scene4d.at(float(self.scene4d.times[self.scene4d.canonical_time]))
-        means, scales = now.means, now.scales[:, None]
-        parameters = _parameters(means, scales, now.colors, now.opacities[:, None])
+        scales = now.scales[:, None] * (1 if now.stretch is None else now.stretch)
+        parameters = _parameters(now.means, scales, now.colors, now.opacities[:, None])
+        if now.rotations is not None:
+            parameters["quats"] = Parameter(now.rotations.clone(), requires_grad=False)
         self.gauss_params = ParameterDict(parameters).to(self.device)
         self._draw(torch.eye(4), torch.eye(3), 8, 8, 0.0)  # compiles before the viewer interrupts
 
@@ -112,6 +114,8 @@ class FourRealModel(SplatfactoModel):
             rgb, alpha, depth = rasterize(
                 *(now.means[keep], now.scales[keep], now.opacities[keep], now.colors[keep]),
                 w2c, K, width, height, background,
+                stretch=None if now.stretch is None else now.stretch[keep],
+                rotations=None if now.rotations is None else now.rotations[keep],
             )  # fmt: skip
         empty = alpha < 1e-3
         far = depth.max() if bool((~empty).any()) else depth.new_tensor(10.0)
@@ -143,7 +147,7 @@ class FourRealModel(SplatfactoModel):
 def _parameters(
     means: Tensor, scales: Tensor, colors: Tensor, opacities: Tensor
 ) -> dict[str, Parameter]:
-    """Splatfacto's parameters of means [N,3], scales [N,1], colors [N,3], opacities [N,1]."""
+    """Splatfacto's parameters: means [N,3], scales [N,1] or [N,3], colors [N,3], opacities [N,1]."""
     n = len(means)
     quats = torch.zeros(n, 4, device=means.device)
     quats[:, 0] = 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from gen.cameras import camera_centres
@@ -49,7 +50,14 @@ class Similarity:
             node_offsets=vectors(scene.node_offsets),
             view_offsets=vectors(scene.view_offsets),
             w2c=w2c.to(scene.w2c),
+            rotations=None if scene.rotations is None else self._turned(scene.rotations),
         )
+
+    def _turned(self, quaternions: Tensor) -> Tensor:
+        """Quaternions w, x, y, z [N,4] of axes that turn with the world."""
+        own = Rotation.from_quat(np.roll(quaternions.cpu().numpy(), -1, axis=1))
+        turned = (Rotation.from_matrix(self.rotation) * own).as_quat()
+        return torch.as_tensor(np.roll(turned, 1, axis=1)).to(quaternions)
 
 
 def nerfstudio_space(scene: Scene4D) -> Similarity:

@@ -1,13 +1,17 @@
 // Drawing: one quad a point, blended back to front, all in one indexed call (instances of four
-// vertices would leave most of a GPU idle). Same image formation as the package's rasterizer: isotropic covariance through the perspective Jacobian, low-pass of
-// 0.3 px^2, alpha = opacity exp(-d/2) capped at 0.999, cut at 1/255.
+// vertices would leave most of a GPU idle). Same image formation as the package's rasterizer:
+// covariance through the perspective Jacobian, low-pass of 0.3 px^2, alpha = opacity exp(-d/2)
+// capped at 0.999, cut at 1/255.
 
 const VERTEX = `#version 300 es
 precision highp float; precision highp int;
 precision highp usampler2D; precision highp isampler2D;
 uniform usampler2D uPoints, uOrder;
 uniform isampler2D uOffsets, uGains;
+uniform highp sampler2D uShapes; // covariance / radius^2 of points that are not round
 uniform mat4 uView;             // world to camera: x right, y down, z forward
+uniform mat3 uAxes;             // axes of the offsets, to camera
+uniform bool uShaped;
 uniform vec2 uFocal, uCentre, uSize;
 uniform ivec3 uMoment;          // stored time before, stored time after, moving points
 uniform int uChanging;
@@ -46,7 +50,7 @@ void main() {
   uvec4 tail = texelFetch(uPoints, texel(2 * i + 1, width), 0);
   vec3 offset = vec3(0.0);
   if (i < uMoment.z) offset = mix(offsetAt(uMoment.x, i), offsetAt(uMoment.y, i), uBlend.x);
-  vec3 p = (uView * vec4(uintBitsToFloat(head.xyz) + offset, 1.0)).xyz;
+  vec3 p = (uView * vec4(uintBitsToFloat(head.xyz), 1.0)).xyz + uAxes * offset;
   if (p.z < 0.01) return;
 
   vec4 colour = vec4(tail.x & 255u, (tail.x >> 8) & 255u, (tail.x >> 16) & 255u, tail.x >> 24)
@@ -67,9 +71,18 @@ void main() {
   float finer = uintBitsToFloat(tail.y) * uFocal.x / p.z;
   float lowpass = 0.3 * mix(1.0, max(1.0, finer * finer), uStyle.x);
   float variance = radius * radius;
-  float xx = variance * dot(jx, jx) + lowpass;
-  float yy = variance * dot(jy, jy) + lowpass;
-  float xy = variance * jx.y * jy.y;
+  vec3 projected = vec3(dot(jx, jx), dot(jy, jy), jx.y * jy.y); // xx, yy, xy
+  if (uShaped) {
+    int wide = textureSize(uShapes, 0).x;
+    vec4 s = texelFetch(uShapes, texel(2 * i, wide), 0);
+    vec2 t = texelFetch(uShapes, texel(2 * i + 1, wide), 0).xy;
+    mat3 shape = mat3(s.x, s.w, t.x, s.w, s.y, t.y, t.x, t.y, s.z);
+    vec3 wx = vec3(jx.x, 0.0, jx.y) * mat3(uView), wy = vec3(0.0, jy) * mat3(uView);
+    projected = vec3(dot(wx, shape * wx), dot(wy, shape * wy), dot(wx, shape * wy));
+  }
+  float xx = variance * projected.x + lowpass;
+  float yy = variance * projected.y + lowpass;
+  float xy = variance * projected.z;
   float determinant = xx * yy - xy * xy;
   vConic = vec3(yy, -xy, xx) / determinant;
 
@@ -179,6 +192,7 @@ class Renderer {
       offsets: [gl.RGBA16I, gl.RGBA_INTEGER, gl.SHORT, Int16Array, 4],
       gains: [gl.RG8I, gl.RG_INTEGER, gl.BYTE, Int8Array, 2],
       order: [gl.R32UI, gl.RED_INTEGER, gl.UNSIGNED_INT, Uint32Array, 1],
+      shapes: [gl.RGBA32F, gl.RGBA, gl.FLOAT, Float32Array, 4],
     }[format];
     const padded = new Type(width * height * channels);
     padded.set(data);
@@ -193,7 +207,7 @@ class Renderer {
     return texture;
   }
 
-  load({ info, points, offsets, gains }) {
+  load({ info, points, offsets, gains, shapes }) {
     const gl = this.gl;
     this.info = info;
     for (const old of this.textures || []) gl.deleteTexture(old);
@@ -202,6 +216,7 @@ class Renderer {
       this.texture(1, offsets, info.times.length * info.moving, "offsets"),
       this.texture(2, gains, info.times.length * info.changing, "gains"),
       this.texture(3, new Uint32Array(0), info.points, "order"),
+      this.texture(4, shapes, shapes.length / 4, "shapes"),
     ];
     const corners = new Uint32Array(6 * info.points); // two triangles a point
     for (let i = 0; i < info.points; i++)
@@ -211,6 +226,7 @@ class Renderer {
     gl.bindVertexArray(null);
     let largest = 0;
     for (let i = 0; i < offsets.length; i++) largest = Math.max(largest, Math.abs(offsets[i]));
+    this.shaped = shapes.length > 0;
     this.largestOffset = largest * info.offsetStep * 1.2;
     this.count = 0;
   }
@@ -239,7 +255,7 @@ class Renderer {
       gl.deleteFramebuffer(this.frame.buffer);
     }
     const texture = gl.createTexture();
-    gl.activeTexture(gl.TEXTURE4);
+    gl.activeTexture(gl.TEXTURE5);
     gl.bindTexture(gl.TEXTURE_2D, texture);
     for (const name of ["MIN", "MAG"])
       gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
@@ -274,7 +290,11 @@ class Renderer {
     gl.uniform1i(uniforms.uOffsets, 1);
     gl.uniform1i(uniforms.uGains, 2);
     gl.uniform1i(uniforms.uOrder, 3);
+    gl.uniform1i(uniforms.uShapes, 4);
+    gl.uniform1i(uniforms.uShaped, this.shaped ? 1 : 0);
     gl.uniformMatrix4fv(uniforms.uView, true, camera.w2c);
+    const turn = [0, 4, 8].flatMap((r) => camera.w2c.slice(r, r + 3));
+    gl.uniformMatrix3fv(uniforms.uAxes, true, info.offset_axes || turn);
     gl.uniform2f(uniforms.uFocal, ...camera.focal);
     gl.uniform2f(uniforms.uCentre, ...camera.centre);
     gl.uniform2f(uniforms.uSize, canvas.width, canvas.height);
@@ -291,9 +311,9 @@ class Renderer {
       gl.bindFramebuffer(gl.FRAMEBUFFER, null);
       gl.disable(gl.BLEND);
       gl.useProgram(this.copy.handle);
-      gl.activeTexture(gl.TEXTURE4);
+      gl.activeTexture(gl.TEXTURE5);
       gl.bindTexture(gl.TEXTURE_2D, target.texture);
-      gl.uniform1i(this.copy.uniforms.uPicture, 4);
+      gl.uniform1i(this.copy.uniforms.uPicture, 5);
       gl.bindVertexArray(this.emptyArray);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     }

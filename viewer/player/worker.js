@@ -27,8 +27,8 @@ async function decode({ base64, bytes }) {
   if (raw.length < 12 || String.fromCharCode(...raw.subarray(0, 4)) !== "4DGS")
     throw new Error("This is not a 4D scene payload.");
   const version = view.getUint32(4, true);
-  if (version !== 1)
-    throw new Error(`The scene is of version ${version}; this player reads version 1.`);
+  if (version !== 1 && version !== 2)
+    throw new Error(`The scene is of version ${version}; this player reads versions 1 and 2.`);
   const start = 12 + view.getUint32(8, true);
   const header = JSON.parse(new TextDecoder().decode(raw.subarray(12, start)));
   for (const field of FIELDS)
@@ -99,12 +99,17 @@ function publish(header, sections, packedBytes) {
   const n = header.points;
   const moving = header.moving;
   const times = header.times.length;
-  const { position, log_scale: logScale, rgba, offset, gain, gain_index: gainIndex } = sections;
-  for (const [section, channels] of [[position, 3], [logScale, 1], [rgba, 4]])
+  const { position, log_scale: logScale, rgba, offset, gain, gain_index: gainIndex,
+    log_stretch: logStretch, rotation } = sections;
+  const perPoint = [[position, 3], [logScale, 1], [rgba, 4]];
+  if (logStretch || rotation) perPoint.push([logStretch, 3], [rotation, 4]);
+  for (const [section, channels] of perPoint)
     if (!section || section.shape[0] !== channels || section.shape.at(-1) !== n)
       throw new Error("Damaged scene: the header does not fit its sections.");
   if (moving && (!offset || offset.shape.join() !== [3, times, moving].join()))
     throw new Error("Damaged scene: the offsets do not fit the header.");
+  if (header.offset_axes && header.offset_axes.length !== 9)
+    throw new Error("Damaged scene: the axes of the offsets are no 3 x 3 numbers.");
 
   const means = new Float32Array(3 * n);
   const radii = new Float32Array(n);
@@ -136,16 +141,37 @@ function publish(header, sections, packedBytes) {
   scene = {
     n, moving, times: header.times, means, radii,
     offsets: offsets.slice(), offsetStep: moving ? offset.step : 0,
-    alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
+    axes: header.offset_axes, alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
     spareKeys: new Uint32Array(n), spareItems: new Uint32Array(n),
   };
   const info = { ...header, changing, packedBytes, sections: undefined };
   info.offsetStep = scene.offsetStep;
   info.gainStep = changing ? gain.step : 0;
   info.subject = subject();
-  self.postMessage({ type: "scene", info, points, offsets, gains }, [
-    points, offsets.buffer, gains.buffer,
+  const shapes = logStretch ? covariances(logStretch, rotation, n) : new Float32Array(0);
+  self.postMessage({ type: "scene", info, points, offsets, gains, shapes }, [
+    points, offsets.buffer, gains.buffer, shapes.buffer,
   ]);
+}
+
+// Covariances of points that are not round, divided by radius^2: two texels a point,
+// xx yy zz xy | xz yz 0 0.
+function covariances(logStretch, rotation, n) {
+  const out = new Float32Array(8 * n);
+  for (let i = 0; i < n; i++) {
+    const [w, x, y, z] = [0, 1, 2, 3].map((c) => rotation.values[c * n + i]);
+    const norm = w * w + x * x + y * y + z * z || 1, s = 2 / norm;
+    const turn = [
+      1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y),
+      s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x),
+      s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y),
+    ];
+    const squares = [0, 1, 2].map((c) => Math.exp(
+      2 * (logStretch.origin[c] + logStretch.step * logStretch.values[c * n + i])));
+    const entry = (a, b) => squares.reduce((sum, v, c) => sum + turn[3 * a + c] * turn[3 * b + c] * v, 0);
+    out.set([entry(0, 0), entry(1, 1), entry(2, 2), entry(0, 1), entry(0, 2), entry(1, 2)], 8 * i);
+  }
+  return out;
 }
 
 // [channels, times, items] planes -> texels of so many values, time after time.
@@ -179,7 +205,7 @@ function subject() {
   const sample = [[], [], []];
   const middle = blend(0.5);
   for (let i = 0; i < count; i += stride)
-    for (let c = 0; c < 3; c++) sample[c].push(coordinate(i, c, middle));
+    place(i, middle, null).forEach((value, c) => sample[c].push(value));
   return sample.map((axis) => axis.sort((a, b) => a - b)[axis.length >> 1]);
 }
 
@@ -194,12 +220,15 @@ function blend(time) {
   return { k, next, a: (1 - f) * scene.offsetStep, b: f * scene.offsetStep };
 }
 
-function coordinate(i, c, { k, next, a, b }) {
+// World position of a point; `turn` (3 x 3) takes its offset to world axes, null: it is in them.
+function place(i, { k, next, a, b }, turn) {
   const { means, offsets, moving } = scene;
-  let value = means[3 * i + c];
-  if (i < moving)
-    value += a * offsets[4 * (k * moving + i) + c] + b * offsets[4 * (next * moving + i) + c];
-  return value;
+  const p = [means[3 * i], means[3 * i + 1], means[3 * i + 2]];
+  if (i >= moving) return p;
+  const move = [0, 1, 2].map((c) =>
+    a * offsets[4 * (k * moving + i) + c] + b * offsets[4 * (next * moving + i) + c]);
+  return p.map((x, r) => x + (turn
+    ? turn[3 * r] * move[0] + turn[3 * r + 1] * move[1] + turn[3 * r + 2] * move[2] : move[r]));
 }
 
 // Far to near by camera z: exact radix sort of the float bits, two passes of 16 bits.
@@ -207,19 +236,20 @@ function sort({ id, row, time }) {
   if (!scene) return;
   const { n, moving, means, offsets, keys, items, spareKeys, spareItems } = scene;
   const [rx, ry, rz, rw] = row;
+  const [ox, oy, oz] = scene.axes ? scene.axes.slice(6) : row; // what an offset adds to the depth
   const { k, next, a, b } = blend(time);
   const depth = new Float32Array(1);
   const bits = new Uint32Array(depth.buffer);
   let count = 0;
   for (let i = 0; i < n; i++) {
-    let x = means[3 * i], y = means[3 * i + 1], z = means[3 * i + 2];
+    let away = rx * means[3 * i] + ry * means[3 * i + 1] + rz * means[3 * i + 2] + rw;
     if (i < moving) {
       const p = 4 * (k * moving + i), q = 4 * (next * moving + i);
-      x += a * offsets[p] + b * offsets[q];
-      y += a * offsets[p + 1] + b * offsets[q + 1];
-      z += a * offsets[p + 2] + b * offsets[q + 2];
+      away += ox * (a * offsets[p] + b * offsets[q]) +
+        oy * (a * offsets[p + 1] + b * offsets[q + 1]) +
+        oz * (a * offsets[p + 2] + b * offsets[q + 2]);
     }
-    depth[0] = rx * x + ry * y + rz * z + rw;
+    depth[0] = away;
     if (!(depth[0] > 0.01)) continue;
     keys[count] = ~bits[0];
     items[count++] = i;
@@ -245,10 +275,12 @@ function pass(keys, items, keysOut, itemsOut, count, shift) {
 // The nearest solid point under a pixel: {w2c, focal, centre, pixel, time} -> world position.
 function pick({ id, w2c, focal, centre, pixel, time }) {
   const at = blend(time);
+  const turn = scene && scene.axes && [0, 1, 2].flatMap((r) => [0, 1, 2].map((c) =>
+    w2c[r] * scene.axes[c] + w2c[4 + r] * scene.axes[3 + c] + w2c[8 + r] * scene.axes[6 + c]));
   let best = null;
   for (let i = 0; scene && i < scene.n; i++) {
     if (scene.alpha[i] < 100) continue;
-    const p = [coordinate(i, 0, at), coordinate(i, 1, at), coordinate(i, 2, at)];
+    const p = place(i, at, turn);
     const [x, y, z] = [0, 4, 8].map(
       (r) => w2c[r] * p[0] + w2c[r + 1] * p[1] + w2c[r + 2] * p[2] + w2c[r + 3]);
     if (z < 0.01 || (best && z >= best.z)) continue;

@@ -1,0 +1,161 @@
+"""A scene as a viewer sees it: NumPy arrays and any moment of them, view compensation left out.
+
+Shape letters: N points, T times, V cameras. OpenCV cameras, world-to-camera, pixel centres at +0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gen.console import warn
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class PlayerScene:
+    """What a viewer needs of a scene.
+
+    means [N,3] world; log_scales [N] (natural log of the isotropic radius); opacities [N] and
+    colors [N,3] in 0..1; times [T] increasing in 0..1; offsets [T,N,3] added to the means at
+    each time, linear in between; K [V,3,3] pixels; w2c [V,4,4]; size (height, width) of the
+    input frames; background [3]; shade [T,N] multiplies the colours and visibility [T,N] the
+    opacities over time (None: 1). stretch [N,3] multiplies the radius along the axes that the
+    quaternions rotations [N,4] (w, x, y, z) turn (None: round). offset_axes [3,3]: the offsets
+    are seen by every camera as offset_axes @ offset in its own axes (Eq. 11 as printed); None:
+    they are in world axes.
+    """
+
+    means: Floats
+    log_scales: Floats
+    opacities: Floats
+    colors: Floats
+    times: Floats
+    offsets: Floats
+    K: NDArray[np.float64]
+    w2c: NDArray[np.float64]
+    size: tuple[int, int]
+    background: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
+    shade: Floats | None = None
+    visibility: Floats | None = None
+    stretch: Floats | None = None
+    rotations: Floats | None = None
+    offset_axes: NDArray[np.float64] | None = None
+    name: str = ""
+    prompt: str = ""
+    fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        n, t, v = len(self.means), len(self.times), len(self.K)
+        expected = {
+            "means": (n, 3),
+            "log_scales": (n,),
+            "opacities": (n,),
+            "colors": (n, 3),
+            "times": (t,),
+            "offsets": (t, n, 3),
+            "background": (3,),
+        }
+        optional = {"shade": (t, n), "visibility": (t, n), "stretch": (n, 3), "rotations": (n, 4)}
+        expected |= {k: v for k, v in optional.items() if getattr(self, k) is not None}
+        for name, shape in expected.items():
+            value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            _require(value.shape == shape, f"{name} is {value.shape}, expected {shape}")
+            _require(bool(np.isfinite(value).all()), f"{name} has values that are not finite")
+            setattr(self, name, value)
+        _require((self.stretch is None) == (self.rotations is None), "stretch needs rotations")
+        exact = {"K": (v, 3, 3), "w2c": (v, 4, 4)}
+        exact |= {} if self.offset_axes is None else {"offset_axes": (3, 3)}
+        for name, shape in exact.items():
+            value = np.asarray(getattr(self, name), dtype=np.float64)
+            _require(value.shape == shape, f"{name} is {value.shape}, expected {shape}")
+            _require(bool(np.isfinite(value).all()), f"{name} has values that are not finite")
+            setattr(self, name, value)
+        _require(n > 0 and t > 0 and v > 0, f"{n} points, {t} times, {v} cameras: none may be 0")
+        _require(bool((np.diff(self.times) > 0).all()), "times must increase")
+        self.size = (int(self.size[0]), int(self.size[1]))
+        _require(min(self.size) > 0, f"size is {self.size}")
+
+    @classmethod
+    def from_scene(
+        cls, scene: Any, name: str = "", prompt: str = "", fps: float = 8.0
+    ) -> PlayerScene:
+        """Take what a viewer needs from a ``recon.scene.Scene4D`` (view compensation left out)."""
+        if isinstance(scene, PlayerScene):
+            return scene
+        literal = scene.offset_frame == "literal" and bool((scene.node_offsets != 0).any())
+        axes = _numpy(scene.w2c)[scene.canonical_view, :3, :3].astype(np.float64)
+        logits = _numpy(scene.opacity_logits).astype(np.float64)
+        return cls(
+            means=_numpy(scene.means),
+            log_scales=_numpy(scene.log_scales),
+            opacities=(1 / (1 + np.exp(-np.clip(logits, -50, 50)))).astype(np.float32),
+            colors=np.clip(_numpy(scene.colors), 0, 1),
+            times=_numpy(scene.times),
+            offsets=_numpy(scene.offsets()),
+            K=_numpy(scene.K),
+            w2c=_numpy(scene.w2c),
+            size=tuple(scene.size),
+            background=_numpy(scene.background),
+            shade=None if scene.shade is None else _numpy(scene.shade),
+            visibility=None if scene.visibility is None else _numpy(scene.visibility),
+            stretch=None if scene.log_stretch is None else np.exp(_numpy(scene.log_stretch)),
+            rotations=None if scene.rotations is None else _numpy(scene.rotations),
+            offset_axes=axes if literal else None,
+            name=name,
+            prompt=prompt,
+            fps=fps,
+        )
+
+    def at(self, t: float, w2c: ArrayLike | None = None) -> tuple[Floats, Floats, Floats, Floats]:
+        """Means [N,3], radii [N], opacities [N], colours [N,3] at time ``t`` in 0..1.
+
+        ``w2c`` [4,4] is the camera that looks; only ``offset_axes`` depend on it, and without one
+        they are those of the canonical view.
+        """
+        s = float(np.interp(t, self.times, np.arange(len(self.times))))
+        k = min(int(s), max(len(self.times) - 2, 0))
+        f = np.float32(s - k)
+        after = min(k + 1, len(self.times) - 1)
+
+        def between(values: Floats) -> Floats:
+            return (1 - f) * values[k] + f * values[after]
+
+        colors, opacities, offsets = self.colors, self.opacities, between(self.offsets)
+        if self.shade is not None:
+            colors = np.clip(colors * between(self.shade)[:, None], 0, 1)
+        if self.visibility is not None:
+            opacities = np.clip(opacities * between(self.visibility), 0, 1)
+        if self.offset_axes is not None and w2c is not None:
+            turn = np.asarray(w2c)[:3, :3].T @ self.offset_axes
+            offsets = (offsets @ turn.T).astype(np.float32)
+        return self.means + offsets, np.exp(self.log_scales), opacities, colors
+
+    def log_axes(self) -> Floats:
+        """Natural log of the radii along the three axes of every point, [N,3]."""
+        logs = np.repeat(self.log_scales[:, None], 3, 1)
+        return logs if self.stretch is None else logs + np.log(self.stretch)
+
+    def warn_of_lost_axes(self, what: str) -> None:
+        """Warn that files without a camera (``what``) cannot keep ``offset_axes``."""
+        if self.offset_axes is not None:
+            warn(
+                f"the scene's offsets are in camera axes (--offsets literal); {what} have them in "
+                "those of the canonical view: from other viewpoints its motion differs"
+            )
+
+
+def _numpy(value: Any) -> NDArray:
+    """A NumPy array of a tensor (any device, with or without gradient) or array."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
