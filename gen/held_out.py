@@ -18,7 +18,7 @@ from gen.data.procedural import render
 from gen.data.scene_sampling import sample_scenes
 from gen.data.world import SceneBatch
 from gen.errors import UserError
-from gen.metrics_grid import static_pixels
+from gen.metrics.truth import static_pixels
 from gen.model import read_config, training_world
 from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
 from gen.video_io import to_uint8

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gen.metrics.psnr import decibel
+
 WINDOW = 8  # frames of a training clip
 OVERLAP = 4  # frames a later window starts from
 
@@ -68,7 +70,4 @@ def measure_seams(frames: NDArray[np.float32]) -> Seams | None:
     across = np.zeros(length - 1, bool)
     across[np.asarray(borders(length)) - 1] = True
 
-    def psnr(mean: float) -> float:
-        return float(-10 * np.log10(max(mean, 1e-10)))
-
-    return Seams(psnr(error[across].mean()), psnr(error[~across].mean()))
+    return Seams(float(decibel(error[across].mean())), float(decibel(error[~across].mean())))

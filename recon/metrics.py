@@ -7,13 +7,15 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from gen.metrics.psnr import decibel
+
 _C1, _C2 = 0.01**2, 0.03**2
 
 
 def psnr(image: ArrayLike, target: ArrayLike, mask: ArrayLike | None = None) -> float:
     """Peak signal-to-noise ratio in dB, over the pixels of ``mask`` [..., H, W] when given.
 
-    Returns NaN for an empty mask and 99 for equal images.
+    Returns NaN for an empty mask and PSNR_CAP (60) for equal images.
     """
     a, b = np.asarray(image, np.float64), np.asarray(target, np.float64)
     if a.shape != b.shape:
@@ -23,7 +25,7 @@ def psnr(image: ArrayLike, target: ArrayLike, mask: ArrayLike | None = None) -> 
         error = error[np.asarray(mask, bool)]
     if error.size == 0:
         return float("nan")
-    return float(min(99.0, -10 * np.log10(max(float(error.mean()), 1e-12))))
+    return float(decibel(error.mean()))
 
 
 def _gaussian_window(sigma: float = 1.5, radius: int = 5) -> Tensor:

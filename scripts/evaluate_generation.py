@@ -7,7 +7,7 @@ Without --data the test set is n held-out procedural scenes of the world that th
 trained on (200 by default with a GPU, 24 without), with their captions; with it, the grids of that
 folder (SCENE/cameras.json and grid_HxW.npz as scripts/render_procedural.py writes them), without
 captions. Only row 0 and column 0 are shown; true cameras and depth only score. Metrics are those of
-`gen.metrics_grid` and `gen.metrics_epipolar`.
+`gen.metrics.truth` and `gen.metrics.epipolar`.
 
 Rows that the JSON file holds already are kept, so an interrupted run goes on, and two processes may
 share the work: one with `--methods soft hard`, another with `--methods fused sequential`, one file.
@@ -34,9 +34,9 @@ from gen.errors import UserError
 from gen.generate import GenerateConfig, GridGenerator, load_bundled
 from gen.grid_methods import BASELINES, LEARNED, Complete, completion, weights_key
 from gen.held_out import TrueGrid, held_out_grids, trained_world
-from gen.metrics_epipolar import epipolar_errors, epipolar_summary
-from gen.metrics_grid import SceneScore, paired_gain, score_grid, static_pixels, summary
-from gen.metrics_prompts import score_prompts, shares
+from gen.metrics.epipolar import epipolar_errors, epipolar_summary
+from gen.metrics.prompts import score_prompts, shares
+from gen.metrics.truth import SceneScore, paired_gain, score_grid, static_pixels, summary
 from gen.result_file import ResultFile
 from gen.run_folder import content_hash, peak_memory_mb, reset_peak_memory
 from gen.runtime import Runtime

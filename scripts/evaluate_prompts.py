@@ -4,7 +4,7 @@
     python scripts/evaluate_prompts.py --prompts docs/prompts.txt --sheet chosen.png
 
 Without --prompts, prompts are drawn from the caption grammar over the world that the weights were
-trained on, and only their fixed-view clips are made; how they are read is in `gen.metrics_prompts`.
+trained on, and only their fixed-view clips are made; how they are read is in `gen.metrics.prompts`.
 The row `truth` scores true renders of the same scenes: it is what the readers themselves reach.
 
 With --prompts FILE (one prompt a line, lines that start with # left out) the whole grid of every
@@ -26,7 +26,7 @@ from gen.data.world import Attributes
 from gen.errors import UserError
 from gen.generate import GenerateConfig, GridGenerator, load_bundled
 from gen.held_out import trained_world
-from gen.metrics_prompts import (
+from gen.metrics.prompts import (
     Marks,
     PromptScores,
     marks,

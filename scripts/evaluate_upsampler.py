@@ -5,9 +5,9 @@
 Two inputs: `true_low`, the true frames shrunk to the base model's size, and `generated`, grids that
 the base model completed from the true small row 0 and column 0. Both are enlarged bicubically, by
 Lanczos filtering and by the upsampler with several numbers of steps, and compared with the true
-large frames (row 0 and column 0 are not scored). Metrics are those of `gen.metrics_grid`; sharpness
-is the mean gradient over that of the truth (1: as sharp), edges the PSNR within 3 pixels of the
-truth's strong edges. The row `default` is what `prompt` does by default.
+large frames (row 0 and column 0 are not scored). Metrics are those of `gen.metrics.truth`;
+sharpness is the mean gradient over that of the truth (1: as sharp), edges the PSNR within 3 pixels
+of the truth's strong edges. The row `default` is what `prompt` does by default.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from gen.contact_sheet import grid_picture, save_contact_sheet
 from gen.errors import UserError
 from gen.generate import GenerateConfig, load_bundled, weights_folder
 from gen.held_out import TrueGrid, held_out_grids, trained_world
-from gen.metrics_grid import decibel, score_grid, summary
+from gen.metrics.psnr import decibel
+from gen.metrics.truth import score_grid, summary
 from gen.option_values import parse_size
 from gen.result_file import ResultFile
 from gen.run_folder import content_hash

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from gen.cameras import pixel_grid
+from gen.checkout import fill_model, importable, load_module, load_weights
 from gen.errors import UserError
-from tracking.checkout import device, fill_model, importable, load_module, load_weights, why_not
+from tracking.checkout import device, why_not
 from tracking.dense_tracks import both_ways, dense_tracks
 from tracking.protocols import Depth
 from tracking.tracks import Tracks

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gen.checkout import importable, load_module, load_weights
 from gen.errors import UserError
-from tracking.checkout import device, importable, load_module, load_weights, why_not
+from tracking.checkout import device, why_not
 from tracking.protocols import Depth
 
 PACKAGES = ("moge",)

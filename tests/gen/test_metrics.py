@@ -9,7 +9,8 @@ import torch
 from gen.data.procedural import render
 from gen.data.scene_sampling import sample_scenes
 from gen.grid_methods import additive, copy_nearest
-from gen.metrics_epipolar import (
+from gen.metrics.bootstrap import interval, resamples
+from gen.metrics.epipolar import (
     epipolar_errors,
     epipolar_summary,
     find_keypoints,
@@ -17,13 +18,11 @@ from gen.metrics_epipolar import (
     sampson_error,
     scored_times,
 )
-from gen.metrics_grid import (
-    PSNR_CAP,
+from gen.metrics.psnr import PSNR_CAP
+from gen.metrics.truth import (
     SceneScore,
-    interval,
     paired_gain,
     pooled_psnr,
-    resamples,
     score_grid,
     ssim,
     static_pixels,

@@ -136,7 +136,7 @@ def test_alignment_recovers_a_similarity():
 
 def test_metrics():
     a = np.full((8, 8, 3), 0.5, np.float32)
-    assert psnr(a, a) == 99 and ssim(a, a) == pytest.approx(1)
+    assert psnr(a, a) == 60 and ssim(a, a) == pytest.approx(1)
     assert psnr(a, a + 0.1) == pytest.approx(20, abs=1e-3)
     mask = np.zeros((8, 8), bool)
     assert np.isnan(psnr(a, a, mask))

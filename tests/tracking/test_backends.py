@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from gen.cameras import pixel_grid, project
+from gen.checkout import load_weights
 from gen.errors import UserError
 from run_pipeline import main
 from tests.tracking import stand_ins
 from tests.tracking.textured_room import arc, render_path
 from tracking.backends import Choice, FlowTracker, listing
-from tracking.checkout import load_weights
 from tracking.column import track_column
 from tracking.column_backends import track_with
 from tracking.column_file import save_column

@@ -24,16 +24,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PSNR_CAP = 60.0  # rounding to 8 bit alone costs 59 dB: beyond, pictures are equal
+from gen.metrics.bootstrap import interval, number, resamples
+from gen.metrics.psnr import decibel
+
 CHANGE = 0.06  # a channel's change that counts as one
 STILL = 0.03  # background may vary by this (noise of a renderer) and is still static
 DEPTH_STILL = 0.005  # relative change of depth that a static pixel may have
-
-
-def decibel(squared_error: float | NDArray) -> NDArray:
-    """PSNR of mean squared errors of values in 0..1, at most PSNR_CAP; NaN stays NaN."""
-    error = np.asarray(squared_error, np.float64)
-    return np.minimum(-10 * np.log10(np.maximum(error, 1e-12)), PSNR_CAP)
 
 
 def ssim(a_HWC: NDArray, b_HWC: NDArray) -> float:
@@ -127,20 +123,6 @@ def pooled_psnr(error: NDArray, count: NDArray) -> NDArray:
         return decibel(np.where(counts > 0, error.sum(-1) / counts, np.nan))
 
 
-def resamples(n: int, seed: int = 0, count: int = 2000) -> NDArray[np.intp]:
-    """`count` draws [count, n] of n scenes with replacement."""
-    return np.random.default_rng(seed).integers(0, n, (count, n))
-
-
-def interval(values: NDArray) -> tuple[float, float] | tuple[None, None]:
-    """The central 95 % of bootstrap values; None when a scene is all there is."""
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return None, None
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def summary(scores: Sequence[SceneScore]) -> dict[str, float | None]:
     """The metrics of the module's table, with `_lo` and `_hi` of the two main ones."""
     x = columns_of(scores)
@@ -174,8 +156,3 @@ def paired_gain(
     low, high = interval(pooled_psnr(a[draws], c[draws]) - pooled_psnr(b[draws], c[draws]))
     gain = number(pooled_psnr(a, c) - pooled_psnr(b, c))
     return gain, low, high
-
-
-def number(value: float | NDArray) -> float | None:
-    """A JSON number; None for NaN."""
-    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,62 @@
+"""All metrics by name, and how the paper's tables arrange their figures.
+
+Table 1 (visual quality) and Table 2 (view consistency) are the paper's; Table 3 holds what 4Real-
+Video-V2 adds and what needs no network at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gen.metrics.clip_score import ClipScore
+from gen.metrics.dust3r import Dust3rConfidence
+from gen.metrics.fid import FID
+from gen.metrics.fvd import I3DFVD, VideoMAEFVD
+from gen.metrics.gim import GimConfidence
+from gen.metrics.interface import Column, Metric
+from gen.metrics.met3r import MEt3R
+from gen.metrics.video_score import VideoScore
+from gen.metrics.weight_free import Epipolar, Flicker, ToTruth
+
+METRICS: dict[str, type[Metric]] = {
+    m.name: m
+    for m in (
+        FID, ClipScore, I3DFVD, VideoMAEFVD, VideoScore, GimConfidence, Dust3rConfidence, MEt3R,
+        Epipolar, Flicker, ToTruth,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table: its title and the metrics whose columns it shows."""
+
+    title: str
+    metrics: tuple[str, ...]
+
+    def columns(self) -> list[Column]:
+        return [column for name in self.metrics for column in METRICS[name].columns]
+
+
+LAYOUTS = (
+    Layout(
+        "Table 1: visual quality along time (fixed-view videos) and view (freeze-time videos)",
+        ("fid", "clip", "fvd", "fvd_mae", "video_score"),
+    ),
+    Layout("Table 2: multi-view consistency", ("gim", "dust3r")),
+    Layout(
+        "Table 3: beyond the paper; all but MEt3R without networks",
+        ("met3r", "epipolar", "flicker", "truth"),
+    ),
+)
+
+
+def make_metrics(
+    names: Sequence[str], weights: Path | None, device: torch.device | str
+) -> list[Metric]:
+    """The metrics of these names."""
+    return [METRICS[name](weights, device) for name in names]
