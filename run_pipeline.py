@@ -83,6 +83,8 @@ class Grid(GridOptions):
     tracking: Annotated[Choice, arg(name="")] = field(default_factory=Choice)
 
 
+STAGES = ("grid", "tracks", "scene", "outputs")
+LESS_MEMORY = "a smaller --size lowers it, and {}"
 COMMANDS: dict[str, type] = {
     "prompt": Prompt,
     "videos": Videos,
@@ -189,7 +191,7 @@ def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> s
         from tracking.column_file import save_column
 
         grid = VideoGrid.load(run.path / "grid")
-        frames = grid.column(0)
+        frames = grid.freeze_time
         bars: dict[str, Any] = {}
 
         def tell(stage: str, done: int, total: int) -> None:
@@ -278,25 +280,9 @@ def default_out(command: Prompt | Videos | Grid) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0 on success, 2 with one line on stderr for bad input, 130 when interrupted."""
-    try:
-        run_command(parse(list(sys.argv[1:] if argv is None else argv)))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    except MemoryError:
-        print(
-            "error: out of memory; use a smaller --size, or fewer views and times", file=sys.stderr
-        )
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted: the same command goes on after the last finished stage", file=sys.stderr
-        )
-        return 130
-    except BrokenPipeError:
-        return 0
-    return 0
+    """Entry point; exit codes and what is said on stderr are those of ``gen.guard.exit_code``."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.format("fewer views and times"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """VideoGrid: the V x T grid of frames that the generator makes and everything else starts from.
 
 Row v is the fixed-view video of viewpoint v (time runs along it); column t is the freeze-time
-video of time t (the viewpoint runs along it), as in Sec. 3 of the paper. Conventions of cameras
-are those of ``gen.cameras``. On disk: docs/FORMATS.md.
+video of time t (the viewpoint runs along it), as in Sec. 3 of the paper. Views are in the order of
+the camera's path. At least one row and one column are complete; the cell where they cross is the
+shared one: (0, 0) in grids that are generated, any other in clips that meet elsewhere. Conventions
+of cameras are those of ``gen.cameras``. On disk: docs/FORMATS.md.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class VideoGrid:
 
     Attributes:
         frames: float32 [V, T, H, W, 3], RGB in 0..1; cells that are not known are zero.
-        known: bool [V, T]; row 0 and column 0 must be complete.
+        known: bool [V, T]; the row and the column of the shared cell must be complete.
+        shared: (view, time) of that cell; its column is the canonical freeze-time video.
         times: float32 [T], increasing, normalised to 0..1, not necessarily even.
         K: float64 [V, 3, 3] intrinsics in pixels, or None when unknown.
         w2c: float64 [V, 4, 4] world-to-camera (OpenCV), or None when unknown.
@@ -39,7 +42,7 @@ class VideoGrid:
         prompt: the text the grid was made from, or "".
 
     Raises:
-        ValueError: shapes, ranges or the completeness of row 0 and column 0 do not hold.
+        ValueError: shapes, ranges or the completeness of the shared row and column do not hold.
     """
 
     frames: NDArray[np.float32]
@@ -49,6 +52,7 @@ class VideoGrid:
     w2c: NDArray[np.float64] | None = None
     fps: float = 8.0
     prompt: str = ""
+    shared: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         f = np.asarray(self.frames)
@@ -64,8 +68,11 @@ class VideoGrid:
         known = np.ones((V, T), bool) if self.known is None else np.asarray(self.known, bool)
         if known.shape != (V, T):
             raise ValueError(f"VideoGrid: known must be [{V}, {T}], got {list(known.shape)}")
-        if not (known[0].all() and known[:, 0].all()):
-            raise ValueError("VideoGrid: row 0 and column 0 must be complete")
+        view, time = self.shared
+        if not (0 <= view < V and 0 <= time < T):
+            raise ValueError(f"VideoGrid: shared must lie within {V} x {T}, got {self.shared}")
+        if not (known[view].all() and known[:, time].all()):
+            raise ValueError(f"VideoGrid: row {view} and column {time} must be complete")
         self.known = known
         if self.times is None:
             self.times = np.linspace(0, 1, T, dtype=np.float32) if T > 1 else np.zeros(1, "f4")
@@ -114,8 +121,32 @@ class VideoGrid:
         """The freeze-time video of time ``t``: [V, H, W, 3]."""
         return self.frames[:, t]
 
+    @property
+    def fixed_view(self) -> NDArray[np.float32]:
+        """The complete row: [T, H, W, 3]."""
+        return self.row(self.shared[0])
+
+    @property
+    def freeze_time(self) -> NDArray[np.float32]:
+        """The complete column, the canonical one: [V, H, W, 3]."""
+        return self.column(self.shared[1])
+
+    def quadrants(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """(views, times) of up to four parts that start at the shared cell and lead away from it.
+
+        Together they are the whole grid; in each, its own row 0 and column 0 are complete.
+        """
+        view, time = self.shared
+        rows = [np.arange(view, self.V), np.arange(view, -1, -1)]
+        columns = [np.arange(time, self.T), np.arange(time, -1, -1)]
+        return [(r, c) for r in rows for c in columns if len(r) > 1 and len(c) > 1]
+
     def pick(self, views: slice, times: slice) -> VideoGrid:
-        """The sub-grid of the given slices; its times are normalised anew to 0..1."""
+        """The sub-grid of the given slices; its times are normalised anew to 0..1.
+
+        Raises:
+            UserError: nothing is picked, or no complete row and column are left.
+        """
         assert self.known is not None and self.times is not None
         frames = self.frames[views, times]
         if frames.shape[0] == 0 or frames.shape[1] == 0:
@@ -123,13 +154,25 @@ class VideoGrid:
                 f"the picked views or times are empty: the grid has {self.V} views and {self.T} "
                 "times; choose A:B within them"
             )
+        known = self.known[views, times]
+        rows = np.arange(self.V)[views].tolist()
+        columns = np.arange(self.T)[times].tolist()
+        kept = self.shared[0] in rows and self.shared[1] in columns
+        at = (rows.index(self.shared[0]), columns.index(self.shared[1])) if kept else (0, 0)
+        shared = shared_cell(known, at)
+        if shared is None:
+            raise UserError(
+                "no view of what is picked is known at every time, or no time in every view; "
+                f"keep view {self.shared[0]} and time {self.shared[1]}"
+            )
         stamps = self.times[times]
         span = stamps[-1] - stamps[0]
         stamps = (stamps - stamps[0]) / span if span > 0 else np.zeros_like(stamps)
         return replace(
             self,
             frames=frames,
-            known=self.known[views, times],
+            known=known,
+            shared=shared,
             times=stamps,
             K=None if self.K is None else self.K[views],
             w2c=None if self.w2c is None else self.w2c[views],
@@ -184,6 +227,7 @@ class VideoGrid:
             "known": self.known.astype(int).tolist(),
             "fps": float(self.fps),
             "prompt": self.prompt,
+            "shared": list(self.shared),
             "camera_convention": "OpenCV (x right, y down, z forward), world to camera, px",
             "K": None if self.K is None else self.K.tolist(),
             "w2c": None if self.w2c is None else self.w2c.tolist(),
@@ -213,6 +257,20 @@ class VideoGrid:
             return _load_tiled(p, tiles)
         except ValueError as error:
             raise UserError(f"{p} is not a usable grid: {error}") from error
+
+
+def shared_cell(
+    known: NDArray[np.bool_], prefer: tuple[int, int] = (0, 0)
+) -> tuple[int, int] | None:
+    """A cell of known [V, T] whose row and column are complete: ``prefer``, else the first."""
+    rows, columns = known.all(1), known.all(0)
+    if not (rows.any() and columns.any()):
+        return None
+    view, time = prefer
+    return (
+        view if rows[view] else int(np.argmax(rows)),
+        time if columns[time] else int(np.argmax(columns)),
+    )
 
 
 def tile_layout(count: int) -> tuple[int, int]:
@@ -278,7 +336,7 @@ def _load_npz(path: Path) -> VideoGrid:
             _check_cells(*frames.shape[:2])
             if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
                 raise ValueError(f"'{key}' must be uint8 or float, got {frames.dtype}")
-            names = ("times", "known", "fps", "prompt", "K", "w2c")
+            names = ("times", "known", "fps", "prompt", "K", "w2c", "shared")
             meta = {k: data[k] for k in names if k in data.files}
     except (OSError, EOFError, KeyError, TypeError) as error:
         raise ValueError(f"unreadable npz ({error})") from error
@@ -330,4 +388,7 @@ def _optional(meta: dict[str, Any]) -> dict[str, Any]:
         out["fps"] = float(meta["fps"])
     if meta.get("prompt") is not None:
         out["prompt"] = str(meta["prompt"])
+    if meta.get("shared") is not None:
+        view, time = np.asarray(meta["shared"], int).tolist()
+        out["shared"] = (view, time)
     return out

@@ -138,19 +138,24 @@ def crop_to_shape(grid: VideoGrid, height: int, width: int) -> VideoGrid:
 
 
 def complete_with_bundled(grid: VideoGrid, seed: int, max_memory: float = 0.0) -> VideoGrid:
-    """Fill the unknown cells of a grid of which row 0 and column 0 are known.
+    """Fill the unknown cells of a grid of which one row and one column are known.
 
     The bundled model works at its own small size: filled cells are enlarged to the grid's, known
-    cells stay exactly as they are.
+    cells stay exactly as they are. It starts at the shared cell and goes both ways along views and
+    times, so up to four parts are filled one after another.
     """
     assert grid.known is not None
-    report, close = progress_bars()
-    try:
-        made = load_bundled(runtime=Runtime(max_memory_gb=max_memory or None)).complete_grid(
-            grid.row(0), grid.column(0), grid.prompt, GenerateConfig(seed=seed), report
-        )
-    finally:
-        close()
-    filled = resize_frames(made.grid.frames, grid.height, grid.width)
-    known = np.asarray(grid.known)[..., None, None, None]
-    return replace(grid, frames=np.where(known, grid.frames, filled), known=None)
+    model = load_bundled(runtime=Runtime(max_memory_gb=max_memory or None))
+    frames = grid.frames.copy()
+    for views, times in grid.quadrants():
+        row, column = grid.fixed_view[times], grid.freeze_time[views]
+        report, close = progress_bars()
+        try:
+            made = model.complete_grid(row, column, grid.prompt, GenerateConfig(seed=seed), report)
+        finally:
+            close()
+        part = np.ix_(views, times)
+        filled = resize_frames(made.grid.frames, grid.height, grid.width)
+        known = grid.known[part][..., None, None, None]
+        frames[part] = np.where(known, grid.frames[part], filled)
+    return replace(grid, frames=frames, known=None)

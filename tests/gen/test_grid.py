@@ -111,3 +111,42 @@ def test_unreadable_grids_are_user_errors(tmp_path):
     for name in ("bad.npz", "bad.mp4", "flat.npz", "pickled.npz", "empty", "newer"):
         with pytest.raises(UserError, match="not a usable grid"):
             VideoGrid.load(tmp_path / name)
+
+
+def cross(view, time, V=4, T=3):
+    known = np.zeros((V, T), bool)
+    known[view] = known[:, time] = True
+    return known
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_clips_may_meet_anywhere(tmp_path, kind):
+    grid = small_grid(V=4, known=cross(2, 1, T=3), T=3, shared=(2, 1))
+    path = tmp_path / ("grid" if kind == "folder" else "grid.npz")
+    grid.save(path) if kind == "folder" else grid.save_npz(path)
+    back = VideoGrid.load(path)
+    assert back.shared == (2, 1)
+    assert np.array_equal(back.fixed_view[1], back.freeze_time[2])
+    with pytest.raises(ValueError, match="row 0 and column 0"):
+        small_grid(V=4, T=3, known=cross(2, 1, T=3))
+
+
+def test_quadrants_cover_the_grid_from_the_shared_cell():
+    known = cross(2, 1, T=3)
+    grid = small_grid(V=4, T=3, known=known, shared=(2, 1))
+    count = np.zeros((4, 3), int)
+    for views, times in grid.quadrants():
+        part = known[np.ix_(views, times)]
+        assert part[0].all() and part[:, 0].all() and (views[0], times[0]) == (2, 1)
+        count[np.ix_(views, times)] += 1
+    assert (count > 0).all()
+    assert len(small_grid().quadrants()) == 1
+
+
+def test_picking_takes_the_shared_cell_along():
+    grid = small_grid(V=4, T=3, known=cross(2, 1, T=3), shared=(2, 1))
+    assert grid.pick(slice(1, 4), slice(1, 3)).shared == (1, 0)
+    with pytest.raises(UserError, match="keep view 2 and time 1"):
+        grid.pick(slice(0, 2), slice(0, 3))
+    full = small_grid(V=4, T=3, shared=(2, 1))
+    assert full.pick(slice(0, 2), slice(None)).shared == (0, 0)
