@@ -168,6 +168,11 @@ class ResultFile:
         """What `keep` stored for a scene, by variant."""
         return self.document.get(name, {}).get(scene, {})
 
+    def store(self, name: str, value: Any) -> None:
+        """Put a value of its own beside the results."""
+        with self._changed():
+            self.document[name] = value
+
     def note(self, text: str, instead_of: str = "") -> None:
         """Add a note once; it takes the place of a note that starts with `instead_of`, if given.
         An empty text only removes that one."""

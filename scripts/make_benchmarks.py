@@ -22,6 +22,7 @@ import yaml
 from gen.atomic import atomic_file
 from gen.errors import UserError
 from gen.result_file import SCHEMA, as_list, is_result
+from gen.result_tables import markdown, tables_of
 from gen.script import run_script
 
 HEADER = """# Benchmarks
@@ -83,65 +84,14 @@ def load(path: Path) -> dict[str, Any]:
     return data
 
 
-def number(value: Any) -> str:
-    """A table cell."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return (
-            f"{value:.3g}"
-            if abs(value) < 1
-            else f"{value:.2f}"
-            if abs(value) < 1000
-            else f"{value:.0f}"
-        )
-    return str(value)
-
-
-def cell(values: dict[str, Any], metric: str) -> str:
-    """A value of a row, with its interval when there is one."""
-    text = number(values.get(metric))
-    low, high = values.get(f"{metric}_lo"), values.get(f"{metric}_hi")
-    return text if low is None or high is None else f"{text} [{number(low)}, {number(high)}]"
-
-
-def columns(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The metrics of a scene's rows, in order; ends of intervals are no columns of their own, nor
-    are metrics that no row has."""
-    names = list(dict.fromkeys(m for values in rows.values() for m in values))
-    ends = {f"{m}{end}" for m in names for end in ("_lo", "_hi")}
-    return [m for m in names if m not in ends and any(v.get(m) is not None for v in rows.values())]
-
-
-def tables(results: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[list[str], list[str]]]:
-    """(metrics, scenes) of each table: scenes that share a metric besides costs share a table."""
-    costs = {"seconds", "seconds_cpu", "peak_mb"}
-    found: list[tuple[list[str], list[str]]] = []
-    for scene, rows in results.items():
-        metrics = columns(rows)
-        for names, scenes in found:
-            if set(names) & set(metrics) - costs or not set(metrics) - costs:
-                names += [m for m in metrics if m not in names]
-                scenes.append(scene)
-                break
-        else:
-            found.append((metrics, [scene]))
-    return found
-
-
 def section(name: str, data: dict[str, Any]) -> str:
-    """One file as Markdown: command, hardware, tables with a row per scene and variant, notes."""
+    """One file as Markdown: commands, hardware, tables, notes."""
     lines = [f"## {data.get('title', name)}", ""]
     commands = data.get("command", "command not recorded").split("; ")
     lines += [f"`{command}`  " for command in commands]
     lines += [data.get("hardware", "")]
-    for metrics, scenes in tables(data["results"]):
-        lines += ["", "| scene | variant | " + " | ".join(metrics) + " |"]
-        lines += ["|---|---|" + "---|" * len(metrics)]
-        for scene in scenes:
-            for variant, values in data["results"][scene].items():
-                cells = " | ".join(cell(values, m) for m in metrics)
-                lines.append(f"| {scene} | {variant} | {cells} |")
+    for table in tables_of(data):
+        lines += ["", markdown(table)]
     notes = as_list(data.get("notes", []))
     lines += ["", *[f"- {note}" for note in notes]] if notes else []
     return "\n".join(lines) + "\n"
