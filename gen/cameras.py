@@ -92,3 +92,82 @@ def scale_intrinsics(
     out[..., 0, :] *= to_hw[1] / from_hw[1]
     out[..., 1, :] *= to_hw[0] / from_hw[0]
     return out
+
+
+# Other people's conventions. Rotations are proper in all of them: `camera_to_world_axes` turns the
+# columns of a camera-to-world matrix, and its inverse is the same call with the other's axes.
+AXES = {
+    "opencv": np.eye(3),  # right, down, forward: ours, COLMAP's, EasyVolcap's
+    "opengl": np.diag([1.0, -1.0, -1.0]),  # right, up, backward: nerfstudio, Blender, D-NeRF
+    "llff": np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]]),  # down, right, backward
+}
+
+
+def w2c_from_c2w(c2w: ArrayLike, axes: str = "opencv") -> Array:
+    """Camera-to-world [..., 3 or 4, 4] whose camera axes are named in ``AXES`` -> w2c [..., 4, 4].
+
+    Column k of ``AXES[axes]`` is their k-th camera axis in OpenCV's camera frame.
+    """
+    given = np.asarray(c2w, np.float64)
+    out = np.zeros((*given.shape[:-2], 4, 4))
+    out[..., :3, :] = given[..., :3, :]
+    out[..., 3, 3] = 1.0
+    out[..., :3, :3] = out[..., :3, :3] @ AXES[axes].T
+    return invert(out)
+
+
+def c2w_from_w2c(w2c: ArrayLike, axes: str = "opencv") -> Array:
+    """The inverse of ``w2c_from_c2w``: [..., 4, 4] -> camera-to-world [..., 4, 4]."""
+    out = invert(w2c)
+    out[..., :3, :3] = out[..., :3, :3] @ AXES[axes]
+    return out
+
+
+def check_rigid(w2c: ArrayLike, tolerance: float = 1e-2) -> NDArray[np.float64]:
+    """Matrices [..., 4, 4] with their rotations made exactly orthonormal.
+
+    Raises:
+        ValueError: not finite, mirrored, or farther from a rotation than ``tolerance``.
+    """
+    out = np.array(w2c, np.float64)
+    if out.shape[-2:] != (4, 4) or not np.isfinite(out).all():
+        raise ValueError("camera matrices must be finite and 4x4")
+    u, _, vt = np.linalg.svd(out[..., :3, :3])
+    nearest = u @ vt
+    if (np.linalg.det(nearest) < 0).any():
+        raise ValueError("a camera matrix mirrors the world; it is no rotation")
+    if np.abs(nearest - out[..., :3, :3]).max() > tolerance:
+        raise ValueError("a camera matrix is no rotation (is it scaled, or transposed?)")
+    out[..., :3, :3] = nearest
+    out[..., 3, :] = [0, 0, 0, 1]
+    return out
+
+
+def path_order(w2c_V44: ArrayLike) -> NDArray[np.intp]:
+    """An order [V] of cameras in which neighbours are near: they stay as they are if that is so.
+
+    Distance counts the centre (in units of the rig's spread) and the viewing direction. Starts at
+    each camera in turn, always goes on to the nearest one left, and keeps the shortest path.
+    """
+    w2c = np.asarray(w2c_V44, np.float64)
+    count = len(w2c)
+    centres = camera_centres(w2c)
+    spread = float(np.linalg.norm(centres - centres.mean(0), axis=1).max())
+    place = np.concatenate([centres / max(spread, 1e-12), w2c[:, 2, :3]], 1)
+    distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
+
+    def length(order: list[int]) -> float:
+        return float(distance[order[:-1], order[1:]].sum())
+
+    given = list(range(count))
+    best = given
+    for start in range(count):
+        order, left = [start], set(given) - {start}
+        while left:
+            order.append(min(left, key=lambda k: (distance[order[-1], k], k)))
+            left.remove(order[-1])
+        if length(order) < length(best):
+            best = order
+    # a little shorter is no reason to give up the order that the maker chose
+    chosen = best if length(best) < 0.8 * length(given) else given
+    return np.array(chosen if chosen[0] <= chosen[-1] else chosen[::-1], np.intp)

@@ -10,12 +10,15 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from gen import video_decode
 from gen.atomic import atomic_file
 from gen.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_CLIP_BYTES = 6 * 2**30
+MAX_PIXELS = video_decode.MAX_PIXELS
 
 
 def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -36,19 +39,56 @@ def resize_frames(frames: NDArray[np.float32], height: int, width: int) -> NDArr
     return np.clip(out, 0, 1).astype(np.float32).reshape(*frames.shape[:-3], height, width, 3)
 
 
-def read_image(path: str | Path) -> NDArray[np.float32]:
-    """Read one image as RGB in 0..1 [H, W, 3] (grey is repeated, alpha dropped).
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image as it is shown, from its header alone.
 
     Raises:
-        UserError: missing or unreadable.
+        UserError: missing, not an image, or of more than ``MAX_PIXELS``.
     """
     p = Path(path)
     if not p.is_file():
         raise UserError(f"no such image: {p}")
-    image = cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
+    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own bound follows
+    try:
+        with Image.open(p) as image:
+            width, height = image.size
+            photo = image.format in ("JPEG", "MPO")
+            turned = photo and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except Exception:
+        raise UserError(f"cannot read the image {p}; use PNG or JPEG") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{p} is {height}x{width}, more than {MAX_PIXELS >> 20} megapixels")
+    return (width, height) if turned else (height, width)
+
+
+def read_image(path: str | Path) -> NDArray[np.float32]:
+    """Read one image as RGB in 0..1 [H, W, 3]: grey is repeated, transparent parts become white,
+    16 bits keep their precision, a camera's orientation tag is obeyed.
+
+    Raises:
+        UserError: missing, unreadable or too large.
+    """
+    p = Path(path)
+    image_size(p)
+    # only the plain reading obeys the orientation tag of a photograph
+    photo = p.suffix.lower() in (".jpg", ".jpeg")
+    flags = cv2.IMREAD_COLOR if photo else cv2.IMREAD_UNCHANGED
+    try:
+        image = cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"cannot read the image {p}; use PNG or JPEG")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(255)
+    if image.ndim == 2:
+        image = image[..., None].repeat(3, -1)
+    full = np.float32(np.iinfo(image.dtype).max)
+    out = image[..., 2::-1].astype(np.float32) / full
+    if image.shape[-1] == 4:
+        alpha = image[..., 3:].astype(np.float32) / full
+        out = out * alpha + (1 - alpha)
+    return np.ascontiguousarray(out)
 
 
 def write_image(path: str | Path, image: NDArray) -> None:
@@ -88,35 +128,20 @@ def read_clip(path: str | Path, what: str = "clip") -> tuple[NDArray[np.float32]
 def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
     """Decode a whole video -> frames [F, H, W, 3], fps, the container's comment.
 
-    Rotation metadata is applied by the decoder.
-
     Raises:
-        ValueError: not a video, no frames, or too large to hold in memory.
+        ValueError: not a video, broken off, or too large to hold in memory.
     """
-    p = Path(path)
-    if not p.is_file():
-        raise ValueError("not a file")
-    reader = imageio_ffmpeg.read_frames(str(p), pix_fmt="rgb24")
-    frames: list[NDArray[np.uint8]] = []
-    try:
-        meta = next(reader)
-        width, height = meta["size"]
-        limit = MAX_CLIP_BYTES // max(1, width * height * 12)
-        for data in reader:
-            frames.append(np.frombuffer(data, np.uint8).reshape(height, width, 3))
-            if len(frames) > limit:
-                raise ValueError(
-                    f"more than {limit} frames of {height}x{width} do not fit in memory; "
-                    "cut the clip first"
-                )
-    except (OSError, RuntimeError, IndexError, KeyError, StopIteration) as error:
-        raise ValueError("not a readable video (is the file complete and a video?)") from error
-    finally:
-        reader.close()
-    if not frames:
-        raise ValueError("the video holds no frames")
-    fps = float(meta.get("fps") or 8.0)
-    return np.stack(frames).astype(np.float32) / np.float32(255), fps, _comment(p)
+    facts = video_decode.probe(path)
+    limit = MAX_CLIP_BYTES // (facts.width * facts.height * 12)
+    shown: list[NDArray[np.uint8]] = []
+    for frame in video_decode.frames(facts):
+        shown.append(frame)
+        if len(shown) > limit:
+            raise ValueError(
+                f"more than {limit} frames of {facts.height}x{facts.width} do not fit in memory; "
+                "cut the clip first"
+            )
+    return np.stack(shown).astype(np.float32) / np.float32(255), facts.fps, _comment(facts.path)
 
 
 def _comment(path: Path) -> str:
@@ -125,8 +150,7 @@ def _comment(path: Path) -> str:
         imageio_ffmpeg.get_ffmpeg_exe(),
         "-v",
         "error",
-        "-i",
-        str(path),
+        *video_decode.opened(path),
         "-f",
         "ffmetadata",
         "-",
