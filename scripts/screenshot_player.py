@@ -52,6 +52,16 @@ class Args:
     mode: int = 0
     """0 colour, 1 depth, 2 motion."""
 
+    def __post_init__(self) -> None:
+        if not self.page.is_file():
+            raise UserError(f"no such page: {self.page}; give the index.html of a run")
+        if self.out.suffix not in (".png", ".jpg", ".webp") or not self.out.parent.is_dir():
+            raise UserError(f"{self.out}: choose a .png, .jpg or .webp in a folder that exists")
+        if not 0 <= self.time <= 1 or self.view < 0 or self.mode not in (0, 1, 2):
+            raise UserError("--time in 0..1, --view from 0 and --mode 0, 1 or 2 expected")
+        if not (min(self.size) >= 16 and 0 < self.scale <= 8 and self.dolly > 0):
+            raise UserError("--size of at least 16, --scale in 0..8 and --dolly above 0 expected")
+
 
 def main(args: Args) -> None:
     """Open, settle, turn, write."""

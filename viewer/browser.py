@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from gen.errors import UserError
 
+_PATIENCE = 150.0  # seconds: a scene of 100 000 points in software, on a busy machine
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
     "--headless=new",
@@ -100,17 +101,25 @@ class Browser:
             raise
 
     def open(self, page: str | Path, fragment: str = "") -> None:
-        """Load a local HTML file (or a URL) and wait until the document is there."""
+        """Load a local HTML file (or a URL) and wait until the document is there.
+
+        Raises UserError when there is no such file or the address cannot be opened.
+        """
         text = str(page)
-        url = text if ":" in text else Path(text).resolve().as_uri()
-        self.call("Page.navigate", url=url + (f"#{fragment}" if fragment else ""))
-        deadline = time.monotonic() + 30
+        local = "://" not in text and not text.startswith("about:")
+        if local and not Path(text).is_file():
+            raise UserError(f"no such page: {text}; give the index.html of a run")
+        url = Path(text).resolve().as_uri() if local else text
+        gone = self.call("Page.navigate", url=url + (f"#{fragment}" if fragment else ""))
+        if gone.get("errorText"):
+            raise UserError(f"cannot open {url}: {gone['errorText']}")
+        deadline = time.monotonic() + _PATIENCE
         while self.evaluate("document.readyState") != "complete":
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{url} did not load within 30 s")
+                raise TimeoutError(f"{url} did not load within {_PATIENCE:.0f} s")
             time.sleep(0.02)
 
-    def evaluate(self, expression: str, timeout: float = 60.0) -> Any:
+    def evaluate(self, expression: str, timeout: float = _PATIENCE) -> Any:
         """The value of a JavaScript expression (promises are awaited); RuntimeError if it throws.
 
         Only values that JSON can hold come back.
@@ -133,8 +142,13 @@ class Browser:
         return _png(self.call("Page.captureScreenshot", format="png")["data"])
 
     def player_ready(self) -> None:
-        """Wait until ``window.player`` shows its scene."""
-        self.evaluate("window.player.ready.then(() => true)")
+        """Wait until ``window.player`` shows its scene; UserError with the page's reason if not."""
+        reason = self.evaluate(
+            "window.player ? player.ready.then(() => '', (error) => error.message)"
+            " : 'there is no player in it'"
+        )
+        if reason:
+            raise UserError(f"the page shows no scene: {reason}")
 
     def player_pixels(
         self, time_01: float, w2c: NDArray, K: NDArray, size: tuple[int, int]
@@ -147,7 +161,7 @@ class Browser:
         )
         return _png(url.split(",", 1)[1])
 
-    def call(self, method: str, timeout_s: float = 60.0, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, timeout_s: float = _PATIENCE, **parameters: Any) -> dict[str, Any]:
         """Send one protocol command and return its result; RuntimeError if it is refused."""
         self._count += 1
         message: dict[str, Any] = {"id": self._count, "method": method, "params": parameters}
@@ -177,7 +191,7 @@ class Browser:
     def _address(self) -> tuple[str, str]:
         """Port and path that Chromium wrote down when it began to listen."""
         note = Path(self._profile, "DevToolsActivePort")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise UserError(f"Chromium ended at once with code {self._process.returncode}")
@@ -185,7 +199,7 @@ class Browser:
             if len(lines) == 2:
                 return lines[0], lines[1]
             time.sleep(0.05)
-        raise UserError("Chromium did not start within 30 s")
+        raise UserError(f"Chromium did not start within {_PATIENCE:.0f} s")
 
     def close(self) -> None:
         """End the browser and remove its profile."""

@@ -134,6 +134,8 @@ def export(options: Export) -> None:
         raise UserError(f"--frames {frames}: choose 0..10000")
     if options.zip and form != "ply-sequence":
         raise UserError("--zip goes with --format ply-sequence")
+    if frames and form in ("html", "4dgs", "nerfstudio"):
+        raise UserError(f"--frames goes with ply-sequence, pointcloud and video, not with {form}")
 
     def target(default: str) -> Path:
         return Path(options.out) if options.out else source.parent / default
@@ -147,17 +149,17 @@ def export(options: Export) -> None:
         from viewer.html import write_player
 
         written = target("index.html")
-        write_player(scene, written, source.parent.name, _frame_rate(source.parent))
+        write_player(scene, written, *_title_and_rate(source.parent))
     elif form == "4dgs":
         from viewer.payload import write_4dgs
 
         written = target("scene.4dgs")
-        write_4dgs(scene, written)
+        write_4dgs(scene, written, *_title_and_rate(source.parent))
     elif form == "nerfstudio":
         from viewer.nerfstudio_plugin.export import write_nerfstudio
 
         written = write_nerfstudio(scene, _grid_beside(source), target("nerfstudio"))
-        say(f"look: ns-viewer --load-config {written} --viewer.websocket-host 127.0.0.1")
+        say(f"look: ns-viewer --load-config {written}")
     elif form == "pointcloud":
         from viewer.pointcloud import write_pointclouds
 
@@ -179,11 +181,13 @@ def _grid_beside(scene: Path) -> VideoGrid | None:
     return None
 
 
-def _frame_rate(run: Path) -> float:
-    """Frames per second along time of a run's grid; 8 when there is no grid."""
-    if not (run / "grid" / "grid.json").exists():
-        return 8.0
-    return float(json.loads((run / "grid" / "grid.json").read_text()).get("fps", 8.0))
+def _title_and_rate(run: Path) -> tuple[str, float]:
+    """Prompt (else the folder's name) and frames per second along time of a run; 8 without grid."""
+    try:
+        grid = json.loads((run / "grid" / "grid.json").read_text())
+        return str(grid.get("prompt") or run.resolve().name), float(grid.get("fps", 8.0))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return run.resolve().name, 8.0
 
 
 def inspect(options: Inspect) -> None:

@@ -174,9 +174,12 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         raise UserError(f"{source}: damaged player payload ({error}); export it again") from error
 
 
-def write_4dgs(scene: Any, path: str | Path) -> int:
-    """Write the bare payload of ``scene`` (or ``Scene4D``) as a ``.4dgs`` file; bytes written."""
-    data = encode(PlayerScene.from_scene(scene))
+def write_4dgs(scene: Any, path: str | Path, title: str = "", fps: float = 8.0) -> int:
+    """Write the bare payload of ``scene`` as a ``.4dgs`` file; bytes written.
+
+    ``title`` and ``fps`` as in ``viewer.html.write_player``.
+    """
+    data = encode(PlayerScene.from_scene(scene, prompt=title, fps=fps))
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
     return len(data)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gen.console import progress
 from gen.video_io import write_video
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def write_camera_video(
     scene: Scene4D,
     target: str | Path,
-    path: str = "orbit",
+    path: str | ArrayLike = "orbit",
     frames: int = 48,
     fps: float = 16.0,
     compensation: float = 0.0,
@@ -27,11 +28,13 @@ def write_camera_video(
     """Render ``frames`` pictures along a camera path and write them as an mp4.
 
     Args:
-        path: "orbit", "spiral" or "input" (``viewer.camera_paths``).
+        path: "orbit", "spiral" or "input" (``viewer.camera_paths``), or cameras [frames, 4, 4].
         compensation: see ``Scene4D.at``; 0 keeps the scene consistent while the camera moves.
     """
     points = scene.means.detach().cpu().numpy()
-    cameras = camera_path(path, scene.w2c.cpu().numpy(), points, frames)
+    if isinstance(path, str):
+        path = camera_path(path, scene.w2c.cpu().numpy(), points, frames)
+    cameras = np.asarray(path)
     K = scene.K[len(scene.K) // 2]
     first, last = float(scene.times[0]), float(scene.times[-1])
     moments = first + (last - first) * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames))

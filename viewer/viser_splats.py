@@ -42,14 +42,14 @@ class SplatNode:
         )
         if self._add is None:
             raise RuntimeError("this viser draws no Gaussians; install viser>=0.2.7,<2")
-        handle = self._add(f"{name}/probe", *_arguments(_nothing()))
+        handle = self._add(f"{name}/probe", *as_arguments(_nothing()))
         self.in_place: bool = hasattr(handle, "set_gaussians")
         handle.remove()
 
     def show(self, key: Hashable, make: Callable[[], Splats]) -> None:
         """Show what ``make`` returns; where nodes cannot change it is kept under ``key``."""
         if self.in_place:
-            arguments = _arguments(make())
+            arguments = as_arguments(make())
             if self._shown is None:
                 self._shown = self._add(self._name, *arguments)
             else:
@@ -57,7 +57,7 @@ class SplatNode:
             return
         if key not in self._handles:
             self._made += 1
-            self._handles[key] = self._add(f"{self._name}/{self._made}", *_arguments(make()))
+            self._handles[key] = self._add(f"{self._name}/{self._made}", *as_arguments(make()))
         current = self._handles[key] = self._handles.pop(key)  # most recent last
         current.visible = True
         if self._shown is not None and self._shown is not current:
@@ -76,7 +76,7 @@ class SplatNode:
         self._shown = None
 
 
-def _arguments(splats: Splats) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def as_arguments(splats: Splats) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Centers, covariances [N,3,3], colours and opacities [N,1], as viser takes them."""
     variance = (splats.radii.astype(np.float32) ** 2)[:, None, None]
     covariances = variance * np.eye(3, dtype=np.float32)

@@ -21,8 +21,10 @@ from gen.grid import VideoGrid
 from recon.ply import SH_C0
 from recon.render import render_cells, render_scene
 from tests.viewer import ns_page
+from tests.viewer.listening import listening_addresses
 from tests.viewer.ns_command import declare_missing_operators
-from tests.viewer.toy_scene import psnr, toy_scene
+from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
+from viewer import viser_page
 from viewer.browser import Browser
 from viewer.commands import Export, export
 from viewer.nerfstudio_plugin.space import nerfstudio_space
@@ -148,6 +150,37 @@ def test_export_gaussian_splat_is_the_canonical_moment(ns, run, scene):
     np.testing.assert_allclose(np.exp(np.ravel(data["scale_1"])), want.scales, rtol=1e-4)
 
 
+def test_eval_scores_every_known_cell(ns, run, scene):
+    ns("ns-eval", "--load-config", run / "nerfstudio" / "config.yml", "--output-path", "eval.json",
+       "--render-output-path", "pictures")  # fmt: skip
+    results = json.loads(Path("eval.json").read_text())["results"]
+    cells = render_cells(scene)  # what the grid of the run was made of; the view offsets are 0
+    files = sorted(Path("pictures").glob("*img*"))
+    assert len(files) == cells.shape[0] * cells.shape[1]
+    given, shown = np.hsplit(image(files[0]), 2)
+    assert psnr(given, cells[0, 0]) > 30 and psnr(shown, cells[0, 0]) > 30
+    assert results["psnr"] > 45 and results["ssim"] > 0.99 and results["psnr_std"] >= 0
+
+
+@pytest.mark.parametrize("kind", ["shaped", "literal"])
+def test_shapes_and_offsets_in_camera_axes_are_drawn_and_exported(ns, tmp_path, kind):
+    scene = uncommon_scene(kind, 500, size=(36, 64))
+    scene.save(tmp_path / "scene.safetensors")
+    export(Export(str(tmp_path), "nerfstudio"))
+    config = tmp_path / "nerfstudio" / "config.yml"
+    ns("ns-render", "dataset", "--load-config", config, "--output-path", "out",
+       "--image-format", "png", "--rendered-output-names", "rgb")  # fmt: skip
+    got = image(Path("out/test/rgb/v00/t003.png"))
+    assert psnr(got, drawn(scene, 0, 1.0)) > 40
+    if kind == "shaped":
+        ns("ns-export", "gaussian-splat", "--load-config", config, "--output-dir", "gs")
+        data = trimesh.load("gs/splat.ply").metadata["_ply_raw"]["vertex"]["data"]
+        moved = nerfstudio_space(scene).scene(scene)
+        for axis in range(3):
+            want = moved.log_scales + moved.log_stretch[:, axis]
+            np.testing.assert_allclose(np.ravel(data[f"scale_{axis}"]), want, atol=1e-4)
+
+
 def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
     """A real ns-viewer process: its picture is ours, and changes with time."""
     with socket.socket() as free:
@@ -157,7 +190,7 @@ def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(COMMAND), "ns-viewer",
          "--load-config", str(run / "nerfstudio" / "config.yml"),
-         "--viewer.websocket-host", "127.0.0.1", "--viewer.websocket-port", str(port)],
+         "--viewer.websocket-port", str(port)],
         stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
@@ -171,22 +204,23 @@ def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
 
     moved = nerfstudio_space(scene).scene(scene)
     try:
-        ns_page.until(answers, PATIENCE, "ns-viewer does not answer")
+        viser_page.until(answers, PATIENCE, "ns-viewer does not answer")
+        assert listening_addresses(port) == {"127.0.0.1"}
         with Browser(760, 420) as browser:
-            ns_page.open_page(browser, url, PATIENCE)
+            viser_page.open_page(browser, url, PATIENCE)
             pictures = []
             for t in (0.0, 0.9):
                 if t:
-                    ns_page.set_time(browser, t, PATIENCE)
-                shown = [ns_page.canvas(browser, PATIENCE)]
+                    viser_page.set_time(browser, t, PATIENCE)
+                shown = [viser_page.canvas(browser, PATIENCE)]
 
                 def is_ours(t=t, shown=shown) -> bool:
-                    shown[0] = ns_page.canvas(browser, PATIENCE)
+                    shown[0] = viser_page.canvas(browser, PATIENCE)
                     want = ns_page.expected(moved, t, shown[0].shape[:2])
                     assert want.std() > 0.05
                     return ns_page.likeness(shown[0], want) > 27
 
-                ns_page.until(is_ours, PATIENCE, f"at time {t} the page shows something else")
+                viser_page.until(is_ours, PATIENCE, f"at time {t} the page shows something else")
                 pictures.append(shown[0])
             assert ns_page.likeness(*pictures) < 25  # the ball moved
     finally:

@@ -22,7 +22,7 @@ from viewer.live import LiveView
 from viewer.viser_app import ViserApp, follows_camera
 from viewer.viser_capture import draw, film, send_screenshot, shot_of
 from viewer.viser_look import moving_points, pick, traces
-from viewer.viser_splats import SplatNode, Splats, _arguments
+from viewer.viser_splats import SplatNode, Splats, as_arguments
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_shapes_and_offsets_in_camera_axes_are_drawn(app, kind):
     assert psnr(got, want.clamp(0, 1).numpy()) > 45
     assert follows_camera(scene, 0.0) == (kind == "literal") and follows_camera(scene, 0.5)
     if kind == "shaped":
-        _, covariances, *_ = _arguments(app._gaussians(0.7, None, 0.0))
+        _, covariances, *_ = as_arguments(app._gaussians(0.7, None, 0.0))
         axes = np.sqrt(np.linalg.eigvalsh(covariances.astype(float))) / app.unit
         want_axes = torch.exp(scene.log_scales[:, None] + scene.log_stretch).sort(1).values
         visible = scene.at(0.7).opacities >= 1 / 255

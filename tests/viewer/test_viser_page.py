@@ -5,17 +5,13 @@ import os
 import numpy as np
 import pytest
 
-from tests.viewer.ns_page import canvas, until
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.browser import Browser, find_chromium
 from viewer.viser_app import ViserApp
 from viewer.viser_capture import draw, shot_of
+from viewer.viser_page import NO_TOAST, canvas, until
 
 _FREE = slice(80, 420)  # columns between the page's axes and its control panel
-_NO_TOAST = (  # "Software WebGL rendering detected" would lie over the picture
-    "document.head.append(Object.assign(document.createElement('style'),"
-    " {textContent: '[class*=Notification] { display: none !important }'})), 0"
-)
 PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
@@ -44,7 +40,7 @@ def test_the_page_shows_our_picture_at_two_times():
             browser.call("Page.navigate", url=app.url)
             until(lambda: bool(app.server.get_clients()), PATIENCE, "nobody connected")
             (client,) = app.server.get_clients().values()
-            browser.evaluate(_NO_TOAST, timeout=PATIENCE)
+            browser.evaluate(NO_TOAST, timeout=PATIENCE)
             app.go_to(client, 1)
             shown = {}
             for t in (0.0, 1.0):

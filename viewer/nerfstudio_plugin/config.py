@@ -14,10 +14,27 @@ from nerfstudio.plugins.types import MethodSpecification
 from viewer.nerfstudio_plugin.datamanager import FourRealDataManagerConfig
 from viewer.nerfstudio_plugin.model import FourRealModelConfig
 
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
 
 @dataclass
 class ExportedConfig(TrainerConfig):
-    """A configuration whose folder is that of ``config.yml`` itself."""
+    """A configuration whose folder is that of ``config.yml`` itself.
+
+    Its viewer listens on 127.0.0.1 unless the command line names an address: ``ns-viewer``
+    replaces what ``config.yml`` says by its own default, all addresses.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ViewerConfig):
+            told = _on_command_line("--viewer.websocket-host")
+            if not told:
+                value.websocket_host = "127.0.0.1"
+            elif told not in _LOCAL:
+                from gen.console import warn
+
+                warn(f"listening on {told}: the viewer can be reached from other machines")
+        super().__setattr__(name, value)
 
     def get_base_dir(self) -> Path:
         """The exported folder."""
@@ -44,7 +61,8 @@ def exported(folder: str) -> ExportedConfig:
     nerfstudio does not say where the file that it reads lies.
     """
     place = Path(folder)
-    if named := _named_on_command_line():
+    named = Path(_on_command_line("--load-config") or folder)
+    if named.is_file():
         place = named.resolve().parent
     config = _configuration(ExportedConfig, output_dir=place, experiment_name="", timestamp="")
     assert isinstance(config, ExportedConfig)
@@ -54,14 +72,13 @@ def exported(folder: str) -> ExportedConfig:
     return config
 
 
-def _named_on_command_line() -> Path | None:
-    """The file after ``--load-config``, if there is one."""
+def _on_command_line(option: str) -> str:
+    """What follows ``option`` on the command line; empty if it is not there."""
     for k, word in enumerate(sys.argv):
         name, equals, value = word.partition("=")
-        if name.replace("_", "-") == "--load-config":
-            value = value if equals else "".join(sys.argv[k + 1 : k + 2])
-            return Path(value) if Path(value).is_file() else None
-    return None
+        if name.replace("_", "-") == option:
+            return value if equals else "".join(sys.argv[k + 1 : k + 2])
+    return ""
 
 
 fourreal = MethodSpecification(

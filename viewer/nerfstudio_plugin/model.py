@@ -147,7 +147,7 @@ class FourRealModel(SplatfactoModel):
 def _parameters(
     means: Tensor, scales: Tensor, colors: Tensor, opacities: Tensor
 ) -> dict[str, Parameter]:
-    """Splatfacto's parameters: means [N,3], scales [N,1] or [N,3], colors [N,3], opacities [N,1]."""
+    """Splatfacto's parameters. means, colors [N,3]; scales [N,1] or [N,3]; opacities [N,1]."""
     n = len(means)
     quats = torch.zeros(n, 4, device=means.device)
     quats[:, 0] = 1

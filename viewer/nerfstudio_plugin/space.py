@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from gen.cameras import camera_centres
+from gen.cameras import camera_centres, look_at
 from recon.scene import Scene4D
 from viewer.camera_paths import scene_centre
 
@@ -89,6 +89,17 @@ def start_view(scene: Scene4D) -> tuple[NDArray[np.float64], float]:
     centre = camera_centres(scene.w2c.cpu().double().numpy())[middle]
     focal = float(scene.K[middle, 1, 1])
     return _STEP_BACK * centre, float(2 * np.arctan(scene.size[0] / 2 / focal))
+
+
+def start_camera(
+    scene: Scene4D, size: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """World-to-camera [4,4] and K [3,3] of what a page of ``size`` (height, width) shows first."""
+    height, width = size
+    position, fov_y = start_view(scene)
+    focal = height / 2 / np.tan(fov_y / 2)
+    K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return np.asarray(look_at(position, np.zeros(3), up=(0.0, 0.0, 1.0)), np.float64), K
 
 
 def opengl_c2w(w2c_V44: NDArray[np.floating]) -> NDArray[np.float64]:

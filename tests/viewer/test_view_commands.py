@@ -1,0 +1,112 @@
+"""``--view`` and ``view`` as a user starts them: whole processes, a browser, Ctrl-C."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gen.data.procedural_grid import make_grid
+from recon.scene import Scene4D
+from tests.viewer.listening import listening_addresses
+from tests.viewer.toy_scene import toy_scene
+from viewer.browser import Browser, find_chromium
+from viewer.viser_page import canvas, until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Command:
+    """A running ``run_pipeline.py`` whose output lies in a file."""
+
+    def __init__(self, log: Path, *arguments: object) -> None:
+        self.log = log
+        with log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "run_pipeline.py", *map(str, arguments)],
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                cwd=REPOSITORY,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, text: str) -> None:
+        def there() -> bool:
+            assert text in self.said() or self.process.poll() is None, self.said()[-2000:]
+            return text in self.said()
+
+        until(there, PATIENCE, f"never said {text!r}: {self.said()[-500:]}")
+
+    def ends_on(self, sign: signal.Signals) -> int:
+        self.process.send_signal(sign)
+        return self.process.wait(30)
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def test_a_fit_is_watched_in_the_browser_from_its_first_scene_to_ctrl_c(tmp_path):
+    if find_chromium() is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs Chromium for the live view (apt install chromium)")
+        pytest.skip("no Chromium found: the live view is not looked at (set CHROMIUM)")
+    grid, _, _ = make_grid(seed=5, V=4, T=3, size=(48, 80))
+    grid.K = grid.w2c = None
+    grid.save_npz(tmp_path / "grid.npz")
+    port = free_port()
+    arguments = ("--out", tmp_path / "run", "--preset", "debug", "--view", "--port", port)
+    with Command(tmp_path / "log", "grid", tmp_path / "grid.npz", *arguments) as command:
+        command.wait_for(f"watch it at http://127.0.0.1:{port}")
+        assert listening_addresses(port) == {"127.0.0.1"}
+        with Browser(640, 360) as browser:
+            browser.call("Page.navigate", url=f"http://127.0.0.1:{port}")
+
+            def shows_the_scene() -> bool:
+                return bool(canvas(browser, PATIENCE)[60:300, 100:380].std() > 0.08)
+
+            until(shows_the_scene, PATIENCE, "the page stays empty")
+            command.wait_for("Ctrl-C ends it")
+            until(shows_the_scene, PATIENCE, "the page of the finished scene is empty")
+        assert len(Scene4D.load(tmp_path / "run" / "scene.safetensors")) > 100
+        assert command.ends_on(signal.SIGINT) == 0
+        assert "viewer ended" in command.said() and "Traceback" not in command.said()
+    assert listening_addresses(port) == set()
+
+
+@pytest.mark.parametrize(("host", "sign"), [("", signal.SIGTERM), ("0.0.0.0", signal.SIGINT)])
+def test_view_of_a_moved_run_listens_where_it_is_told_and_says_so(tmp_path, host, sign):
+    scene = toy_scene(200, size=(24, 32))
+    scene.save(tmp_path / "run" / "scene.safetensors")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    port = free_port()
+    told = ("--host", host) if host else ()
+    with Command(
+        tmp_path / "log", "view", tmp_path / "elsewhere", "--port", port, *told
+    ) as command:
+        command.wait_for("Ctrl-C ends it")
+        assert listening_addresses(port) == {host or "127.0.0.1"}
+        warned = f"warning: listening on {host}: the viewer can be reached from other machines"
+        assert (warned in command.said()) == bool(host)
+        start = time.monotonic()
+        assert command.ends_on(sign) in (0, 143, -signal.SIGTERM)
+        assert time.monotonic() - start < 20 and "Traceback" not in command.said()
+    np.testing.assert_array_equal(sorted(p.name for p in tmp_path.iterdir()), ["elsewhere", "log"])
