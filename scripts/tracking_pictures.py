@@ -20,9 +20,16 @@ def trails(clip: Clip, column: ColumnTracks) -> np.ndarray:
     c = column.canonical
     picture = np.ascontiguousarray((clip.frames[c][..., ::-1] * 160 + 60).astype(np.uint8))
     height, width = column.tracks.size
+    number = np.full((height, width), -1)
+    x, y = np.floor(column.tracks.query_uv).astype(int).T
+    number[y, x] = np.arange(column.tracks.points)
     for y in range(8, height, max(8, height // 14)):
         for x in range(8, width, max(8, width // 24)):
-            path = column.tracks.uv[:, y * width + x][column.tracks.visible[:, y * width + x]]
+            near = number[y : y + 8, x : x + 8]
+            n = near[near >= 0].min(initial=column.tracks.points)
+            if n == column.tracks.points:
+                continue
+            path = column.tracks.uv[:, n][column.tracks.visible[:, n]]
             hue = np.array([[[180 * x // width, 255, 255]]], np.uint8)
             colour = tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0])
             cv2.polylines(picture, [np.rint(path).astype(np.int32)], False, colour, 1)

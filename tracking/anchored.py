@@ -15,35 +15,53 @@ from tracking.sweep import relative_pose
 from tracking.tracks import Tracks
 
 
+def track_stride(views: int, size: tuple[int, int], most: int) -> int:
+    """Every how many pixels a track is kept so that tracks times views stay below `most`."""
+    stride = 1
+    while views * -(-size[0] // stride) * -(-size[1] // stride) > most:
+        stride += 1
+    return stride
+
+
 def canonical_tracks(
-    frames, pairs: PairFlows, K, w2c, depth, confidence, canonical: int, nonrigid_px: float
+    frames: np.ndarray,
+    pairs: PairFlows,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    depth: np.ndarray,
+    confidence: np.ndarray,
+    canonical: int,
+    nonrigid_px: float,
+    stride: int = 1,
 ) -> Tracks:
-    """Every pixel of the canonical view through all views; depth, confidence [V, H, W].
+    """Every stride-th pixel of the canonical view through all views; depth, confidence [V, H, W].
 
     uv is flow-anchored (what the view-dependent offset is for); where flow failed it is the rigid
     projection, at low confidence.
     """
     views, height, width = frames.shape[:3]
-    n = height * width
+    kept = np.zeros((height, width), bool)
+    kept[stride // 2 :: stride, stride // 2 :: stride] = True
+    n = int(kept.sum())
     uv = np.empty((views, n, 2), np.float32)
     z = np.empty((views, n), np.float32)
     visible = np.empty((views, n), bool)
     weight = np.empty((views, n), np.float32)
-    rho = 1.0 / depth
+    own_rho = 1.0 / depth[canonical]
     own = confidence[canonical]
     disagree = np.zeros((height, width), np.int32)
     seen = np.zeros((height, width), np.int32)
     for v in range(views):
         move = relative_pose(w2c[canonical], w2c[v])
-        rigid, there = reproject(rho[canonical], K[canonical], K[v], move)
+        rigid, there = reproject(own_rho, K[canonical], K[v], move)
         there = np.maximum(there, 1e-4)
         if v == canonical:
-            uv[v], z[v] = rigid.reshape(n, 2), 1.0 / there.ravel()
-            visible[v], weight[v] = True, own.ravel()
+            uv[v], z[v] = rigid[kept], 1.0 / there[kept]
+            visible[v], weight[v] = True, own[kept]
             continue
         on_image = inside(rigid, height, width)
         # a point is hidden where the other view's own surface is clearly nearer
-        hidden = sample(rho[v], rigid) > there * 1.08
+        hidden = sample(1.0 / depth[v], rigid) > there * 1.08
         flow, valid = native_flow(pairs, canonical, v, (height, width))
         moved = rigid.copy()
         residual = np.full((height, width), np.inf, np.float32)
@@ -58,27 +76,27 @@ def canonical_tracks(
         else:
             take = np.zeros((height, width), bool)
         vis = on_image & ~hidden
-        uv[v], z[v] = moved.reshape(n, 2), 1.0 / there.ravel()
-        visible[v] = vis.ravel()
-        weight[v] = (own * np.where(take, 1.0, 0.5) * vis).ravel()
+        uv[v], z[v] = moved[kept], 1.0 / there[kept]
+        visible[v] = vis[kept]
+        weight[v] = np.clip(own * np.where(take, 1.0, 0.5) * vis, 0, 1)[kept]
     # flat pixels have no flow of their own: only textured, confident ones can disagree
     corner = cv2.cornerMinEigenVal(cv2.GaussianBlur(frames[canonical].mean(-1), (0, 0), 1.0), 5)
     textured = (np.sqrt(np.maximum(corner, 0)) > 4e-3) & (own > 0.3)
     nonrigid = (disagree >= 2) & (disagree > 0.5 * seen) & textured
-    grid = pixel_grid(height, width).reshape(n, 2)
+    grid = pixel_grid(height, width)[kept]
     return Tracks(
         uv,
         z,
         visible,
-        np.clip(weight, 0, 1),
+        weight,
         np.full(n, canonical),
         grid,
-        frames[canonical].reshape(n, 3),
+        frames[canonical][kept],
         K,
         w2c,
         canonical,
         (height, width),
-        nonrigid.ravel(),
+        nonrigid[kept],
     )
 
 

@@ -25,10 +25,9 @@ def blank_backdrop(
     on_border = (np.abs(border - colour).max(-1) < tolerance).mean(1)
     if np.median(on_border) < share or on_border.min() < 0.5 * share:
         return None
-    close = np.abs(frames - colour).max(-1) < tolerance
     mask = np.zeros(frames.shape[:3], bool)
-    for v, image in enumerate(close):
-        labels, _ = ndimage.label(image)
+    for v, image in enumerate(frames):
+        labels, _ = ndimage.label(np.abs(image - colour).max(-1) < tolerance)
         edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         mask[v] = np.isin(labels, edge[edge > 0])
     return mask if mask.mean() > 0.1 else None

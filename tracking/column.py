@@ -14,13 +14,13 @@ import numpy as np
 
 from gen.console import warn
 from gen.errors import UserError
-from tracking.anchored import canonical_tracks
+from tracking.anchored import canonical_tracks, track_stride
 from tracking.blank import blank_backdrop
 from tracking.consistency import splat_from
 from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges
 from tracking.fallbacks import FallbackConfig, pseudo_depth
 from tracking.fill import fill_inverse_depth
-from tracking.flow import FlowConfig, PairFlows, pair_flows
+from tracking.flow import FlowConfig, PairFlows, canonical_flow, linked_flow
 from tracking.geometry import find_cameras, shrink
 from tracking.guided import guide_depth, network_depth
 from tracking.poses import PoseConfig
@@ -40,6 +40,7 @@ class TrackConfig:
     fallbacks: FallbackConfig = field(default_factory=FallbackConfig)
     canonical: int | None = None  # None: the most central view that belongs to the clip
     nonrigid_px: float = 2.0  # residual above which a pixel is not part of the rigid scene
+    max_track_points: int = 24_000_000  # tracks x views kept, 17 bytes each; else every nth pixel
 
 
 @dataclass
@@ -110,7 +111,7 @@ def track_column(
     def tell(stage: str) -> Callable[[int], None]:
         return lambda i: progress(stage, i + 1, views) if progress is not None else None
 
-    pairs = pair_flows(frames, config.flow, tell("flow"))
+    pairs = linked_flow(frames, config.flow, tell("flow"))
     if config.canonical is None:
         canonical = central_view(pairs, config.flow.min_chain)
     found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
@@ -147,10 +148,15 @@ def track_column(
             depth = guided if blank is None else np.where(blank, depth, guided)
     if not given:
         scale = float(np.median(depth[canonical]))
-        depth, w2c = depth / scale, w2c.copy()
+        depth /= np.float32(scale)
+        w2c = w2c.copy()
         w2c[:, :3, 3] /= scale
+    canonical_flow(pairs, canonical, config.flow, tell("tracks"))
+    stride = track_stride(views, (height, width), config.max_track_points)
+    if stride > 1:
+        note(f"a clip this large: tracks are kept for one pixel in {stride} x {stride}")
     tracks = canonical_tracks(
-        frames, pairs, K, w2c, depth, confidence, canonical, config.nonrigid_px
+        frames, pairs, K, w2c, depth, confidence, canonical, config.nonrigid_px, stride
     )
     for v in found.dropped:  # what such a view shows is not known to be this scene
         tracks.visible[v], tracks.confidence[v] = False, 0.0

@@ -13,7 +13,8 @@ import numpy as np
 
 from tracking.bundle import Observations, Solution, rays
 from tracking.flow import PairFlows
-from tracking.poses import focal_of_fov, pair_matches
+from tracking.follow import matches
+from tracking.poses import focal_of_fov
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def is_static(pairs: PairFlows, config: FallbackConfig) -> bool:
     """The frames show no motion at all: adjacent views are the same picture."""
     worst = 0.0
     for i in range(pairs.views - 1):
-        flow = np.linalg.norm(pairs.flow[i, i + 1], axis=-1)
-        corner = cv2.cornerMinEigenVal(pairs.gray_Vhw[i], 5)
+        flow = np.linalg.norm(pairs.flow[i, i + 1][::2, ::2], axis=-1)
+        corner = cv2.cornerMinEigenVal(pairs.gray_Vhw[i], 5)[::2, ::2]
         textured = np.sqrt(np.maximum(corner, 0)) > 2e-3
         if textured.mean() < 0.01:
             change = cv2.absdiff(pairs.gray_Vhw[i], pairs.gray_Vhw[i + 1]).mean()
@@ -70,7 +71,11 @@ def parallax_px(x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray) 
 
 
 def rotation_only(
-    pairs: PairFlows, canonical: int, focal: float | None, config: FallbackConfig
+    obs: Observations,
+    pairs: PairFlows,
+    canonical: int,
+    focal: float | None,
+    config: FallbackConfig,
 ) -> float | None:
     """Focal (working pixels) with which a turning camera alone explains the clip, else None.
 
@@ -80,11 +85,11 @@ def rotation_only(
     focals = [focal] if focal else [focal_of_fov(f, pairs.size) for f in (30, 40, 50, 62, 75)]
     best: tuple[float, float] | None = None
     for partner in sorted(range(pairs.views), key=lambda v: -abs(v - canonical)):
-        if (canonical, partner) not in pairs.flow:
+        x, y = matches(obs, canonical, partner)
+        if partner == canonical or len(x) < 40:
             continue
-        x, y = pair_matches(pairs, canonical, partner)
-        if len(x) < 80:
-            continue
+        some = slice(None, None, max(1, len(x) // 200))
+        x, y = x[some], y[some]
         for f in focals:
             left = parallax_px(x, y, f, centre)
             if best is None or np.median(left) < best[0]:
@@ -97,14 +102,16 @@ def rotation_only(
     return None
 
 
-def rotation_cameras(pairs: PairFlows, canonical: int, focal: float) -> np.ndarray:
+def rotation_cameras(
+    obs: Observations, pairs: PairFlows, canonical: int, focal: float
+) -> np.ndarray:
     """World-to-camera [V, 4, 4] of a camera that only turns (no turn where matches are missing)."""
     centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
     w2c = np.tile(np.eye(4), (pairs.views, 1, 1))
     for step in (1, -1):
         stop = pairs.views if step > 0 else -1
         for v in range(canonical + step, stop, step):
-            x, y = pair_matches(pairs, v - step, v)
+            x, y = matches(obs, v - step, v)
             turn = best_rotation(x, y, focal, centre) if len(x) >= 12 else np.eye(3)
             w2c[v, :3, :3] = turn @ w2c[v - step, :3, :3]
     return w2c

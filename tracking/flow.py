@@ -1,10 +1,10 @@
-"""Dense optical flow between the views of one clip: adjacent, chained, refined and gated.
+"""Dense optical flow between the views of one clip: of neighbours, chained, refined and gated.
 
 Legend: V views, h w working resolution, uv in pixels with pixel centres at +0.5.
 Flow from view a to view b is a displacement d [h, w, 2]: the pixel at uv in a is at uv + d in b.
 
 Large motion breaks direct flow (a wrong match is as consistent as a right one), so a long pair is
-the chain of its adjacent pairs, followed by one DIS call that starts from the chain.
+the chain of its neighbouring pairs, followed by one DIS call that starts from the chain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tracking.sparse import SparseMatch, epipolar_distance, features, match, spread
+from tracking.gate import gate_pixels
+from tracking.sparse import SparseMatch, features, match, spread
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,18 @@ class FlowConfig:
 
     target_long_side: int = 512  # small frames are enlarged (at most 2x): halves the error
     max_long_side: int = 640  # larger frames are reduced: bounded time and memory
-    reach: int = 7  # pairs up to this many views apart
     max_forward_backward: float = 1.5
     max_photometric: float = 22.0  # grey levels, mean over a 5x5 window
     max_chain_distance: float = 3.0  # |chain - refined|
+    misled: float = 0.1  # share of sparse matches off the flow above which they lead it
+    misled_px: float = 2.0  # at half resolution
     max_epipolar: float = 3.0  # from the fundamental matrix of sparse matches, where there is one
     min_epipolar: int = 40  # sparse matches that a fundamental matrix needs to be trusted
     min_chain: float = 0.15  # share of valid pixels below which a link of a chain may be broken
 
     def __post_init__(self) -> None:
-        if self.reach < 1 or self.target_long_side < 16:
-            raise ValueError(f"reach >= 1 and target_long_side >= 16 expected, got {self}")
+        if self.target_long_side < 16:
+            raise ValueError(f"target_long_side >= 16 expected, got {self.target_long_side}")
 
 
 @dataclass
@@ -59,6 +61,19 @@ class PairFlows:
         """Number of views."""
         return len(self.gray_Vhw)
 
+    @property
+    def sequence(self) -> list[int]:
+        """The views that belong to the clip; neighbours in this list are linked by flow."""
+        return [v for v in range(self.views) if v not in self.foreign]
+
+    def linked(self, view: int) -> list[int]:
+        """The views before and behind `view` in the sequence; none for a foreign view."""
+        order = self.sequence
+        if view not in order:
+            return []
+        i = order.index(view)
+        return [order[k] for k in (i - 1, i + 1) if 0 <= k < len(order)]
+
 
 def working_size(height: int, width: int, config: FlowConfig) -> tuple[int, int]:
     """Working (h, w) for frames of (height, width): 2x for small ones, reduced for large ones."""
@@ -71,20 +86,27 @@ def working_size(height: int, width: int, config: FlowConfig) -> tuple[int, int]
 def to_gray(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """frames float [V, H, W, 3] in 0..1 -> uint8 [V, h, w]."""
     height, width = frames.shape[1:3]
-    smaller = size[0] < height
-    mode = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    gray = frames @ np.array([0.299, 0.587, 0.114], np.float32)
+    mode = cv2.INTER_AREA if size[0] < height else cv2.INTER_CUBIC
     out = np.empty((len(frames), *size), np.uint8)
-    for i, image in enumerate(gray):
+    for i, frame in enumerate(frames):
+        image = cv2.cvtColor(np.ascontiguousarray(frame, np.float32), cv2.COLOR_RGB2GRAY)
         if (height, width) != size:
-            image = cv2.resize(image.astype(np.float32), size[::-1], interpolation=mode)
+            image = cv2.resize(image, size[::-1], interpolation=mode)
         out[i] = np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
     return out
 
 
-def dis(a: np.ndarray, b: np.ndarray, init: np.ndarray | None = None) -> np.ndarray:
-    """DIS flow (medium) from gray image a to b [h, w] uint8, optionally started at `init`."""
+def dis(
+    a: np.ndarray, b: np.ndarray, init: np.ndarray | None = None, *, quick: bool = False
+) -> np.ndarray:
+    """DIS flow (medium) from gray image a to b [h, w] uint8, optionally started at `init`.
+
+    quick: two thirds of the time for a start that is good already.
+    """
     solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if quick:
+        solver.setPatchStride(4)
+        solver.setGradientDescentIterations(12)
     flow = solver.calc(a, b, None if init is None else np.ascontiguousarray(init))
     return np.asarray(flow, np.float32)
 
@@ -120,90 +142,133 @@ def photometric_error(a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndar
     return cv2.blur(np.abs(difference), (5, 5))
 
 
-def adjacent_flow(a: np.ndarray, b: np.ndarray, matches: SparseMatch) -> np.ndarray:
-    """DIS flow of two neighbours; where sparse matches lead to a better one, that one.
+def neighbour_flow(
+    a: np.ndarray, b: np.ndarray, matches: SparseMatch, config: FlowConfig
+) -> np.ndarray:
+    """DIS flow of two neighbours [h, w] uint8, first at half resolution, then at full.
 
-    a, b uint8 [h, w]. Both starts (none, and the matches spread smoothly) are run; each pixel takes
-    the photometrically better one (on a draw, as on flat paper, the one that follows the matches),
-    and a last call polishes the mixture.
+    matches: sparse ones at half resolution. Where too many of them say that the flow is wrong (in
+    flat places it likes to stand still), a second flow starts from the matches spread smoothly;
+    each pixel takes the photometrically better one, on a draw (flat paper) the one they led.
     """
-    plain = dis(a, b)
-    if len(matches.x) < 24:
-        return plain
-    prior = spread(matches, a.shape)
-    led = dis(a, b, prior)
-    gain = photometric_error(a, b, plain) - photometric_error(a, b, led)
-    take = cv2.blur(gain, (9, 9)) > -0.5
-    return dis(a, b, np.where(take[..., None], led, plain))
+    small_a, small_b = halved(a), halved(b)
+    flow = dis(small_a, small_b)
+    if len(matches.x) >= 24:
+        said = sample(flow, matches.x[:, None])[:, 0]
+        off = np.linalg.norm(said - (matches.y - matches.x), axis=1) > config.misled_px
+        if off.mean() > config.misled:
+            led = dis(small_a, small_b, spread(matches, small_a.shape))
+            gain = photometric_error(small_a, small_b, flow)
+            gain -= photometric_error(small_a, small_b, led)
+            take = cv2.blur(gain, (9, 9)) > -0.5
+            flow = np.where(take[..., None], led, flow)
+    (h, w), (half_h, half_w) = a.shape, small_a.shape
+    start = cv2.resize(flow, (w, h)) * np.array([w / half_w, h / half_h], np.float32)
+    return dis(a, b, start, quick=True)
 
 
-def pair_flows(
+def halved(image: np.ndarray) -> np.ndarray:
+    """image [h, w] at half its size, at least 16 pixels a side."""
+    h, w = image.shape
+    size = max(16, (w + 1) // 2), max(16, (h + 1) // 2)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def half_features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features of `image` with positions at half resolution; small pictures are not halved."""
+    small = halved(image)
+    if max(small.shape) >= 200:
+        return features(small)
+    xy, descriptors = features(image)
+    return xy * np.array(small.shape[::-1], np.float32) / image.shape[::-1], descriptors
+
+
+def linked_flow(
     frames: np.ndarray,
     config: FlowConfig | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PairFlows:
-    """All gated flows between views at most `config.reach` apart.
+    """Gated flow between neighbouring views, both ways, of frames float32 [V, H, W, 3] in 0..1.
 
-    frames float32 [V, H, W, 3] in 0..1. A match passes when its forward-backward error, its
-    photometric error and its distance from the chain are all small, for itself and for every step
-    of its chain (forward-backward alone passed 83 % wrong flow at large motion).
+    A match passes when its forward-backward error, its photometric error and its distance from the
+    epipolar line of sparse matches are all small (forward-backward alone passed 83 % wrong flow at
+    large motion). Views that show something else are named, and the flow goes past them.
     """
     config = config or FlowConfig()
     height, width = frames.shape[1:3]
     size = working_size(height, width, config)
     gray = to_gray(frames, size)
     pairs = PairFlows(size, (size[1] / width, size[0] / height), gray)
-    views = len(gray)
-    grid = pixel_grid(*size)
-    with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
-        keypoints = list(pool.map(features, gray))
+    with _pool() as pool:
+        keypoints = list(pool.map(half_features, gray))
 
-        def direct(key: tuple[int, int]) -> tuple[np.ndarray, SparseMatch]:
-            a, b = key
-            matches = match(keypoints[a], keypoints[b])
-            return adjacent_flow(gray[a], gray[b], matches), matches
+        def link(ends: tuple[int, int]) -> None:
+            a, b = ends
+            found = match(keypoints[a], keypoints[b])
+            if found.fundamental is not None and len(found.x) >= config.min_epipolar:
+                half = halved(gray[a]).shape
+                scale = np.diag([half[1] / size[1], half[0] / size[0], 1.0])
+                pairs.fundamental[a, b] = scale @ found.fundamental @ scale
+                pairs.fundamental[b, a] = pairs.fundamental[a, b].T
+            pairs.flow[a, b] = neighbour_flow(gray[a], gray[b], found, config)
+            pairs.flow[b, a] = neighbour_flow(gray[b], gray[a], found.reversed(), config)
+            for key in ((a, b), (b, a)):
+                pairs.valid[key] = _gate(pairs, key, config)
 
-        def gate(key: tuple[int, int]) -> np.ndarray:
-            return _gate(pairs, key, grid, config)
-
-        def link(key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-            """Flow of a pair through a view between the two, and where that chain holds."""
-            between = _link(pairs, key, config.min_chain)
-            if between is None:  # the chain is broken: matched anew, without a chain to agree with
-                flow, matches = direct(key)
-                trusted = len(matches.x) >= config.min_epipolar
-                return flow, np.full(size, trusted)
-            a, b = key
-            uv = grid + pairs.flow[a, between]
-            start = pairs.flow[a, between] + sample(pairs.flow[between, b], uv)
-            flow = dis(gray[a], gray[b], start)
-            step_ok = sample(pairs.valid[between, b].astype(np.float32), uv) > 0.5
-            gap = np.linalg.norm(flow - start, axis=-1)
-            return flow, step_ok & pairs.valid[a, between] & (gap < config.max_chain_distance)
-
-        adjacent = [key for i in range(views - 1) for key in ((i, i + 1), (i + 1, i))]
-        for key, (flow, matches) in zip(adjacent, pool.map(direct, adjacent), strict=True):
-            pairs.flow[key] = flow
-            if matches.fundamental is not None and len(matches.x) >= config.min_epipolar:
-                pairs.fundamental[key] = matches.fundamental
-        pairs.valid.update(zip(adjacent, pool.map(gate, adjacent), strict=True))
+        for i, _ in enumerate(pool.map(link, [(i, i + 1) for i in range(len(gray) - 1)])):
+            if progress is not None:
+                progress(i)
         pairs.foreign = foreign_views(pairs, config.min_chain)
-        for a, b in adjacent:
-            if a in pairs.foreign or b in pairs.foreign:
-                pairs.valid[a, b][:] = False
-        # flows of long clips would fill the memory: their pairs reach less far
-        reach = config.reach if views <= 16 else min(config.reach, 5 if views <= 32 else 3)
-        for distance in range(2, reach + 1):
-            keys = [(a, b) for a in range(views) for b in (a - distance, a + distance)]
-            keys = [k for k in keys if 0 <= k[1] < views and not {*k} & {*pairs.foreign}]
-            holds = {}
-            for key, (flow, ok) in zip(keys, pool.map(link, keys), strict=True):
-                pairs.flow[key], holds[key] = flow, ok
-            for key, ok in zip(keys, pool.map(gate, keys), strict=True):
-                pairs.valid[key] = holds[key] & ok
+        order = pairs.sequence
+        list(pool.map(link, [e for e in zip(order, order[1:], strict=False) if e[1] - e[0] > 1]))
+    return pairs
+
+
+def canonical_flow(
+    pairs: PairFlows,
+    canonical: int,
+    config: FlowConfig | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Add flow between the canonical view and every other, both ways, as far as the chain holds.
+
+    Besides its own gate, a match needs every step of its chain to be valid and must stay near it.
+    """
+    config = config or FlowConfig()
+    order = pairs.sequence
+    if canonical not in order:
+        return
+    middle = order.index(canonical)
+    grid = pixel_grid(*pairs.size)
+
+    def extend(key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Flow of a pair through the neighbour of its outer view, and where that chain holds."""
+        a, b = key
+        outer = b if a == canonical else a
+        through = order[order.index(outer) - np.sign(outer - canonical)]
+        uv = grid + pairs.flow[a, through]
+        start = pairs.flow[a, through] + sample(pairs.flow[through, b], uv)
+        flow = dis(pairs.gray_Vhw[a], pairs.gray_Vhw[b], start)
+        ok = sample(pairs.valid[through, b].astype(np.float32), uv) > 0.5
+        near = np.linalg.norm(flow - start, axis=-1) < config.max_chain_distance
+        return flow, ok & pairs.valid[a, through] & near
+
+    with _pool() as pool:
+        ends = [list(range(middle - 2, -1, -1)), list(range(middle + 2, len(order)))]
+        for distance in range(max(map(len, ends), default=0)):
+            outer = [order[side[distance]] for side in ends if distance < len(side)]
+            keys = [key for v in outer for key in ((canonical, v), (v, canonical))]
+            found = dict(zip(keys, pool.map(extend, keys), strict=True))
+            pairs.flow.update({key: flow for key, (flow, _) in found.items()})
+            gates = list(pool.map(lambda key: _gate(pairs, key, config), keys))
+            for key, ok in zip(keys, gates, strict=True):
+                pairs.valid[key] = found[key][1] & ok
             if progress is not None:
                 progress(distance)
-    return pairs
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1)))
 
 
 def foreign_views(pairs: PairFlows, share: float) -> list[int]:
@@ -217,35 +282,11 @@ def foreign_views(pairs: PairFlows, share: float) -> list[int]:
     return np.flatnonzero(best < min(share, 0.3 * float(np.median(best)))).tolist()
 
 
-def _link(pairs: PairFlows, key: tuple[int, int], share: float) -> int | None:
-    """The view between a and b, as near to b as can be, to chain through; None: nothing holds.
-
-    Both halves should be matched well; at large motion few pixels last that long, and then the step
-    to b alone has to be sound.
-    """
-    a, b = key
-    candidates = list(range(b - 1, a, -1) if b > a else range(b + 1, a))
-    for between in candidates:
-        halves = [pairs.valid.get((a, between)), pairs.valid.get((between, b))]
-        if all(half is not None and half.mean() >= share for half in halves):
-            return between
-    last = candidates[0]
-    sound = (a, last) in pairs.valid and pairs.valid[last, b].mean() >= share
-    return last if sound else None
-
-
-def _gate(
-    pairs: PairFlows, key: tuple[int, int], grid: np.ndarray, config: FlowConfig
-) -> np.ndarray:
+def _gate(pairs: PairFlows, key: tuple[int, int], config: FlowConfig) -> np.ndarray:
     """Forward-backward, photometric and epipolar gate of one pair, bool [h, w]."""
     a, b = key
-    flow = pairs.flow[key]
-    uv = grid + flow
-    round_trip = flow + sample(pairs.flow[b, a], uv)
-    ok = np.linalg.norm(round_trip, axis=-1) < config.max_forward_backward
-    error = photometric_error(pairs.gray_Vhw[a], pairs.gray_Vhw[b], flow)
-    ok &= error < config.max_photometric
-    if key in pairs.fundamental:
-        distance = epipolar_distance(flow, grid, pairs.fundamental[key])
-        ok &= distance < config.max_epipolar
-    return ok & inside(uv, *pairs.size)
+    return gate_pixels(
+        pairs.gray_Vhw[a], pairs.gray_Vhw[b], pairs.flow[a, b], pairs.flow[b, a],
+        pairs.fundamental.get(key), config.max_forward_backward, config.max_photometric,
+        config.max_epipolar,
+    )  # fmt: skip

@@ -21,7 +21,8 @@ from tracking.fallbacks import (
     unusable,
 )
 from tracking.flow import PairFlows
-from tracking.poses import collect, focal_of_fov, solve_poses, working_intrinsics
+from tracking.follow import follow
+from tracking.poses import focal_of_fov, solve_poses, working_intrinsics
 
 if TYPE_CHECKING:
     from tracking.column import TrackConfig
@@ -73,21 +74,22 @@ def find_cameras(
     still = np.tile(np.eye(4), (pairs.views, 1, 1))
     if is_static(pairs, limits):
         return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
-    turning = rotation_only(pairs, canonical, focal, limits)
+    obs = follow(pairs, config.poses.follow)
+    turning = rotation_only(obs, pairs, canonical, focal, limits)
     if turning is not None:
-        cameras = rotation_cameras(pairs, canonical, turning)
+        cameras = rotation_cameras(obs, pairs, canonical, turning)
         return no_parallax(cameras, turning, "the camera only turns on the spot")
     try:
-        solution, obs = solve_poses(pairs, canonical, K=K, config=config.poses)
+        solution = solve_poses(pairs, obs, canonical, K=K, config=config.poses)
         why = unusable(solution, obs, limits)
     except ValueError as error:
         solution, why = None, str(error)
     if solution is None or why is not None:
-        cameras = rotation_cameras(pairs, canonical, guess)
+        cameras = rotation_cameras(obs, pairs, canonical, guess)
         return no_parallax(cameras, guess, f"cameras could not be recovered ({why})")
     angle = triangulation_angle_deg(solution, obs)
     if angle < limits.useless_angle_deg:
-        cameras = rotation_cameras(pairs, canonical, solution.focal)
+        cameras = rotation_cameras(obs, pairs, canonical, solution.focal)
         return no_parallax(cameras, solution.focal, f"almost no parallax ({angle:.2f} degrees)")
     trust = min(1.0, angle / limits.low_angle_deg)
     if trust < 1.0:
@@ -98,7 +100,7 @@ def find_cameras(
         note(f"view {v} {why}: it is left out, its camera is interpolated from its neighbours")
     points = world_points(solution, obs, pairs, K)
     if len(points) < 12:
-        cameras = rotation_cameras(pairs, canonical, guess)
+        cameras = rotation_cameras(obs, pairs, canonical, guess)
         return no_parallax(cameras, guess, "too few points fit one rigid scene")
     return Cameras(
         K if K is not None else intrinsics(solution.focal, pairs, size),
@@ -111,7 +113,7 @@ def find_cameras(
 
 def known_cameras(pairs, canonical, K, w2c, config, note) -> Cameras:
     """Only the depths of the tracks are solved; the cameras are taken as given."""
-    obs = collect(pairs, config.poses.tracks)
+    obs = follow(pairs, config.poses.follow)
     focal, centre = working_intrinsics(pairs, K, canonical)
     rotation, translation = w2c[:, :3, :3], w2c[:, :3, 3]
     registered = np.ones(pairs.views, bool)
@@ -142,7 +144,9 @@ def world_points(solution, obs, pairs: PairFlows, K: np.ndarray | None) -> np.nd
 
 def shrink(depth: np.ndarray, confidence: np.ndarray, trust: float) -> np.ndarray:
     """Draw log inverse depth [V, H, W] towards its median, less where it is confident."""
-    log = -np.log(depth)
-    weight = trust * np.clip(confidence, 0.1, 1.0)
-    middle = np.median(log, axis=(1, 2), keepdims=True)
-    return np.exp(-(middle + weight * (log - middle))).astype(np.float32)
+    out = np.empty_like(depth)
+    for v, view in enumerate(depth):
+        log = -np.log(view)
+        middle = np.median(log)
+        out[v] = np.exp(-(middle + trust * np.clip(confidence[v], 0.1, 1.0) * (log - middle)))
+    return out

@@ -101,8 +101,10 @@ def track_errors(
     1, 2, 4, 8, 16 pixels' worth of depth at 256 pixels (TAPVid-3D); aj3d: the same with visibility,
     TP / (TP + FP + FN); occlusion_accuracy.
     """
-    uv, xyz, visible = true_tracks(depth, K, w2c, column.canonical)
     tracks = column.tracks
+    x, y = np.floor(tracks.query_uv).astype(int).T
+    pixel = y * tracks.size[1] + x
+    uv, xyz, visible = (a[:, pixel] for a in true_tracks(depth, K, w2c, column.canonical))
     others = np.arange(len(depth)) != column.canonical
     distance = np.linalg.norm(tracks.xyz * scale - xyz, axis=-1)
     known = np.isfinite(xyz[..., 2]) & others[:, None]

@@ -20,6 +20,11 @@ class SparseMatch:
     y: np.ndarray
     fundamental: np.ndarray | None  # y^T F x = 0
 
+    def reversed(self) -> SparseMatch:
+        """The same matches from y to x."""
+        turned = None if self.fundamental is None else self.fundamental.T
+        return SparseMatch(self.y, self.x, turned)
+
 
 def features(gray: np.ndarray, count: int = 2000) -> tuple[np.ndarray, np.ndarray | None]:
     """SIFT positions [M, 2] and RootSIFT descriptors of a uint8 image."""
@@ -92,11 +97,3 @@ def _pull(total: np.ndarray, mass: np.ndarray) -> np.ndarray:
     # weigh own samples against what the coarser level says
     own = (total + 0.3 * fine) / (mass + 0.3)[..., None]
     return np.where(mass[..., None] > 0, own, fine).astype(np.float32)
-
-
-def epipolar_distance(flow: np.ndarray, grid: np.ndarray, fundamental: np.ndarray) -> np.ndarray:
-    """Distance [h, w] in pixels of grid + flow from the epipolar line of grid."""
-    x = np.concatenate([grid, np.ones_like(grid[..., :1])], -1).astype(np.float64)
-    y = np.concatenate([grid + flow, np.ones_like(grid[..., :1])], -1)
-    line = x @ fundamental.T
-    return np.abs((y * line).sum(-1)) / np.maximum(np.hypot(line[..., 0], line[..., 1]), 1e-12)

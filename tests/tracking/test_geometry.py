@@ -10,7 +10,7 @@ from tracking.bundle import Observations, Solution, refine, triangulate
 from tracking.consistency import compare_views, reproject
 from tracking.fallbacks import best_rotation, interpolate_missing
 from tracking.fill import fill_inverse_depth
-from tracking.flow import FlowConfig, pair_flows, pixel_grid, working_size
+from tracking.flow import FlowConfig, canonical_flow, linked_flow, pixel_grid, working_size
 from tracking.scoring import align_similarity, camera_errors
 
 
@@ -103,7 +103,8 @@ def test_reprojection_into_the_same_camera_is_the_identity():
 
 def test_flow_gate_passes_right_matches_only():
     room = render_path(arc(3, 12.0))
-    pairs = pair_flows(room.frames, FlowConfig(reach=2))
+    pairs = linked_flow(room.frames)
+    canonical_flow(pairs, 0)
     h, w = pairs.size
     move = room.w2c[2] @ np.linalg.inv(room.w2c[0])
     uv, _ = reproject((1.0 / room.depth[0]).astype(np.float32), room.K, room.K, move)
