@@ -31,6 +31,7 @@ from gen.atomic import atomic_file
 from gen.console import progress, say
 from gen.errors import UserError
 from gen.grid import VideoGrid
+from gen.guard import exit_code
 from gen.inputs.options import GridOptions, PairOptions
 from gen.prompt_options import PromptOptions
 from gen.run_folder import RunFolder, content_hash
@@ -59,6 +60,12 @@ class RunOptions:
     port: int = 8080
     """Port of that viewer, on 127.0.0.1."""
 
+    def check(self) -> None:
+        """Refuse values that no stage can work with. Raises UserError."""
+        if self.force and self.force not in STAGES:
+            raise UserError(f"--force {self.force}: no such stage; choose from {', '.join(STAGES)}")
+        fit_preset(self.preset)
+
 
 @dataclass
 class Prompt(PromptOptions):
@@ -84,7 +91,13 @@ class Grid(GridOptions):
 
 
 STAGES = ("grid", "tracks", "scene", "outputs")
-LESS_MEMORY = "a smaller --size lowers it, and {}"
+# What to do when memory runs out.
+LESS_MEMORY = {
+    "prompt": "--max-memory, a smaller --size or fewer --views and --times lower it",
+    "videos": "a smaller --size, --max-views or --max-times lowers it",
+    "grid": "a smaller --size or fewer views and times (--pick-views, --pick-times) lower it",
+}
+FEWER_POINTS = "the scene has too many points for it: make it again at a smaller --size"
 COMMANDS: dict[str, type] = {
     "prompt": Prompt,
     "videos": Videos,
@@ -132,22 +145,23 @@ def run_command(command: object) -> None:
 def make_scene(command: Prompt | Videos | Grid) -> None:
     """Run the stages grid, tracks, scene, outputs in the run folder and say where to look."""
     command.check()
+    command.run.check()
     choice(command).check()
     out = Path(command.run.out or default_out(command))
     record = {k: v for k, v in asdict(command).items() if k != "run"}
     kind = type(command).__name__.lower()
-    run = RunFolder(out, {"kind": kind, **record, **asdict(command.run)}, command.run.force)
+    settings = {"kind": kind, **record, **asdict(command.run)}
+    run = RunFolder(out, settings, command.run.force, LESS_MEMORY[kind])
     live = None
     if command.run.view:
         from viewer.live import LiveView
 
         live = LiveView(command.run.port)
     try:
-        key = grid_stage(run, command)
-        key = tracks_stage(run, command, key)
-        key = scene_stage(run, command, key, live)
-        outputs_stage(run, key)
-        run.check_force()
+        grid_stage(run, command)
+        tracks_stage(run, command)
+        scene_stage(run, command, live)
+        outputs_stage(run)
     except UserError:
         run.discard_if_new()
         raise
@@ -167,8 +181,8 @@ def choice(command: Prompt | Videos | Grid) -> Choice:
     return Choice() if isinstance(command, Prompt) else command.tracking
 
 
-def grid_stage(run: RunFolder, command: Prompt | Videos | Grid) -> str:
-    """Make or read the V x T grid -> ``grid/`` and ``grid.mp4``; returns the stage's key."""
+def grid_stage(run: RunFolder, command: Prompt | Videos | Grid) -> None:
+    """Make or read the V x T grid -> ``grid/`` and ``grid.mp4``."""
 
     def work() -> None:
         grid = command.make_grid(run.path, command.run.seed)
@@ -177,14 +191,13 @@ def grid_stage(run: RunFolder, command: Prompt | Videos | Grid) -> str:
 
     key = content_hash(*command.key_parts(command.run.seed))
     run.stage("grid", command.title, key, ["grid/grid.json", "grid.mp4"], work)
-    return key
 
 
-def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> str:
-    """Track the freeze-time column in 3D -> ``tracks.npz``; returns the stage's key."""
+def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid) -> None:
+    """Track the freeze-time column in 3D -> ``tracks.npz``."""
     backends = choice(command)
     imported = [Path(backends.tracker_path)] if backends.tracker == "npz" else []
-    key = content_hash(key, "tracks", asdict(backends), *imported)
+    key = content_hash("tracks", run.path / "grid", asdict(backends), *imported)
 
     def work() -> None:
         from tracking.column_backends import track_with
@@ -204,7 +217,6 @@ def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid, key: str) -> s
         save_column(column, run.path / "tracks.npz", frames)
 
     run.stage("tracks", "dense 3D tracking of the freeze-time column", key, ["tracks.npz"], work)
-    return key
 
 
 def fit_preset(name: str) -> str:
@@ -219,14 +231,15 @@ def fit_preset(name: str) -> str:
 
 
 def scene_stage(
-    run: RunFolder, command: Prompt | Videos | Grid, key: str, live: LiveView | None = None
-) -> str:
-    """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``; returns the stage's key.
+    run: RunFolder, command: Prompt | Videos | Grid, live: LiveView | None = None
+) -> None:
+    """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``.
 
     ``live`` is shown the scene while it is fitted.
     """
     chosen = fit_preset(command.run.preset)
-    key = content_hash(key, "scene", chosen, command.run.seed)
+    made_from = [run.path / "grid", run.path / "tracks.npz"]
+    key = content_hash("scene", *made_from, chosen, command.run.seed)
 
     def work() -> None:
         from recon.config import preset
@@ -249,10 +262,9 @@ def scene_stage(
 
     outputs = ["scene.safetensors", "metrics.json"]
     run.stage("scene", "fitting the deformable Gaussians", key, outputs, work)
-    return key
 
 
-def outputs_stage(run: RunFolder, key: str) -> None:
+def outputs_stage(run: RunFolder) -> None:
     """Write what a person looks at: ``index.html``, ``overview.png`` and ``ply/``."""
 
     def work() -> None:
@@ -267,10 +279,9 @@ def outputs_stage(run: RunFolder, key: str) -> None:
         write_player(scene, run.path / "index.html", grid.prompt or run.path.name, grid.fps)
         write_overview(scene, grid, run.path / "overview.png")
 
+    key = content_hash("outputs", run.path / "grid", run.path / "scene.safetensors")
     outputs = ["ply", "index.html", "overview.png"]
-    run.stage(
-        "outputs", "player, pictures, ply sequence", content_hash(key, "outputs"), outputs, work
-    )
+    run.stage("outputs", "player, pictures, ply sequence", key, outputs, work)
 
 
 def default_out(command: Prompt | Videos | Grid) -> str:
@@ -282,7 +293,8 @@ def default_out(command: Prompt | Videos | Grid) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; exit codes and what is said on stderr are those of ``gen.guard.exit_code``."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.format("fewer views and times"))
+    kind = words[0] if words and words[0] in COMMANDS else "prompt"
+    return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.get(kind, FEWER_POINTS))
 
 
 if __name__ == "__main__":

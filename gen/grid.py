@@ -21,10 +21,13 @@ from gen import video_io
 from gen.atomic import atomic_file, atomic_folder
 from gen.cameras import scale_intrinsics
 from gen.errors import UserError
+from gen.npz_file import read_npz
+from gen.read_text import parse_json, read_json
 
 MARKER = "grid.json"
 VERSION = 1
 MAX_CELLS = 4096
+Picked = slice | NDArray[np.integer]
 
 
 @dataclass
@@ -141,20 +144,20 @@ class VideoGrid:
         columns = [np.arange(time, self.T), np.arange(time, -1, -1)]
         return [(r, c) for r in rows for c in columns if len(r) > 1 and len(c) > 1]
 
-    def pick(self, views: slice, times: slice) -> VideoGrid:
-        """The sub-grid of the given slices; its times are normalised anew to 0..1.
+    def pick(self, views: Picked, times: Picked) -> VideoGrid:
+        """The sub-grid of slices or increasing indices; its times are normalised anew to 0..1.
 
         Raises:
             UserError: nothing is picked, or no complete row and column are left.
         """
         assert self.known is not None and self.times is not None
-        frames = self.frames[views, times]
+        frames = self.frames[views][:, times]
         if frames.shape[0] == 0 or frames.shape[1] == 0:
             raise UserError(
                 f"the picked views or times are empty: the grid has {self.V} views and {self.T} "
                 "times; choose A:B within them"
             )
-        known = self.known[views, times]
+        known = self.known[views][:, times]
         rows = np.arange(self.V)[views].tolist()
         columns = np.arange(self.T)[times].tolist()
         kept = self.shared[0] in rows and self.shared[1] in columns
@@ -255,7 +258,8 @@ class VideoGrid:
             if p.suffix.lower() == ".npz":
                 return _load_npz(p)
             return _load_tiled(p, tiles)
-        except ValueError as error:
+        # Fields of a wrong type fail where they are converted.
+        except (ValueError, TypeError, OverflowError) as error:
             raise UserError(f"{p} is not a usable grid: {error}") from error
 
 
@@ -284,6 +288,15 @@ def _check_cells(V: int, T: int) -> None:
         raise ValueError(f"{V} views x {T} times is more than {MAX_CELLS} cells; pick fewer")
 
 
+def _check_bytes(V: int, T: int, H: int, W: int) -> None:
+    """Refuse what would not fit in memory as float32 frames."""
+    if V * T * H * W * 12 > video_io.MAX_CLIP_BYTES:
+        raise ValueError(
+            f"{V} x {T} frames of {H}x{W} take more than {video_io.MAX_CLIP_BYTES >> 30} GB; make "
+            "it of fewer or smaller frames"
+        )
+
+
 def _load_folder(folder: Path) -> VideoGrid:
     marker = folder / MARKER
     if not marker.exists() and (folder / "grid" / MARKER).exists():
@@ -291,10 +304,10 @@ def _load_folder(folder: Path) -> VideoGrid:
     meta: dict[str, Any] = {}
     if marker.exists():
         try:
-            meta = json.loads(marker.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{MARKER} is not valid JSON ({error})") from error
-        if not isinstance(meta, dict) or meta.get("version", VERSION) != VERSION:
+            meta = read_json(marker)
+        except ValueError as error:
+            raise ValueError(f"{MARKER} is {error}") from error
+        if meta.get("version", VERSION) != VERSION:
             raise ValueError(f"{MARKER} has an unknown version; expected {VERSION}")
     views = sorted(d for d in folder.glob("v[0-9]*") if d.is_dir())
     if not views:
@@ -315,6 +328,7 @@ def _load_folder(folder: Path) -> VideoGrid:
         for t in np.flatnonzero(known[v]).tolist():
             image = video_io.read_image(d / f"t{t:03d}.png")
             if frames is None:
+                _check_bytes(*known.shape, *image.shape[:2])
                 frames = np.zeros((*known.shape, *image.shape), np.float32)
             if image.shape != frames.shape[2:]:
                 raise ValueError(f"{d.name}/t{t:03d}.png differs in size from the first image")
@@ -325,26 +339,18 @@ def _load_folder(folder: Path) -> VideoGrid:
 
 
 def _load_npz(path: Path) -> VideoGrid:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            key = next((k for k in ("rgb", "frames") if k in data.files), None)
-            if key is None:
-                raise ValueError("the npz has neither 'rgb' nor 'frames'")
-            frames = data[key]
-            if frames.ndim != 5:
-                raise ValueError(f"'{key}' must be [V, T, H, W, 3], got {list(frames.shape)}")
-            _check_cells(*frames.shape[:2])
-            if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
-                raise ValueError(f"'{key}' must be uint8 or float, got {frames.dtype}")
-            names = ("times", "known", "fps", "prompt", "K", "w2c", "shared")
-            meta = {k: data[k] for k in names if k in data.files}
-    except (OSError, EOFError, KeyError, TypeError) as error:
-        raise ValueError(f"unreadable npz ({error})") from error
-    except Exception as error:
-        if type(error).__module__ in ("zipfile", "zlib"):
-            raise ValueError(f"unreadable npz ({error})") from error
-        raise
-    return VideoGrid(frames=frames, known=meta.get("known"), **_optional(meta))
+    data = read_npz(path)
+    key = next((k for k in ("rgb", "frames") if k in data), None)
+    if key is None:
+        raise ValueError("the npz has neither 'rgb' nor 'frames'")
+    frames = data[key]
+    if frames.ndim != 5:
+        raise ValueError(f"'{key}' must be [V, T, H, W, 3], got {list(frames.shape)}")
+    _check_cells(*frames.shape[:2])
+    _check_bytes(*frames.shape[:4])
+    if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
+        raise ValueError(f"'{key}' must be uint8 or float, got {frames.dtype}")
+    return VideoGrid(frames=frames, known=data.get("known"), **_optional(data))
 
 
 def _load_tiled(path: Path, tiles: tuple[int, int] | None) -> VideoGrid:
@@ -352,7 +358,7 @@ def _load_tiled(path: Path, tiles: tuple[int, int] | None) -> VideoGrid:
     views = None
     if tiles is None:
         try:
-            layout = json.loads(comment)
+            layout = parse_json(comment)
             rows, columns = (int(n) for n in layout["fourreal_tiles"])
             views = int(layout["views"])
         except (ValueError, KeyError, TypeError):

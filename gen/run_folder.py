@@ -2,28 +2,31 @@
 
 ``run.yaml`` records, for every finished stage, a key (a hash of its settings and of everything
 it was made from), its seconds and its peak memory. Running the same command again continues
-after the last finished stage; a changed input changes the key and the stage is redone.
+after the last finished stage; a changed input changes the key and the stage is redone. A refused
+or interrupted command leaves the record of what an earlier one finished as it was.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib.metadata
 import json
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from gen.atomic import atomic_file, remove_partials
-from gen.console import say
+from gen.atomic import PARTIAL, atomic_file, remove_partials
+from gen.console import say, warn
 from gen.errors import UserError
+from gen.read_text import read_yaml
 
 RECORD = "run.yaml"
 LOCK = ".lock"
@@ -52,7 +55,8 @@ def content_hash(*parts: Any) -> str:
 def _hash_path(digest: Any, path: Path) -> None:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
-        digest.update(file.name.encode())
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
         with file.open("rb") as handle:
             while chunk := handle.read(1 << 20):
                 digest.update(chunk)
@@ -65,26 +69,33 @@ class RunFolder:
         UserError: the folder holds something that is not a run, cannot be written, or is in use.
     """
 
-    def __init__(self, path: str | Path, command: dict[str, Any], force: str = "") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        command: dict[str, Any],
+        force: str = "",
+        less_memory: str = "smaller inputs",
+    ) -> None:
         self.path = Path(path)
         self.command = command
         self._force = force
+        self._less_memory = less_memory
         self._forcing = False
         self._ran_any = False
-        self._stages_seen: list[str] = []
         self._open()
 
     def _open(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; choose another --out")
         content = [] if not self.path.exists() else [p.name for p in self.path.iterdir()]
-        known = {RECORD, LOCK}
-        if content and RECORD not in content and set(content) - known:
+        self._new = RECORD not in content
+        foreign = [n for n in content if n != LOCK and not n.startswith(PARTIAL)]
+        if self._new and foreign:
             raise UserError(
-                f"{self.path} holds other files ({sorted(content)[0]}, …) and is no run of ours; "
+                f"{self.path} holds other files ({min(foreign)}, …) and is no run of ours; "
                 "choose another --out, nothing was touched"
             )
-        self._new = not content
+        self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("w")
@@ -101,27 +112,41 @@ class RunFolder:
                 f"{self.path} is a run of '{previous}', not of '{self.command.get('kind')}'; "
                 "choose another --out"
             )
-        self.record.update(command=self.command, versions=versions())
         self.record.setdefault("stages", {})
-        self._write()
+        if killed := self.record.pop("running", None):
+            warn(
+                f"the last run was killed during stage '{killed}' (the system does that when "
+                f"memory runs out; {self._less_memory})"
+            )
+        if self._new:  # the mark of a folder of ours
+            self.record.update(command=self.command, versions=versions())
+            self._write(self.record)
 
     def _read(self) -> dict[str, Any]:
         file = self.path / RECORD
         if not file.exists():
             return {}
         try:
-            loaded = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            loaded = None
-        if not isinstance(loaded, dict) or not isinstance(loaded.get("stages", {}), dict):
+            loaded = read_yaml(file)
+            if set(loaded) - {"command", "versions", "stages", "running"}:
+                raise ValueError("unknown fields")
+            for name in ("command", "versions", "stages"):
+                if not isinstance(loaded.get(name, {}), dict):
+                    raise ValueError(f"{name} is no mapping")
+            if not isinstance(loaded.get("running", ""), str):
+                raise ValueError("running is no name")
+            for stage in loaded.get("stages", {}).values():
+                float(stage["seconds"])
+                str(stage["key"])
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise UserError(
                 f"{file} is damaged; delete it to redo the run, or choose another --out"
-            )
+            ) from None
         return loaded
 
-    def _write(self) -> None:
+    def _write(self, record: dict[str, Any]) -> None:
         with atomic_file(self.path / RECORD) as temporary:
-            temporary.write_text(yaml.safe_dump(self.record, sort_keys=False, allow_unicode=True))
+            temporary.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
     def stage(
         self, name: str, title: str, key: str, outputs: Iterable[str], work: Callable[[], None]
@@ -137,22 +162,19 @@ class RunFolder:
         Returns:
             Whether the work was done now.
         """
-        self._stages_seen.append(name)
         names = list(outputs)
         done = self.record["stages"].get(name)
         if name == self._force:
             self._forcing = True
         present = all((self.path / n).exists() for n in names)
-        if done and done.get("key") == key and present and not self._forcing:
-            say(f"[{name}] {title}: done before ({done.get('seconds', 0):.1f} s)")
+        if done and done["key"] == key and present and not self._forcing:
+            say(f"[{name}] {title}: done before ({done['seconds']:.1f} s)")
             return False
-        if done:
-            del self.record["stages"][name]
-            self._write()
         say(f"[{name}] {title} …")
         start = time.perf_counter()
         reset_peak_memory()
-        work()
+        with self._running(name, names):
+            work()
         missing = [n for n in names if not (self.path / n).exists()]
         if missing:
             raise RuntimeError(f"stage {name} did not write {', '.join(missing)}")
@@ -163,22 +185,37 @@ class RunFolder:
             "peak_mb": round(peak),
             "outputs": names,
         }
-        self._write()
+        self._write(self.record)
         self._ran_any = True
         say(f"[{name}] done in {seconds:.1f} s, peak memory {peak / 1024:.1f} GB")
         return True
+
+    @contextlib.contextmanager
+    def _running(self, name: str, outputs: list[str]) -> Iterator[None]:
+        """On disk the stage is not finished and runs; what was there returns if nothing was
+        written (the input was refused, the command stopped early)."""
+        before = copy.deepcopy(self.record)
+        stamps = self._stamps(outputs)
+        self.record["stages"].pop(name, None)
+        self.record.update(command=self.command, versions=versions())
+        try:
+            self._write({**self.record, "running": name})
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk: the record says less, never more
+                self._write(before if self._stamps(outputs) == stamps else self.record)
+            raise
+
+    def _stamps(self, outputs: list[str]) -> list[tuple[int, int] | None]:
+        """What tells whether an output was replaced: its inode and time of change."""
+        found = [self.path / name for name in outputs]
+        stats = [p.stat() if p.exists() else None for p in found]
+        return [s and (s.st_ino, s.st_mtime_ns) for s in stats]
 
     @property
     def ran_any(self) -> bool:
         """Whether any stage had to be run."""
         return self._ran_any
-
-    def check_force(self) -> None:
-        """Raise a UserError when ``--force`` named a stage that this command does not have."""
-        if self._force and self._force not in self._stages_seen:
-            raise UserError(
-                f"--force {self._force}: no such stage; choose from {', '.join(self._stages_seen)}"
-            )
 
     def discard_if_new(self) -> None:
         """Remove the folder when this run made it and no stage of it was finished."""
@@ -187,7 +224,8 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             remove_partials(self.path)
             with contextlib.suppress(OSError):  # a stage left something readable: keep it
-                self.path.rmdir()
+                for folder in self._made:
+                    folder.rmdir()
 
     def close(self) -> None:
         """Release the lock."""

@@ -1,0 +1,67 @@
+"""JSON and YAML of strangers: bounded in size and depth, plain values, one kind of error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+MAX_JSON_BYTES = 64 << 20
+MAX_YAML_BYTES = 1 << 20  # the reader takes ten seconds for a megabyte
+
+
+def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ValueError: unreadable, not JSON (NaN and Infinity are not), no object at the top, larger
+            than ``max_bytes`` or nested too deeply.
+    """
+    return parse_json(_read(Path(path), max_bytes))
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a text; see ``read_json``."""
+    try:
+        loaded = json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("not valid JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON ({str(error)[:120]})") from None
+    if not isinstance(loaded, dict):
+        raise ValueError("not valid JSON (an object {…} is expected)")
+    return loaded
+
+
+def read_yaml(path: str | Path, max_bytes: int = MAX_YAML_BYTES) -> dict[str, Any]:
+    """The mapping in a YAML file; nothing is constructed but plain values.
+
+    Raises:
+        ValueError: unreadable, not YAML, no mapping at the top, too large or too deep.
+    """
+    text = _read(Path(path), max_bytes)
+    try:
+        loaded = yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("not valid YAML (nested too deeply)") from None
+    # Constructors of dates, numbers and mappings raise whatever their values lead to.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"not valid YAML ({' '.join(str(error).split())[:120]})") from None
+    if not isinstance(loaded, dict):
+        raise ValueError("not valid YAML (a mapping is expected)")
+    return loaded
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        if path.stat().st_size > max_bytes:
+            raise ValueError(f"larger than {max_bytes >> 20} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"unreadable ({error.strerror})") from None
