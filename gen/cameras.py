@@ -147,7 +147,7 @@ def path_order(w2c_V44: ArrayLike) -> NDArray[np.intp]:
     """An order [V] of cameras in which neighbours are near: they stay as they are if that is so.
 
     Distance counts the centre (in units of the rig's spread) and the viewing direction. Starts at
-    each camera in turn, always goes on to the nearest one left, and keeps the shortest path.
+    up to 32 cameras, always goes on to the nearest one left, and keeps the shortest path.
     """
     w2c = np.asarray(w2c_V44, np.float64)
     count = len(w2c)
@@ -161,11 +161,11 @@ def path_order(w2c_V44: ArrayLike) -> NDArray[np.intp]:
 
     given = list(range(count))
     best = given
-    for start in range(count):
-        order, left = [start], set(given) - {start}
-        while left:
-            order.append(min(left, key=lambda k: (distance[order[-1], k], k)))
-            left.remove(order[-1])
+    for start in sorted({round(k) for k in np.linspace(0, count - 1, min(count, 32))}):
+        order, near = [start], distance.copy()
+        while len(order) < count:
+            near[:, order[-1]] = np.inf
+            order.append(int(np.argmin(near[order[-1]])))
         if length(order) < length(best):
             best = order
     # a little shorter is no reason to give up the order that the maker chose

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,11 +157,15 @@ def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def pick_frames(
-    facts: VideoFacts, wanted: NDArray[np.integer] | list[int], height: int, width: int
+    facts: VideoFacts,
+    wanted: NDArray[np.integer] | list[int],
+    height: int,
+    width: int,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
     """The frames of increasing indices ``wanted`` at a size, uint8 [n, height, width, 3].
 
-    Only they are held in memory. Area filtering down, cubic up.
+    Only they are held in memory. Area filtering down, cubic up; ``change`` is applied before.
 
     Raises:
         ValueError: the file breaks off, or cannot be decoded.
@@ -172,7 +176,7 @@ def pick_frames(
     decoded = frames(facts)
     for k, frame in enumerate(decoded):
         if filled < len(index) and k == index[filled]:
-            out[filled] = resized(frame, height, width)
+            out[filled] = resized(frame if change is None else change(frame), height, width)
             filled += 1
         if filled == len(index):
             decoded.close()  # type: ignore[attr-defined]

@@ -13,14 +13,10 @@ from gen.clips import default_size, load_pair
 from gen.console import say
 from gen.errors import UserError
 from gen.grid import VideoGrid
-from gen.option_values import (
-    check_memory,
-    existing,
-    key_settings,
-    parse_pair,
-    parse_size,
-    parse_slice,
-)
+from gen.inputs.detect import is_marker, read_source
+from gen.inputs.footage import Footage
+from gen.inputs.selection import check_timing, choose_times, choose_views, thin
+from gen.option_values import check_memory, existing, key_settings, parse_pair, parse_size
 from gen.run_folder import slug
 
 
@@ -60,9 +56,7 @@ class PairOptions:
 
     def check(self) -> None:
         """Refuse values that no stage can work with. Raises UserError."""
-        for name, value in (("views", self.max_views), ("times", self.max_times)):
-            if not 2 <= value <= 256:
-                raise UserError(f"--max-{name} {value}: choose 2..256")
+        check_counts(self.max_views, self.max_times)
         check_memory(self.max_memory)
 
     def key_parts(self, seed: int) -> list[Any]:
@@ -102,13 +96,22 @@ class GridOptions:
     """Footage of several views over time."""
 
     path: Positional[str]
-    """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], or tiled .mp4."""
+    """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
+    video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml."""
     pick_views: str = ""
     """A:B or A:B:STEP: which views to use."""
     pick_times: str = ""
     """A:B or A:B:STEP: which times to use."""
+    start: float = 0.0
+    """Leave out the first seconds."""
+    fps: float = 0.0
+    """Use so many frames per second; 0: all."""
     size: str = ""
     """HEIGHTxWIDTH to work at; by default the short side becomes 144 px."""
+    max_views: int = 16
+    """More views of a data set are thinned evenly to this many; grids are used whole."""
+    max_times: int = 16
+    """More times of a data set are thinned evenly to this many; grids are used whole."""
     tiles: str = ""
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
 
@@ -123,19 +126,49 @@ class GridOptions:
     def check(self) -> None:
         """Refuse values that no stage can work with. Raises UserError."""
         parse_size(self.size)
+        check_counts(self.max_views, self.max_times)
+        check_timing(self.start, self.fps)
 
     def key_parts(self, seed: int) -> list[Any]:
         """What the grid is made from, for `content_hash`. UserError: nothing is there."""
-        return [key_settings(self, GridOptions), existing(self.path)]
+        path = existing(self.path)
+        return [key_settings(self, GridOptions), path.parent if is_marker(path) else path]
 
     def make_grid(self, run: Path, seed: int) -> VideoGrid:
         """Read the footage and take the part of it that is asked for."""
         form = ("ROWSxCOLUMNS", "2x4")
         tiles = parse_pair(self.tiles, "--tiles", *form) if self.tiles else None
-        grid = VideoGrid.load(self.path, tiles).pick(
-            parse_slice(self.pick_views, "--pick-views"),
-            parse_slice(self.pick_times, "--pick-times"),
-        )
+        source = read_source(self.path, tiles)
+        try:
+            grid = self._part(source)
+        except ValueError as error:
+            raise UserError(f"{self.path} cannot be used: {error}") from error
         if grid.V < 2:
             raise UserError(f"{self.path} has {grid.V} view after picking; at least 2 are needed")
-        return grid.resize(*(parse_size(self.size) or default_size(grid.height, grid.width)))
+        return grid
+
+    def _part(self, source: VideoGrid | Footage) -> VideoGrid:
+        size = parse_size(self.size)
+        if isinstance(source, VideoGrid):
+            span = (source.T - 1) / source.fps
+            times = choose_times(
+                np.asarray(source.times) * span, self.pick_times, self.start, self.fps
+            )
+            grid = source.pick(choose_views(source.V, self.pick_views), times)
+            return grid.resize(*(size or default_size(grid.height, grid.width)))
+        for note in source.describe():
+            say(f"  {note}")
+        views, times = source.usable()
+        views = views[choose_views(len(views), self.pick_views)]
+        seconds = source.seconds[times] - source.seconds[times[0]]
+        times = times[choose_times(seconds, self.pick_times, self.start, self.fps)]
+        views = thin(views, self.max_views, "views", "--pick-views or --max-views")
+        times = thin(times, self.max_times, "times", "--pick-times, --fps or --max-times")
+        return source.grid(views, times, *(size or default_size(*source.size)))
+
+
+def check_counts(views: int, times: int) -> None:
+    """Refuse impossible upper numbers. Raises UserError."""
+    for name, value in (("views", views), ("times", times)):
+        if not 2 <= value <= 256:
+            raise UserError(f"--max-{name} {value}: choose 2..256")

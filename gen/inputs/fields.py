@@ -1,0 +1,76 @@
+"""Values out of files that others wrote: checked for type, shape and place before they are used.
+
+Everything here raises ValueError with what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.read_text import read_json
+
+MAX_TEXT = 256 * 2**20
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object."""
+    try:
+        return read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{file.name} is {error}") from error
+
+
+def need(table: dict[str, Any], name: str, kind: type, where: str) -> Any:
+    """``table[name]``, which must be there and of a kind."""
+    if name not in table:
+        raise ValueError(f"{where} has no '{name}'")
+    if not isinstance(table[name], kind):
+        raise ValueError(f"'{name}' in {where} is no {kind.__name__}")
+    return table[name]
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{what} must be a finite number, got {str(value)[:40]!r}")
+    return float(value)
+
+
+def array(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    """Finite numbers of a shape; -1 stands for any length."""
+    try:
+        out = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{what} must hold numbers only") from None
+    fits = out.ndim == len(shape) and all(
+        b in (-1, a) for a, b in zip(out.shape, shape, strict=True)
+    )
+    if not fits or not np.isfinite(out).all():
+        raise ValueError(f"{what} must be finite and {list(shape)}, got {list(out.shape)}")
+    return out
+
+
+def inside(folder: Path, name: Any, what: str) -> Path:
+    """The path of a file named in a file; it may not lead out of the folder."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ValueError(f"{what} must be a file name, got {str(name)[:40]!r}")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{what} leads out of the folder: {name[:80]}")
+    return path
+
+
+def intrinsics(value: Any, what: str) -> NDArray[np.float64]:
+    """A 3x3 pin-hole matrix without skew, focal lengths above 0."""
+    K = array(value, (3, 3), what)
+    if not (K[0, 0] > 0 and K[1, 1] > 0 and abs(K[2, 2] - 1) < 1e-6):
+        raise ValueError(f"{what} is no pin-hole matrix (fx, fy > 0, last row 0 0 1)")
+    if abs(K[0, 1]) > 1e-3 * K[0, 0]:
+        raise ValueError(f"{what} has skew {K[0, 1]:.3g}; only square grids of pixels are read")
+    K[0, 1] = 0.0
+    return K

@@ -1,0 +1,135 @@
+"""Where the frames of one view lie: a video, or one image per time. Nothing is read before it is
+asked for, and only at the size that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen import video_decode
+from gen.errors import UserError
+from gen.inputs.lens import Lens
+from gen.video_decode import VideoFacts, probe, resized
+from gen.video_io import IMAGE_SUFFIXES, image_size, read_image, to_uint8
+
+SEQUENCE_FPS = 8.0
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+
+
+class View(Protocol):
+    """The frames of one viewpoint over time."""
+
+    @property
+    def name(self) -> str:
+        """What the view is called."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its frames."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be done to its frames."""
+        ...
+
+    def read(
+        self, times: list[int], height: int, width: int, lens: Lens | None = None
+    ) -> NDArray[np.uint8]:
+        """Frames of increasing indices, uint8 [n, height, width, 3], undistorted before resizing.
+
+        Raises:
+            ValueError, UserError: a frame cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class VideoView:
+    """A view that is a video file."""
+
+    facts: VideoFacts
+
+    @property
+    def name(self) -> str:
+        return self.facts.path.stem
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.facts.height, self.facts.width
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.facts.notes
+
+    def read(
+        self, times: list[int], height: int, width: int, lens: Lens | None = None
+    ) -> NDArray[np.uint8]:
+        change = None if lens is None else lens.undistort
+        return video_decode.pick_frames(self.facts, times, height, width, change)
+
+
+@dataclass(frozen=True)
+class ImagesView:
+    """A view that is one image per time (None: no image of that time)."""
+
+    name: str
+    files: tuple[Path | None, ...]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        return image_size(next(f for f in self.files if f is not None))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def read(
+        self, times: list[int], height: int, width: int, lens: Lens | None = None
+    ) -> NDArray[np.uint8]:
+        out = np.zeros((len(times), height, width, 3), np.uint8)
+        first = self.size
+        for k, t in enumerate(times):
+            file = self.files[t]
+            if file is None:
+                continue
+            image = to_uint8(read_image(file))
+            if image.shape[:2] != first:
+                raise ValueError(f"{file.name} differs in size from the first image of {self.name}")
+            out[k] = resized(image if lens is None else lens.undistort(image), height, width)
+        return out
+
+
+def open_clip(path: str | Path, what: str = "clip") -> tuple[View, int, float]:
+    """A video file or a folder of images in name order -> view, number of frames, fps.
+
+    Raises:
+        UserError: missing or unreadable.
+    """
+    p = Path(path)
+    if not p.exists():
+        raise UserError(f"no such {what}: {p}")
+    if p.is_file():
+        try:
+            facts = probe(p)
+        except ValueError as error:
+            raise UserError(f"cannot read the {what} {p}: {error}") from error
+        return VideoView(facts), facts.count, facts.fps
+    files = images_in(p)
+    if not files:
+        raise UserError(f"the {what} folder {p} holds no {', '.join(IMAGE_SUFFIXES)} images")
+    for file in files:
+        if image_size(file) != image_size(files[0]):
+            raise UserError(f"{file} differs in size from {files[0].name}; make all images equal")
+    return ImagesView(p.name, tuple(files)), len(files), SEQUENCE_FPS
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder in name order."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
