@@ -63,10 +63,10 @@ def write_ply(
 
 
 def read_ply(path: str | Path) -> dict[str, Array]:
-    """Read what ``write_ply`` wrote: means [N,3], log_scales [N], opacity_logits [N], colors [N,3].
+    """Read means [N,3], log_scales [N], opacity_logits [N], colors [N,3] of a PLY of Gaussians.
 
-    Gaussians that are not round also have log_axes [N,3] and rotations [N,4]; their log_scales are
-    those of the first axis.
+    The properties may stand in any order. Gaussians that are not round also have log_axes [N,3] and
+    rotations [N,4]; their log_scales are those of the first axis.
 
     Raises:
         UserError: not a PLY of this layout.
@@ -77,17 +77,20 @@ def read_ply(path: str | Path) -> dict[str, Array]:
     data = file.read_bytes()
     end = data.find(b"end_header\n")
     lines = data[: max(end, 0)].decode("ascii", "replace").split("\n")
-    names = tuple(line.split()[-1] for line in lines if line.startswith("property "))
+    properties = [line.split()[1:] for line in lines if line.startswith("property ")]
+    names = [" ".join(words[1:]) for words in properties]
     elements = [line.split() for line in lines if line.startswith("element vertex ")]
     counts = [int(words[2]) for words in elements if len(words) == 3 and words[2].isdigit()]
     if end < 0 or lines[:2] != ["ply", "format binary_little_endian 1.0"] or len(counts) != 1:
         raise UserError(f"{file} is not a binary little-endian PLY with one vertex element")
-    if names != PROPERTIES:
+    floats = all(words[0] == "float" for words in properties if words)
+    if sorted(names) != sorted(PROPERTIES) or not floats:
         raise UserError(f"{file} has other properties than a Gaussian PLY: {' '.join(names)}")
     body = data[end + len(b"end_header\n") :]
     if len(body) != counts[0] * _DTYPE.itemsize:
         raise UserError(f"{file} is cut off: {len(body)} bytes for {counts[0]} Gaussians")
     table = np.frombuffer(body, "<f4").reshape(counts[0], len(PROPERTIES))
+    table = table[:, [names.index(name) for name in PROPERTIES]]
     out = {
         "means": table[:, 0:3].copy(),
         "log_scales": table[:, 7].copy(),

@@ -30,7 +30,8 @@ from gen.script import run_script  # noqa: E402
 from recon.metrics import psnr  # noqa: E402
 from recon.scene import Scene4D  # noqa: E402
 from scripts.make_gallery import caption  # noqa: E402
-from scripts.viewer_routes import ROUTES, NoRoute, Shot, View, found_programs  # noqa: E402
+from scripts.viewer_routes import ROUTES, found_programs  # noqa: E402
+from scripts.viewer_shot import NoRoute, Shot, View  # noqa: E402
 from scripts.viewer_sizes import viser_html_megabytes  # noqa: E402
 from viewer.camera_paths import camera_path, scene_centre  # noqa: E402
 from viewer.commands import scene_path  # noqa: E402
@@ -67,6 +68,8 @@ class Args:
     """What goes before ns-render and ns-viewer; by default nothing, if they are installed."""
     width: int = 256
     """Of one picture of the sheet, in pixels."""
+    pictures: Path | None = None
+    """Folder of the single pictures; with --json, what is in both is not done again."""
     patience: float = 300.0
     """Seconds until a page or a program is given up."""
 
@@ -138,6 +141,25 @@ def tile(rgb: NDArray, text: str, width: int) -> NDArray:
     return np.vstack([(255 * small.clip(0, 1) + 0.5).astype(np.uint8), caption(width, [text])])
 
 
+def store(folder: Path | None, route: str, view: View) -> None:
+    """Keep a route's picture, and what it should be where that is its own, in ``folder``."""
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rgb in ((f"{route}.want.png", view.want), (f"{route}.png", view.rgb)):
+        if rgb is not None:
+            write_picture((255 * rgb.clip(0, 1) + 0.5).astype(np.uint8), folder / name)
+
+
+def stored(folder: Path | None, route: str) -> View | None:
+    """What ``store`` kept; None if it is not there."""
+    if folder is None:
+        return None
+    pair = [cv2.imread(str(folder / f"{route}{kind}.png")) for kind in ("", ".want")]
+    rgb, want = (None if p is None else p[..., ::-1] / 255.0 for p in pair)
+    return None if rgb is None else View(rgb, want)
+
+
 def write_picture(picture: NDArray, out: Path) -> None:
     """Write an RGB picture; UserError where that is impossible."""
     quality = [cv2.IMWRITE_WEBP_QUALITY, 88] if out.suffix == ".webp" else []
@@ -155,11 +177,15 @@ def main(args: Args) -> None:
         reference = shot.reference()
         views: dict[str, tuple[View, float]] = {}
         for route in args.routes:
+            done = stored(args.pictures, route) if results.done(name, route) else None
+            if done:
+                views[route] = done, float(results.variants(name)[route]["psnr"] or 0)
+                continue
             try:
                 view = ROUTES[route](shot)
             except (NoRoute, UserError) as reason:
                 warn(f"{route} is left out: {reason}")
-                if not results.variants(name).get(route):
+                if not results.done(name, route):
                     results.add(name, route, {"psnr": None})
                     results.note(f"{name}, {route}: {reason}")
                 continue
@@ -168,11 +194,13 @@ def main(args: Args) -> None:
             metrics: dict[str, float | None] = {"psnr": round(value, 2)}
             if view.megabytes:
                 metrics["megabytes"] = round(view.megabytes, 3)
+            store(args.pictures, route, view)
             results.add(name, route, metrics)
             size = f", {view.megabytes:.2f} MB" if view.megabytes else ""
             say(f"{route:20} {value:6.2f} dB{size}")
-        if "player" in views:
-            record_sizes(shot, results, name, views["player"][0].megabytes or 0.0)
+        ours = results.variants(name).get("player", {}).get("megabytes")
+        if ours and not results.done(name, "viser_html"):
+            record_sizes(shot, results, name, float(ours))
         if args.out:
             write_picture(sheet(reference, views, args.width), args.out)
             say(f"wrote {args.out}")

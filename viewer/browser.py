@@ -28,9 +28,6 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",  # software WebGL: the same pixels on every machine
-    "--enable-unsafe-swiftshader",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
@@ -49,11 +46,19 @@ def find_chromium() -> str | None:
     return next((found for name in _NAMES if (found := shutil.which(name))), None)
 
 
+_SOFTWARE = (  # WebGL with the same pixels on every machine
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+
+
 class Browser:
     """One page in a headless Chromium. Use as a context manager.
 
     width, height are CSS pixels and ``scale`` device pixels per CSS pixel; ``touch`` makes the
-    page believe in a phone. Raises UserError when no Chromium is found or it does not start.
+    page believe in a phone; ``gpu`` leaves WebGL to the machine's own graphics. Raises UserError
+    when no Chromium is found or it does not start.
     ``console`` collects console errors and uncaught exceptions of the page.
     """
 
@@ -63,6 +68,7 @@ class Browser:
         height: int = 540,
         scale: float = 1.0,
         touch: bool = False,
+        gpu: bool = False,
     ) -> None:
         from websockets.sync.client import connect
 
@@ -71,7 +77,8 @@ class Browser:
             raise UserError("no Chromium or Chrome found; install one or set CHROMIUM=/path/to/it")
         self.console: list[str] = []
         self._profile = tempfile.mkdtemp(prefix="player-chromium-")
-        command = [program, *_FLAGS, f"--user-data-dir={self._profile}"]
+        graphics = ("--ignore-gpu-blocklist",) if gpu else _SOFTWARE
+        command = [program, *_FLAGS, *graphics, f"--user-data-dir={self._profile}"]
         self._process = subprocess.Popen(
             [*command, "--remote-debugging-port=0", f"--window-size={width},{height}"],
             stdout=subprocess.DEVNULL,
@@ -80,7 +87,9 @@ class Browser:
         self._count = 0
         try:
             port, path = self._address()
-            self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
+            self._socket = connect(
+                f"ws://127.0.0.1:{port}{path}", max_size=None, open_timeout=_PATIENCE
+            )
             self._session: str | None = None
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -99,6 +108,11 @@ class Browser:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def process_id(self) -> int:
+        """Of the browser; its other processes are that one's children."""
+        return self._process.pid
 
     def open(self, page: str | Path, fragment: str = "") -> None:
         """Load a local HTML file (or a URL) and wait until the document is there.

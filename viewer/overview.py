@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gen.atomic import atomic_file
 from gen.grid import VideoGrid
 from gen.video_io import to_uint8, write_image
 from recon.render import render_scene
@@ -44,7 +45,8 @@ def write_overview(scene: Scene4D, grid: VideoGrid | None, path: str | Path) -> 
         rows.append(
             (f"new view {name}|render", [_shot(scene, t, camera, middle, 0.0) for t in moments])
         )
-    write_image(path, _sheet(rows, [float(scene.times[int(t)]) for t in moments]))
+    with atomic_file(path) as temporary:
+        write_image(temporary, _sheet(rows, [float(scene.times[int(t)]) for t in moments]))
 
 
 def _cell(grid: VideoGrid, v: int, t: int) -> NDArray[np.uint8]:

@@ -28,10 +28,12 @@ def open_page(browser: Browser, url: str, patience: float) -> None:
     """
     browser.call("Page.navigate", url=url)
     script = (
-        "(() => { const b = [...document.querySelectorAll('button')].find("
-        "e => e.textContent.includes('Hide Train Cams')); if (b) b.click(); return !!b; })()"
+        "(() => { const named = (text) => [...document.querySelectorAll('button')].find("
+        "e => e.textContent.includes(text)); if (named('Show Train Cams')) return true;"
+        " const hide = named('Hide Train Cams'); if (hide) hide.click(); return false; })()"
     )
-    until(lambda: browser.evaluate(script, timeout=patience), patience, "no controls on the page")
+    # The page is there before the cameras are: nerfstudio ignores a click that comes too early.
+    until(lambda: browser.evaluate(script, timeout=patience), patience, "cameras stay", pause=4.0)
 
 
 def set_time(browser: Browser, value: float, patience: float) -> None:
@@ -71,10 +73,10 @@ def canvas(browser: Browser, patience: float) -> NDArray[np.float64]:
     return page[y : y + height, x : x + width, ::-1] / 255.0
 
 
-def until(condition: Callable[[], bool], patience: float, reason: str) -> None:
-    """Wait for a condition; TimeoutError with the reason after ``patience`` seconds."""
+def until(condition: Callable[[], bool], patience: float, reason: str, pause: float = 0.5) -> None:
+    """Wait for a condition, asked every ``pause`` seconds; TimeoutError after ``patience``."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(reason)
-        time.sleep(0.5)
+        time.sleep(pause)

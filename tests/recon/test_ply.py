@@ -39,6 +39,22 @@ def test_colours_are_clamped_as_when_rendering(tmp_path):
     np.testing.assert_allclose(read_ply(tmp_path / "a.ply")["colors"][0], (1, 0, 0.5), atol=1e-6)
 
 
+def test_properties_may_stand_in_any_order(tmp_path):
+    write_ply(tmp_path / "a.ply", **gaussians(3))
+    header, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)
+    lines = header.split(b"\n")[:-1]
+    order = np.random.default_rng(0).permutation(len(PROPERTIES))
+    table = np.frombuffer(body, "<f4").reshape(3, -1)[:, order]
+    other = lines[:3] + [lines[3 + k] for k in order] + [b"end_header\n"]
+    (tmp_path / "b.ply").write_bytes(b"\n".join(other) + np.ascontiguousarray(table).tobytes())
+    first, second = read_ply(tmp_path / "a.ply"), read_ply(tmp_path / "b.ply")
+    for name in first:
+        np.testing.assert_array_equal(second[name], first[name])
+    (tmp_path / "c.ply").write_bytes(header.replace(b"property float x", b"property ") + b"end_header\n" + body)
+    with pytest.raises(UserError):
+        read_ply(tmp_path / "c.ply")
+
+
 @pytest.mark.parametrize("data", [b"", b"ply\nformat ascii 1.0\nend_header\n"])
 def test_other_files_are_user_errors(tmp_path, data):
     (tmp_path / "b.ply").write_bytes(data)

@@ -11,7 +11,7 @@ from gen.errors import UserError
 from gen.grid import VideoGrid
 from gen.video_io import read_clip
 from recon.ply import SH_C0, read_ply
-from recon.render import render_cells
+from recon.render import render_cells, render_scene
 from run_pipeline import main
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.camera_paths import PATHS, along_cameras, camera_path, scene_centre
@@ -116,6 +116,9 @@ def test_video_moves(tmp_path, path):
     write_camera_video(scene, tmp_path / "a.mp4", path=path, frames=6)
     frames, _ = read_clip(tmp_path / "a.mp4")
     assert frames.shape == (6, 48, 64, 3) and np.isfinite(frames).all()
+    camera = camera_path(path, scene.w2c.numpy(), scene.means.numpy(), 6)[3]  # of the last time
+    want = render_scene(scene, 1.0, camera, scene.K[1], compensation=0.0).rgb.clamp(0, 1).numpy()
+    assert want.std() > 0.1 and psnr(frames[3], want) > 25
     assert np.abs(frames[0] - frames[3]).mean() > 0.01
 
 
@@ -169,6 +172,18 @@ def test_a_moved_scene_folder_still_opens(tmp_path):
         "ply.zip", "scene.4dgs", "scene.safetensors"
     }  # fmt: skip
     assert main(["export", str(tmp_path / "elsewhere"), "--format", "html", "--zip"]) == 2
+    assert main(["export", str(tmp_path / "elsewhere"), "--format", "4dgs", "--frames", "9"]) == 2
+
+
+def test_a_sequence_of_48_moments_from_the_command_line(tmp_path):
+    scene = toy_scene(60, size=(24, 32))
+    scene.save(tmp_path / "scene.safetensors")
+    assert main(["export", str(tmp_path), "--frames", "48"]) == 0
+    names = sorted(p.name for p in (tmp_path / "ply").iterdir())
+    assert names == [f"frame{k:04d}.ply" for k in range(1, 49)]
+    for k in (1, 20, 48):
+        got = read_ply(tmp_path / "ply" / f"frame{k:04d}.ply")["means"]
+        np.testing.assert_allclose(got, scene.at((k - 1) / 47).means, atol=1e-6)
 
 
 def test_files_without_a_camera_announce_offsets_in_camera_axes(tmp_path, capsys):

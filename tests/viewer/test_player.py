@@ -10,6 +10,7 @@ import torch
 
 from gen.cameras import look_at
 from recon.render import render_scene
+from tests.viewer.test_payload import PAYLOAD, damaged
 from tests.viewer.toy_scene import TARGET, psnr, toy_scene, uncommon_scene
 from viewer.browser import Browser, find_chromium
 from viewer.html import render_page, write_player
@@ -219,6 +220,23 @@ def test_damaged_payload_gives_a_message(tmp_path, elsewhere):
     load(elsewhere, payload)
     assert elsewhere.evaluate("player.info.points") > 250
     assert elsewhere.evaluate("document.getElementById('failure').hidden") is True
+
+
+def test_every_damage_gives_one_line_and_the_scene_before_stays(elsewhere):
+    points = elsewhere.evaluate("player.info.points")
+    for kind, payload in damaged(PAYLOAD).items():
+        raw = base64.b64encode(payload).decode()
+        reason = elsewhere.evaluate(
+            f"player.load(Uint8Array.from(atob('{raw}'), (c) => c.charCodeAt(0)).buffer)"
+            ".then(() => 'shown', (error) => error.message)"
+        )
+        assert "\n" not in reason and len(reason) < 100, (kind, reason)
+        assert "amaged" in reason or "not a 4D scene" in reason, (kind, reason)
+        shown = elsewhere.evaluate("document.getElementById('failure').textContent")
+        assert shown == reason
+    elsewhere.evaluate("document.getElementById('failure').click()")
+    assert elsewhere.evaluate("document.getElementById('failure').hidden")
+    assert elsewhere.evaluate("player.settled().then(() => player.info.points)") == points
 
 
 def test_without_webgl_there_is_a_message(page, elsewhere):

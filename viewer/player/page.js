@@ -30,6 +30,7 @@ function openPage() {
     $("failure").hidden = false;
     $("loading").classList.add("done");
   });
+  $("failure").onclick = () => { $("failure").hidden = Boolean(player.info); };
   player.on("change", () => showState(player));
   player.on("scene", () => {
     showScene(player, options);
@@ -42,7 +43,11 @@ function openPage() {
   window.addEventListener("drop", async (event) => {
     const file = event.dataTransfer.files[0];
     if (!file) return;
-    await player.load(await file.arrayBuffer());
+    try {
+      await player.load(await file.arrayBuffer());
+    } catch {
+      return; // said on the page, where the scene before stays
+    }
     document.title = $("title").textContent = file.name.replace(/\.4dgs$/, "");
   });
   player.start({ base64: $("payload").textContent }, $("worker").textContent);

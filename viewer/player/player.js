@@ -248,7 +248,7 @@ class Player {
   resize(moving, now) {
     if (moving) this.lastMoved = now;
     const still = now - (this.lastMoved || 0) > 400;
-    const ratio = Math.min(window.devicePixelRatio || 1, 2.5) * (still ? 1 : this.quality);
+    const ratio = Math.min(window.devicePixelRatio || 1, 3) * (still ? 1 : this.quality);
     const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
     const height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
     if (this.canvas.width === width && this.canvas.height === height) return;

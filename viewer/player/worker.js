@@ -30,9 +30,7 @@ async function decode({ base64, bytes }) {
   if (version !== 1 && version !== 2)
     throw new Error(`The scene is of version ${version}; this player reads versions 1 and 2.`);
   const start = 12 + view.getUint32(8, true);
-  const header = JSON.parse(new TextDecoder().decode(raw.subarray(12, start)));
-  for (const field of FIELDS)
-    if (!(field in header)) throw new Error(`Damaged scene: the header has no ${field}.`);
+  const header = readHeader(raw.subarray(12, start));
 
   const sections = {};
   let at = start;
@@ -43,7 +41,34 @@ async function decode({ base64, bytes }) {
     sections[section.name] = { ...section, values: unpack(data, section) };
     report(0.55 + 0.4 * ((index + 1) / header.sections.length), "Decoding");
   });
+  if (at !== raw.length) throw new Error("Damaged scene: something follows its last section.");
   publish(header, sections, packed.length);
+}
+
+function readHeader(bytes) {
+  let header = null;
+  try {
+    header = JSON.parse(new TextDecoder().decode(bytes));
+  } catch { /* said below */ }
+  if (!header || typeof header !== "object")
+    throw new Error("Damaged scene: its header cannot be read.");
+  for (const field of FIELDS)
+    if (!(field in header)) throw new Error(`Damaged scene: the header has no ${field}.`);
+  const numbers = (list, count) => Array.isArray(list) && list.every(Number.isFinite) &&
+    (count ? list.length === count : list.length > 0);
+  const { times, cameras, size, background, sections } = header;
+  const sound = {
+    times: numbers(times) && times.every((t, i) => i === 0 || t > times[i - 1]),
+    cameras: Array.isArray(cameras) && cameras.length > 0 &&
+      cameras.every((camera) => numbers(camera?.K, 9) && numbers(camera?.w2c, 16)),
+    size: numbers(size, 2) && Math.min(...size) > 0,
+    background: numbers(background, 3),
+    sections: Array.isArray(sections) && sections.every((s) => s && numbers(s.shape) &&
+      Array.isArray(s.delta) && numbers(s.origin) && Number.isFinite(s.step) && s.bytes >= 0),
+  };
+  for (const [field, good] of Object.entries(sound))
+    if (!good) throw new Error(`Damaged scene: the header's ${field} cannot be right.`);
+  return header;
 }
 
 // Base64 in pieces, so that progress shows and no giant intermediate string is made.
