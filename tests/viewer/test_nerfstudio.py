@@ -181,6 +181,21 @@ def test_shapes_and_offsets_in_camera_axes_are_drawn_and_exported(ns, tmp_path, 
             np.testing.assert_allclose(np.ravel(data[f"scale_{axis}"]), want, atol=1e-4)
 
 
+def test_other_addresses_are_listened_on_only_when_told_and_announced(run, monkeypatch, capsys):
+    from nerfstudio.configs.base_config import ViewerConfig
+
+    from viewer.nerfstudio_plugin.config import exported
+
+    folder = str(run / "nerfstudio")
+    for told, host in (([], "127.0.0.1"), (["--viewer.websocket-host", "0.0.0.0"], "0.0.0.0")):
+        monkeypatch.setattr(sys, "argv", ["ns-viewer", *told])
+        config = exported(folder)
+        config.viewer = ViewerConfig(websocket_host="0.0.0.0")  # what ns-viewer does by default
+        assert config.viewer.websocket_host == host
+        warned = capsys.readouterr().err.count("listening on 0.0.0.0: the viewer can be reached")
+        assert warned == len(told) // 2
+
+
 def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
     """A real ns-viewer process: its picture is ours, and changes with time."""
     with socket.socket() as free:

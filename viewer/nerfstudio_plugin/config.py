@@ -30,7 +30,7 @@ class ExportedConfig(TrainerConfig):
             told = _on_command_line("--viewer.websocket-host")
             if not told:
                 value.websocket_host = "127.0.0.1"
-            elif told not in _LOCAL:
+            elif value.websocket_host == told and told not in _LOCAL:
                 from gen.console import warn
 
                 warn(f"listening on {told}: the viewer can be reached from other machines")
