@@ -89,7 +89,7 @@ def to_gray(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     mode = cv2.INTER_AREA if size[0] < height else cv2.INTER_CUBIC
     out = np.empty((len(frames), *size), np.uint8)
     for i, frame in enumerate(frames):
-        image = cv2.cvtColor(np.ascontiguousarray(frame, np.float32), cv2.COLOR_RGB2GRAY)
+        image = np.asarray(frame @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
         if (height, width) != size:
             image = cv2.resize(image, size[::-1], interpolation=mode)
         out[i] = np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)

@@ -29,21 +29,23 @@ def _matching_cost(
     # a flat window cannot correlate: it must not look like a mismatch
     texture = np.float32(0.6) * (variance - noise) / (variance + 3 * noise)
     for i in range(n):
+        q0 = a[i, 0, 0] * x + a[i, 0, 1] * y + a[i, 0, 2] + rho * b[i, 0]
+        q1 = a[i, 1, 0] * x + a[i, 1, 1] * y + a[i, 1, 2] + rho * b[i, 1]
         q2 = a[i, 2, 0] * x + a[i, 2, 1] * y + a[i, 2, 2] + rho * b[i, 2]
         if q2 < np.float32(1e-3):
             continue
-        u = (a[i, 0, 0] * x + a[i, 0, 1] * y + a[i, 0, 2] + rho * b[i, 0]) / q2
-        v = (a[i, 1, 0] * x + a[i, 1, 1] * y + a[i, 1, 2] + rho * b[i, 1]) / q2
+        u, v = q0 / q2, q1 / q2
         if not (u >= 0 and v >= 0 and u <= columns - 1 and v <= rows - 1):
             continue
+        # along the plane the homogeneous position is linear in the window
+        q0_x, q0_y = a[i, 0, 0] + gx * b[i, 0], a[i, 0, 1] + gy * b[i, 0]
+        q1_x, q1_y = a[i, 1, 0] + gx * b[i, 1], a[i, 1, 1] + gy * b[i, 1]
+        q2_x, q2_y = a[i, 2, 0] + gx * b[i, 2], a[i, 2, 1] + gy * b[i, 2]
         s_w, s_ww, s_gw, s_d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for k in range(len(dx)):
-            px, py = x + dx[k], y + dy[k]
-            r = rho + gx * dx[k] + gy * dy[k]
-            q2 = a[i, 2, 0] * px + a[i, 2, 1] * py + a[i, 2, 2] + r * b[i, 2]
-            q2 = np.float32(1.0) / max(q2, np.float32(1e-3))
-            u = (a[i, 0, 0] * px + a[i, 0, 1] * py + a[i, 0, 2] + r * b[i, 0]) * q2
-            v = (a[i, 1, 0] * px + a[i, 1, 1] * py + a[i, 1, 2] + r * b[i, 1]) * q2
+            inverse = np.float32(1.0) / max(q2 + q2_x * dx[k] + q2_y * dy[k], np.float32(1e-3))
+            u = (q0 + q0_x * dx[k] + q0_y * dy[k]) * inverse
+            v = (q1 + q1_x * dx[k] + q1_y * dy[k]) * inverse
             u = min(max(u, np.float32(0.0)), np.float32(columns - 1.001))
             v = min(max(v, np.float32(0.0)), np.float32(rows - 1.001))
             x0, y0 = int(u), int(v)
@@ -115,6 +117,9 @@ def _update(
     """One half of a checkerboard pass: every pixel of `parity` tries its candidates."""
     _, h, w = state.shape
     p = len(dx)
+    edge = np.float32(dx[p - 1])
+    float_x, float_y = dx.astype(np.float32), dy.astype(np.float32)
+    same = np.float32(0.01)  # of two pixels in the widest neighbour
     for y in prange(h):
         weight = np.empty(p, np.float32)
         local = np.empty(p, np.float32)
@@ -162,12 +167,16 @@ def _update(
                     gx, gy = gx * np.float32(0.5), gy * np.float32(0.5)
                 if rho < low or rho > high:
                     continue
+                if candidate > 0:  # neighbours on one plane agree: nothing new to try
+                    bend = (abs(gx - b_gx) + abs(gy - b_gy)) * edge
+                    if (abs(rho - b_rho) + bend) * scale < same:
+                        continue
                 value = smooth * _smooth_cost(x, y, rho, state, image, scale)
                 if value >= best:
                     continue
                 matched = _matching_cost(
-                    np.float32(x), np.float32(y), rho, gx, gy, others, a, b, dx, dy, weight,
-                    local, keep, mean, variance, noise, values,
+                    np.float32(x), np.float32(y), rho, gx, gy, others, a, b, float_x, float_y,
+                    weight, local, keep, mean, variance, noise, values,
                 )  # fmt: skip
                 value += matched
                 if value < best:
