@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.cameras import camera_centres, invert, pixel_grid, project, transform, unproject
+from gen.cameras import invert, pixel_grid, project, transform, unproject
 from gen.errors import UserError
 from recon.config import CanonicalConfig
 from recon.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
-
-FloatArray = NDArray[np.floating]
+from tracking.keyframes import keyframe_order
 
 
 class Column(Protocol):
@@ -30,6 +29,7 @@ class Column(Protocol):
     K: NDArray[np.float64]  # [V, 3, 3]
     w2c: NDArray[np.float64]  # [V, 4, 4]
     canonical: int
+    dropped: list[int]  # views whose camera is a guess: nothing is taken from them
 
 
 def build_canonical(
@@ -55,11 +55,13 @@ def build_canonical(
         found = plain_background(frames_VHW3)
         if found is not None:
             colour, plain = found
+    plain[column.dropped] = False  # silhouettes seen from a guessed camera carve wrongly
     wanted = usable & ~plain
 
     means = np.zeros((0, 3), np.float32)
     sigmas, colors = np.zeros(0, np.float32), np.zeros((0, 3), np.float32)
-    order = keyframe_order(column.w2c, column.canonical)
+    filled = np.where(usable, depth, np.median(depth[usable]))
+    order = keyframe_order(filled, column.K, column.w2c, column.canonical, column.dropped)
     for v in order[: config.keyframes or V]:
         new = wanted[v]
         if len(means):
@@ -95,17 +97,6 @@ def build_canonical(
         canonical_view=int(column.canonical),
         background=torch.from_numpy(colour),
     )
-
-
-def keyframe_order(w2c_V44: FloatArray, canonical: int) -> list[int]:
-    """The views, the canonical one first, then always the one farthest from those before."""
-    centres = camera_centres(w2c_V44)
-    order = [int(canonical)]
-    while len(order) < len(centres):
-        gap = np.linalg.norm(centres[:, None] - centres[order], axis=-1).min(1)
-        gap[order] = -1
-        order.append(int(gap.argmax()))
-    return order
 
 
 def _uncovered(

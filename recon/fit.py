@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +65,7 @@ def fit_scene(
             f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
             f"{(grid.V, grid.height, grid.width)}; track this grid's freeze-time column again"
         )
+    grid = without_dropped(grid, column.dropped)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
@@ -86,6 +88,15 @@ def fit_scene(
     return scene, report
 
 
+def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:
+    """The grid without the cells of views whose camera is a guess; the complete row stays."""
+    lost = [v for v in dropped if v != grid.shared[0]]
+    kept = copy(grid)  # not built anew: for the fit, the column may have holes
+    kept.known = np.array(grid.known)
+    kept.known[lost] = False
+    return kept
+
+
 def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
     """Stage 1: aggregate column 0 into canonical Gaussians and remove floaters."""
     frames = grid.column(0)
@@ -98,7 +109,8 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     scene = scene.to(config.device)
     if config.floaters.steps:
         targets = torch.from_numpy(np.ascontiguousarray(frames)).to(config.device)
-        scene = remove_floaters(scene, targets, config.floaters, config.seed)
+        views = _freeze_views(grid)
+        scene = remove_floaters(scene, targets, config.floaters, config.seed, views)
     return scene
 
 
@@ -115,7 +127,7 @@ def fit_static(
         return scene
     poses = config.refine_cameras and grid.w2c is None
     fit = JointFit(scene, _frames(grid, config), config, poses=poses)
-    cells = [(v, scene.canonical_time) for v in range(grid.V)]
+    cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
     steps = config.scaled(steps, len(scene))
@@ -241,6 +253,12 @@ def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
         )
         out.append(drawn.depth.cpu().numpy())
     return np.stack(out)
+
+
+def _freeze_views(grid: VideoGrid) -> list[int]:
+    """The views whose cell of the freeze-time column may be fitted to."""
+    assert grid.known is not None
+    return [int(v) for v in np.flatnonzero(grid.known[:, grid.shared[1]])]
 
 
 def _frames(grid: VideoGrid, config: FitConfig) -> torch.Tensor:

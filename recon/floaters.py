@@ -7,6 +7,7 @@ transparent are removed, except where a pixel would be left uncovered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,23 +24,28 @@ _COVERED = 0.5
 
 
 def remove_floaters(
-    scene: Scene4D, frames_VHW3: Tensor, config: FloaterConfig, seed: int = 0
+    scene: Scene4D,
+    frames_VHW3: Tensor,
+    config: FloaterConfig,
+    seed: int = 0,
+    views: Sequence[int] | None = None,
 ) -> Scene4D:
     """The static ``scene`` without the points that the freeze-time frames make transparent.
 
     Args:
         scene: canonical scene, with its view-dependent offsets.
         frames_VHW3: freeze-time column, float32 in 0..1.
+        views: those that count; all by default.
     """
-    V = len(frames_VHW3)
-    places = [scene.means + scene.view_offsets[v] for v in range(V)]
+    views = list(range(len(frames_VHW3)) if views is None else views)
+    places = {v: scene.means + scene.view_offsets[v] for v in views}
     logits = scene.opacity_logits.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([logits], lr=config.lr, eps=1e-15)
     rng = np.random.default_rng(seed)
     queue: list[int] = []
     for _ in progress(range(config.steps), "removing floaters"):
         if not queue:
-            queue = rng.permutation(V).tolist()
+            queue = rng.permutation(views).tolist()
         v = queue.pop()
         image = _draw(scene, places[v], torch.sigmoid(logits), v).rgb
         loss = photometric_loss(image, frames_VHW3[v])
@@ -65,12 +71,12 @@ def _draw(scene: Scene4D, means: Tensor, opacity: Tensor, v: int) -> RasterOutpu
 
 @torch.no_grad()
 def _needed(
-    scene: Scene4D, places: list[Tensor], before: Tensor, after: Tensor, keep: Tensor
+    scene: Scene4D, places: dict[int, Tensor], before: Tensor, after: Tensor, keep: Tensor
 ) -> Tensor:
     """Pruned points [N] over pixels that were covered and no longer would be."""
     needed = torch.zeros_like(keep)
     height, width = scene.size
-    for v, means in enumerate(places):
+    for v, means in places.items():
         full = _draw(scene, means, before, v).alpha
         left = _draw(scene, means, after * keep, v).alpha
         hole = (full >= _COVERED) & (left < _COVERED)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gen.errors import UserError
-from recon.canonical import build_canonical, keyframe_order, plain_background
+from recon.canonical import build_canonical, plain_background
 from recon.compensation import view_offsets
 from recon.config import CanonicalConfig
 from recon.metrics import psnr
@@ -31,9 +31,14 @@ def test_later_keyframes_add_only_what_is_uncovered():
     assert len(one) == 24 * 40 < len(all_views) < 2 * 24 * 40
 
 
-def test_keyframes_start_at_the_canonical_view_and_jump_far():
-    assert keyframe_order(W2C, 1)[0] == 1
-    assert sorted(keyframe_order(W2C, 1)) == [0, 1, 2]
+def test_nothing_is_taken_from_a_view_whose_camera_is_a_guess():
+    guessed = column()
+    guessed.dropped = [2]
+    frames = FRAMES[:, 0].copy()
+    frames[2] = (1.0, 0.0, 1.0)
+    scene = build_canonical(frames, guessed, CanonicalConfig(), TIMES)
+    assert len(scene) > 24 * 40
+    assert not (scene.colors == scene.colors.new_tensor([1.0, 0.0, 1.0])).all(1).any()
 
 
 def test_plain_background_gets_no_points():
