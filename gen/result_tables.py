@@ -8,7 +8,7 @@ a table. A number with `_lo` and `_hi` beside it is shown with that interval.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,20 +70,26 @@ def groups(results: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[list[str
     return found
 
 
-def plain_tables(results: dict[str, dict[str, dict[str, Any]]]) -> list[Table]:
+def plain_tables(
+    results: dict[str, dict[str, dict[str, Any]]], recorded: Collection[str] = ()
+) -> list[Table]:
     """A row per scene and variant."""
     return [
         Table(
             "",
             ["scene", "variant", *metrics],
             [
-                [scene, variant, *(cell(values, m) for m in metrics)]
+                [_scene(scene, recorded), variant, *(cell(values, m) for m in metrics)]
                 for scene in scenes
                 for variant, values in results[scene].items()
             ],
         )
         for metrics, scenes in groups(results)
     ]
+
+
+def _scene(scene: str, recorded: Collection[str]) -> str:
+    return f"{scene} (recorded)" if scene in recorded else scene
 
 
 def layout_tables(document: dict[str, Any]) -> list[Table]:
@@ -112,10 +118,10 @@ def metric_table(metrics: dict[str, dict[str, Any]]) -> Table:
     )
 
 
-def tables_of(document: dict[str, Any]) -> list[Table]:
-    """All tables of a result file."""
+def tables_of(document: dict[str, Any], recorded: Collection[str] = ()) -> list[Table]:
+    """All tables of a result file; rows of `recorded` scenes are marked so."""
     if "layouts" not in document:
-        return plain_tables(document["results"])
+        return plain_tables(document["results"], recorded)
     extra = [metric_table(document["metrics"])] if "metrics" in document else []
     return layout_tables(document) + extra
 

@@ -19,20 +19,16 @@ in the tables and says what to get (--list shows all of them). Every record of a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from gen.console import say, warn
+from gen.console import say
 from gen.errors import UserError
-from gen.metrics.interface import Metric, Sample, no_figures
-from gen.metrics.registry import LAYOUTS, METRICS, make_metrics
-from gen.metrics.run import TRUTH, figures, measure_method, references
-from gen.metrics.test_set import TestSet, find_test_set
+from gen.metrics.registry import METRICS, layouts, make_metrics, states
+from gen.metrics.run import TRUTH, MetricRun
+from gen.metrics.test_set import find_test_set
 from gen.result_file import ResultFile
 from gen.result_tables import layout_tables, markdown
 from gen.runtime import Runtime
@@ -93,77 +89,12 @@ class EvaluatePaperConfig:
             raise UserError(f"no such folder: {self.reference} (--reference)")
 
 
-def states(metrics: list[Metric]) -> dict[str, dict[str, Any]]:
-    """What each metric is, and whether it can run here ("" or the reason why not)."""
-    out = {}
-    for metric in metrics:
-        needs = asdict(metric.needs)
-        out[metric.name] = {
-            "figures": [c.title for c in metric.columns],
-            "missing": metric.is_available()[1],
-            **{k: needs[k] for k in ("licence", "get", "install", "data")},
-        }
-    return out
-
-
-def layouts() -> list[dict[str, Any]]:
-    """The tables of the result file: columns as (key, title, whether higher is better)."""
-    return [
-        {"title": x.title, "columns": [[c.key, c.title, c.higher] for c in x.columns()]}
-        for x in LAYOUTS
-    ]
-
-
-def chosen(test_set: TestSet, methods: tuple[str, ...]) -> TestSet:
-    """The asked methods of a test set."""
-    missing = [m for m in methods if m not in test_set.methods]
-    if missing:
-        raise UserError(f"no grids of {missing[0]!r}; there are {', '.join(test_set.methods)}")
-    kept = {m: test_set.methods[m] for m in methods or test_set.methods}
-    return TestSet(kept, test_set.inputs, test_set.prompts)
-
-
-def readers(test_set: TestSet) -> dict[str, Callable[[], Iterator[Sample]]]:
-    """How to read the grids of each method, and the true grids where all are known."""
-    found: dict[str, Callable[[], Iterator[Sample]]] = {
-        method: partial(test_set.samples, method) for method in test_set.methods
-    }
-    if test_set.has_truth():
-        found[TRUTH] = test_set.true_samples
-    return found
-
-
-def evaluate(
-    cfg: EvaluatePaperConfig, test_set: TestSet, results: ResultFile, device: torch.device
-) -> None:
-    """Measure every method with every metric that can run, and write the rows."""
-    metrics = make_metrics(cfg.metrics, cfg.weights, device)
-    for metric in metrics:
-        ok, reason = metric.is_available()
-        if not ok:
-            warn(f"{metric.name}: {reason}")
-    known = [m for m in metrics if m.is_available()[0]]
-    found = {m.name: references(m, test_set, cfg.reference, cfg.work) for m in known}
-    total = len(test_set.names)
-    for method, samples in readers(test_set).items():
-        row: dict[str, float | None] = {"grids": total}
-        for metric in metrics:
-            keys = [c.key for c in metric.columns]
-            estimates = dict(no_figures(metric.columns))
-            if metric in known:
-                records = measure_method(metric, method, samples(), cfg.work, total)
-                estimates = metric.summary(records, found[metric.name])
-            row |= figures(estimates, keys)
-        results.add(cfg.label, method, row)
-        say(f"{method}: done")
-
-
 def main(cfg: EvaluatePaperConfig) -> None:
     if cfg.list:
         for name, state in states(make_metrics(cfg.metrics, cfg.weights, "cpu")).items():
             say(f"{name}: {state['missing'] or 'ready'} (licence: {state['licence']})")
         return
-    test_set = chosen(find_test_set(cfg.grids, cfg.inputs, cfg.prompts), cfg.methods)
+    test_set = find_test_set(cfg.grids, cfg.inputs, cfg.prompts).only(cfg.methods)
     torch.manual_seed(0)
     device = Runtime(device=cfg.device).torch_device()
     results = ResultFile(cfg.json, TITLE, device)
@@ -171,7 +102,8 @@ def main(cfg: EvaluatePaperConfig) -> None:
     results.use_settings(cfg.label, {"grids": test_set.names})
     results.store("layouts", layouts())
     results.store("metrics", states(make_metrics(tuple(METRICS), cfg.weights, "cpu")))
-    evaluate(cfg, test_set, results, device)
+    run = MetricRun(make_metrics(cfg.metrics, cfg.weights, device), cfg.work, cfg.reference)
+    run.evaluate(test_set, results, cfg.label)
     for note in NOTES:
         results.note(note)
     for table in layout_tables(results.document):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,17 @@ from gen.result_file import SCHEMA, as_list, is_result
 from gen.result_tables import markdown, tables_of
 from gen.script import run_script
 
+# Beginnings of the names of scenes that are not part of the repository.
+OUTSIDE = ("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_")
 HEADER = """# Benchmarks
 
 Made by `python scripts/make_benchmarks.py` from the files in `docs/benchmarks/`, which the
 commands below write. PSNR in dB, times in seconds, memory in MiB; brackets are 95 % intervals; a
 dash is a value that does not exist, with the reason in the notes. Scenes are named as in the data
-they come from; the rendered grids (fox, robot, stag, koi) are not part of the repository, so their
-rows are recorded values. Fox: PixelMannen (CC0), rigged and animated by tomkranis (CC BY 4.0),
-converted by AsoboStudio and scurest (CC BY 4.0).
+they come from; the rendered grids (fox, robot, stag, koi) and real clips are not part of the
+repository: "(recorded)" marks rows whose data was not on the machine that wrote this page. Fox:
+PixelMannen (CC0), rigged and animated by tomkranis (CC BY 4.0), converted by AsoboStudio and
+scurest (CC BY 4.0).
 """
 
 
@@ -42,6 +46,9 @@ class Options:
     """Where the JSON files lie."""
     out: Path = Path("docs/BENCHMARKS.md")
     """The page to write."""
+    data: tuple[Path, ...] = (Path("../shared/data/grids"), Path("../shared/data/real"))
+    """Folders of the scenes that are not part of the repository; rows of those that are not there
+    keep their recorded values, marked."""
     runs: tuple[Path, ...] = ()
     """Run folders whose metrics and stage times are recorded as ``pipeline.json``."""
 
@@ -84,13 +91,27 @@ def load(path: Path) -> dict[str, Any]:
     return data
 
 
-def section(name: str, data: dict[str, Any]) -> str:
+def recorded_scenes(document: dict[str, Any], folders: tuple[Path, ...]) -> set[str]:
+    """The scenes of a result file whose data lies outside the repository and is not here."""
+    outside = {s: next((x for x in OUTSIDE if s.startswith(x)), "") for s in document["results"]}
+    return {s for s, x in outside.items() if x and not any([*f.glob(f"{x}*")] for f in folders)}
+
+
+def result_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The result files of a folder by name.  UserError when there are none."""
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise UserError(f"no result files in {folder}; run the evaluation scripts first")
+    return {path.stem: load(path) for path in files}
+
+
+def section(name: str, data: dict[str, Any], recorded: Collection[str] = ()) -> str:
     """One file as Markdown: commands, hardware, tables, notes."""
     lines = [f"## {data.get('title', name)}", ""]
     commands = data.get("command", "command not recorded").split("; ")
     lines += [f"`{command}`  " for command in commands]
     lines += [data.get("hardware", "")]
-    for table in tables_of(data):
+    for table in tables_of(data, recorded):
         lines += ["", markdown(table)]
     notes = as_list(data.get("notes", []))
     lines += ["", *[f"- {note}" for note in notes]] if notes else []
@@ -100,10 +121,8 @@ def section(name: str, data: dict[str, Any]) -> str:
 def main(options: Options) -> None:
     if options.runs:
         record_runs(options.runs, options.folder / "pipeline.json")
-    files = sorted(options.folder.glob("*.json"))
-    if not files:
-        raise UserError(f"no result files in {options.folder}; run the evaluation scripts first")
-    pages = [section(f.stem, load(f)) for f in files]
+    files = result_files(options.folder)
+    pages = [section(n, d, recorded_scenes(d, options.data)) for n, d in files.items()]
     with atomic_file(options.out) as temporary:
         temporary.write_text("\n".join([HEADER, *pages]))
     print(f"wrote {options.out} from {len(files)} files")

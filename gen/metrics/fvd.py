@@ -99,9 +99,10 @@ class I3DFVD(_FVD):
         return load_i3d_model(self.device, str(self.path(self.needs.files[0]))).eval()
 
     def forward(self, videos_NTHWC: NDArray[np.uint8]) -> torch.Tensor:
+        network = self.network
         from cdfvd.third_party.i3d.utils import preprocess_i3d
 
-        return self.network(preprocess_i3d(videos_NTHWC).to(self.device))
+        return network(preprocess_i3d(videos_NTHWC).to(self.device))
 
 
 class VideoMAEFVD(_FVD):
@@ -122,6 +123,7 @@ class VideoMAEFVD(_FVD):
         return load_videomae_model(self.device, str(self.path(self.needs.files[0]))).eval()
 
     def forward(self, videos_NTHWC: NDArray[np.uint8]) -> torch.Tensor:
+        network = self.network
         from cdfvd.third_party.VideoMAEv2.utils import preprocess_videomae
 
-        return self.network.forward_features(preprocess_videomae(videos_NTHWC).to(self.device))
+        return network.forward_features(preprocess_videomae(videos_NTHWC).to(self.device))

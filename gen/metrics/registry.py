@@ -7,8 +7,9 @@ Video-V2 adds and what needs no network at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,3 +61,27 @@ def make_metrics(
 ) -> list[Metric]:
     """The metrics of these names."""
     return [METRICS[name](weights, device) for name in names]
+
+
+def states(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    """What each metric is, and what it lacks here ("" when it can run), for a result file."""
+    out = {}
+    for metric in metrics:
+        needs = asdict(metric.needs)
+        out[metric.name] = {
+            "figures": [c.title for c in metric.columns],
+            "missing": metric.is_available()[1],
+            **{k: needs[k] for k in ("licence", "get", "install", "data")},
+        }
+    return out
+
+
+def layouts(names: Sequence[str] = tuple(METRICS)) -> list[dict[str, Any]]:
+    """The tables with the columns of these metrics, as (key, title, whether higher is better), for
+    a result file."""
+    kept = [Layout(x.title, tuple(m for m in x.metrics if m in names)) for x in LAYOUTS]
+    return [
+        {"title": x.title, "columns": [[c.key, c.title, c.higher] for c in x.columns()]}
+        for x in kept
+        if x.metrics
+    ]

@@ -6,17 +6,20 @@ record whose key still fits is not made again. Figures and intervals come from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gen.atomic import atomic_file
-from gen.console import progress
+from gen.console import progress, say, warn
 from gen.errors import UserError
 from gen.metrics.bootstrap import Estimate
-from gen.metrics.interface import InputPair, Metric, Record, References, Sample
+from gen.metrics.interface import InputPair, Metric, Record, References, Sample, no_figures
 from gen.metrics.test_set import TestSet
+from gen.result_file import ResultFile
 from gen.run_folder import content_hash
 from gen.video_io import read_video
 
@@ -110,3 +113,45 @@ def figures(estimates: dict[str, Estimate], keys: Sequence[str]) -> dict[str, fl
         e = estimates[key]
         row |= {key: e.value, f"{key}_lo": e.low, f"{key}_hi": e.high}
     return row
+
+
+def readers(test_set: TestSet, truth: bool) -> dict[str, Callable[[], Iterator[Sample]]]:
+    """How to read the grids of each method, and the true grids where all are known."""
+    found: dict[str, Callable[[], Iterator[Sample]]] = {
+        method: partial(test_set.samples, method) for method in test_set.methods
+    }
+    if truth and test_set.has_truth():
+        found[TRUTH] = test_set.true_samples
+    return found
+
+
+@dataclass(frozen=True)
+class MetricRun:
+    """Metrics, where their records are kept, and the large set that some compare with."""
+
+    metrics: Sequence[Metric]
+    work: Path
+    large: Path | None = None
+
+    def evaluate(
+        self, test_set: TestSet, results: ResultFile, label: str, truth: bool = True
+    ) -> None:
+        """Measure every method (and the true grids) with every metric that can run; write rows."""
+        known = {}
+        for metric in self.metrics:
+            ok, reason = metric.is_available()
+            if ok:
+                known[metric.name] = references(metric, test_set, self.large, self.work)
+            else:
+                warn(f"{metric.name}: {reason}")
+        total = len(test_set.names)
+        for method, samples in readers(test_set, truth).items():
+            row: dict[str, float | None] = {"grids": total}
+            for metric in self.metrics:
+                estimates = dict(no_figures(metric.columns))
+                if metric.name in known:
+                    records = measure_method(metric, method, samples(), self.work, total)
+                    estimates = metric.summary(records, known[metric.name])
+                row |= figures(estimates, [c.key for c in metric.columns])
+            results.add(label, method, row)
+            say(f"{method}: done")

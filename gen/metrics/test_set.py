@@ -12,8 +12,8 @@ background where nothing ever moves, which cannot be told from colours alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,13 @@ class TestSet:
     def names(self) -> list[str]:
         """The grids that every method has."""
         return sorted(set.intersection(*(set(grids) for grids in self.methods.values())))
+
+    def only(self, methods: Sequence[str]) -> TestSet:
+        """The test set with these methods (none given: all).  UserError for an unknown one."""
+        missing = [m for m in methods if m not in self.methods]
+        if missing:
+            raise UserError(f"no grids of {missing[0]!r}; there are {', '.join(self.methods)}")
+        return replace(self, methods={m: self.methods[m] for m in methods or self.methods})
 
     def samples(self, method: str) -> Iterator[Sample]:
         """The grids of a method, one after another."""
