@@ -1,0 +1,168 @@
+"""The state of a fit on disk: a killed fit goes on where it was and ends with the same bytes.
+
+``fit/phase.safetensors`` is the scene after the last finished phase, ``fit/step.safetensors`` the
+parameters, Adam's moments and the order of cells within the running one. Unlike a saved scene
+they are exact. Both carry the key of the stage; those of another key are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gen.atomic import atomic_file
+from gen.health import first_bad, require_finite
+from gen.read_text import parse_json
+from recon.scene import Scene4D
+
+if TYPE_CHECKING:
+    from recon.joint_fit import JointFit
+
+_SEPARATOR = "/"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Checkpoint:
+    """Keeps the state of one fit in a folder.
+
+    Args:
+        folder: made when there is something to keep; removed by ``done``.
+        key: what the fit is made from; a state with another key is not used.
+        every: seconds between two states within a phase.
+    """
+
+    def __init__(self, folder: str | Path, key: str, every: float = 30.0) -> None:
+        self.folder, self.key, self.every = Path(folder), key, every
+        self._last = time.monotonic()
+        self._good = ""
+
+    def finished(self, phase: str, scene: Scene4D) -> None:
+        """Keep the scene after a phase."""
+        named = {f.name: getattr(scene, f.name) for f in fields(scene)}
+        tensors = {n: v for n, v in named.items() if isinstance(v, Tensor)}
+        require_finite(f"{phase} fit", tensors, self.last_good)
+        plain = {n: v for n, v in named.items() if n not in tensors and v is not None}
+        self._write("phase", tensors, {"phase": phase, "plain": plain})
+        self._good = f"the last good state is the scene after the {phase} phase, {self.folder}"
+
+    def scene(self, device: str | torch.device) -> tuple[str, Scene4D] | None:
+        """The last finished phase and its scene; None: there is none."""
+        found = self._read("phase", device)
+        if found is None:
+            return None
+        tensors, facts = found
+        plain = facts["plain"] | {"size": tuple(facts["plain"]["size"])}
+        return facts["phase"], Scene4D(**tensors, **plain)
+
+    def has(self, name: str) -> bool:
+        """Whether a state within the run ``name`` is there."""
+        found = self._read("step", "cpu")
+        return found is not None and found[1]["run"] == name
+
+    def resume(self, fit: JointFit, name: str, rng: np.random.Generator) -> tuple[int, list[int]]:
+        """Put ``fit`` and ``rng`` in the state kept of run ``name``; the next step and the cells
+        that are left before the next shuffle. (0, []) when nothing is kept."""
+        found = self._read("step", fit.means.device)
+        if found is None or found[1]["run"] != name:
+            return 0, []
+        tensors, facts = found
+        parameters = dict(named_parameters(fit))
+        with torch.no_grad():
+            for label, parameter in parameters.items():
+                parameter.copy_(tensors[label])
+                moments = {m: tensors.get(f"{label}{_SEPARATOR}{m}") for m in MOMENTS}
+                if moments["step"] is not None:
+                    # the fused optimiser counts steps where the parameter lies
+                    fit.optimiser.state[parameter] = moments
+        rng.bit_generator.state = facts["rng"]
+        return int(facts["step"]), [int(c) for c in facts["queue"]]
+
+    def maybe_keep(
+        self, fit: JointFit, name: str, step: int, queue: list[int], rng: np.random.Generator
+    ) -> None:
+        """Keep the state before ``step`` of run ``name``, if the last one is old enough."""
+        if time.monotonic() - self._last < self.every:
+            return
+        self._last = time.monotonic()
+        tensors: dict[str, Tensor] = {}
+        for label, parameter in named_parameters(fit):
+            tensors[label] = parameter.detach()
+            for moment, value in fit.optimiser.state.get(parameter, {}).items():
+                tensors[f"{label}{_SEPARATOR}{moment}"] = value
+        if first_bad(tensors) is None:
+            facts = {"run": name, "step": step, "queue": queue, "rng": rng.bit_generator.state}
+            self._write("step", tensors, facts)
+            self._good = f"the last good state is that of step {step}, {self.folder}"
+
+    @property
+    def last_good(self) -> str:
+        """What a message says of the last state that was kept."""
+        return self._good or "no state of the fit was kept yet"
+
+    def done(self) -> None:
+        """Remove the folder: the fit is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        meta = {"state": json.dumps({"key": self.key, **facts})}
+        whole = {n: v.detach().cpu().clone().contiguous() for n, v in tensors.items()}
+        with atomic_file(self.folder / f"{name}.safetensors") as temporary:
+            temporary.write_bytes(save(whole, metadata=meta))
+
+    def _read(
+        self, name: str, device: str | torch.device
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and facts; None when there are none, of another key, or damaged."""
+        file = self.folder / f"{name}.safetensors"
+        if not file.is_file():
+            return None
+        try:
+            with safe_open(str(file), framework="pt") as handle:
+                facts = parse_json((handle.metadata() or {})["state"])
+                if facts["key"] != self.key:
+                    return None
+                return {n: handle.get_tensor(n).to(device) for n in handle.keys()}, facts
+        except (SafetensorError, OSError, ValueError, KeyError):
+            return None
+
+
+def check_step(
+    fit: JointFit, loss: Tensor, cell: tuple[int, int], where: str, left: str = ""
+) -> None:
+    """Stop when the loss of a cell is not finite, naming the parameters that made it so.
+
+    Raises:
+        NotFinite: see ``gen.health``.
+    """
+    if not bool(torch.isfinite(loss)):
+        named = dict(named_parameters(fit))
+        require_finite(where, {**named, f"loss of view {cell[0]}, time {cell[1]}": loss}, left)
+
+
+def named_parameters(fit: JointFit) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """What a fit optimises, by a name that tells a person what it is."""
+    single = {
+        "means": fit.means,
+        "log_scales": fit.log_scales,
+        "opacity_logits": fit.opacity,
+        "colors": fit.colors,
+        "log_stretch": fit.log_stretch,
+        "rotations": fit.rotations,
+        "poses": fit.pose,
+    }
+    yield from ((name, value) for name, value in single.items() if value is not None)
+    for name, values in (("shade", fit.shade), ("visibility", fit.visibility)):
+        yield from ((f"{name}.{t}", value) for t, value in enumerate(values or ()))
+    if fit.motion is not None:
+        yield from ((f"motion.{name}", value) for name, value in fit.motion.named_parameters())
