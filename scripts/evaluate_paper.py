@@ -26,6 +26,7 @@ import torch
 
 from gen.console import say
 from gen.errors import UserError
+from gen.metrics.pairs import COMMANDS
 from gen.metrics.registry import METRICS, layouts, make_metrics, states
 from gen.metrics.run import TRUTH, MetricRun
 from gen.metrics.test_set import find_test_set
@@ -104,6 +105,10 @@ def main(cfg: EvaluatePaperConfig) -> None:
     results.store("metrics", states(make_metrics(tuple(METRICS), cfg.weights, "cpu")))
     run = MetricRun(make_metrics(cfg.metrics, cfg.weights, device), cfg.work, cfg.reference)
     run.evaluate(test_set, results, cfg.label)
+    made_by = cfg.grids.parent / COMMANDS
+    if made_by.is_file():
+        text = "grids made by: " + "; ".join(made_by.read_text().splitlines())
+        results.note(text, instead_of="grids made by: ")
     for note in NOTES:
         results.note(note)
     for table in layout_tables(results.document):

@@ -18,7 +18,7 @@ from pathlib import Path
 from gen.errors import UserError
 from gen.generate import load_bundled
 from gen.grid_methods import BASELINES, LEARNED
-from gen.metrics.pairs import Pairs, write_inputs, write_method
+from gen.metrics.pairs import Pairs, note_command, write_inputs, write_method
 from gen.runtime import Runtime
 from gen.script import run_script
 
@@ -59,6 +59,7 @@ def main(cfg: TestGridsConfig) -> None:
     grids = write_inputs(pairs, generator)
     for name in cfg.methods:
         write_method(name, grids, pairs, generator)
+    note_command(cfg.out)
 
 
 if __name__ == "__main__":

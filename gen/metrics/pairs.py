@@ -22,7 +22,10 @@ from gen.grid import VideoGrid
 from gen.grid_methods import LEARNED, completion, weights_key
 from gen.held_out import TrueGrid, held_out_grids, trained_world
 from gen.metrics.test_set import save_true_grid
+from gen.result_file import command_line
 from gen.run_folder import content_hash
+
+COMMANDS = "commands.txt"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Pairs:
             raise UserError(f"--n must be at least 1; got {self.n}")
         if self.views < 2 or self.times < 2:
             raise UserError("--views and --times must be at least 2: there is nothing to complete")
+
+
+def note_command(out: Path) -> None:
+    """Add the running command to those that made what lies in `out`."""
+    path = out / COMMANDS
+    known = path.read_text().splitlines() if path.is_file() else []
+    if command_line() not in known:
+        with atomic_file(path) as temporary:
+            temporary.write_text("\n".join([*known, command_line()]) + "\n")
 
 
 def pair_name(number: int) -> str:
