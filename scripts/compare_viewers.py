@@ -21,7 +21,6 @@ from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gen.cameras import look_at  # noqa: E402
 from gen.console import say, warn  # noqa: E402
 from gen.errors import UserError  # noqa: E402
 from gen.grid import VideoGrid  # noqa: E402
@@ -33,7 +32,7 @@ from scripts.make_gallery import caption  # noqa: E402
 from scripts.viewer_routes import ROUTES, found_programs  # noqa: E402
 from scripts.viewer_shot import NoRoute, Shot, View  # noqa: E402
 from scripts.viewer_sizes import viser_html_megabytes  # noqa: E402
-from viewer.camera_paths import camera_path, scene_centre  # noqa: E402
+from viewer.camera_paths import camera_path  # noqa: E402
 from viewer.commands import scene_path  # noqa: E402
 
 _COLUMNS = 4
@@ -84,14 +83,13 @@ class Args:
 
 
 def shot_of(args: Args, work: Path) -> Shot:
-    """The scene at its middle time from beside an input camera, without roll."""
+    """The scene at its middle time from between two input cameras."""
     path = scene_path(args.run)
     scene = Scene4D.load(path)
     grid = path.parent / "grid"
     points, w2c = scene.means.numpy(), scene.w2c.double().numpy()
     middle = len(w2c) // 2
-    beside = np.linalg.inv(camera_path("orbit", w2c, points, 12)[1])
-    camera = look_at(beside[:3, 3], scene_centre(w2c[middle], points), up=(0.0, -1.0, 0.0))
+    camera = camera_path("orbit", w2c, points, 12)[1]
     height, width = scene.size
     K = scene.K[middle].double().numpy().copy()
     K[1, 1] = K[0, 0]  # what viser, nerfstudio and SuperSplat can say: square pixels,

@@ -25,6 +25,7 @@ from scripts.nerfstudio_routes import ns_render, ns_viewer
 from scripts.viewer_shot import NoRoute, Picture, Shot, View, free_port, run_program, words
 from viewer.browser import Browser
 from viewer.html import write_player
+from viewer.nerfstudio_plugin.space import Similarity
 from viewer.payload import read_4dgs, write_4dgs
 from viewer.ply import write_sequence
 from viewer.video import write_camera_video
@@ -58,7 +59,8 @@ def viser(shot: Shot) -> View:
     app.playing.value = app.show_frusta.value = False
     app.time.value = shot.t
     try:
-        with Browser(max(640, width), max(480, height)) as browser:
+        enlarged = -(-640 // width)  # viser renders in the shape of its page
+        with Browser(enlarged * width, enlarged * height) as browser:
             browser.call("Page.navigate", url=app.url)
             until(lambda: bool(app.server.get_clients()), shot.patience, "nobody connected")
             (client,) = app.server.get_clients().values()
@@ -100,15 +102,17 @@ def splat_transform_spz(shot: Shot) -> View:
 
 
 def supersplat(shot: Shot) -> View:
-    """SuperSplat's own page of that file (splat-transform, .html) in headless Chromium."""
+    """SuperSplat's own page of such a file (splat-transform, .html) in headless Chromium."""
     height, width = shot.size
-    to_world = np.linalg.inv(shot.w2c)
-    turned = np.array([-1.0, -1.0, 1.0])  # the page turns PLY files half round z
-    focal = shot.K[0, 0]
+    # The page's camera keeps upright, so the scene is turned: the camera becomes the world.
+    turn, centre = shot.w2c[:3, :3], np.linalg.inv(shot.w2c)[:3, 3]
+    upright = Similarity(turn, -turn @ centre, 1.0).scene(shot.scene)
+    write_sequence(upright, shot.work / "upright", frames=3)
+    depth = float(np.median(upright.means.cpu().numpy()[:, 2]))
     initial = {
-        "position": (turned * to_world[:3, 3]).tolist(),
-        "target": (turned * (to_world[:3, 3] + to_world[:3, 2])).tolist(),
-        "fov": float(np.degrees(2 * np.arctan(max(height, width) / 2 / focal))),
+        "position": [0.0, 0.0, 0.0],
+        "target": [0.0, 0.0, depth],  # the page turns PLY files half round z
+        "fov": float(np.degrees(2 * np.arctan(max(height, width) / 2 / shot.K[0, 0]))),
     }
     settings = {
         "version": 2,
@@ -122,7 +126,8 @@ def supersplat(shot: Shot) -> View:
     }
     (shot.work / "settings.json").write_text(json.dumps(settings))
     page = shot.work / "frame.html"
-    _convert(shot, _middle_ply(shot), page, "-g", "cpu", "-E", str(shot.work / "settings.json"))
+    source = shot.work / "upright" / "frame0002.ply"
+    _convert(shot, source, page, "-g", "cpu", "-E", str(shot.work / "settings.json"))
     with Browser(width, height) as browser:
         browser.open(f"{page.resolve().as_uri()}?webgl&noui&noanim")
         before = np.zeros(0)

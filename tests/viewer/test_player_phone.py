@@ -12,6 +12,7 @@ from viewer.html import write_player
 
 PORTRAIT, LANDSCAPE = (390, 844), (844, 390)
 _SMALLEST = 36  # CSS pixels of a button under a finger
+PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -23,23 +24,24 @@ def phone(tmp_path_factory):
     path = tmp_path_factory.mktemp("phone") / "index.html"
     title = "a red ball bouncing beside a blue post on a chequered floor in the afternoon"
     write_player(toy_scene(views=8), path, title=title)
-    with Browser(*PORTRAIT, scale=3.0, touch=True) as opened:
+    with Browser(*PORTRAIT, touch=True) as opened:
         opened.open(path, "pause&t=0")
         opened.player_ready()
         yield opened
 
 
-def hold(phone: Browser, size: tuple[int, int]) -> None:
-    """Turn the phone and wait until the page has followed."""
+def hold(phone: Browser, size: tuple[int, int], scale: int = 1) -> None:
+    """Turn the phone, give it ``scale`` pixels per CSS pixel, wait until the page has followed."""
     phone.call(
         "Emulation.setDeviceMetricsOverride",
         width=size[0],
         height=size[1],
-        deviceScaleFactor=3,
+        deviceScaleFactor=scale,
         mobile=True,
     )
-    deadline = time.monotonic() + 60
-    while phone.evaluate("[player.canvas.width, player.canvas.height]") != [3 * s for s in size]:
+    deadline = time.monotonic() + PATIENCE
+    want = [scale * s for s in size]
+    while phone.evaluate("[player.canvas.width, player.canvas.height]") != want:
         assert time.monotonic() < deadline, phone.evaluate("player.canvas.width")
         time.sleep(0.1)
 
@@ -53,10 +55,10 @@ def boxes(phone: Browser, selector: str) -> dict[str, list[float]]:
     )
 
 
-@pytest.mark.parametrize("size", [PORTRAIT, LANDSCAPE])
-def test_canvas_has_the_devices_pixels_and_controls_are_inside_and_apart(phone, size):
-    hold(phone, size)
-    assert phone.evaluate("devicePixelRatio") == 3
+@pytest.mark.parametrize(("size", "scale"), [(PORTRAIT, 3), (LANDSCAPE, 2)])
+def test_canvas_has_the_devices_pixels_and_controls_are_inside_and_apart(phone, size, scale):
+    hold(phone, size, scale)
+    assert phone.evaluate("devicePixelRatio") == scale
     parts = boxes(phone, "#head, #corner, #bar")
     buttons = boxes(phone, "#corner button, #clock button, #tour, #time, #now")
     assert set(parts) == {"head", "corner", "bar"} and {"play", "speed", "loop"} <= set(buttons)
@@ -68,7 +70,7 @@ def test_canvas_has_the_devices_pixels_and_controls_are_inside_and_apart(phone, 
     assert parts["head"][2] <= parts["corner"][0] and parts["head"][3] < parts["bar"][1]
     assert buttons["time"][2] - buttons["time"][0] > 90  # enough to scrub with
     picture = phone.screenshot()
-    assert picture.shape == (3 * size[1], 3 * size[0], 3)
+    assert picture.shape == (scale * size[1], scale * size[0], 3)
     assert picture[picture.shape[0] // 3 : -picture.shape[0] // 3].std() > 15  # not black
     phone.evaluate("document.getElementById('help').click()")
     (left, top, right, bottom) = boxes(phone, "#legend")["legend"]
@@ -112,7 +114,7 @@ def test_a_tap_on_a_button_and_a_double_tap_on_the_scene(phone):
     phone.evaluate("player.setView(3, true).then(() => 0)")
     left, top, right, bottom = boxes(phone, "#play")["play"]
     touch(phone, [((left + right) / 2, (top + bottom) / 2)])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not phone.evaluate("player.playing"):
         assert time.monotonic() < deadline, "the play button heard no finger"
         time.sleep(0.05)
