@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tracking.normal_equations import eliminate, huber_cost, linearise, reprojection, substitute
+from tracking.normal_equations import eliminate, robust_cost, linearise, reprojection, substitute
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Observations:
 
 @dataclass
 class Solution:
-    """Cameras and inverse depths; `residual` [O] in pixels, `cost` the mean Huber cost."""
+    """Cameras and inverse depths; `residual` [O] in pixels, `cost` the mean Cauchy cost."""
 
     rotation: np.ndarray  # [V, 3, 3]
     translation: np.ndarray  # [V, 3]
@@ -95,13 +95,14 @@ def refine(
     fixed_focal: bool = False,
     fixed_cameras: bool = False,
     iterations: int = 30,
-    huber: float = 1.0,
+    scale: float = 1.0,
     focal_prior: tuple[float, float] | None = None,
     tolerance: float = 1e-5,
 ) -> Solution:
-    """Levenberg-Marquardt with Huber weights from `start`; observations of unregistered views drop.
+    """Levenberg-Marquardt with Cauchy weights from `start`; observations of unregistered views drop.
 
-    focal_prior: (focal, sigma of log focal), a weak pull that only matters for degenerate motion.
+    scale: residual in pixels from which the cost grows only with the logarithm, so that what moves
+    by itself has little say. focal_prior: (focal, sigma of log focal), a weak pull that only matters for degenerate motion.
     tolerance: relative gain of the cost below which it stops.
     """
     rotation, translation = start.rotation.copy(), start.translation.copy()
@@ -125,7 +126,7 @@ def refine(
 
     def cost_of(rotation, translation, focal, rho) -> float:
         reprojection(*seen, rotation, translation, focal, centre, rho, error)
-        total = huber_cost(error, huber)
+        total = robust_cost(error, scale)
         if focal_prior is not None:
             total += 0.5 * (np.log(focal / focal_prior[0]) / focal_prior[1]) ** 2
         return total
@@ -137,7 +138,7 @@ def refine(
     cost = cost_of(rotation, translation, focal, rho)
     for _ in range(iterations):
         linearise(
-            *seen, rotation, translation, focal, centre, rho, huber, h, g, h_rho, g_rho, *coupling
+            *seen, rotation, translation, focal, centre, rho, scale, h, g, h_rho, g_rho, *coupling
         )
         if focal_prior is not None:
             h[-1, -1] += 1.0 / focal_prior[1] ** 2

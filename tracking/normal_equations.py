@@ -50,21 +50,21 @@ def reprojection(
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def huber_cost(error, huber):
-    """Sum of Huber costs of error [O, 2]."""
+def robust_cost(error, scale):
+    """Sum of Cauchy costs of error [O, 2], which grow with the log of what exceeds `scale`."""
     total = 0.0
     for o in range(len(error)):
-        r = math.sqrt(error[o, 0] ** 2 + error[o, 1] ** 2)
-        total += 0.5 * r * r if r <= huber else huber * (r - 0.5 * huber)
+        square = error[o, 0] ** 2 + error[o, 1] ** 2
+        total += 0.5 * scale * scale * math.log(1.0 + square / (scale * scale))
     return total
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 def linearise(
-    first, anchor, anchor_uv, view, uv, rotation, translation, focal, centre, rho, huber,
+    first, anchor, anchor_uv, view, uv, rotation, translation, focal, centre, rho, scale,
     h, g, h_rho, g_rho, w_view, w_anchor, w_focal,
 ):  # fmt: skip
-    """Huber-weighted normal equations, all outputs overwritten.
+    """Cauchy-weighted normal equations, all outputs overwritten.
 
     h [S, S], g [S]: cameras; h_rho, g_rho [N]: inverse depths; w_view [O, 6], w_anchor [N, 6],
     w_focal [N]: what couples a track with the cameras that see it, its anchor and the focal.
@@ -90,8 +90,7 @@ def linearise(
                 where[c] = 6 * view[o] + c
             for k in range(2):
                 error[k] = focal * point[k] / z + centre[k] - uv[o, k]
-            r = math.sqrt(error[0] ** 2 + error[1] ** 2)
-            weight = 1.0 if r <= huber else huber / r
+            weight = 1.0 / (1.0 + (error[0] ** 2 + error[1] ** 2) / (scale * scale))
             for k in range(2):
                 # p: derivative of the pixel by the point; t: by the anchor's ray
                 p0 = focal / z if k == 0 else 0.0

@@ -25,7 +25,7 @@ class PoseConfig:
     fov_starts_deg: tuple[float, ...] = (50.0, 35.0, 70.0)  # of the longer image side
     iterations: int = 40
     start_iterations: int = 12
-    huber_px: tuple[float, float] = (0.15, 0.7)  # least and most; in between: the median residual
+    scale_px: tuple[float, float] = (0.15, 0.7)  # least and most; in between: the median residual
     outlier_px: float = 2.0
     min_pnp: int = 24
     max_pnp: int = 200
@@ -169,6 +169,7 @@ def solve_poses(
     )
     best: Solution | None = None
     agreeing = left = 0
+    shortest, longest = (focal_of_fov(d, pairs.size) for d in (130.0, 5.0))
     belongs = np.isin(np.arange(pairs.views), pairs.sequence)
     for partner in _widest_pairs(obs, canonical, pairs.views):
         pair = matches(obs, canonical, partner)
@@ -182,14 +183,16 @@ def solve_poses(
                 centre,
                 canonical,
                 fixed_focal=True,
-                huber=2.0,
+                scale=2.0,
                 iterations=6,
                 tolerance=1e-2,
             )
             rough = refine(
-                thin, rough, centre, canonical, fixed_focal=fixed, huber=2.0,
+                thin, rough, centre, canonical, fixed_focal=fixed, scale=2.0,
                 iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
             )  # fmt: skip
+            if not shortest < rough.focal < longest:
+                continue  # no lens: matches that are wrong in a consistent way
             missing = (belongs & ~rough.registered).sum()
             if log is not None:
                 log(f"start {partner} f {f:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")
@@ -222,13 +225,13 @@ def polish(
 ) -> Solution:
     """Full-length adjustment, then once more, sharper, without what does not move rigidly."""
 
-    def adjust(obs: Observations, start: Solution, huber: float, tolerance: float) -> Solution:
+    def adjust(obs: Observations, start: Solution, scale: float, tolerance: float) -> Solution:
         return refine(
-            obs, start, centre, canonical, fixed_focal=fixed, huber=huber,
+            obs, start, centre, canonical, fixed_focal=fixed, scale=scale,
             iterations=config.iterations, focal_prior=prior, tolerance=tolerance,
         )  # fmt: skip
 
-    least, most = config.huber_px
+    least, most = config.scale_px
     full = adjust(obs, start, most, 3e-4)
     keep = np.nan_to_num(full.residual, nan=np.inf) < config.outlier_px
     keep &= full.inverse_depth[obs.track] > 1e-3

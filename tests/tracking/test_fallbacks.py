@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gen.cameras import pixel_grid
-from tests.tracking.textured_room import arc, render_path, texture
+from tests.tracking.textured_room import arc, at_angles, render_path, texture
 from tracking.column import track_column
 from tracking.consistency import reproject
 from tracking.flow import sample
@@ -57,6 +57,58 @@ def test_two_views_are_enough():
     assert camera_errors(column.w2c, room.w2c)["rotation_max_deg"] < 1.0
     assert (depth_error(column, room.depth) < 0.06).all()
     assert (column.depth_confidence > 0.3).mean() > 0.5
+
+
+def test_a_jump_of_the_camera_does_not_tear_the_clip():
+    """One step is four times the others: sparse matches lead the flow across it."""
+    room = render_path(at_angles(np.array([-14.0, -11.0, -8.0, 4.0, 7.0, 10.0])))
+    column = track_column(room.frames)
+    assert column.parallax and not column.dropped
+    assert camera_errors(column.w2c, room.w2c)["rotation_max_deg"] < 1.5
+
+
+def test_views_behind_a_cut_are_left_out_by_name():
+    """The clip goes on in another place: those views fit each other, but not the rest."""
+    room = render_path(arc(8, 35.0))
+    frames = room.frames.copy()
+    other = texture(9, 256)
+    for v in (6, 7):
+        frames[v] = other[4 * v : 4 * v + 72, 3 * v : 3 * v + 96]
+    column = track_column(frames)
+    assert column.parallax and column.dropped == [6, 7]
+    for v in (6, 7):
+        assert any(f"view {v} " in note and "left out" in note for note in column.notes)
+    assert camera_errors(column.w2c[:6], room.w2c[:6])["rotation_max_deg"] < 1.0
+    assert not column.tracks.visible[6:].any()
+
+
+def test_surfaces_without_texture_are_filled_and_said():
+    room = render_path(arc(5, 24.0), plain=True)
+    noise = np.random.default_rng(0).normal(size=room.frames.shape).astype(np.float32)
+    column = track_column(room.frames + 0.01 * noise, K=room.K, w2c=room.w2c)
+    assert any("little texture" in note for note in column.notes), column.notes
+    assert np.isfinite(column.depth).all() and (column.depth > 0).all()
+    textured = render_path(arc(4, 20.0))
+    column = track_column(textured.frames, K=textured.K, w2c=textured.w2c)
+    assert not any("little texture" in note for note in column.notes)
+
+
+def test_what_moves_is_marked_and_said_and_leaves_the_cameras_alone():
+    """A picture flies to and fro before the wall: no depth explains that."""
+    room = render_path(arc())
+    frames = room.frames.copy()
+    patch = texture(7)[40:62, 60:90]
+    for v in range(6):
+        x = 8 + 5 * v + 3 * (v % 2)
+        frames[v, 6:28, x : x + 30] = patch
+    column = track_column(frames)
+    assert any("move against the rigid scene" in note for note in column.notes), column.notes
+    marked = column.tracks.nonrigid.reshape(72, 96)
+    x = 8 + 5 * column.canonical + 3 * (column.canonical % 2)
+    inside = np.zeros_like(marked)
+    inside[8:26, x + 2 : x + 28] = True
+    assert marked[inside].mean() > 0.4 and marked[~inside].mean() < 0.03
+    assert camera_errors(column.w2c, room.w2c)["rotation_max_deg"] < 0.5
 
 
 @pytest.mark.slow

@@ -43,8 +43,11 @@ SURFACES = (
 )
 
 
-def render_view(K: np.ndarray, w2c: np.ndarray, size: tuple[int, int], shift: float = 0.0):
-    """(rgb [H, W, 3], z [H, W]) of the room; `shift` moves the box along x."""
+def render_view(
+    K: np.ndarray, w2c: np.ndarray, size: tuple[int, int], shift: float = 0.0, plain: bool = False
+):
+    """(rgb [H, W, 3], z [H, W]) of the room; `shift` moves the box along x; `plain`: wall and floor
+    have one colour each, with nothing to match."""
     c2w = np.linalg.inv(w2c)
     uv = np.concatenate([pixel_grid(*size), np.ones((*size, 1))], -1)
     ray = uv @ np.linalg.inv(K).T @ c2w[:3, :3].T
@@ -62,6 +65,8 @@ def render_view(K: np.ndarray, w2c: np.ndarray, size: tuple[int, int], shift: fl
         p, q = local @ a / (a @ a), local @ b / (b @ b)
         hit = (t > 0) & (t < z) & (p >= 0) & (p <= 1) & (q >= 0) & (q <= 1)
         image = texture(number)
+        if plain and number < 2:
+            image = np.full_like(image, (0.35, 0.65)[number])
         n = len(image)
         x = np.nan_to_num(p * repeat[0] * n) % n
         y = np.nan_to_num(q * repeat[1] * n) % n
@@ -73,14 +78,16 @@ def render_view(K: np.ndarray, w2c: np.ndarray, size: tuple[int, int], shift: fl
     return rgb, z
 
 
-def render_path(w2c: np.ndarray, size: tuple[int, int] = (72, 96), shifts=None) -> Room:
+def render_path(
+    w2c: np.ndarray, size: tuple[int, int] = (72, 96), shifts=None, plain: bool = False
+) -> Room:
     """The room from cameras w2c [V, 4, 4], twice oversampled; shifts [V] move the box."""
     K = intrinsics_from_fov(55.0, *size)
     fine = intrinsics_from_fov(55.0, 2 * size[0], 2 * size[1])
     shifts = np.zeros(len(w2c)) if shifts is None else shifts
     frames, depth = [], []
     for m, shift in zip(w2c, shifts, strict=True):
-        rgb, _ = render_view(fine, m, (2 * size[0], 2 * size[1]), float(shift))
+        rgb, _ = render_view(fine, m, (2 * size[0], 2 * size[1]), float(shift), plain)
         frames.append(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA))
         depth.append(render_view(K, m, size, float(shift))[1])
     return Room(np.stack(frames).astype(np.float32), np.stack(depth), K, np.asarray(w2c))
@@ -88,7 +95,12 @@ def render_path(w2c: np.ndarray, size: tuple[int, int] = (72, 96), shifts=None) 
 
 def arc(views: int = 6, degrees: float = 30.0, radius: float = 3.0) -> np.ndarray:
     """Cameras [V, 4, 4] on an arc around the box, looking at it."""
-    angles = np.radians(np.linspace(-degrees / 2, degrees / 2, views))
+    return at_angles(np.linspace(-degrees / 2, degrees / 2, views), radius)
+
+
+def at_angles(degrees: np.ndarray, radius: float = 3.0) -> np.ndarray:
+    """Cameras [V, 4, 4] at these angles around the box, looking at it."""
+    angles = np.radians(degrees)
     eyes = np.stack([radius * np.sin(angles), -0.4 + 0 * angles, -radius * np.cos(angles)], 1)
     return np.stack([look_at(eye, (0.0, 0.1, 0.6)) for eye in eyes])
 
