@@ -200,7 +200,7 @@ class GridGenerator:
             )
             x = self.noise((1, len(span), h, w, 3), config.seed, int(mode), span.start)
             clip[part] = SAMPLERS[config.sampler](
-                model, x, sigmas, _callback(report, name, number, len(spans))
+                model, x, sigmas, window_callback(report, name, number, len(spans))
             )[0].cpu()
             done[part] = True
         return clip.clamp(-1, 1)
@@ -245,7 +245,7 @@ class GridGenerator:
             predict = _grid_model(model, given, *index, text, mask)
             x = self.noise((1, len(vs), len(ts), h, w, 3), config.seed, 2, vs.start, ts.start)
             out = SAMPLERS[config.sampler](
-                predict, x, sigmas, _callback(report, "grid", number, len(tiles))
+                predict, x, sigmas, window_callback(report, "grid", number, len(tiles))
             )[0]
             cells[rows, cols] = keep_known(
                 out.clamp(-1, 1).cpu(), cells[rows, cols], done[rows, cols]
@@ -313,7 +313,8 @@ class GridGenerator:
         return GeneratedGrid(grid, grid.row(0), grid.column(0))
 
 
-def _callback(report: Report | None, name: str, window: int, windows_total: int):
+def window_callback(report: Report | None, name: str, window: int, windows_total: int):
+    """What a sampler calls after each step of a window, or None when nobody wants to know."""
     if report is None:
         return None
     return lambda i, n, clean: report(name, window * n + i + 1, n * windows_total)

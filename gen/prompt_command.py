@@ -13,7 +13,7 @@ from gen.console import progress, say
 from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, weights_folder
 from gen.grid import VideoGrid
 from gen.option_values import parse_size
-from gen.prompt_options import PromptOptions, UpsamplerChoice
+from gen.prompt_options import STEPS, PromptOptions, UpsamplerChoice
 from gen.runtime import Runtime
 from gen.trained_camera import trained_cameras
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
@@ -50,8 +50,8 @@ def generate_from_prompt(command: PromptOptions, clips: Path, seed: int) -> Vide
     config = GenerateConfig(
         views=command.views,
         times=command.times,
-        steps=command.steps,
-        grid_steps=command.steps,
+        steps=command.steps or STEPS,
+        grid_steps=command.steps or STEPS,
         mixer=command.mixer,
         untrained_sync=command.untrained_sync,
         seed=seed,

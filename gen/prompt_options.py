@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gen.errors import UserError
 from gen.grid import MAX_CELLS, VideoGrid
 from gen.option_values import check_memory, key_settings, parse_size
 from gen.run_folder import slug
+from gen.wan.options import WanOptions
 
 Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
 UpsamplerChoice = Literal["auto", "on", "off"]
+STEPS = 12  # of the bundled model, unless told otherwise
 
 
 @dataclass
@@ -22,28 +24,32 @@ class PromptOptions:
     """A text, and how its grid is generated."""
 
     prompt: Positional[str]
-    """What to make, in words the bundled model knows."""
+    """What to make, in words the bundled model knows (any, with Wan)."""
+    base: Literal["bundled", "wan"] = "bundled"
+    """The pre-trained model: our small one, or Wan, whose weights you have (docs/WAN.md)."""
     views: int = 8
     """Number of viewpoints (rows)."""
     times: int = 8
     """Number of times (columns)."""
-    steps: int = 12
-    """Denoising steps per clip and for the grid."""
+    steps: int | None = None
+    """Denoising steps per clip and for the grid; by default 12, with Wan 30."""
     mixer: Mixer = "soft"
     """How the two streams are synchronised."""
     untrained_sync: bool = False
     """Use the training-free weights of the mixer."""
     size: str = ""
-    """HEIGHTxWIDTH of the grid's frames; by default the generated ones times a whole number."""
+    """HEIGHTxWIDTH of the grid's frames; by default the generated ones times a whole number, with
+    Wan 480x832."""
     upsampler: UpsamplerChoice = "auto"
     """Diffusion upsampler for the grid's frames; auto: when the weights have a good one, else plain
     resizing."""
     weights: str = ""
-    """Folder of weights; by default the bundled ones."""
+    """Folder of weights; by default the bundled ones. Wan: its folder in diffusers' layout."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the generator."""
+    """Arithmetic of the generator (Wan on a GPU: always bf16)."""
     max_memory: float = 0.0
     """GB that the generator may take (estimated); fewer clips at a time then. 0: no bound."""
+    wan: Annotated[WanOptions, arg(name="")] = field(default_factory=WanOptions)
 
     @property
     def title(self) -> str:
@@ -62,7 +68,7 @@ class PromptOptions:
         for name, value, low, high in (
             ("views", self.views, 2, 64),
             ("times", self.times, 1, 256),
-            ("steps", self.steps, 1, 200),
+            ("steps", STEPS if self.steps is None else self.steps, 1, 200),
         ):
             if not low <= value <= high:
                 raise UserError(f"--{name} {value}: choose {low}..{high}")
@@ -70,17 +76,29 @@ class PromptOptions:
             raise UserError(f"--views {self.views} --times {self.times}: at most {MAX_CELLS} cells")
         parse_size(self.size)
         check_memory(self.max_memory)
+        self.wan.check(self.base == "wan")
+        if self.base == "wan" and self.upsampler == "on":
+            raise UserError("--upsampler on: there is none for Wan; ask for a larger --size")
+        if self.wan.adapter and self.untrained_sync:
+            raise UserError("--adapter and --untrained-sync exclude each other")
 
     def key_parts(self, seed: int) -> list[Any]:
         """What the grid is made from, for `content_hash`. UserError: unusable words or weights."""
+        settings = key_settings(self, PromptOptions)
+        if self.base == "wan":
+            return [settings, seed, *self.wan.key_parts(self.weights)]
         from gen.generate import check_prompt, weights_folder
 
         folder = weights_folder(self.weights)
         check_prompt(self.prompt, folder)
-        return [key_settings(self, PromptOptions), seed, folder]
+        return [settings, seed, folder]
 
     def make_grid(self, run: Path, seed: int) -> VideoGrid:
         """Generate the grid; the clips it grows from are kept in ``run/clips``."""
+        if self.base == "wan":
+            from gen.wan.command import generate_with_wan
+
+            return generate_with_wan(self, run / "clips", seed)
         from gen.prompt_command import generate_from_prompt
 
         return generate_from_prompt(self, run / "clips", seed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gen.clips import default_size, load_pair
 from gen.console import say
@@ -18,6 +18,7 @@ from gen.inputs.footage import Footage
 from gen.inputs.selection import check_timing, choose_times, choose_views, thin
 from gen.option_values import check_memory, existing, key_settings, parse_pair, parse_size
 from gen.run_folder import slug
+from gen.wan.options import STEPS, WanOptions
 
 
 @dataclass
@@ -38,11 +39,18 @@ class PairOptions:
     """Longer freeze-time clips are thinned evenly to this many frames."""
     max_times: int = 16
     """Longer fixed-view clips are thinned evenly to this many frames."""
-    complete: Literal["none", "bundled"] = "none"
-    """Who fills the cells between: nobody (the fit needs only the two clips), or the bundled
-    model, which knows nothing but its small procedural world."""
+    complete: Literal["none", "bundled", "wan"] = "none"
+    """Who fills the cells between: nobody (the fit needs only the two clips), the bundled model,
+    which knows nothing but its small procedural world, or Wan, whose weights you have."""
+    weights: str = ""
+    """Wan: folder of its weights in diffusers' layout (docs/WAN.md)."""
+    prompt: str = ""
+    """Wan: what the clips show, in words."""
+    steps: int = STEPS
+    """Wan: denoising steps."""
     max_memory: float = 0.0
-    """GB that the bundled model may take (estimated); 0: no bound."""
+    """GB that the model may take (estimated); 0: no bound (Wan on a GPU: what is free there)."""
+    wan: Annotated[WanOptions, arg(name="")] = field(default_factory=WanOptions)
     force_pair: bool = False
     """Go on although the clips do not seem to show the same scene."""
 
@@ -58,12 +66,16 @@ class PairOptions:
         """Refuse values that no stage can work with. Raises UserError."""
         check_counts(self.max_views, self.max_times)
         check_memory(self.max_memory)
+        self.wan.check(self.complete == "wan")
+        if not 1 <= self.steps <= 200:
+            raise UserError(f"--steps {self.steps}: choose 1..200")
 
     def key_parts(self, seed: int) -> list[Any]:
         """What the grid is made from, for `content_hash`. UserError: a clip is missing."""
         clips = [existing(p) for p in (self.freeze_time, self.fixed_view) if p]
-        seeds = [seed] if self.complete == "bundled" else []
-        return [key_settings(self, PairOptions), *clips, *seeds]
+        model = [seed] if self.complete != "none" else []
+        model += self.wan.key_parts(self.weights) if self.complete == "wan" else []
+        return [key_settings(self, PairOptions), *clips, *model]
 
     def make_grid(self, run: Path, seed: int) -> VideoGrid:
         """Read the clips; with `--complete` also fill the cells between them."""
@@ -83,6 +95,13 @@ class PairOptions:
             from gen.prompt_command import complete_with_bundled
 
             return complete_with_bundled(grid, seed, self.max_memory)
+        if self.complete == "wan":
+            from gen.wan.command import complete_with_wan
+
+            grid = replace(grid, prompt=self.prompt)
+            return complete_with_wan(
+                grid, self.wan, self.weights, seed, self.steps, self.max_memory
+            )
         unknown = int(np.sum(~np.asarray(grid.known)))
         say(
             f"  {unknown} cells between the clips stay unknown (--complete none): "

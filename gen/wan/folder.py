@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gen.errors import UserError
 from gen.wan.lattice import LatentCodec, TimeStride
 from gen.wan.model import WanModel
-from gen.wan.params import DEFAULT_MODEL, MODELS, WanParams
+from gen.wan.params import DEFAULT_MODEL, MODELS, VaeParams, WanParams
 from gen.wan.text import TextFeatures
 
 PARTS = {
@@ -104,6 +106,43 @@ class WanFolder:
             return DEFAULT_MODEL.shift
         config = self._read("scheduler/scheduler_config.json")
         return float(config.get("flow_shift") or config.get("shift") or DEFAULT_MODEL.shift)
+
+    @property
+    def vae_params(self) -> VaeParams:
+        """Sizes of the autoencoder."""
+        config = {"scale_factor_spatial": 8, "base_dim": 96, **self._read("vae/config.json")}
+        return VaeParams(
+            channels=config["z_dim"],
+            space=config["scale_factor_spatial"],
+            encoder_width=config["base_dim"],
+            decoder_width=config.get("decoder_base_dim") or config["base_dim"],
+            residual=bool(config.get("is_residual", False)),
+            pixel_patch=config.get("patch_size") or 1,
+        )
+
+    @property
+    def pixels_a_token(self) -> int:
+        """Frames must be multiples of this on both sides."""
+        return self.vae_params.space * self.params.patch
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the model's videos, by its makers' examples."""
+        return 24.0 if self.clean_tokens else 16.0
+
+    def count(self, part: str) -> int:
+        """Number of parameters of a part, read from the headers of its files."""
+        total = 0
+        for file in sorted((self.path / part).glob("*.safetensors")):
+            try:
+                with safe_open(file, "pt") as tensors:
+                    shapes = [tensors.get_slice(k).get_shape() for k in tensors.keys()]
+            except SafetensorError as error:
+                raise UserError(f"{file} is damaged ({error}); get it again") from None
+            total += sum(math.prod(shape) for shape in shapes)
+        if not total:
+            raise UserError(f"{self.path / part} holds no .safetensors files; {where_to_get()}")
+        return total
 
     def fingerprint(self) -> list[Any]:
         """What tells this folder from another one without reading its gigabytes."""

@@ -66,13 +66,11 @@ class WanModel(nn.Module):
     def noise_levels(self, timestep_BF: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding [B, F, D] and modulation [B, F, 6, D] of every latent's own timestep."""
         embedder = self.condition_embedder
-        levels, which = timestep_BF.flatten().unique(return_inverse=True)
-        features = embedder.timesteps_proj(levels.float())
+        features = embedder.timesteps_proj(timestep_BF.flatten().float())
         weight = embedder.time_embedder.linear_1.weight
         temb = embedder.time_embedder(features.to(weight.dtype)).to(self.dtype)
         mod = embedder.time_proj(embedder.act_fn(temb)).unflatten(-1, (6, -1)).float()
-        shape = timestep_BF.shape
-        return temb[which].unflatten(0, shape), mod[which].unflatten(0, shape)
+        return temb.unflatten(0, timestep_BF.shape), mod.unflatten(0, timestep_BF.shape)
 
     def text(self, text_BLD: Tensor) -> Tensor:
         """Features of the text encoder -> what the blocks attend to."""
