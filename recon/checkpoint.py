@@ -85,6 +85,7 @@ class Checkpoint:
                 if moments["step"] is not None:
                     # the fused optimiser counts steps where the parameter lies
                     fit.optimiser.state[parameter] = moments
+        fit.remember({n: v for n, v in tensors.items() if n in facts["memory"]})
         rng.bit_generator.state = facts["rng"]
         return int(facts["step"]), [int(c) for c in facts["queue"]]
 
@@ -101,8 +102,9 @@ class Checkpoint:
             for moment, value in fit.optimiser.state.get(parameter, {}).items():
                 tensors[f"{label}{_SEPARATOR}{moment}"] = value
         if first_bad(tensors) is None:
-            facts = {"run": name, "step": step, "queue": queue, "rng": rng.bit_generator.state}
-            self._write("step", tensors, facts)
+            memory = fit.memory()
+            facts = {"run": name, "step": step, "queue": queue, "memory": list(memory)}
+            self._write("step", tensors | memory, facts | {"rng": rng.bit_generator.state})
             self._good = f"the last good state is that of step {step}, {self.folder}"
 
     @property
@@ -137,17 +139,18 @@ class Checkpoint:
             return None
 
 
-def check_step(
+def check_parameters(fit: JointFit, where: str, left: str = "") -> None:
+    """Stop when a parameter is not finite. Raises NotFinite, which names it."""
+    require_finite(where, dict(named_parameters(fit)), left)
+
+
+def check_loss(
     fit: JointFit, loss: Tensor, cell: tuple[int, int], where: str, left: str = ""
 ) -> None:
-    """Stop when the loss of a cell is not finite, naming the parameters that made it so.
-
-    Raises:
-        NotFinite: see ``gen.health``.
-    """
+    """Stop when the loss of a cell is not finite. Raises NotFinite, which names what made it so."""
     if not bool(torch.isfinite(loss)):
-        named = dict(named_parameters(fit))
-        require_finite(where, {**named, f"loss of view {cell[0]}, time {cell[1]}": loss}, left)
+        check_parameters(fit, where, left)
+        require_finite(where, {f"loss of view {cell[0]}, time {cell[1]}": loss}, left)
 
 
 def named_parameters(fit: JointFit) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.console import warn
+from gen.console import say, warn
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from recon.canonical import build_canonical
+from recon.checkpoint import Checkpoint
 from recon.compensation import view_offsets
 from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, choose_nodes, interpolation, node_graph
@@ -32,8 +33,9 @@ from recon.metrics import psnr
 from recon.motion_follow import FollowConfig, follow_motion
 from recon.rasterize import rasterize
 from recon.render import render_scene
+from recon.rigidity import LocalTurns
 from recon.scene import Scene4D
-from recon.stillness import grow_still, stillness
+from recon.stillness import Sights, still_points
 from tracking.column import ColumnTracks
 
 OnScene = Callable[[Scene4D], None]
@@ -45,6 +47,7 @@ def fit_scene(
     column: ColumnTracks,
     config: FitConfig | None = None,
     on_scene: OnScene | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Scene4D, dict[str, Any]]:
     """Reconstruct a grid of which at least row 0 and column 0 are known.
 
@@ -52,6 +55,7 @@ def fit_scene(
         grid: the frames; one time (T = 1) gives a static scene.
         column: depth, cameras and tracks of column 0 (``tracking.column.track_column``).
         on_scene: called with the scene as it stands, every few seconds (for a live view).
+        checkpoint: keeps the state of the fit, and has it go on where an earlier one was killed.
 
     Returns:
         The scene and a report: seconds per stage, points, PSNR of every known cell.
@@ -75,13 +79,21 @@ def fit_scene(
         seconds[name], clock = round(now - clock, 2), now
 
     torch.manual_seed(config.seed)
-    scene = fit_canonical(grid, column, config)
+    kept = checkpoint.scene(config.device) if checkpoint is not None else None
+    if kept is not None:
+        say(f"  going on after the {kept[0]} phase of the fit")
+    scene = fit_canonical(grid, column, config) if kept is None else kept[1]
+    if checkpoint is not None and kept is None:
+        checkpoint.finished("canonical", scene)
     lap("canonical")
     if on_scene is not None:
         on_scene(scene)
-    scene = fit_static(scene, grid, config, on_scene)
+    if kept is None or kept[0] != "static":
+        scene = fit_static(scene, grid, config, on_scene, checkpoint)
+        if checkpoint is not None:
+            checkpoint.finished("static", scene)
     lap("static")
-    scene = fit_motion(scene, grid, config, on_scene)
+    scene = fit_motion(scene, grid, config, on_scene, checkpoint)
     lap("motion")
     report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, grid)}
     lap("scoring")
@@ -99,9 +111,10 @@ def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:
 
 def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
     """Stage 1: aggregate column 0 into canonical Gaussians and remove floaters."""
-    frames = grid.column(0)
+    frames = grid.freeze_time
     assert grid.times is not None
     scene = build_canonical(frames, column, config.canonical, grid.times)
+    scene.canonical_time = grid.shared[1]
     if config.compensation:
         offsets = view_offsets(column.tracks, scene.means.numpy())
         scene.view_offsets = torch.from_numpy(offsets)
@@ -115,7 +128,11 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
 
 
 def fit_static(
-    scene: Scene4D, grid: VideoGrid, config: FitConfig, on_scene: OnScene | None = None
+    scene: Scene4D,
+    grid: VideoGrid,
+    config: FitConfig,
+    on_scene: OnScene | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
@@ -131,12 +148,17 @@ def fit_static(
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
     steps = config.scaled(steps, len(scene))
-    fit.run(cells, steps, "static fit", stop=stop, on_step=_now_and_then(fit, on_scene))
+    show = _now_and_then(fit, on_scene)
+    fit.run(cells, steps, "static fit", stop=stop, on_step=show, checkpoint=checkpoint)
     return fit.result()
 
 
 def fit_motion(
-    scene: Scene4D, grid: VideoGrid, config: FitConfig, on_scene: OnScene | None = None
+    scene: Scene4D,
+    grid: VideoGrid,
+    config: FitConfig,
+    on_scene: OnScene | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Scene4D:
     """Stage 3: motion over time and the joint fit to all known cells. No-op for one time."""
     settings = config.deformation
@@ -147,8 +169,10 @@ def fit_motion(
     points = scene.means.cpu().numpy()
     depth = _drawn_depth(scene)
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
-    seen = (points, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
-    still = grow_still(stillness(*seen), *seen)
+    colors = scene.colors.cpu().numpy()
+    still = still_points(
+        Sights(points, colors, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
+    )
     if still.all():
         warn("nothing moves in the fixed-view videos; the scene is static")
         return scene
@@ -180,17 +204,21 @@ def fit_motion(
     # few views see a time: what they do not see has to follow its neighbours
     views_T = np.maximum(grid.known.sum(0), 1)
     rigidity = [float(np.clip(config.loss.few_views / n, 1.0, None)) for n in views_T]
-    edges_t = torch.from_numpy(edges).to(config.device)
-    if settings.track_init:
-        start = JointFit(scene, frames, config, motion, edges_t, rigidity_T=rigidity)
-        follow_motion(start, nodes.astype(np.float64), edges, grid.known, FollowConfig())
+    turns = LocalTurns(
+        scene.means[torch.from_numpy(chosen)], torch.from_numpy(edges).to(config.device)
+    )
+    begun = checkpoint is not None and checkpoint.has("joint fit")
+    if settings.track_init and not begun:
+        start = JointFit(scene, frames, config, motion, turns, rigidity_T=rigidity)
+        follow_motion(start, nodes.astype(np.float64), grid.known, FollowConfig())
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
-    fit = JointFit(scene, frames, config, field, edges_t, shade=settings.shade, rigidity_T=rigidity)
+    fit = JointFit(scene, frames, config, field, turns, shade=settings.shade, rigidity_T=rigidity)
     steps = config.scaled(settings.steps, len(scene))
-    fit.run(cells, steps, "joint fit", on_step=_now_and_then(fit, on_scene))
+    show = _now_and_then(fit, on_scene)
+    fit.run(cells, steps, "joint fit", on_step=show, checkpoint=checkpoint)
     return fit.result()
 
 

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from gen.console import progress
+from gen.health import NotFinite
+from recon.checkpoint import Checkpoint, check_loss, check_parameters
 from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, Spreader
 from recon.photometric import photometric_loss
 from recon.rasterize import RasterOutput, rasterize
+from recon.rigidity import LocalTurns
 from recon.scene import Scene4D
 
 Cell = tuple[int, int]
+_TURNS_LAST = 8  # visits of a time
+_WATCHED_ON_GPU = 20  # steps between two looks at the loss
 MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT = -7.0, 7.0
 
 
@@ -31,7 +36,7 @@ class JointFit:
         frames: float32 [V, T, H, W, 3] targets.
         config: learning rates and losses.
         motion: makes the nodes' offsets; None: nothing moves.
-        edges: [E, 2] neighbouring nodes, for rigidity.
+        turns: of the nodes' graph, for rigidity.
         shade: let brightness change over time. visibility: let opacity change over time.
         poses: refine the cameras.
         rigidity_T: factor on the rigidity at every time.
@@ -43,15 +48,16 @@ class JointFit:
         frames: Tensor,
         config: FitConfig,
         motion: FreeOffsets | MlpOffsets | None = None,
-        edges: Tensor | None = None,
+        turns: LocalTurns | None = None,
         shade: bool = False,
         visibility: bool = False,
         poses: bool = False,
         rigidity_T: Sequence[float] | None = None,
     ) -> None:
         self.scene, self.frames, self.config = scene, frames, config
-        self.motion, self.edges = motion, edges
+        self.motion, self.turns = motion, turns
         self.rigidity_T = rigidity_T
+        self._apart: dict[int, tuple[int, Tensor]] = {}
         n, times = len(scene), len(scene.times)
         self.means = nn.Parameter(scene.means.clone())
         self.log_scales = nn.Parameter(scene.log_scales.clone())
@@ -78,8 +84,8 @@ class JointFit:
         if motion is not None:
             self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
         self.unit = median_depth(scene)
-        self._optimiser = self._make_optimiser()
-        self._start = [g["lr"] for g in self._optimiser.param_groups]
+        self.optimiser = self._make_optimiser()
+        self._start = [g["lr"] for g in self.optimiser.param_groups]
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
         rates = self.config.rates
@@ -169,14 +175,24 @@ class JointFit:
             offsets = self.motion(t)
             relative = offsets / self.unit
             extra = weights.sparsity * relative.abs().mean()
-            if self.edges is not None and len(self.edges):
-                difference = relative[self.edges[:, 0]] - relative[self.edges[:, 1]]
-                weight = weights.rigidity * (self.rigidity_T[t] if self.rigidity_T else 1.0)
-                extra = extra + weight * difference.abs().mean()
+            if self.turns is not None and len(self.turns.first):
+                difference = relative[self.turns.first] - relative[self.turns.second]
+                scarce = self.rigidity_T[t] if self.rigidity_T else 1.0
+                difference = difference - self._turned(t, offsets) / self.unit
+                extra = extra + weights.rigidity * scarce * difference.abs().mean()
         if self.shade is not None and t != self.scene.canonical_time:
             extra = extra + weights.shade * self.shade[t].abs().mean()
         image = self.render(cell, offsets).rgb
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
+
+    def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
+        """How the offsets of an edge's nodes differ [E, 3] when what is around them turns."""
+        assert self.turns is not None
+        age, apart = self._apart.get(t, (0, None))
+        if apart is None or age >= _TURNS_LAST:
+            age, apart = 0, self.turns(offsets_M3)
+        self._apart[t] = age + 1, apart
+        return apart
 
     def run(
         self,
@@ -186,22 +202,41 @@ class JointFit:
         start: float = 0.0,
         stop: float = 1.0,
         on_step: Callable[[int], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Take ``steps`` on shuffled ``cells``; rates decay from ``start`` to ``stop`` of a fit."""
+        """Take ``steps`` on shuffled ``cells``; rates decay from ``start`` to ``stop`` of a fit.
+
+        A state that ``checkpoint`` keeps of this run is taken up.
+
+        Raises:
+            NotFinite: a loss is not finite; names the parameters that are not.
+        """
         rng = np.random.default_rng(self.config.seed)
-        bar = progress(range(steps), description)
-        queue: list[int] = []
+        first, queue = checkpoint.resume(self, description, rng) if checkpoint else (0, [])
+        bar = progress(range(first, steps), description)
+        # asking a GPU for a number makes it wait
+        watched = _WATCHED_ON_GPU if self.means.is_cuda else 1
         for step in bar:
+            if checkpoint is not None:
+                checkpoint.maybe_keep(self, description, step, queue, rng)
             fraction = start + (stop - start) * step / max(steps, 1)
             decay = self.config.rates.final**fraction
-            for group, lr in zip(self._optimiser.param_groups, self._start, strict=True):
+            for group, lr in zip(self.optimiser.param_groups, self._start, strict=True):
                 group["lr"] = lr * decay
             if not queue:
                 queue = rng.permutation(len(cells)).tolist()
-            value = self.loss(cells[queue.pop()])
-            self._optimiser.zero_grad(set_to_none=True)
+            cell = cells[queue.pop()]
+            where = f"{description}, step {step}", checkpoint.last_good if checkpoint else ""
+            try:
+                value = self.loss(cell)
+            except NotFinite:  # the rasterizer was given such values
+                check_parameters(self, *where)
+                raise
+            if step % watched == 0:
+                check_loss(self, value, cell, *where)
+            self.optimiser.zero_grad(set_to_none=True)
             value.backward()
-            self._optimiser.step()
+            self.optimiser.step()
             with torch.no_grad():
                 self.opacity.clamp_(MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT)
             if on_step is not None:
@@ -220,6 +255,16 @@ class JointFit:
             (raw.grad,) = torch.autograd.grad(value, [raw])
             optimiser.step()
         raw.grad = None
+
+    def memory(self) -> dict[str, Tensor]:
+        """What steps hand to later ones besides parameters and moments, for a checkpoint."""
+        return {f"turned/{t}/{age}": apart for t, (age, apart) in self._apart.items()}
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Take up what ``memory`` gave."""
+        for name, apart in memory.items():
+            _, t, age = name.split("/")
+            self._apart[int(t)] = int(age), apart
 
     @torch.no_grad()
     def result(self) -> Scene4D:

@@ -23,6 +23,7 @@ from gen.cameras import project, transform
 from recon.deformation import FreeOffsets
 from recon.joint_fit import JointFit
 from recon.node_solver import Sighting, solve_step
+from recon.rigidity import LocalTurns
 from tracking.flow import FlowConfig, dis, to_gray, working_size
 
 FloatArray = NDArray[np.floating]
@@ -43,7 +44,6 @@ class FollowConfig:
 def follow_motion(
     fit: JointFit,
     nodes_M3: FloatArray,
-    edges_E2: NDArray[np.int64],
     known_VT: NDArray[np.bool_],
     config: FollowConfig,
     on_time: Callable[[int], None] | None = None,
@@ -62,9 +62,10 @@ def follow_motion(
         views = [v for v in range(V) if known_VT[v, t]]
         both = [v for v in views if known_VT[v, before]]
         frames = {v: fit.frames[v, before].cpu().numpy() for v in both}
-        offsets = _advance(fit, nodes_M3, offsets, edges_E2, frames, before, t, config)
+        offsets = _advance(fit, nodes_M3, offsets, frames, before, t, config)
         for _ in range(config.corrections):
-            offsets = _advance(fit, nodes_M3, offsets, edges_E2, dict.fromkeys(views), t, t, config)
+            images: dict[int, FloatArray | None] = dict.fromkeys(views)
+            offsets = _advance(fit, nodes_M3, offsets, images, t, t, config)
         fit.motion.set_time(t, torch.as_tensor(offsets).to(fit.means))
         fit.refine_time(t, views, config.gradient_steps)
         if on_time is not None:
@@ -75,7 +76,6 @@ def _advance(
     fit: JointFit,
     nodes_M3: FloatArray,
     offsets_M3: FloatArray,
-    edges: NDArray[np.int64],
     images: dict[int, FloatArray | None],
     drawn_time: int,
     target_time: int,
@@ -102,9 +102,19 @@ def _advance(
         sightings.append(Sighting(uv + flow[y, x], good[y, x] * seen, K, camera))
     if not sightings:
         return offsets_M3
-    return offsets_M3 + solve_step(
-        here, edges, sightings, config.smoothness, rounds=3, free=fit.motion.free.cpu().numpy()
+
+    assert fit.turns is not None
+    edges = torch.stack([fit.turns.first, fit.turns.second], 1).cpu()
+    turns = LocalTurns(torch.as_tensor(here), edges)
+
+    def turned(step_M3: FloatArray) -> FloatArray:
+        return turns(torch.as_tensor(step_M3)).numpy()
+
+    free = fit.motion.free.cpu().numpy()
+    step = solve_step(
+        here, edges.numpy(), sightings, config.smoothness, 3, free=free, turned=turned
     )
+    return offsets_M3 + step
 
 
 def checked_flow(a_HW3: FloatArray, b_HW3: FloatArray) -> tuple[FloatArray, FloatArray]:

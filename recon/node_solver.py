@@ -8,7 +8,7 @@ what the neighbours' is: nothing else is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,7 @@ def solve_step(
     rounds: int = 5,
     start: FloatArray | None = None,
     free: NDArray[np.bool_] | None = None,
+    turned: Callable[[FloatArray], FloatArray] | None = None,
 ) -> FloatArray:
     """Offsets [M, 3] that carry the nodes to where they are sighted.
 
@@ -49,13 +50,17 @@ def solve_step(
         rounds: iteratively reweighted Gauss-Newton rounds.
         start: where to begin, [M, 3]; zero by default.
         free: bool [M], the nodes that may move; the others keep ``start``.
+        turned: from the offsets, how those of an edge's nodes should differ, [E, 3]; by default
+            not at all.
     """
     u = np.zeros(np.shape(nodes_M3)) if start is None else np.array(start, np.float64)
     pixel = _pixel_size(nodes_M3, sightings)
     free = np.ones(len(u), bool) if free is None else free
-    edges_E2 = edges_E2[free[edges_E2].any(1)]
+    loose = free[edges_E2].any(1)
+    edges_E2 = edges_E2[loose]
     for k in range(rounds):
-        u = _gauss_newton(nodes_M3, u, edges_E2, sightings, pixel, smoothness, k, free)
+        apart = np.zeros((len(edges_E2), 3)) if turned is None else turned(u)[loose]
+        u = _gauss_newton(nodes_M3, u, edges_E2, apart, sightings, pixel, smoothness, k, free)
     return u
 
 
@@ -72,6 +77,7 @@ def _gauss_newton(
     x_M3: FloatArray,
     u_M3: FloatArray,
     edges: NDArray[np.int64],
+    apart_E3: FloatArray,
     observations: Sequence[Sighting],
     pixel: float,
     smoothness: float,
@@ -100,8 +106,12 @@ def _gauss_newton(
         target = residual + (jac @ (u_M3 / pixel)[..., None])[..., 0]
         blocks += np.einsum("m,mki,mkj->mij", weight, jac, jac)
         rhs += np.einsum("m,mki,mk->mi", weight, jac, target)
-    difference = np.linalg.norm((u_M3[edges[:, 0]] - u_M3[edges[:, 1]]) / pixel, axis=-1)
+    bent = u_M3[edges[:, 0]] - u_M3[edges[:, 1]] - apart_E3
+    difference = np.linalg.norm(bent / pixel, axis=-1)
     link = smoothness / np.maximum(difference, 0.3 if round_index else 1.0)
+    pull = link[:, None] * apart_E3 / pixel
+    np.add.at(rhs, edges[:, 0], pull)
+    np.add.at(rhs, edges[:, 1], -pull)
     blocks += 1e-4 * np.eye(3)  # unseen and unlinked nodes stay
     first, neighbour, strength = _adjacency(edges, link, M)
     out = np.ascontiguousarray(u_M3 / pixel)

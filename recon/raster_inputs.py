@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from gen.health import NotFinite
+
 NAMES = ("means", "scales", "opacities", "colors")
 
 
@@ -68,7 +70,7 @@ def check_finite(*values: Tensor) -> None:
 
 
 def raise_not_finite(flags: Iterable[object]) -> None:
-    """ValueError for the first inputs, in the order of NAMES, whose flag is set."""
+    """NotFinite (a ValueError) for the inputs, in the order of NAMES, whose flag is set."""
     bad = [name for name, flag in zip(NAMES, flags, strict=False) if flag]
     if bad:
-        raise ValueError(f"{' and '.join(bad)} must be finite; got NaN or infinity")
+        raise NotFinite(f"{' and '.join(bad)} must be finite; got NaN or infinity")

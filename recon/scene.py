@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gen.atomic import atomic_file
 from gen.errors import UserError
+from gen.health import NotFinite
 
 FORMAT, VERSION = "fourreal-scene", 1
 OFFSET_FRAMES = ("rotated", "literal")
@@ -111,7 +112,7 @@ class Scene4D:
             if tuple(value.shape) != shape:
                 raise ValueError(f"Scene4D: {name} must be {shape}, got {tuple(value.shape)}")
             if value.is_floating_point() and not torch.isfinite(value).all():
-                raise ValueError(f"Scene4D: {name} holds NaN or infinity")
+                raise NotFinite(f"Scene4D: {name} holds NaN or infinity")
         if t < 1 or (self.times.diff() <= 0).any() or self.times[0] < 0 or self.times[-1] > 1:
             raise ValueError("Scene4D: times must increase within 0..1")
         if n and k > 0 and not (0 <= int(self.node_index.min()) and int(self.node_index.max()) < m):

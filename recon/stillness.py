@@ -1,107 +1,163 @@
-"""Which points stand still, from the colours that still cameras see at them over time.
+"""Which points stand still, from what still cameras see over time.
 
 Legend: N points, V views, T times. What is known to be still is never moved by the fit, so that
-nothing that passes by drags it along.
+nothing that passes by drags it along. Evidence comes first: surroundings that never change are
+still, a pattern that flows to another place and looks the same there moves. What no view shows
+either way (covered later, never seen by a camera that has other times, plain) gets the label that
+reaches it first over the surface.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from gen.cameras import project, transform
+from recon.motion_follow import checked_flow
 
 FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+_DARK = 0.02  # added to colours before their brightness is compared
 
 
-def stillness(
-    points_N3: FloatArray,
-    frames_VTHW3: FloatArray,
-    known_VT: NDArray[np.bool_],
-    depth_VHW: FloatArray,
-    K: FloatArray,
-    w2c: FloatArray,
-    canonical: int = 0,
-    tolerance: float = 0.04,
-) -> NDArray[np.bool_]:
-    """Points [N] that stand still: some still camera sees their surroundings never change.
+@dataclass
+class Sights:
+    """Points as the still cameras see them: all that the functions below look at.
 
-    One view is enough, because a thing that passes in front changes the others; surroundings of
-    7 x 7 pixels, because the inside of a plain moving thing need not change.
+    points [N, 3]; colors [N, 3]; frames [V, T, H, W, 3]; known [V, T]; depth [V, H, W] that the
+    points draw; K [V, 3, 3]; w2c [V, 4, 4]; canonical time; tolerance: a point is seen where its
+    depth is that of the surface, within this fraction.
     """
-    V, _, H, W, _ = frames_VTHW3.shape
-    still = np.zeros(len(points_N3), bool)
-    for v in range(V):
-        times = [t for t in np.flatnonzero(known_VT[v]) if t != canonical]
-        if not times or not known_VT[v, canonical]:
-            continue
-        first = cv2.GaussianBlur(frames_VTHW3[v, canonical], (0, 0), 0.8)
-        change = np.zeros((H, W), np.float32)
-        for t in times:
-            blurred = cv2.GaussianBlur(frames_VTHW3[v, t], (0, 0), 0.8)
-            change = np.maximum(change, np.abs(blurred - first).max(-1))
+
+    points: FloatArray
+    colors: FloatArray
+    frames: FloatArray
+    known: Mask
+    depth: FloatArray
+    K: FloatArray
+    w2c: FloatArray
+    canonical: int = 0
+    tolerance: float = 0.04
+
+    def __post_init__(self) -> None:
+        self.seen: dict[int, tuple[NDArray[np.int64], Mask]] = {}
+        self.smooth: dict[tuple[int, int], FloatArray] = {}
+        for v, row in enumerate(self.known):
+            if row[self.canonical] and row.sum() > 1:
+                self.seen[v] = self._seen_pixels(v)
+                for t in np.flatnonzero(row):
+                    self.smooth[v, int(t)] = cv2.GaussianBlur(self.frames[v, t], (0, 0), 0.8)
+
+    def others(self, v: int) -> list[int]:
+        """The known times of view v, without the canonical one."""
+        return [int(t) for t in np.flatnonzero(self.known[v]) if t != self.canonical]
+
+    def _seen_pixels(self, v: int) -> tuple[NDArray[np.int64], Mask]:
+        """Pixel index [N] (0 outside) and whether the view's surface is the point's [N]."""
+        H, W = self.depth[v].shape
+        uv, z = project(transform(self.w2c[v], self.points), self.K[v])
+        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
+        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
+        pixel = np.where(inside, y * W + x, 0)
+        surface = self.depth[v].reshape(-1)[pixel]
+        with np.errstate(invalid="ignore"):
+            return pixel, inside & (np.abs(z - surface) < self.tolerance * surface)
+
+
+def still_points(sights: Sights) -> Mask:
+    """Points [N] that stand still; all of them when nothing is seen to move, none when nothing
+    is seen to stand still."""
+    still = surely_still(sights)
+    if not still.any():
+        return still
+    moving = surely_moving(sights) & ~still
+    maybe, looked = maybe_still(sights)
+    if not moving.any():  # too fast or too plain to be followed: at least it changes
+        moving = looked & ~maybe & ~still
+    if not moving.any():
+        return np.ones(len(still), bool)
+    return _nearest_label(sights, still, moving, maybe & ~moving)
+
+
+def surely_still(sights: Sights, contrast: float = 0.06, wide: float = 0.05) -> Mask:
+    """Points [N] whose surroundings (7 x 7 pixels) never change in some still view.
+
+    One view is enough, because a thing that passes in front changes the others. Surroundings must
+    have ``contrast``, or belong to an unchanged area of a share of ``wide`` of the picture: the
+    inside of a plain moving thing does not change either.
+    """
+    still = np.zeros(len(sights.points), bool)
+    kernel = np.ones((7, 7), np.uint8)
+    for v, (pixel, seen) in sights.seen.items():
+        first = sights.smooth[v, sights.canonical]
+        changes = [np.abs(sights.smooth[v, t] - first).max(-1) for t in sights.others(v)]
+        change = np.max(changes, axis=0)
         limit = 0.03 + 2 * float(np.percentile(change, 20))  # flicker of the clip itself
-        calm = cv2.dilate(change, np.ones((7, 7), np.uint8)) < min(limit, 0.1)
-        pixel, seen = _seen_pixels(points_N3, depth_VHW[v], K[v], w2c[v], tolerance)[1:]
+        calm = cv2.dilate(change, kernel) < min(limit, 0.1)
+        textured = (cv2.dilate(first, kernel) - cv2.erode(first, kernel)).max(-1) > contrast
+        area, stats = cv2.connectedComponentsWithStats(calm.astype(np.uint8), connectivity=4)[1:3]
+        calm &= textured | (stats[:, cv2.CC_STAT_AREA] > wide * calm.size)[area]
         still |= seen & calm.reshape(-1)[pixel]
     return still
 
 
-def grow_still(
-    still_N: NDArray[np.bool_],
-    points_N3: FloatArray,
-    frames_VTHW3: FloatArray,
-    known_VT: NDArray[np.bool_],
-    depth_VHW: FloatArray,
-    K: FloatArray,
-    w2c: FloatArray,
-    canonical: int = 0,
-    tolerance: float = 0.04,
-    rounds: int = 60,
-) -> NDArray[np.bool_]:
-    """``still_N`` grown along surfaces, through points that nothing shows to move.
+def surely_moving(sights: Sights, reach: int = 3, share: float = 1 / 3) -> Mask:
+    """Points [N] that flow carries to where they look the same, in ``share`` of their views.
 
-    A point may be still when the pixel it is seen at keeps its colour, up to brightness (shadows
-    pass), in at least a third of the views at every time (the others may be covered). The inside
-    of a plain moving thing may be still in this sense too, but no still surface touches it.
+    Of the times within ``reach`` of the canonical one, one is enough. The pixel left behind must
+    have changed by more than brightness, so that shadows do not move the ground.
     """
-    V, T, H, W, _ = frames_VTHW3.shape
-    n = len(points_N3)
-    doubt = np.zeros(n)
-    smooth = {
-        (v, t): cv2.GaussianBlur(frames_VTHW3[v, t], (0, 0), 0.8).reshape(-1, 3) + 0.02
-        for v in range(V)
-        for t in range(T)
-        if known_VT[v, t]
-    }
-    sight = [_seen_pixels(points_N3, depth_VHW[v], K[v], w2c[v], tolerance)[1:] for v in range(V)]
-    for t in range(T):
-        if t == canonical:
-            continue
-        change = np.full((V, n), np.nan)
-        for v in range(V):
-            if (v, t) in smooth:
-                pixel, seen = sight[v]
-                before, after = smooth[v, canonical][pixel], smooth[v, t][pixel]
-                gain = after.sum(-1) / before.sum(-1)
-                shaded = before * np.clip(gain, 0.4, 1.8)[:, None]
-                change[v] = np.where(seen, np.abs(after - shaded).max(-1), np.nan)
-        doubt = np.maximum(doubt, np.nan_to_num(_lower_third(change)))
-    possible = doubt < 0.05
-    centre = transform(w2c[len(w2c) // 2], points_N3)[:, 2]
-    spacing = np.abs(centre) / K[0, 0, 0]
-    distance, near = cKDTree(points_N3).query(points_N3, k=min(9, n), workers=1)
-    linked = distance < 3.0 * spacing[:, None]
-    out = still_N.copy()
-    for _ in range(rounds):
-        votes = (out[near] & linked)[:, 1:].sum(1)
-        fresh = ~out & possible & (votes >= 3)
-        if not fresh.any():
-            break
-        out |= fresh
-    return out
+    votes, looks = np.zeros((2, len(sights.points)), int)
+    for v, (pixel, seen) in sights.seen.items():
+        start = sights.frames[v, sights.canonical]
+        before = sights.smooth[v, sights.canonical]
+        moved = np.zeros(before.shape[:2], bool)
+        at_y, at_x = np.indices(moved.shape, dtype=np.float32)
+        near = [t for t in sights.others(v) if abs(t - sights.canonical) <= reach]
+        for t in near:
+            flow, trust = checked_flow(start, sights.frames[v, t])
+            after = sights.smooth[v, t]
+            there = cv2.remap(after, at_x + flow[..., 0], at_y + flow[..., 1], cv2.INTER_LINEAR)
+            found = (trust > 0.6) & (np.abs(there - before).max(-1) < 0.08)
+            left = _change(before, after) > 0.06
+            moved |= found & left & (np.linalg.norm(flow, axis=-1) > 1.0)
+        if near:
+            looks += seen
+            votes += seen & moved.reshape(-1)[pixel]
+    moving = votes >= np.maximum(looks * share, 1)
+    around = cKDTree(sights.points).query(sights.points, k=min(10, len(moving)), workers=1)[1]
+    return moving & (moving[around].sum(1) >= 4)
+
+
+def maybe_still(sights: Sights) -> tuple[Mask, Mask]:
+    """Points [N] whose pixel keeps its colour, up to brightness (shadows pass), at every time in
+    at least a third of the views that see them (the others may be covered); and points seen."""
+    n, times = len(sights.points), sights.frames.shape[1]
+    doubt, looked = np.zeros(n), np.zeros(n, bool)
+    for t in range(times):
+        change = np.full((len(sights.frames), n), np.nan)
+        for v, (pixel, seen) in sights.seen.items():
+            if t != sights.canonical and (v, t) in sights.smooth:
+                before = sights.smooth[v, sights.canonical].reshape(-1, 3)[pixel]
+                value = _change(before, sights.smooth[v, t].reshape(-1, 3)[pixel])
+                change[v] = np.where(seen, value, np.nan)
+        lower = _lower_third(change)
+        looked |= np.isfinite(lower)
+        doubt = np.maximum(doubt, np.nan_to_num(lower))
+    return looked & (doubt < 0.05), looked
+
+
+def _change(before: FloatArray, after: FloatArray) -> FloatArray:
+    """Largest difference over the channels [...] that a change of brightness does not explain."""
+    before, after = before + _DARK, after + _DARK
+    gain = np.clip(after.sum(-1) / before.sum(-1), 0.4, 1.8)
+    return np.abs(after - before * gain[..., None]).max(-1)
 
 
 def _lower_third(values_VN: FloatArray) -> FloatArray:
@@ -112,16 +168,41 @@ def _lower_third(values_VN: FloatArray) -> FloatArray:
     return np.take_along_axis(ordered, place[None], 0)[0]
 
 
-def _seen_pixels(
-    points_N3: FloatArray, depth_HW: FloatArray, K: FloatArray, w2c: FloatArray, tolerance: float
-) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.bool_]]:
-    """Projection [N, 2], pixel index (0 outside) and whether the view's surface is the point's."""
-    H, W = depth_HW.shape
-    uv, z = project(transform(w2c, points_N3), K)
-    x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-    inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-    pixel = np.where(inside, y * W + x, 0)
-    surface = depth_HW.reshape(-1)[pixel]
-    with np.errstate(invalid="ignore"):
-        seen = inside & (np.abs(z - surface) < tolerance * surface)
-    return uv, pixel, seen
+def _nearest_label(
+    sights: Sights, still: Mask, moving: Mask, maybe: Mask, neighbours: int = 9
+) -> Mask:
+    """Points [N] nearer to ``still`` than to ``moving`` ones along the surface.
+
+    A link between neighbours is as long as their distance in pixels, longer across gaps and edges
+    of colour; between points that may be still, still ones get on faster.
+    """
+    n = len(still)
+    depth = np.abs(transform(sights.w2c[len(sights.w2c) // 2], sights.points)[:, 2])
+    pixel = depth / sights.K[0, 0, 0]
+    distance, near = cKDTree(sights.points).query(
+        sights.points, k=min(neighbours + 1, n), workers=1
+    )
+    i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
+    steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
+    edge = np.abs(sights.colors[i] - sights.colors[j]).max(-1)
+    cost = np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 40 * edge)
+    eased = cost * np.where(maybe[i] & maybe[j], 0.3, 1.0)
+    away_still = _distance(i, j, eased, still)
+    away_moving = _distance(i, j, cost, moving)
+    return away_still <= away_moving
+
+
+def _distance(
+    i: NDArray[np.int64], j: NDArray[np.int64], cost: FloatArray, seeds: Mask
+) -> FloatArray:
+    """Length [N] of the shortest path from any of ``seeds`` over undirected links."""
+    n = len(seeds)
+    first = np.flatnonzero(seeds)
+    # node n is a step of nothing (a zero would be no link) away from all seeds
+    weights = np.r_[cost, cost, np.full(len(first), 1e-6)]
+    rows, columns = np.r_[i, j, np.full(len(first), n)], np.r_[j, i, first]
+    order = np.lexsort((weights, columns, rows))
+    rows, columns, weights = rows[order], columns[order], weights[order]
+    fresh = np.r_[True, (np.diff(rows) != 0) | (np.diff(columns) != 0)]
+    graph = sparse.csr_matrix((weights[fresh], (rows[fresh], columns[fresh])), shape=(n + 1, n + 1))
+    return dijkstra(graph, indices=n)[:n]

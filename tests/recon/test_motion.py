@@ -1,13 +1,18 @@
 import numpy as np
+import pytest
+import torch
 
 from gen.cameras import project, transform
 from recon.deformation import node_graph
 from recon.node_solver import Sighting, solve_step
-from recon.stillness import grow_still, stillness
+from recon.rigidity import LocalTurns, nearest_rotation
+from recon.stillness import Sights, still_points
 from tests.recon.scenes import moving_square
 
 FRAMES, DEPTH, K, W2C = moving_square()
 KNOWN = np.ones((3, 3), bool)
+CROSS = KNOWN.copy()
+CROSS[1:, 1:] = False
 
 
 def square_and_wall():
@@ -52,11 +57,62 @@ def test_held_nodes_stay():
     assert np.abs(found[:8]).max() == 0 and found[20:, 0].min() > 0.05
 
 
-def test_walls_are_still_and_sliding_things_are_not():
+@pytest.mark.parametrize("known", [KNOWN, CROSS], ids=["grid", "cross"])
+def test_walls_are_still_and_sliding_things_are_not(known):
     square, wall = square_and_wall()
     points = np.concatenate([square, wall])
-    seen = (points, FRAMES, KNOWN, DEPTH[:, 0], K, W2C)
-    still = grow_still(stillness(*seen), *seen)
+    colors = np.concatenate([np.full((64, 3), 0.2), np.full((160, 3), 0.8)])
+    still = still_points(Sights(points, colors, FRAMES, known, DEPTH[:, 0], K, W2C))
     assert still[:64].mean() < 0.1
     far = np.abs(wall[:, 0]) > 0.75  # away from where the square passes
     assert still[64:][far].mean() > 0.8
+
+
+def random_rotation(seed: int) -> torch.Tensor:
+    q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))).Q
+    return q * torch.linalg.det(q)
+
+
+def test_nearest_rotation_is_that_of_the_singular_vectors():
+    g = torch.Generator().manual_seed(0)
+    stretch = torch.diag(torch.tensor([3.0, 2.0, 0.5]))
+    turned = torch.stack([random_rotation(k) for k in range(20)])
+    small = torch.matrix_exp(0.3 * (turned - turned.transpose(1, 2)))
+    A = small @ stretch + 0.1 * torch.randn(20, 3, 3, generator=g)
+    u, _, vt = torch.linalg.svd(A)
+    u[:, :, 2] *= torch.linalg.det(u @ vt)[:, None]
+    assert (nearest_rotation(A, 40) - u @ vt).abs().max() < 1e-3
+
+
+def test_what_turns_as_a_whole_does_not_bend():
+    square, _ = square_and_wall()
+    nodes = torch.as_tensor(square)
+    edges = torch.as_tensor(node_graph(square))
+    R = torch.matrix_exp(torch.tensor([[0, -0.5, 0.2], [0.5, 0, -0.3], [-0.2, 0.3, 0]]).double())
+    offsets = nodes @ R.T + 0.3 - nodes
+    turns = LocalTurns(nodes, edges)
+    apart = offsets[edges[:, 0]] - offsets[edges[:, 1]]
+    assert (turns(offsets) - apart).abs().max() < 1e-2 * apart.abs().max()
+    bent = offsets + 0.1 * (nodes[:, :1] > 0)
+    assert (turns(bent) - (bent[edges[:, 0]] - bent[edges[:, 1]])).abs().max() > 0.05
+
+
+def test_a_turn_seen_by_half_the_nodes_carries_the_others_along():
+    square, _ = square_and_wall()
+    edges = node_graph(square)
+    turns = LocalTurns(torch.as_tensor(square), torch.as_tensor(edges))
+    angle = 0.3
+    R = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    centre = np.array([0, 0, 2.0])
+    moved = (square - centre) @ R.T + centre
+    weight = (square[:, 0] < 0.1).astype(float)
+    seen = sightings(square, moved, (0, 1, 2), weight)
+
+    def turned(u):
+        return turns(torch.as_tensor(u)).numpy()
+
+    alike = solve_step(square, edges, seen, rounds=8)
+    rigid = solve_step(square, edges, seen, rounds=8, turned=turned)
+    unseen = weight == 0
+    error = [np.abs(square + u - moved)[unseen].max() for u in (alike, rigid)]
+    assert error[1] < 0.5 * error[0]
