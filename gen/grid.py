@@ -21,6 +21,7 @@ from gen import video_io
 from gen.atomic import atomic_file, atomic_folder
 from gen.cameras import scale_intrinsics
 from gen.errors import UserError
+from gen.health import NotFinite
 from gen.npz_file import read_npz
 from gen.read_text import parse_json, read_json
 
@@ -65,7 +66,7 @@ class VideoGrid:
             f = f.astype(np.float32) / np.float32(255)
         f = f.astype(np.float32, copy=False)
         if not np.isfinite(f).all():
-            raise ValueError("VideoGrid: frames contain NaN or Inf")
+            raise NotFinite("VideoGrid: frames contain NaN or Inf")
         self.frames = f
         V, T = f.shape[:2]
         known = np.ones((V, T), bool) if self.known is None else np.asarray(self.known, bool)

@@ -11,7 +11,7 @@ import torch
 from gen.errors import UserError
 
 
-class NotFinite(UserError):
+class NotFinite(UserError, ValueError):
     """NaN or infinity where a number belongs; says in which tensor, when, and what is left."""
 
 

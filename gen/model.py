@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gen.atomic import atomic_file
 from gen.dit import DiT, DiTParams
 from gen.errors import UserError
+from gen.health import require_finite
 from gen.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
@@ -104,6 +105,7 @@ def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for path in paths:
         state |= {k: v.float() for k, v in load_file(path).items()}
+    require_finite(f"weights '{name}' in {folder}", state, "they cannot be used")
     return state
 
 

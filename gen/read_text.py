@@ -41,17 +41,30 @@ def read_yaml(path: str | Path, max_bytes: int = MAX_YAML_BYTES) -> dict[str, An
     Raises:
         ValueError: unreadable, not YAML, no mapping at the top, too large or too deep.
     """
-    text = _read(Path(path), max_bytes)
+    loaded = _parse_yaml(_read(Path(path), max_bytes))
+    if not isinstance(loaded, dict):
+        raise ValueError("not valid YAML (a mapping is expected)")
+    return loaded
+
+
+def parse_yaml_list(text: bytes) -> list[Any]:
+    """The list in a YAML text; see ``read_yaml``."""
+    if len(text) > MAX_YAML_BYTES:
+        raise ValueError(f"larger than {MAX_YAML_BYTES >> 20} MB")
+    loaded = _parse_yaml(text)
+    if not isinstance(loaded, list):
+        raise ValueError("not valid YAML (a list is expected)")
+    return loaded
+
+
+def _parse_yaml(text: bytes) -> Any:
     try:
-        loaded = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except RecursionError:
         raise ValueError("not valid YAML (nested too deeply)") from None
     # Constructors of dates, numbers and mappings raise whatever their values lead to.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not valid YAML ({' '.join(str(error).split())[:120]})") from None
-    if not isinstance(loaded, dict):
-        raise ValueError("not valid YAML (a mapping is expected)")
-    return loaded
 
 
 def _no_number(name: str) -> NoReturn:

@@ -1,7 +1,8 @@
 """Samplers: functions of (model, x, sigmas, callback) that know nothing of networks or text.
 
 `model(x, sigma)` returns the clean prediction for the whole of `x` at the scalar level `sigma`.
-`callback(i, n, clean)` sees every step.  The last level has to be 0.
+`callback(i, n, clean)` sees every step.  The last level has to be 0.  A prediction that is not
+finite raises `gen.health.NotFinite`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gen.flow import velocity_from_clean
+from gen.health import require_finite
 
 CleanModel = Callable[[Tensor, Tensor], Tensor]
 StepCallback = Callable[[int, int, Tensor], None]
@@ -30,6 +32,10 @@ def _check(sigmas: Tensor) -> None:
         raise ValueError(f"expected falling noise levels that end in 0, got {sigmas.tolist()}")
 
 
+def _check_clean(clean: Tensor, step: int, steps: int) -> None:
+    require_finite(f"denoising, step {step + 1} of {steps}", {"predicted frames": clean})
+
+
 def sample_euler(
     model: CleanModel, x: Tensor, sigmas: Tensor, callback: StepCallback | None = None
 ) -> Tensor:
@@ -38,6 +44,7 @@ def sample_euler(
     n = len(sigmas) - 1
     for i in range(n):
         clean = model(x, sigmas[i])
+        _check_clean(clean, i, n)
         if callback is not None:
             callback(i, n, clean)
         # Written as a blend of x and clean: exact for the last step, no division by small sigma.
@@ -53,6 +60,7 @@ def sample_heun(
     n = len(sigmas) - 1
     for i in range(n):
         clean = model(x, sigmas[i])
+        _check_clean(clean, i, n)
         if callback is not None:
             callback(i, n, clean)
         ahead = clean + (x - clean) * (sigmas[i + 1] / sigmas[i])

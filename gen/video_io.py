@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -162,32 +164,30 @@ def _comment(path: Path) -> str:
 
 
 def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = "") -> None:
-    """Write frames [F, H, W, 3] as H.264 mp4, atomically; odd sizes gain one edge pixel."""
+    """Write frames [F, H, W, 3] as H.264 mp4, atomically; odd sizes gain one edge pixel.
+
+    Raises:
+        OSError: the encoder could not write the whole file (a full disk).
+    """
     data = to_uint8(np.asarray(frames))
     H, W = data.shape[1:3]
     if H % 2 or W % 2:
         data = np.pad(data, ((0, 0), (0, H % 2), (0, W % 2), (0, 0)), mode="edge")
+    size = f"{data.shape[2]}x{data.shape[1]}"
     with atomic_file(path) as temporary:
-        writer = imageio_ffmpeg.write_frames(
-            str(temporary),
-            (data.shape[2], data.shape[1]),
-            fps=max(fps, 0.1),
-            codec="libx264",
-            pix_fmt_out="yuv420p",
-            quality=None,
-            macro_block_size=1,
-            output_params=[
-                "-crf",
-                "12",
-                "-movflags",
-                "+faststart",
-                "-metadata",
-                f"comment={comment}",
-            ],
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error",
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{max(fps, 0.1)}", "-i", "-",
+            "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-movflags", "+faststart",
+            "-metadata", f"comment={comment}", str(temporary),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, input=memoryview(np.ascontiguousarray(data)).cast("B"), capture_output=True
         )
-        writer.send(None)
-        try:
-            for frame in data:
-                writer.send(np.ascontiguousarray(frame))
-        finally:
-            writer.close()
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            too_long = getattr(signal, "SIGXFSZ", 0)  # a bound on file sizes was met
+            full = "No space left" in str(said) or done.returncode == -too_long
+            raise OSError(
+                errno.ENOSPC if full else errno.EIO, f"ffmpeg could not write it {said}", str(path)
+            )

@@ -15,6 +15,7 @@ import numpy as np
 from gen.atomic import atomic_file
 from gen.cameras import unproject
 from gen.errors import UserError
+from gen.health import NotFinite
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Tracks:
         if not 0 <= self.canonical < f:
             raise ValueError(f"canonical: expected 0..{f - 1}, got {self.canonical}")
         if not np.isfinite(self.uv).all() or not np.isfinite(self.w2c).all():
-            raise ValueError("uv and w2c must be finite")
+            raise NotFinite("tracks: uv and w2c must be finite")
         if (self.z[np.isfinite(self.z)] <= 0).any():
             raise ValueError("z: expected positive depths (NaN where unobserved)")
         if n and not (0 <= self.query_frame.min() and self.query_frame.max() < f):
