@@ -15,6 +15,7 @@ import base64
 import html
 import io
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from gen.result_tables import as_html, tables_of  # noqa: E402
 from gen.script import run_script  # noqa: E402
 from scripts.make_benchmarks import Options as PageOptions  # noqa: E402
 from scripts.make_benchmarks import main as write_benchmarks  # noqa: E402
-from scripts.make_benchmarks import result_files  # noqa: E402
+from scripts.make_benchmarks import recorded_scenes, result_files  # noqa: E402
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 MAX_WIDTH = 1400  # wider pictures are shrunk, so that the page stays light
@@ -70,6 +71,8 @@ class ReportConfig:
     runs: tuple[Path, ...] = ()
     """Run folders, whose overview.png and stage times are shown."""
     title: str = "fourreal: what was measured"
+    data: tuple[Path, ...] = PageOptions.data
+    """Folders of the scenes that are not part of the repository, see scripts/make_benchmarks.py."""
     benchmarks: bool = True
     """Also write docs/BENCHMARKS.md from the same files."""
     markdown: Path = Path("docs/BENCHMARKS.md")
@@ -152,7 +155,7 @@ def charts(document: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def result_section(name: str, document: dict[str, Any]) -> str:
+def result_section(name: str, document: dict[str, Any], recorded: Collection[str]) -> str:
     """One result file: commands, hardware, charts, tables, notes."""
     commands = document.get("command", "command not recorded").split("; ")
     parts = [
@@ -161,7 +164,7 @@ def result_section(name: str, document: dict[str, Any]) -> str:
     parts += [f"<p><code>{html.escape(command)}</code></p>" for command in commands]
     parts.append(f'<p class="soft">{html.escape(document.get("hardware", ""))}</p>')
     parts.append(charts(document))
-    parts += [as_html(table) for table in tables_of(document)]
+    parts += [as_html(table) for table in tables_of(document, recorded)]
     notes = as_list(document.get("notes", []))
     if notes:
         parts.append("<ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in notes) + "</ul>")
@@ -189,7 +192,7 @@ def run_section(run: Path) -> str:
 def main(cfg: ReportConfig) -> None:
     documents = result_files(cfg.folder)
     if cfg.benchmarks:
-        write_benchmarks(PageOptions(folder=cfg.folder, out=cfg.markdown))
+        write_benchmarks(PageOptions(folder=cfg.folder, out=cfg.markdown, data=cfg.data))
     links = "".join(
         f'<div><a href="#{html.escape(name)}">{html.escape(d.get("title", name))}</a></div>'
         for name, d in documents.items()
@@ -198,7 +201,9 @@ def main(cfg: ReportConfig) -> None:
     if pictures:
         pictures = f"<section><h2>Pictures</h2>{pictures}</section>\n"
     body = pictures + "".join(run_section(run) for run in cfg.runs)
-    body += "".join(result_section(name, d) for name, d in documents.items())
+    body += "".join(
+        result_section(name, d, recorded_scenes(d, cfg.data)) for name, d in documents.items()
+    )
     title = html.escape(cfg.title)
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

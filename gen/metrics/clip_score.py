@@ -12,7 +12,7 @@ from gen.metrics.bootstrap import Estimate, mean_of
 from gen.metrics.images import bytes_N3HW
 from gen.metrics.interface import Column, Metric, Needs, Record, References, Sample, values_of
 
-WEIGHTS = "clip"
+WEIGHTS = "openai/clip-vit-base-patch16"  # torchmetrics knows CLIP by the "openai" in its path
 
 
 class ClipScore(Metric):
@@ -23,7 +23,7 @@ class ClipScore(Metric):
     needs: ClassVar = Needs(
         "MIT",
         (WEIGHTS,),
-        "https://huggingface.co/openai/clip-vit-base-patch16 (the whole folder, as clip/)",
+        "https://huggingface.co/openai/clip-vit-base-patch16 (the whole folder)",
         ("torchmetrics", "transformers"),
         "pip install -e '.[eval]'",
         "prompts",

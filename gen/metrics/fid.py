@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gen.checkout import load_weights
 from gen.metrics.bootstrap import MISSING, Estimate
 from gen.metrics.frechet import frechet_estimate
 from gen.metrics.images import bytes_N3HW
@@ -46,6 +47,7 @@ class FID(Metric):
     def load(self) -> Any:
         from torchmetrics.image.fid import NoTrainInceptionV3
 
+        load_weights(self.path(WEIGHTS))  # the package unpickles: refuse anything but tensors first
         net = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(self.path(WEIGHTS)))
         return net.to(self.device)
 

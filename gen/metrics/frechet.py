@@ -41,7 +41,7 @@ def _root(x_ND: NDArray) -> NDArray[np.float64]:
     """A [k, D] with A^T A the covariance, k = min(N, D)."""
     centred = np.asarray(x_ND, np.float64)
     centred = (centred - centred.mean(0)) / np.sqrt(len(x_ND) - 1)
-    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
+    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred)[1]
 
 
 def frechet_estimate(

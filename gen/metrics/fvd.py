@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gen.checkout import load_weights
 from gen.metrics.bootstrap import MISSING, Estimate
 from gen.metrics.frechet import frechet_estimate
 from gen.metrics.images import at_length
@@ -96,6 +97,7 @@ class I3DFVD(_FVD):
     def load(self) -> Any:
         from cdfvd.third_party.i3d.utils import load_i3d_model
 
+        load_weights(self.path(self.needs.files[0]))
         return load_i3d_model(self.device, str(self.path(self.needs.files[0]))).eval()
 
     def forward(self, videos_NTHWC: NDArray[np.uint8]) -> torch.Tensor:
@@ -120,6 +122,7 @@ class VideoMAEFVD(_FVD):
     def load(self) -> Any:
         from cdfvd.third_party.VideoMAEv2.utils import load_videomae_model
 
+        load_weights(self.path(self.needs.files[0]))
         return load_videomae_model(self.device, str(self.path(self.needs.files[0]))).eval()
 
     def forward(self, videos_NTHWC: NDArray[np.uint8]) -> torch.Tensor:

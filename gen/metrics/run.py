@@ -6,10 +6,13 @@ record whose key still fits is not made again. Figures and intervals come from t
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +45,7 @@ def stored_record(path: Path, key: str) -> Record | None:
             if str(data[KEY]) != key:
                 return None
             return {name: data[name] for name in data.files if name != KEY}
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 
@@ -53,7 +56,8 @@ def recorded(path: Path, key: str, make: Callable[[], Record]) -> Record:
         record = make()
         with atomic_file(path) as temporary:
             with temporary.open("wb") as handle:
-                np.savez_compressed(handle, **{KEY: np.array(key)}, **record)
+                arrays: dict[str, Any] = {KEY: np.array(key), **record}
+                np.savez_compressed(handle, **arrays)
     return record
 
 

@@ -136,13 +136,13 @@ def find_test_set(grids: Path, inputs: Path | None = None, prompts: Path | None 
             f"no grids in {grids}; expected NAME.npz or METHOD/NAME.npz "
             "(python scripts/make_test_grids.py writes some)"
         )
-    found = TestSet(methods, grids_in(inputs) if inputs else {}, read_prompts(prompts))
-    if not found.names:
+    test_set = TestSet(methods, grids_in(inputs) if inputs else {}, read_prompts(prompts))
+    if not test_set.names:
         raise UserError(f"the methods in {grids} have no grid of the same name")
-    missing = [name for name in found.names if name not in found.inputs]
+    missing = [name for name in test_set.names if name not in test_set.inputs]
     if inputs is not None and missing:
         raise UserError(f"{inputs} has no {missing[0]}, which {grids} has")
-    return found
+    return test_set
 
 
 def read_prompts(path: Path | None) -> dict[str, str]:

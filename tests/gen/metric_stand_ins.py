@@ -42,6 +42,7 @@ SOURCES = {
             def __init__(self, model_name_or_path):
                 super().__init__()
                 assert (pathlib.Path(model_name_or_path) / "config.json").is_file()
+                assert "openai" in model_name_or_path
             def reset(self):
                 self.scores = []
             def update(self, images, text):
@@ -180,10 +181,10 @@ def make_weights(folder: Path) -> Path:
     torch.save({"state_dict": gim}, folder / "gim_dkm_100h.ckpt")
     _write(folder / "gim", {"networks/dkm/models/model_zoo/DKMv3.py": GIM})
     _write(folder / "dust3r", {"dust3r/model.py": DUST3R})
-    for name in ("clip", "DUSt3R_ViTLarge_BaseDecoder_512_dpt",
+    for name in ("openai/clip-vit-base-patch16", "DUSt3R_ViTLarge_BaseDecoder_512_dpt",
                  "MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric", "met3r_hub",
                  "VideoScore-v1.1"):  # fmt: skip
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
         (folder / name / "config.json").write_text(json.dumps({"tiny": True}))
     (folder / "VideoScore-v1.1" / "README.md").write_text(CARD)
     return folder

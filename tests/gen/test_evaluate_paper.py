@@ -202,6 +202,7 @@ def ablation(tiny: Path, folder: Path, **changes) -> AblateConfig:
     return AblateConfig(**(settings | changes))
 
 
+@pytest.mark.slow
 def test_a_row_is_trained_completed_and_measured(tiny, tmp_path, monkeypatch):
     cfg = ablation(tiny, tmp_path, row="soft_without_last_third")
     ablate.main(cfg)
@@ -254,11 +255,12 @@ def test_the_report_and_the_page_come_from_the_same_files(pairs, tmp_path):
     (run / "run.yaml").write_text("stages: {grid: {seconds: 1.5, peak_mb: 300.0}}\n")
     cfg = report.ReportConfig(
         out=tmp_path / "report.html", folder=folder, pictures=(sheet,), runs=(run,),
-        markdown=tmp_path / "BENCHMARKS.md",
+        markdown=tmp_path / "BENCHMARKS.md", data=(),
     )  # fmt: skip
     report.main(cfg)
     text, page = cfg.out.read_text(), cfg.markdown.read_text()
     assert "| fox_run (recorded) | default | 31.25 |" in page
+    assert "fox_run (recorded)" in text
     assert "| procedural | default | 20.00 |" in page
     for part in ("Scored &amp; recorded", "a &lt;CPU&gt;", "<code>python b.py</code>", "<svg",
                  "data:image/png;base64,", "grid: 1.5 s, 300 MiB", "Table 3", "31.25"):  # fmt: skip

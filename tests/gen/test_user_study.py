@@ -90,7 +90,7 @@ def shown(browser: Browser) -> dict:
 
 def click(browser: Browser, selector: str) -> None:
     """Press the mouse where an element is, as a person would."""
-    browser.evaluate(f"document.querySelector('{selector}').scrollIntoView({{block: 'center'}})")
+    browser.evaluate(f"document.querySelector('{selector}').scrollIntoView({{block: 'end'}})")
     box = browser.evaluate(
         f"(() => {{ const r = document.querySelector('{selector}').getBoundingClientRect();"
         " return [r.left + r.width / 2, r.top + r.height / 2]; })()"
