@@ -151,11 +151,18 @@ def store(folder: Path | None, route: str, view: View) -> None:
 
 def stored(folder: Path | None, route: str) -> View | None:
     """What ``store`` kept; None if it is not there."""
-    if folder is None:
+    if folder is None or not (folder / f"{route}.png").exists():
         return None
-    pair = [cv2.imread(str(folder / f"{route}{kind}.png")) for kind in ("", ".want")]
-    rgb, want = (None if p is None else p[..., ::-1] / 255.0 for p in pair)
-    return None if rgb is None else View(rgb, want)
+    want = folder / f"{route}.want.png"
+    return View(load(folder / f"{route}.png"), load(want) if want.exists() else None)
+
+
+def load(path: Path) -> NDArray:
+    """A picture as RGB in 0..1."""
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise UserError(f"{path} is no picture; delete it")
+    return picture[..., ::-1] / 255.0
 
 
 def write_picture(picture: NDArray, out: Path) -> None:
