@@ -16,6 +16,7 @@ under torchrun with --processes N.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -155,7 +156,7 @@ class Stage:
 def stages(row: Row, cfg: AblateConfig, base: Path, depth: int) -> list[Stage]:
     """The training runs of a row."""
     made: list[Stage] = []
-    top = cfg.folder / "training" / row.family
+    top = (cfg.folder / "training" / row.family).resolve()
     name = ""
     for number, data in enumerate(row.stages):
         name = f"{name}_{data}" if name else data
@@ -165,7 +166,7 @@ def stages(row: Row, cfg: AblateConfig, base: Path, depth: int) -> list[Stage]:
         if cfg.processes > 1:
             launch += ["-m", "torch.distributed.run", f"--nproc-per-node={cfg.processes}"]
         command = [*launch, str(REPOSITORY / "scripts/train_4d.py"), "--preset", cfg.preset]
-        command += ["--base", str(base), "--out", str(top / name), "--mixer", row.mixer]
+        command += ["--base", str(base.resolve()), "--out", str(top / name), "--mixer", row.mixer]
         command += ["--steps", str(steps), "--seed", str(number)]
         command += ["--mix.procedural", str(rendered), "--mix.pseudo4d", str(pseudo)]
         if made:
@@ -184,7 +185,8 @@ def train(row: Row, cfg: AblateConfig, base: Path, depth: int) -> Path:
     for stage in stages(row, cfg, base, depth):
         if not stage.finished(row.mixer):
             say(shlex.join(stage.command))
-            code = subprocess.run(stage.command, cwd=REPOSITORY).returncode
+            path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+            code = subprocess.run(stage.command, env={**os.environ, "PYTHONPATH": path}).returncode
             if code or not stage.finished(row.mixer):
                 raise UserError(f"training in {stage.folder} ended early (exit code {code})")
         folder = stage.folder / "weights"

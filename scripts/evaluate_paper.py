@@ -102,7 +102,7 @@ def main(cfg: EvaluatePaperConfig) -> None:
     cfg.label = cfg.label or f"{len(test_set.names)} grids"
     results.use_settings(cfg.label, {"grids": test_set.names})
     results.store("layouts", layouts())
-    results.store("metrics", states(make_metrics(tuple(METRICS), cfg.weights, "cpu")))
+    results.store("metrics", states(make_metrics(tuple(METRICS), cfg.weights, device)))
     run = MetricRun(make_metrics(cfg.metrics, cfg.weights, device), cfg.work, cfg.reference)
     run.evaluate(test_set, results, cfg.label)
     made_by = cfg.grids.parent / COMMANDS

@@ -29,6 +29,7 @@ from gen.video_io import read_video
 TRUTH = "truth"  # the true grids, measured like a method: what a metric reaches at best
 INPUTS, LARGE = "inputs", "reference"  # records of the input videos and of a large set
 VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+CLIP_SECONDS = 2.0  # of a reference video, from its start: the length of the paper's test clips
 KEY = "made_from"
 
 
@@ -96,10 +97,10 @@ def _inputs(metric: Metric, pair: InputPair) -> Record:
 
 def _clip(metric: Metric, video: Path) -> Record:
     try:
-        frames, _, _ = read_video(video)
+        frames, fps, _ = read_video(video)
     except ValueError as error:
         raise UserError(f"{video}: {error}") from None
-    return metric.measure_clip(frames)
+    return metric.measure_clip(frames[: max(2, round(CLIP_SECONDS * fps))])
 
 
 def reference_videos(folder: Path) -> list[Path]:
