@@ -242,6 +242,7 @@ def scene_stage(
     key = content_hash("scene", *made_from, chosen, command.run.seed)
 
     def work() -> None:
+        from recon.checkpoint import Checkpoint
         from recon.config import preset
         from recon.fit import fit_scene
         from tracking.column_file import load_column
@@ -251,10 +252,12 @@ def scene_stage(
         config = preset(chosen)
         config.seed = command.run.seed
         show = None if live is None else lambda scene: live.show(scene, grid)
-        scene, report = fit_scene(grid, column, config, show)
+        checkpoint = Checkpoint(run.path / "fit", key)
+        scene, report = fit_scene(grid, column, config, show, checkpoint)
         scene.save(run.path / "scene.safetensors")
         with atomic_file(run.path / "metrics.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1))
+        checkpoint.done()
         if "psnr_input" in report:
             say(
                 f"  PSNR on the {int(np.sum(grid.known))} given cells {report['psnr_input']:.1f} dB"

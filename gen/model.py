@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,9 +21,12 @@ from gen.atomic import atomic_file
 from gen.dit import DiT, DiTParams
 from gen.errors import UserError
 from gen.health import require_finite
+from gen.read_text import read_json
 from gen.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
+# What fields of a wrong type or value lead to where a network is built of them.
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class BaseModel(nn.Module):
@@ -109,6 +113,20 @@ def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
     return state
 
 
+def check_claim(folder: Path, name: str, params: DiTParams) -> None:
+    """Refuse a configuration of a network far larger than its shards, before it is built.
+
+    Raises ValueError.
+    """
+    for field, value in asdict(params).items():
+        if isinstance(value, int) and not 0 <= value <= 1 << 14:
+            raise ValueError(f"{field} {value}: expected at most {1 << 14}")
+    held = sum(p.stat().st_size for p in folder.glob(f"{name}-[0-9][0-9].safetensors"))
+    least = 8 * params.depth * params.width**2  # bytes of attention alone, in half precision
+    if least > held:
+        raise ValueError(f"{least >> 20} MB of weights are described, {held >> 20} MB are there")
+
+
 def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any]) -> None:
     """Write a weights folder: bf16 shards, then `config.json`."""
     save_shards(folder, "base", model.state_dict())
@@ -129,7 +147,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} holds no weights (config.json is missing)")
     try:
-        config = json.loads(path.read_text())
+        config = read_json(path)
         if config["format"] != "fourreal-weights" or config["version"] != 1:
             raise ValueError("unknown format or version")
     except (ValueError, KeyError, TypeError) as error:
@@ -149,8 +167,10 @@ def load_base(folder: Path) -> tuple[BaseModel, dict[str, Any]]:
     """
     config = read_config(folder)
     try:
-        model = BaseModel(DiTParams(**config["params"]), config["vocabulary"])
+        params = DiTParams(**config["params"])
+        check_claim(Path(folder), "base", params)
+        model = BaseModel(params, config["vocabulary"])
         model.load_state_dict(load_shards(Path(folder), "base"))
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise UserError(f"the weights in {folder} do not fit together: {error}") from error
     return model.eval().requires_grad_(False), config

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from gen.atomic import atomic_file
@@ -33,7 +34,8 @@ from gen.dit import DiTParams
 from gen.errors import UserError
 from gen.flow import keep_known, linear_sigmas
 from gen.memory import GB, Work, clip_bytes, clips_at_once, resident_bytes
-from gen.model import BaseModel, load_shards, save_shards
+from gen.model import DAMAGED, BaseModel, check_claim, load_shards, save_shards
+from gen.read_text import read_json
 from gen.runtime import Runtime
 from gen.sampling import keyed_noise, sample_euler
 from gen.sync import SyncParams
@@ -341,10 +343,12 @@ def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
     if not has_upsampler(folder):
         raise UserError(f"{folder} holds no upsampler (upsampler.json is missing)")
     try:
-        config = json.loads(path.read_text())
+        config = read_json(path)
         if config["format"] != "fourreal-upsampler" or config["version"] != 1:
             raise ValueError("unknown format or version")
-        model = UpsamplerModel(DiTParams(**config["params"]), config["vocabulary"])
+        params = DiTParams(**config["params"])
+        check_claim(Path(folder), "upsampler", params)
+        model = UpsamplerModel(params, config["vocabulary"])
         model.load_state_dict(load_shards(Path(folder), "upsampler"))
         runtime.prepare(model)
         return Upsampler(
@@ -357,5 +361,5 @@ def load_upsampler(folder: Path, runtime: Runtime | None = None) -> Upsampler:
             max_memory_gb=runtime.max_memory_gb,
             how_made=config["how_made"],
         )
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise UserError(f"the upsampler in {folder} does not fit together: {error}") from error

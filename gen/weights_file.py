@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from gen.atomic import atomic_file
 from gen.errors import UserError
-from gen.model import BaseModel, load_shards, save_shards
+from gen.model import DAMAGED, BaseModel, load_shards, save_shards
+from gen.read_text import read_json
 from gen.sync import Drop, MixerName, NoSync, SyncParams, layers_without
 from gen.two_stream import Output, TwoStream
 
@@ -47,13 +50,15 @@ def load_two_stream(
     if not path.is_file():
         raise UserError(f"no trained {mixer} mixer in {folder}; use another, or an untrained one")
     try:
-        config = json.loads(path.read_text())
+        config = read_json(path)
         layers = config["layers"]
+        if not 0 < int(config["rank"] or 1) <= base.params.width:
+            raise ValueError(f"rank {config['rank']}: expected at most {base.params.width}")
         trained = range(base.params.depth) if layers is None else layers
         kept = set(layers_without(base.params.depth, drop))
         sync = SyncParams(mixer, config["rank"], tuple(i for i in trained if i in kept))
         model = TwoStream(base.dit, sync, output)
         model.mixer.load_state_dict(load_shards(Path(folder), mixer))
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (*DAMAGED, IndexError, SafetensorError) as error:
         raise UserError(f"the {mixer} mixer in {folder} does not fit: {error}") from error
     return model.to(base.device).eval().requires_grad_(False), config

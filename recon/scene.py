@@ -21,6 +21,7 @@ from torch import Tensor
 from gen.atomic import atomic_file
 from gen.errors import UserError
 from gen.health import NotFinite
+from gen.read_text import parse_json
 
 FORMAT, VERSION = "fourreal-scene", 1
 OFFSET_FRAMES = ("rotated", "literal")
@@ -272,17 +273,13 @@ class Scene4D:
             with safe_open(str(file), framework="pt") as handle:
                 header = handle.metadata() or {}
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}
-            meta = json.loads(header["scene"])
+            meta = parse_json(header["scene"])
             if meta["format"] != FORMAT or meta["version"] != VERSION:
                 raise ValueError(f"its version is {meta.get('version')}, expected {VERSION}")
             known = {f.name for f in fields(cls)}
             if unknown := set(tensors) - known:
                 raise ValueError(f"it holds an unknown tensor '{sorted(unknown)[0]}'")
-            ready = {
-                name: value.float() if value.dtype == torch.float16 else value
-                for name, value in tensors.items()
-            }
-            ready["node_index"] = ready["node_index"].long()
+            ready = {name: _as_used(name, value) for name, value in tensors.items()}
             height, width = (int(s) for s in meta["size"])
             scene = cls(
                 **ready,
@@ -291,10 +288,25 @@ class Scene4D:
                 canonical_view=int(meta["canonical_view"]),
                 offset_frame=str(meta["offset_frame"]),
             )
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (
+            *(SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError),
+            *(AttributeError, IndexError, OverflowError),
+        ) as error:
             reason = str(error).split("\n")[0]
             raise UserError(f"{file} is not a usable scene ({reason}); make it again") from error
         return scene.to(device)
+
+
+def _as_used(name: str, value: Tensor) -> Tensor:
+    """A stored tensor in the type it is used in. Raises ValueError for any other kind."""
+    if name == "node_index":
+        if value.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"{name} holds {value.dtype}")
+        return value.long()
+    doubles = name in ("K", "w2c") and value.dtype == torch.float64
+    if value.dtype not in (torch.float16, torch.float32) and not doubles:
+        raise ValueError(f"{name} holds {value.dtype}")
+    return value if doubles else value.float()
 
 
 def empty_motion(points: int, times: int) -> dict[str, Tensor]:

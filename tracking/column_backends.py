@@ -12,6 +12,7 @@ import numpy as np
 
 from gen.console import warn
 from gen.errors import UserError
+from gen.npz_file import read_npz
 from tracking.backends import Choice, TracksFile
 from tracking.cameras import cameras_from_tracks
 from tracking.column import ColumnTracks, Progress, check_cameras, check_frames, track_column
@@ -165,10 +166,13 @@ def _from_file(
 
 def stored_depth(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """`depths` [F, H, W] of a tracks file, holes put behind the rest; None when it has none."""
-    with np.load(path, allow_pickle=False) as data:
-        if "depths" not in data.files:
+    try:
+        stored = read_npz(path).get("depths")
+        if stored is None:
             return None
-        depth = np.asarray(data["depths"], np.float32)
+        depth = np.asarray(stored, np.float32)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: unreadable depths ({error})") from error
     if depth.shape != shape:
         raise UserError(f"{path}: depths are {depth.shape}, the clip is {shape}")
     good = np.isfinite(depth) & (depth > 0)

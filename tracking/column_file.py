@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gen.errors import UserError
+from gen.npz_file import read_npz
 from tracking.column import ColumnTracks
 from tracking.tracks import Tracks
 
@@ -28,11 +29,16 @@ def load_column(path: str | Path) -> ColumnTracks:
     Raises:
         UserError: unreadable, or only tracks without dense depth.
     """
-    tracks = Tracks.load(path)
-    with np.load(path, allow_pickle=False) as data:
+    try:
+        data = read_npz(path, leave_out=("video",))
+        tracks = Tracks.from_fields(data, path)
         for name in ("depths", "depth_confidence", "parallax", "dropped", "notes"):
-            if name not in data.files:
+            if name not in data:
                 raise UserError(f"{path}: '{name}' is missing; redo the stage with --force tracks")
+        shape = (tracks.frames, *tracks.size)
+        for name in ("depths", "depth_confidence"):
+            if data[name].shape != shape or not np.isfinite(data[name]).all():
+                raise ValueError(f"{name} must be finite and {shape}, got {data[name].shape}")
         return ColumnTracks(
             tracks,
             data["depths"],
@@ -44,3 +50,7 @@ def load_column(path: str | Path) -> ColumnTracks:
             dropped=[int(v) for v in data["dropped"]],
             notes=[str(n) for n in data["notes"]],
         )
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+        raise UserError(
+            f"{path}: not a readable .npz of tracks ({error}); redo the stage with --force tracks"
+        ) from error

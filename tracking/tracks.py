@@ -16,6 +16,7 @@ from gen.atomic import atomic_file
 from gen.cameras import unproject
 from gen.errors import UserError
 from gen.health import NotFinite
+from gen.npz_file import read_npz
 
 
 @dataclass
@@ -151,18 +152,26 @@ class Tracks:
 
     @classmethod
     def load(cls, path: str | Path) -> Tracks:
-        """Read an .npz of ours, or one with only the shared field names (uv, z from coords)."""
+        """Read an .npz of ours, or one with only the shared field names (uv, z from coords).
+
+        Raises:
+            UserError: unreadable, a field is missing or of another shape.
+        """
         try:
-            with np.load(path, allow_pickle=False) as data:
-                fields = {name: data[name] for name in data.files if name not in ("video",)}
-                video = data["video"] if "video" in data.files and "rgb" not in data.files else None
-        except (OSError, ValueError) as error:
+            return cls.from_fields(read_npz(path), path)
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise UserError(f"{path}: not a readable .npz of tracks ({error})") from error
+
+    @classmethod
+    def from_fields(cls, arrays: dict[str, np.ndarray], source: str | Path) -> Tracks:
+        """The tracks in the arrays of an .npz; see ``load``, which turns its errors into one."""
+        fields = dict(arrays)
+        video = fields.pop("video", None)
         for name in ("intrinsics", "extrinsics", "coords", "visibs"):
             if name not in fields:
-                raise UserError(f"{path}: the field '{name}' is missing; it holds {list(fields)}")
+                raise UserError(f"{source}: the field '{name}' is missing; it holds {list(fields)}")
         if "uv" not in fields:
-            fields.update(_from_shared_names(fields, video, path))
+            fields.update(_from_shared_names(fields, video, source))
         return cls(
             fields["uv"],
             fields["z"],

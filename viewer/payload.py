@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gen.atomic import atomic_file
 from gen.errors import UserError
+from gen.read_text import parse_json
 from viewer.player_scene import Floats, PlayerScene
 from viewer.sections import pack, unpack
 
@@ -27,6 +28,8 @@ MAGIC = b"4DGS"
 VERSION = 2  # of what is written where version 1 cannot say it
 _READ = (1, 2)
 _MAX_BYTES = 1 << 31
+# What fields of a wrong type or value lead to where they are used.
+_DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 _MIN_OPACITY = 1 / 255  # the rasterizer never draws a point below this
 _STILL = 0.1  # a point that moves by less than this share of its own radius is still
 _POSITION_FRACTION = 8  # position steps per radius of the 5th-percentile point
@@ -140,6 +143,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
     header, arrays = _read(payload, source)
     try:
         n, moving, t = int(header["points"]), int(header["moving"]), len(header["times"])
+        if n != arrays["position"].shape[1] or 20 * t * n > 4 * _MAX_BYTES:
+            raise ValueError(f"{n} points x {t} times do not fit what it holds")
         cameras = header["cameras"]
         rgba = arrays["rgba"]
         offsets = np.zeros((t, n, 3), np.float32)
@@ -170,7 +175,7 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{source}: damaged player payload ({error}); export it again") from error
 
 
@@ -208,7 +213,7 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
             raise UserError(
                 f"{source}: payload version {version}, this program reads 1 and 2; update it"
             )
-        header = json.loads(raw[12 : 12 + length])
+        header = parse_json(raw[12 : 12 + length])
         arrays: dict[str, NDArray] = {}
         start = 12 + length
         for s in header["sections"]:
@@ -222,7 +227,7 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
         if start != len(raw):
             raise ValueError(f"{len(raw) - start} bytes too many")
         return header, arrays
-    except (zlib.error, ValueError, KeyError, TypeError, struct.error, MemoryError) as error:
+    except (zlib.error, struct.error, MemoryError, *_DAMAGED) as error:
         raise UserError(f"{source}: damaged player payload ({error}); export it again") from error
 
 
