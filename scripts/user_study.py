@@ -51,7 +51,7 @@ class Build:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.views < 1 or (self.pairs or 1) < 1:
+        if self.views < 1 or (self.pairs is not None and self.pairs < 1):
             raise UserError("--views and --pairs must be at least 1")
 
 
