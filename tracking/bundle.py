@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tracking.normal_equations import eliminate, robust_cost, linearise, reprojection, substitute
+from tracking.normal_equations import eliminate, linearise, reprojection, robust_cost, substitute
 
 
 @dataclass
@@ -99,11 +99,11 @@ def refine(
     focal_prior: tuple[float, float] | None = None,
     tolerance: float = 1e-5,
 ) -> Solution:
-    """Levenberg-Marquardt with Cauchy weights from `start`; observations of unregistered views drop.
+    """Levenberg-Marquardt with Cauchy weights; observations of unregistered views drop.
 
     scale: residual in pixels from which the cost grows only with the logarithm, so that what moves
-    by itself has little say. focal_prior: (focal, sigma of log focal), a weak pull that only matters for degenerate motion.
-    tolerance: relative gain of the cost below which it stops.
+    by itself has little say. focal_prior: (focal, sigma of log focal), a weak pull that only
+    matters for degenerate motion. tolerance: relative gain of the cost below which it stops.
     """
     rotation, translation = start.rotation.copy(), start.translation.copy()
     focal, registered = start.focal, start.registered

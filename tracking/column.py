@@ -28,6 +28,7 @@ from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 
 Progress = Callable[[str, int, int], None]
+FLAT = 2.0 / 255.0  # local contrast of a surface with nothing to match
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,10 @@ def track_column(
                 "the backdrop is one flat colour: its depth is unknown, it was put behind all else"
             )
         solid = np.ones((height, width), bool) if blank is None else ~blank[canonical]
-        covered = float((confidence[canonical] > 0.3)[solid].mean()) if solid.any() else 0.0
+        matched = (confidence[canonical] > 0.3) & (contrast(frames[canonical]) > FLAT)
+        covered = float(matched[solid].mean()) if solid.any() else 0.0
         if covered < config.fallbacks.textureless_share:
-            note(f"little texture: the depth of {100 * (1 - covered):.0f} % of pixels is filled in")
+            note(f"little texture: {100 * (1 - covered):.0f} % of depth follows its surroundings")
         if estimate is not None:
             guided, confidence = guide_depth(depth, confidence, estimate, frames)
             depth = guided if blank is None else np.where(blank, depth, guided)
@@ -166,6 +168,14 @@ def track_column(
     return ColumnTracks(
         tracks, depth, confidence, K, w2c, canonical, found.points is not None, found.dropped, notes
     )
+
+
+def contrast(image: np.ndarray) -> np.ndarray:
+    """Standard deviation [H, W] of the grey values around each pixel of image [H, W, 3]."""
+    gray = image.mean(-1)
+    side = max(5, round(max(gray.shape) / 50) | 1)
+    mean = cv2.blur(gray, (side, side))
+    return np.sqrt(np.maximum(cv2.blur(gray * gray, (side, side)) - mean * mean, 0.0))
 
 
 def central_view(pairs: PairFlows, share: float) -> int:

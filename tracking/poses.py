@@ -5,7 +5,7 @@ Several fields of view are tried: from a bad focal the adjustment stays in a wro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -167,43 +167,42 @@ def solve_poses(
     thin = every_nth_track(
         obs, max(1, round(len(obs.anchor) / (config.start_tracks * pairs.views)))
     )
-    best: Solution | None = None
-    agreeing = left = 0
     shortest, longest = (focal_of_fov(d, pairs.size) for d in (130.0, 5.0))
     belongs = np.isin(np.arange(pairs.views), pairs.sequence)
-    for partner in _widest_pairs(obs, canonical, pairs.views):
-        pair = matches(obs, canonical, partner)
-        for f in starts:
-            start = start_poses(thin, pairs.views, canonical, partner, pair, f, centre, config)
-            if start is None:
-                continue
-            rough = refine(
-                thin,
-                start,
-                centre,
-                canonical,
-                fixed_focal=True,
-                scale=2.0,
-                iterations=6,
-                tolerance=1e-2,
-            )
-            rough = refine(
-                thin, rough, centre, canonical, fixed_focal=fixed, scale=2.0,
-                iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
-            )  # fmt: skip
-            if not shortest < rough.focal < longest:
-                continue  # no lens: matches that are wrong in a consistent way
-            missing = (belongs & ~rough.registered).sum()
-            if log is not None:
-                log(f"start {partner} f {f:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")
-            if best is not None and abs(rough.cost - best.cost) < 0.02 * best.cost:
-                agreeing += abs(np.log(rough.focal / best.focal)) < 0.02
-            if best is None or (missing, rough.cost) < (left, best.cost):
-                best, left = rough, missing
-            if agreeing and not left:
-                break  # two starts met in one minimum: the others would too
-        if agreeing and not left:
-            break
+
+    def candidates() -> Iterator[Solution]:
+        """Roughly adjusted starts, from the two widest pairs and every focal."""
+        for partner in _widest_pairs(obs, canonical, pairs.views):
+            pair = matches(obs, canonical, partner)
+            for f in starts:
+                start = start_poses(thin, pairs.views, canonical, partner, pair, f, centre, config)
+                if start is None:
+                    continue
+                rough = refine(
+                    thin, start, centre, canonical, fixed_focal=True, scale=2.0, iterations=6,
+                    tolerance=1e-2,
+                )  # fmt: skip
+                rough = refine(
+                    thin, rough, centre, canonical, fixed_focal=fixed, scale=2.0,
+                    iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
+                )  # fmt: skip
+                if log is not None:
+                    log(f"start {partner} f {f:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")
+                if shortest < rough.focal < longest:
+                    yield rough
+
+    best: Solution | None = None
+    best_rank = (0, False, 0.0)
+    for rough in candidates():
+        # repeated patterns fit best with the scene behind the camera: never prefer that
+        behind = float((rough.inverse_depth[np.isfinite(rough.inverse_depth)] <= 0).mean()) > 0.3
+        rank = (int((belongs & ~rough.registered).sum()), behind, rough.cost)
+        met = best is not None and abs(rough.cost - best.cost) < 0.02 * best.cost
+        met = met and best is not None and abs(np.log(rough.focal / best.focal)) < 0.02
+        if best is None or rank < best_rank:
+            best, best_rank = rough, rank
+        if met and best_rank[:2] == (0, False):
+            break  # two starts met in one minimum: the others would too
     if best is None:
         raise ValueError("no pair of views gives a two-view start")
     best.inverse_depth = triangulate(
