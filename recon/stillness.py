@@ -70,19 +70,22 @@ class Sights:
             return pixel, inside & (np.abs(z - surface) < self.tolerance * surface)
 
 
-def still_points(sights: Sights) -> Mask:
+def still_points(sights: Sights, many: int = 3) -> Mask:
     """Points [N] that stand still; all of them when nothing is seen to move, none when nothing
-    is seen to stand still."""
+    is seen to stand still. What changes in most of ``many`` views or more stays free to move.
+    """
     still = surely_still(sights)
     if not still.any():
         return still
     moving = surely_moving(sights) & ~still
-    maybe, looked = maybe_still(sights)
+    maybe, looks = maybe_still(sights)
+    changes = (looks > 0) & ~maybe & ~still
     if not moving.any():  # too fast or too plain to be followed: at least it changes
-        moving = looked & ~maybe & ~still
+        moving = changes
     if not moving.any():
         return np.ones(len(still), bool)
-    return _nearest_label(sights, still, moving, maybe & ~moving)
+    label = _nearest_label(sights, still, moving, maybe & ~moving)
+    return label & ~(changes & (looks >= many))
 
 
 def surely_still(sights: Sights, contrast: float = 0.06, wide: float = 0.05) -> Mask:
@@ -135,11 +138,12 @@ def surely_moving(sights: Sights, reach: int = 3, share: float = 1 / 3) -> Mask:
     return moving & (moving[around].sum(1) >= 4)
 
 
-def maybe_still(sights: Sights) -> tuple[Mask, Mask]:
+def maybe_still(sights: Sights) -> tuple[Mask, NDArray[np.int64]]:
     """Points [N] whose pixel keeps its colour, up to brightness (shadows pass), at every time in
-    at least a third of the views that see them (the others may be covered); and points seen."""
+    at least a third of the views that see them (the others may be covered); and how many views
+    see them."""
     n, times = len(sights.points), sights.frames.shape[1]
-    doubt, looked = np.zeros(n), np.zeros(n, bool)
+    doubt, looks = np.zeros(n), np.zeros(n, np.int64)
     for t in range(times):
         change = np.full((len(sights.frames), n), np.nan)
         for v, (pixel, seen) in sights.seen.items():
@@ -148,9 +152,9 @@ def maybe_still(sights: Sights) -> tuple[Mask, Mask]:
                 value = _change(before, sights.smooth[v, t].reshape(-1, 3)[pixel])
                 change[v] = np.where(seen, value, np.nan)
         lower = _lower_third(change)
-        looked |= np.isfinite(lower)
+        looks = np.maximum(looks, np.isfinite(change).sum(0))
         doubt = np.maximum(doubt, np.nan_to_num(lower))
-    return looked & (doubt < 0.05), looked
+    return (looks > 0) & (doubt < 0.05), looks
 
 
 def _change(before: FloatArray, after: FloatArray) -> FloatArray:
