@@ -19,8 +19,10 @@ from tyro.conf import Positional
 from gen.console import say, warn
 from gen.errors import UserError
 from gen.grid import VideoGrid
-from gen.run_folder import versions
-from gen.video_io import read_clip
+from gen.inputs.inspection import inspect_footage
+from gen.inputs.sheet import save_sheet
+from gen.option_values import parse_pair
+from gen.run_folder import slug, versions
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D
@@ -82,7 +84,11 @@ class Inspect:
     """Say what a clip, grid or run folder holds, and whether it can be used."""
 
     path: Positional[str]
-    """A clip, a grid or a run folder."""
+    """A clip, a grid, a data set (see `grid`) or a run folder."""
+    sheet: str = ""
+    """Where to write the contact sheet (.png or .jpg); by default outputs/inspect/NAME.png."""
+    tiles: str = ""
+    """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
 
 
 @dataclass
@@ -191,8 +197,10 @@ def _title_and_rate(run: Path) -> tuple[str, float]:
 
 
 def inspect(options: Inspect) -> None:
-    """Print what a clip, grid or run folder holds."""
+    """Print what a clip, grid, data set or run folder holds, and write a contact sheet of it."""
     p = Path(options.path)
+    if options.sheet and Path(options.sheet).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"--sheet {options.sheet}: name a .png or .jpg file")
     if not p.exists():
         raise UserError(f"no such file or folder: {p}")
     if p.suffix == ".safetensors" or (p / SCENE_FILE).is_file():
@@ -206,23 +214,16 @@ def inspect(options: Inspect) -> None:
     if p.suffix in (".html", ".4dgs", ".ply"):
         say(f"{p}: {_exported_facts(p)}")
         return
-    try:
-        grid = VideoGrid.load(p)
-    except UserError as not_a_grid:
-        if p.suffix == ".npz" or (p.is_dir() and any(p.glob("*.json"))):
-            raise
-        try:
-            clip, fps = read_clip(p)
-        except UserError:
-            raise not_a_grid from None
-        say(f"{p}: clip of {len(clip)} frames, {clip.shape[1]}x{clip.shape[2]}, {fps:g} fps")
+    pair = parse_pair(options.tiles, "--tiles", "ROWSxCOLUMNS", "2x4") if options.tiles else None
+    report = inspect_footage(p, pair)
+    for line in report.lines:
+        say(line)
+    if (p / SCENE_FILE).is_file() and not options.sheet:
+        say(f"look: {p / 'overview.png'}")
         return
-    known = int(grid.known.sum()) if grid.known is not None else grid.V * grid.T
-    cameras = "given" if grid.w2c is not None else "unknown (they will be estimated)"
-    say(
-        f"{p}: grid of {grid.V} views x {grid.T} times, {grid.height}x{grid.width}, "
-        f"{known} of {grid.V * grid.T} cells known, cameras {cameras}"
-    )
+    name = slug(p.resolve().stem if p.is_file() else p.resolve().name)
+    sheet = Path(options.sheet) if options.sheet else Path("outputs") / "inspect" / f"{name}.png"
+    say(f"look: {save_sheet(report.sheet, sheet)}")
 
 
 def _exported_facts(path: Path) -> str:

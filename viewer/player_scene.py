@@ -68,7 +68,7 @@ class PlayerScene:
             _require(bool(np.isfinite(value).all()), f"{name} has values that are not finite")
             setattr(self, name, value)
         _require((self.stretch is None) == (self.rotations is None), "stretch needs rotations")
-        exact = {"K": (v, 3, 3), "w2c": (v, 4, 4)}
+        exact: dict[str, tuple[int, ...]] = {"K": (v, 3, 3), "w2c": (v, 4, 4)}
         exact |= {} if self.offset_axes is None else {"offset_axes": (3, 3)}
         for name, shape in exact.items():
             value = np.asarray(getattr(self, name), dtype=np.float64)

@@ -70,7 +70,7 @@ def canvas(browser: Browser, patience: float) -> NDArray[np.float64]:
     shot = browser.call("Page.captureScreenshot", timeout_s=patience, format="png")["data"]
     page = cv2.imdecode(np.frombuffer(base64.b64decode(shot), np.uint8), cv2.IMREAD_COLOR)
     assert page is not None, "the browser sent a picture that cannot be read"
-    return page[y : y + height, x : x + width, ::-1] / 255.0
+    return np.asarray(page[y : y + height, x : x + width, ::-1] / 255.0, np.float64)
 
 
 def until(condition: Callable[[], bool], patience: float, reason: str, pause: float = 0.5) -> None:
