@@ -9,7 +9,7 @@ frozen base, as in the paper (pseudo-4D first, then rendered grids; here procedu
 for animated assets), completes the held-out pairs of scripts/make_test_grids.py and is measured
 with the metrics of scripts/evaluate_paper.py. Rows share what they have in common: the data
 ablations start from one pseudo-4D stage. All of it resumes: trained stages, completed grids and
-records are kept. Training runs on the GPU if there is one (--train-args "--precision bf16"), and
+records are kept. Training runs on the GPU if there is one (--train-args="--precision bf16"), and
 under torchrun with --processes N.
 """
 
