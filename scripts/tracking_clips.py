@@ -96,10 +96,10 @@ def real_clips(data: Path, scenes: list[str]) -> Iterator[Clip]:
             continue
         frames = np.concatenate([_frames(v)[:1] for v in videos])
         original = (stored["height"], stored["width"])
-        K = [scale_intrinsics(c["K"], original, frames.shape[1:3]) for c in cameras]
+        Ks = [scale_intrinsics(c["K"], original, frames.shape[1:3]) for c in cameras]
         w2c = np.array([c["w2c"] for c in cameras], np.float64)
         yield Clip(
-            folder.name, frames, None, np.array(K), w2c,
+            folder.name, frames, None, np.array(Ks), w2c,
             note="first frames of a calibrated rig: too far apart for dense matching",
         )  # fmt: skip
 

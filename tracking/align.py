@@ -150,14 +150,15 @@ def _align(image, values, deviation, jacobian, inverse, turns, found, state):
 @njit(cache=True, fastmath=True, nogil=True, parallel=True)
 def follow_patches(
     images, forward, backward, forward_ok, backward_ok, start, index, reach, turns, limit, least,
-    uv, score,
+    edge, uv, score,
 ):  # fmt: skip
     """Follow N patches up and down a sequence of S images, writing uv [N, S, 2], score [N, S].
 
     images float32 [S, h, w]; forward, backward [S - 1, h, w, 2]: flow i -> i + 1 and back, with
     their gates [S - 1, h, w]; start [N]: image, index [N, 2]: pixel (x, y) that a patch is taken
     at. A path ends where the gate is shut, the patch moves more than `limit` from where flow says
-    or its ZNCC falls below `least`; score stays 0 there. uv has pixel centres at +0.5.
+    or its ZNCC falls below `least`; score stays 0 there. Patches whose structure tensor has
+    eigenvalues further apart than `edge` (a lone edge) are left out. uv has centres at +0.5.
     """
     length, h, w = images.shape
     side = 2 * RADIUS + 1
@@ -173,7 +174,13 @@ def follow_patches(
         deviation = _template(images[a], x, y, values, jacobian, hessian)
         if deviation < np.float32(0.3):  # grey levels: nothing to see
             continue
-        # a patch of one edge says nothing along it: there its shape stays as it was
+        # along a lone edge a patch slides: what it says there would be made up
+        half = np.float32(0.5) * (hessian[4, 4] + hessian[5, 5])
+        skew = np.float32(0.5) * (hessian[4, 4] - hessian[5, 5])
+        root = math.sqrt(skew * skew + hessian[4, 5] * hessian[4, 5])
+        if half - root < edge * (half + root):
+            continue
+        # nor does its shape say much across directions without contrast: there it stays as it was
         trace = np.float32(0.0)
         for c in range(6):
             trace += hessian[c, c]

@@ -26,6 +26,7 @@ class FollowConfig:
     turns: int = 8  # of the alignment
     max_move_px: float = 3.0  # |aligned - flow|
     min_zncc: float = 0.8
+    min_edge: float = 0.03  # least contrast of a patch over its largest, squared, by direction
 
 
 def choose_points(pairs: PairFlows, per_view: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +74,8 @@ def follow(pairs: PairFlows, config: FollowConfig | None = None) -> Observations
         follow_patches(
             np.stack(images), flow_up, flow_down, open_up, open_down,
             np.searchsorted(order, anchor), index, config.reach, config.turns,
-            np.float32(config.max_move_px), np.float32(config.min_zncc), uv, score,
+            np.float32(config.max_move_px), np.float32(config.min_zncc),
+            np.float32(config.min_edge), uv, score,
         )  # fmt: skip
     track, place = np.nonzero(score > 0)
     return Observations(
