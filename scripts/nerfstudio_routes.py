@@ -60,6 +60,7 @@ def ns_viewer(shot: Shot) -> View:
     config, port = _nerfstudio_folder(shot), free_port()
     command = _nerfstudio_command(shot, "ns-viewer")
     command += ["--load-config", str(config), "--viewer.websocket-port", str(port)]
+    command += ["--viewer.max-num-display-images", "0"]  # input cameras would lie over the picture
     url = f"http://127.0.0.1:{port}"
     moved = nerfstudio_space(shot.scene).scene(shot.scene)
     with (shot.work / "ns-viewer.log").open("wb") as log:

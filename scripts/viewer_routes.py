@@ -119,6 +119,14 @@ def supersplat(shot: Shot) -> View:
         "tonemapping": "none",
         "highPrecisionRendering": True,
         "background": {"color": shot.scene.background.tolist()},
+        "postEffectSettings": {
+            "sharpness": {"enabled": False, "amount": 0},
+            "bloom": {"enabled": False, "intensity": 1, "blurLevel": 2},
+            "grading": dict.fromkeys(("brightness", "contrast", "saturation"), 1)
+            | {"enabled": False, "tint": [1, 1, 1]},
+            "vignette": {"enabled": False, "intensity": 0, "inner": 0, "outer": 1, "curvature": 1},
+            "fringing": {"enabled": False, "intensity": 0},
+        },
         "animTracks": [],
         "cameras": [{"initial": initial}],
         "annotations": [],
@@ -139,7 +147,10 @@ def supersplat(shot: Shot) -> View:
             before = now
             return bool(same and now.std() > 8)
 
-        until(settled, shot.patience, "SuperSplat's page shows nothing")
+        try:
+            until(settled, shot.patience, "SuperSplat's page shows nothing")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {browser.console[-1:]}") from None
     return View(before / 255.0, megabytes=_megabytes(page))
 
 

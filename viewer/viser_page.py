@@ -22,18 +22,13 @@ NO_TOAST = (  # "Software WebGL rendering detected" would lie over the picture
 
 
 def open_page(browser: Browser, url: str, patience: float) -> None:
-    """Load nerfstudio's page and wait until its controls are there; hide the cameras.
+    """Load nerfstudio's page and wait until its Time slider is there.
 
     ``patience`` here and below: seconds until TimeoutError.
     """
     browser.call("Page.navigate", url=url)
-    script = (
-        "(() => { const named = (text) => [...document.querySelectorAll('button')].find("
-        "e => e.textContent.includes(text)); if (named('Show Train Cams')) return true;"
-        " const hide = named('Hide Train Cams'); if (hide) hide.click(); return false; })()"
-    )
-    # The page is there before the cameras are: nerfstudio ignores a click that comes too early.
-    until(lambda: browser.evaluate(script, timeout=patience), patience, "cameras stay", pause=4.0)
+    script = "[...document.querySelectorAll('label')].some((e) => e.textContent.trim() === 'Time')"
+    until(lambda: browser.evaluate(script, timeout=patience), patience, "no Time slider")
 
 
 def set_time(browser: Browser, value: float, patience: float) -> None:
@@ -79,4 +74,4 @@ def until(condition: Callable[[], bool], patience: float, reason: str, pause: fl
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(reason)
-        time.sleep(pause)
+        time.sleep(0.5)

@@ -205,7 +205,7 @@ def test_viewer_in_a_browser_follows_the_time_slider(run, scene, tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(COMMAND), "ns-viewer",
          "--load-config", str(run / "nerfstudio" / "config.yml"),
-         "--viewer.websocket-port", str(port)],
+         "--viewer.websocket-port", str(port), "--viewer.max-num-display-images", "0"],
         stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
