@@ -103,6 +103,18 @@ class GridMix:
     grids: float = 0.0  # rendered grids: --grids
 
 
+@dataclass(frozen=True)
+class WanTraining:
+    """What is trained over Wan besides the mixer."""
+
+    lora_rank: int = 32  # of the matrices added to self-attention of the columns; 0: none
+    time_stride: Literal[1, 4] = 4  # frames of a latent; 1: every frame an image
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 0:
+            raise ValueError(f"got lora_rank {self.lora_rank}, expected at least 0")
+
+
 @dataclass(kw_only=True)
 class TrainBaseConfig(TrainOptions):
     """The base clip model (paper 3.1)."""
@@ -138,7 +150,9 @@ class TrainBaseConfig(TrainOptions):
 class Train4DConfig(TrainOptions):
     """The synchronisation layers of the two-stream model (paper 3.2, 4.1)."""
 
-    base: Path  # a weights folder of train_base.py
+    base: Path  # a weights folder of train_base.py; or "wan"
+    weights: Path | None = None  # --base wan: a local folder of Wan in diffusers' layout
+    wan: WanTraining = WanTraining()
     mixer: MixerName = "soft"
     rank: int | None = 64  # None: full matrices
     layers: tuple[int, ...] | None = None  # the blocks to synchronise after; None: all
@@ -159,6 +173,10 @@ class Train4DConfig(TrainOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.on_wan and self.train == "all":
+            raise ValueError("--train all: of Wan only the adapter can be trained")
+        if not self.on_wan and (self.weights is not None or self.wan != WanTraining()):
+            raise ValueError("--weights and --wan.* go with --base wan")
         if self.mixer == "none" and self.train == "sync":
             raise ValueError("mixer 'none' has nothing to train")
         if not (2 <= self.views <= WINDOW and 2 <= self.times <= WINDOW) or self.big_batch < 1:
@@ -166,3 +184,8 @@ class Train4DConfig(TrainOptions):
         _check_mix(asdict(self.mix), {"grids": self.grids})
         if self.videos is not None and self.mix.pseudo4d == 0:
             raise ValueError("--videos is given but --mix.pseudo4d is 0: they are never drawn")
+
+    @property
+    def on_wan(self) -> bool:
+        """Whether the base is Wan rather than one of ours."""
+        return self.base == Path("wan")

@@ -9,6 +9,11 @@ Row 0 and column 0 are given (sometimes one of them, sometimes more); the loss i
 cells. Running the same command again continues after the last checkpoint. `--train all` tunes the
 base as well (the paper trains the synchronisation layers only). --out/weights is a whole weights
 folder: base and mixer.
+
+Over Wan (docs/WAN.md), training synchronisation and low-rank matrices of the column stream;
+--out/weights/adapter.safetensors is what `run_pipeline.py --adapter` takes:
+    torchrun --nproc-per-node 8 scripts/train_4d.py --base wan --weights DIR --out runs/wan \
+        --batch 8 --views 8 --times 8 --precision bf16 --gradient-checkpointing --shard
 """
 
 from __future__ import annotations
@@ -145,7 +150,12 @@ def freeze_unused(model: TwoStream) -> None:
 
 
 def main(cfg: Train4DConfig) -> None:
-    train(lambda device: GridStage(cfg, device), cfg)
+    if cfg.on_wan:
+        from gen.wan.train_stage import WanStage
+
+        train(lambda device: WanStage(cfg, device), cfg)
+    else:
+        train(lambda device: GridStage(cfg, device), cfg)
 
 
 if __name__ == "__main__":
