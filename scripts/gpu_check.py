@@ -1,11 +1,12 @@
 """What only a GPU can show. Prints one JSON.
 
-    python scripts/gpu_check.py [--part all|rasterizer|generator] [--json FILE]
+    python scripts/gpu_check.py [--part all|rasterizer|generator|wan] [--json FILE]
 
 `rasterizer`: gsplat against the CPU rasterizer, both timed; its first run on a machine may compile
 kernels, which takes minutes. `generator`: seconds and share of the card's peak of a whole 8 x 8
 grid at 288x512 with networks of the paper's scale (random weights, bfloat16), as it is and
-compiled. Needs a CUDA device; without one it says so in one line and exits with code 2.
+compiled. `wan`: one step of the two streams over Wan's real shapes (random weights; needs the extra
+`[wan]`). Needs a CUDA device; without one it says so in one line and exits with code 2.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,13 +27,14 @@ import tyro
 # isort: on
 from gpu_generator import GeneratorCheck, check_generator
 from gpu_rasterizer import check_rasterizer
+from gpu_wan import check_wan
 
 from recon.raster_gsplat import gsplat_available
 
 
 @dataclass
 class GpuCheckConfig:
-    part: Literal["all", "rasterizer", "generator"] = "all"
+    part: Literal["all", "rasterizer", "generator", "wan"] = "all"
     repeats: int = 20
     """Repeats of a rasterizer timing."""
     largest: int = 3
@@ -45,12 +48,14 @@ class GpuCheckConfig:
 def parts_of(config: GpuCheckConfig) -> list[Callable[[], dict[str, Any]]]:
     """The checks to run, in order."""
     parts: list[Callable[[], dict[str, Any]]] = []
-    if config.part != "generator":
+    if config.part in ("all", "rasterizer"):
         parts.append(lambda: check_rasterizer(config.repeats, config.largest))
-    if config.part != "rasterizer":
+    if config.part in ("all", "generator"):
         parts.append(lambda: check_generator(GeneratorCheck()))
         if config.compile:
             parts.append(lambda: check_generator(GeneratorCheck(compile=True)))
+    if config.part == "wan" or (config.part == "all" and find_spec("diffusers") is not None):
+        parts.append(check_wan)
     return parts
 
 
@@ -73,8 +78,10 @@ def report_of(records: list[dict[str, Any]], hardware: str) -> dict[str, Any]:
 
 def main(config: GpuCheckConfig) -> int:
     available, reason = gsplat_available()
-    if config.part == "generator":
+    if config.part in ("generator", "wan"):
         available, reason = torch.cuda.is_available(), "no CUDA device"
+    if available and config.part == "wan" and find_spec("diffusers") is None:
+        available, reason = False, "diffusers is not installed (pip install -e '.[wan]')"
     if not available:
         print(f"gpu_check cannot run: {reason}", file=sys.stderr)
         return 2
