@@ -26,7 +26,7 @@ class FollowConfig:
     turns: int = 8  # of the alignment
     max_move_px: float = 3.0  # |aligned - flow|
     min_zncc: float = 0.8
-    min_edge: float = 0.03  # least contrast of a patch over its largest, squared, by direction
+    min_edge: float = 0.01  # least contrast of a patch over its largest, squared, by direction
 
 
 def choose_points(pairs: PairFlows, per_view: int) -> tuple[np.ndarray, np.ndarray]:
