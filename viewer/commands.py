@@ -5,11 +5,7 @@ Whatever is heavy to import is imported where it is used, so that `--help` is qu
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,22 +18,12 @@ from gen.grid import VideoGrid
 from gen.inputs.inspection import inspect_footage
 from gen.inputs.sheet import save_sheet
 from gen.option_values import parse_pair
-from gen.run_folder import slug, versions
+from gen.run_folder import slug
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D
 
 SCENE_FILE = "scene.safetensors"
-
-OPTIONAL_PARTS = {
-    "open3d": "point clouds through Open3D (pip install -e '.[open3d]')",
-    "nerfstudio": "nerfstudio viewer (pip install -e '.[nerfstudio]')",
-    "torchmetrics": "metric networks (pip install -e '.[eval]')",
-    "transformers": "T5 text encoder (pip install -e '.[t5]')",
-    "diffusers": "Wan base model (pip install -e '.[wan]')",
-    "moderngl": "asset rendering (pip install -e '.[render]')",
-    "ray": "many scenes at once (pip install -e '.[ray]')",
-}
 
 
 @dataclass
@@ -243,31 +229,8 @@ def _exported_facts(path: Path) -> str:
 
 
 def doctor() -> None:
-    """Print versions, devices, optional parts, memory and disk."""
-    import torch
+    """Print versions, devices, optional parts, memory, disk and what will be slow."""
+    from viewer.doctor import report
 
-    say("versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()))
-    say(f"system: {platform.platform()}, {os.cpu_count()} cores, {_memory()}")
-    if torch.cuda.is_available():
-        say(f"device: CUDA, {torch.cuda.get_device_name(0)}; rendered with gsplat")
-    else:
-        say("device: no CUDA; rendered with our CPU rasterizer (numba)")
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    say(f"disk: {free:.0f} GB free here" + (" (a run needs up to 1 GB)" if free < 2 else ""))
-    for module, what in OPTIONAL_PARTS.items():
-        state = "yes" if importlib.util.find_spec(module) else "no "
-        say(f"optional: {state} {module}: {what}")
-    from tracking.backends import listing
-
-    for line in listing():
+    for line in report():
         say(line)
-
-
-def _memory() -> str:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                return f"{int(line.split()[1]) / 2**20:.1f} GB memory available"
-    except OSError:
-        pass
-    return "memory unknown"

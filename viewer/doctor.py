@@ -1,0 +1,182 @@
+"""What this machine can do, in one screen: versions, devices, optional parts, and what is slow."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+from gen.run_folder import versions
+
+# module: (what it is for, extra that installs it)
+OPTIONAL_PARTS = {
+    "open3d": ("point clouds", "open3d"),
+    "nerfstudio": ("nerfstudio viewer", "nerfstudio"),
+    "torchmetrics": ("metric networks", "eval"),
+    "transformers": ("T5 text encoder", "t5"),
+    "diffusers": ("Wan base model", "wan"),
+    "moderngl": ("asset rendering", "render"),
+    "ray": ("many scenes at once", "ray"),
+}
+LITTLE_MEMORY, LITTLE_DISK = 4.0, 2.0  # GB under which a run may fail
+RUN_DISK = 1.0  # GB that a run may need
+
+
+def report() -> list[str]:
+    """The lines of ``run_pipeline.py doctor``, at most a screenful."""
+    from tracking.backends import listing
+
+    available, total = memory()
+    disk, scratch = (shutil.disk_usage(p).free / 2**30 for p in (".", tempfile.gettempdir()))
+    lines = [
+        "versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()),
+        f"system: {platform.platform()}; {cores()} of {os.cpu_count()} cores usable",
+        f"memory: {_gb(available)} of {_gb(total)} available",
+        f"disk: {disk:.0f} GB free in {Path.cwd()}, a run needs up to {RUN_DISK:.0f} GB; "
+        f"{scratch:.0f} GB in {tempfile.gettempdir()}",
+        *devices(),
+        f"video: {_ffmpeg()}",
+        f"weights: {_weights()}",
+    ]
+    for module, (what, extra) in OPTIONAL_PARTS.items():
+        there = importlib.util.find_spec(module) is not None
+        state = _version(module) if there else f"no: pip install -e '.[{extra}]'"
+        lines.append(f"optional: {module} ({what}): {state}")
+    lines += listing()
+    slow = what_is_slow(available, disk)
+    return lines + [f"slow: {line}" for line in slow or ["nothing stands out"]]
+
+
+def devices() -> list[str]:
+    """A line for each GPU, or one that says what is used instead."""
+    import torch
+
+    if not torch.cuda.is_available():
+        why = "this torch has no CUDA" if torch.version.cuda is None else "no driver or no GPU"
+        return [f"device: no CUDA ({why}); drawn by our CPU rasterizer (numba)"]
+    lines = []
+    for k in range(torch.cuda.device_count()):
+        free, total = (n / 2**30 for n in torch.cuda.mem_get_info(k))
+        major, minor = torch.cuda.get_device_capability(k)
+        name = torch.cuda.get_device_name(k)
+        lines.append(
+            f"device: CUDA {torch.version.cuda}, {name} (compute {major}.{minor}), {free:.0f} of "
+            f"{total:.0f} GB free; drawn by gsplat"
+        )
+    return lines
+
+
+def what_is_slow(available: float | None, disk: float) -> list[str]:
+    """What will take long or may fail on this machine, with what to do about it.
+
+    Args:
+        available: GB of memory that can be had; None: unknown. disk: GB free.
+    """
+    import torch
+
+    found = []
+    if not torch.cuda.is_available():
+        found.append(
+            "no GPU: a scene of 8 x 8 frames of 144x256 takes minutes, a larger --size longer; "
+            "Wan and the paper's sizes need a GPU (--preset debug only shows that all works)"
+        )
+    elif shutil.which("nvcc") is None and importlib.util.find_spec("gsplat.csrc") is None:
+        found.append("gsplat has no built kernels and nvcc is missing: it cannot build them")
+    if cores() < 2:
+        found.append("one core: everything takes about twice as long as on two")
+    busy = _load()
+    if busy > 0.5 * cores():
+        found.append(f"other programs keep {busy:.1f} of {cores()} cores busy")
+    if available is not None and available < LITTLE_MEMORY:
+        found.append(f"{available:.1f} GB of memory: set --max-memory, --size or fewer views")
+    if disk < LITTLE_DISK:
+        found.append(f"{disk:.1f} GB of disk: a run may not fit; choose another --out")
+    if not _kernels_are_kept():
+        found.append(
+            "compiled kernels cannot be kept beside the package: every run compiles them anew "
+            "(set NUMBA_CACHE_DIR to a folder that can be written)"
+        )
+    return found
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> tuple[float | None, float | None]:
+    """GB available and in all, within the bound of a container; None: unknown."""
+    fields: dict[str, float] = {}
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            fields[name] = int(value.split()[0]) / 2**20
+    except (OSError, ValueError, IndexError):
+        return None, None
+    available, total = fields.get("MemAvailable"), fields.get("MemTotal")
+    try:
+        bound = int(Path("/sys/fs/cgroup/memory.max").read_text()) / 2**30
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text()) / 2**30
+    except (OSError, ValueError):  # no container, or one without a bound
+        return available, total
+    if available is None or total is None:
+        return bound - used, bound
+    return min(available, bound - used), min(total, bound)
+
+
+def _gb(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} GB"
+
+
+def _load() -> float:
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return 0.0
+
+
+def _version(module: str) -> str:
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        return "yes"
+
+
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    try:
+        return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
+    except RuntimeError as error:
+        return f"no ffmpeg: {str(error).splitlines()[0]}"
+
+
+def _weights() -> str:
+    from gen.errors import UserError
+    from gen.generate import weights_folder
+    from gen.model import read_config
+    from gen.upsample import has_upsampler
+
+    try:
+        folder = weights_folder("")
+        size = sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 2**20
+        words = len(read_config(folder)["vocabulary"])
+    except UserError as error:
+        return str(error)
+    upsampler = "with" if has_upsampler(folder) else "without"
+    return f"bundled, {size:.0f} MB, {words} words, {upsampler} upsampler"
+
+
+def _kernels_are_kept() -> bool:
+    """Whether numba can write its cache (without one every process compiles for seconds)."""
+    import recon
+
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    place = Path(chosen) if chosen else Path(recon.__file__).parent
+    return os.access(place, os.W_OK) or os.access(Path.home(), os.W_OK)
