@@ -78,7 +78,7 @@ def load_generator(
     two_stream.clips_at_once = plan.clips_at_once
     parts = WanParts(
         folder.text(dtype), folder.codec(config.time_stride, plan.tiled), two_stream, device,
-        plan.offload and device.type != "cpu",
+        plan.offload, plan.text_on_cpu,
     )  # fmt: skip
     return WanGenerator(parts)
 

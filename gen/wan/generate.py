@@ -76,19 +76,18 @@ class WanParts:
     two_stream: WanTwoStream
     device: torch.device
     offload: bool = False  # each part is on the device only while it works
+    text_on_cpu: bool = False  # the text encoder works on the CPU
 
     def __post_init__(self) -> None:
         if not self.offload:
-            for part in self._modules():
+            parts: list[nn.Module] = [self.text.encoder, self.codec.vae, self.two_stream]
+            for part in parts[self.text_on_cpu :]:
                 part.to(self.device)
-
-    def _modules(self) -> list[nn.Module]:
-        return [self.text.encoder, self.codec.vae, self.two_stream]
 
     @contextmanager
     def using(self, part: Any) -> Iterator[None]:
-        """`part` is on the device inside."""
-        if not self.offload:
+        """`part` is on the device inside (where it works at all)."""
+        if not self.offload or (self.text_on_cpu and part is self.text.encoder):
             yield
             return
         part.to(self.device)

@@ -15,7 +15,14 @@ from gen.memory import GB
 from gen.sync import SIGMA_FEATURES, MixerName
 from gen.wan.block import ADAPTED
 from gen.wan.lattice import TimeStride, latent_times
-from gen.wan.params import TEXT_TOKENS, TIME_STRIDE, VaeParams, WanModelCard, WanParams
+from gen.wan.params import (
+    MODELS,
+    TEXT_TOKENS,
+    TIME_STRIDE,
+    VaeParams,
+    WanModelCard,
+    WanParams,
+)
 
 # Token lattices alive beside a running block: what the streams started from, are, and become.
 TOKEN_LATTICES = 6
@@ -119,6 +126,7 @@ class Plan:
     offload: bool = False  # only the part that runs is on the device
     tiled: bool = False  # the autoencoder works tile by tile
     clips_at_once: int | None = None
+    text_on_cpu: bool = False  # the text encoder never comes to the device
     gigabytes: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
@@ -127,11 +135,14 @@ class Plan:
             "parts in turn on the device" if self.offload else "",
             "tiled autoencoder" if self.tiled else "",
             f"{self.clips_at_once} clip(s) at a time" if self.clips_at_once else "",
+            "text encoder on the CPU" if self.text_on_cpu else "",
         ]
         return f"about {self.gigabytes:.1f} GB" + "".join(f", {h}" for h in how if h)
 
 
-def plan_of(work: WanWork, offload: bool, tiled: bool, clips: int | None) -> Plan:
+def plan_of(
+    work: WanWork, offload: bool, tiled: bool, clips: int | None, text_on_cpu: bool = False
+) -> Plan:
     """The estimated peak of doing it so."""
     weights = {
         "text encoder": work.text * work.value_bytes,
@@ -145,23 +156,27 @@ def plan_of(work: WanWork, offload: bool, tiled: bool, clips: int | None) -> Pla
         at_once = at_once if clips is None else min(clips, at_once)
         network = resident_bytes(work) + at_once * clip_bytes(work)
     text = TEXT_TOKENS * work.params.text_width * 16 * work.value_bytes
+    if text_on_cpu:
+        weights["text encoder"], text = 0.0, 0
     busy = {"text encoder": text, "transformer": network, "autoencoder": vae_bytes(work, tiled)}
     held = 0.0 if offload else sum(weights.values())
     parts = {
         name: HEADROOM * ((weights[name] if offload else held) + busy[name]) / GB for name in busy
     }
-    return Plan(offload, tiled, clips, max(parts.values()), parts)
+    return Plan(offload, tiled, clips, text_on_cpu, max(parts.values()), parts)
 
 
 def plan_for(work: WanWork, bound_gb: float | None) -> Plan:
     """The fastest plan that stays within a bound (None: no bound).
 
     In turn: everything on the device; parts in turn; a tiled autoencoder; fewer clips at a time.
-    A bound that nothing fits into is said in one line, and the smallest plan is used; UserError
-    when it is the mixer `fused`, which cannot be split, that does not fit.
+    A text encoder that alone is too large for the bound stays on the CPU (it runs once).  A bound
+    that nothing fits into is said in one line, and the smallest plan is used; UserError when it is
+    the mixer `fused`, which cannot be split, that does not fit.
     """
     if bound_gb is None:
         return plan_of(work, False, False, None)
+    alone = plan_of(work, True, True, 1).parts["text encoder"]
     most = max(work.views, work.latents)
     fewer = [] if work.mixer == "fused" else [2**i for i in range(10, -1, -1) if 2**i < most]
     choices: list[tuple[bool, bool, int | None]] = [
@@ -169,7 +184,7 @@ def plan_for(work: WanWork, bound_gb: float | None) -> Plan:
         *((True, True, n) for n in fewer),
     ]  # fmt: skip
     for choice in choices:
-        plan = plan_of(work, *choice)
+        plan = plan_of(work, *choice, text_on_cpu=choice[0] and alone > bound_gb)
         if plan.gigabytes <= bound_gb:
             return plan
     if work.mixer == "fused" and plan.parts["transformer"] > bound_gb:
@@ -182,3 +197,23 @@ def plan_for(work: WanWork, bound_gb: float | None) -> Plan:
         f"{bound_gb:.1f} GB are allowed; trying all the same"
     )
     return plan
+
+
+def fit_lines(free_gb: float | None) -> list[str]:
+    """What `doctor` says: whether each published model fits the card (None: there is none)."""
+    lines = []
+    for name, card in MODELS.items():
+        work = WanWork.of(card, 8, 9, 480, 832)
+        at_once, least = plan_of(work, False, False, None), plan_of(work, True, True, 1, True)
+        line = (
+            f"{name}, 8 x 9 at 480x832: about {at_once.gigabytes:.0f} GB at once, "
+            f"{least.gigabytes:.0f} GB at least"
+        )
+        if free_gb is None:
+            line += " (no CUDA device here)"
+        elif least.gigabytes > free_gb:
+            line += f"; does not fit the {free_gb:.0f} GB that are free"
+        else:
+            line += f"; fits the {free_gb:.0f} GB that are free: {plan_for(work, free_gb)}"
+        lines.append(line)
+    return lines
