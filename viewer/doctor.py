@@ -28,6 +28,7 @@ RUN_DISK = 1.0  # GB that a run may need
 
 def report() -> list[str]:
     """The lines of ``run_pipeline.py doctor``, at most a screenful."""
+    from gen.wan.memory import fit_lines
     from tracking.backends import listing
 
     available, total = memory()
@@ -47,6 +48,7 @@ def report() -> list[str]:
         state = _version(module) if there else f"no: pip install -e '.[{extra}]'"
         lines.append(f"optional: {module} ({what}): {state}")
     lines += listing()
+    lines += [f"wan: {line}" for line in fit_lines(free_gpu_memory())]
     slow = what_is_slow(available, disk)
     return lines + [f"slow: {line}" for line in slow or ["nothing stands out"]]
 
@@ -68,6 +70,13 @@ def devices() -> list[str]:
             f"{total:.0f} GB free; drawn by gsplat"
         )
     return lines
+
+
+def free_gpu_memory() -> float | None:
+    """GB (1e9 bytes) free on the first CUDA device; None: there is none."""
+    import torch
+
+    return torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else None
 
 
 def what_is_slow(available: float | None, disk: float) -> list[str]:
