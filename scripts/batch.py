@@ -68,11 +68,11 @@ def run_item(item: Item, log: str, cwd: str, cores: float) -> dict[str, Any]:
         "NUMBA_NUM_THREADS": threads,
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
-    start, said = time.monotonic(), ""
+    start, said, node = time.monotonic(), "", _node()
     command = [sys.executable, "-m", "run_pipeline", *item.argv]
     while True:
         with open(log, "ab", buffering=0) as stream:
-            stream.write(f"worker {os.getpid()}: {' '.join(item.argv)}\n".encode())
+            stream.write(f"worker {os.getpid()} on {node}: {' '.join(item.argv)}\n".encode())
             begin = stream.tell()
             code = subprocess.run(
                 command,
@@ -85,8 +85,16 @@ def run_item(item: Item, log: str, cwd: str, cores: float) -> dict[str, Any]:
             ).returncode
         said = _last_line(Path(log), begin)
         if code != 2 or IN_USE not in said or time.monotonic() - start > PATIENCE:
-            return {"code": code, "seconds": round(time.monotonic() - start, 1), "said": said}
+            seconds = round(time.monotonic() - start, 1)
+            return {"code": code, "seconds": seconds, "said": said, "node": node}
         time.sleep(2)
+
+
+def _node() -> str:
+    """Ray's name of the machine that this runs on."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def _die_with_parent() -> None:
