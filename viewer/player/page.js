@@ -168,8 +168,11 @@ function showState(player) {
   const { goal, views } = player.camera;
   const at = player.touring ? -1 : views.findIndex((v) =>
     length(add(v.position, goal.position, -1)) + length(add(v.axes[2], goal.axes[2], -1)) < 1e-6);
-  [...$("views").querySelectorAll("button")].forEach((button, k) =>
-    button.classList.toggle("on", k === at));
+  [...$("views").querySelectorAll("button")].forEach((button, k) => {
+    if (k === at && !button.classList.contains("on"))
+      button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    button.classList.toggle("on", k === at);
+  });
   $("tour").classList.toggle("on", player.touring);
 }
 
