@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from gen.wan.flops import step_flops
 from gen.wan.memory import WanWork
 from gen.wan.params import MODELS, VaeParams, WanParams
 from scripts.gpu_wan import WanCheck, check_wan, random_model, seconds_of_step, work_of
+from tests.gen.test_flops import counted
 
 TINY = replace(
     MODELS["wan2.1-t2v-1.3b"],
@@ -23,10 +23,8 @@ TINY = replace(
 def test_the_count_is_pytorchs():
     check = WanCheck(views=3, times=5, device="cpu")
     model, work = random_model(TINY, "cpu"), work_of(TINY, check, (64, 96), 4)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        seconds_of_step(model, work, 0)
-    assert step_flops(work) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    count = counted(lambda: seconds_of_step(model, work, 0))
+    assert step_flops(work) == pytest.approx(count, rel=0.01)
     with pytest.raises(ValueError, match="fused"):
         step_flops(replace(work, mixer="fused"))
 
