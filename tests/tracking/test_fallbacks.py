@@ -59,6 +59,16 @@ def test_two_views_are_enough():
     assert (column.depth_confidence > 0.3).mean() > 0.5
 
 
+def test_views_that_share_nothing_are_refused_in_one_line(capsys):
+    """As with four cameras all around a stage: too far apart for dense matching."""
+    frames = np.stack([texture(20 + v)[:72, :96] for v in range(4)])
+    column = track_column(frames)
+    assert not column.parallax and len(column.notes) == 1
+    assert "cameras could not be recovered (" in column.notes[0]
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "do not expect parallax" in said[0]
+
+
 def test_a_jump_of_the_camera_does_not_tear_the_clip():
     """One step is four times the others: sparse matches lead the flow across it."""
     room = render_path(at_angles(np.array([-14.0, -11.0, -8.0, 4.0, 7.0, 10.0])))

@@ -54,6 +54,23 @@ def test_bundle_finds_focal_cameras_and_depth(observations):
     assert np.median(np.abs(z * found.inverse_depth / scale - 1)) < 0.01
 
 
+def test_a_fifth_of_the_scene_that_moves_does_not_bend_the_cameras(observations):
+    """The points of one corner shift by 12 px in every other view."""
+    obs, w2c, _, centre = observations
+    uv = obs.uv.copy()
+    moving = obs.anchor_uv[obs.track, 0] < 62
+    assert 0.15 < moving.mean() < 0.25
+    uv[moving & (obs.view % 2 == 0)] += (12.0, 0.0)
+    bent = Observations(obs.anchor, obs.anchor_uv, obs.track, obs.view, uv)
+    registered = np.ones(5, bool)
+    rotation, shift = w2c[:, :3, :3], w2c[:, :3, 3]
+    rho = np.maximum(triangulate(bent, rotation, shift, 240.0, centre, registered), 0.05)
+    start = Solution(rotation, shift, 240.0, rho, np.empty(0), np.inf, registered)
+    found = refine(bent, start, centre, 2)
+    assert found.focal == pytest.approx(240.0, rel=0.03)
+    assert camera_errors(found.w2c, w2c)["rotation_deg"] < 0.3
+
+
 def test_triangulation_is_exact_without_noise(observations):
     obs, w2c, z, centre = observations
     points = unproject(obs.anchor_uv, z, np.array([[240.0, 0, 128], [0, 240, 72], [0, 0, 1]]))
