@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
-from gen.clips import default_size, load_pair
 from gen.console import say
 from gen.errors import UserError
 from gen.grid import VideoGrid
 from gen.inputs.detect import is_marker, read_source
 from gen.inputs.footage import Footage
-from gen.inputs.selection import check_timing, choose_times, choose_views, thin
+from gen.inputs.pair import PairRequest, load_pair
+from gen.inputs.selection import check_timing, choose_times, choose_views, default_size, thin
 from gen.option_values import check_memory, existing, key_settings, parse_pair, parse_size
 from gen.run_folder import slug
 from gen.wan.options import STEPS, WanOptions
@@ -33,6 +33,14 @@ class PairOptions:
     """A:B or A:B:STEP: which frames of the freeze-time clip to use."""
     pick_times: str = ""
     """A:B or A:B:STEP: which frames of the fixed-view clip to use."""
+    start: float = 0.0
+    """Leave out the first seconds of the fixed-view clip."""
+    fps: float = 0.0
+    """Use so many frames per second of the fixed-view clip; 0: all."""
+    shared_frame: str = ""
+    """A:B: frame A of the fixed-view clip is frame B of the freeze-time clip; by default found."""
+    stabilise: bool = True
+    """Take small shake out of the fixed view."""
     size: str = ""
     """HEIGHTxWIDTH to work at; by default the short side becomes 144 px."""
     max_views: int = 16
@@ -65,6 +73,7 @@ class PairOptions:
     def check(self) -> None:
         """Refuse values that no stage can work with. Raises UserError."""
         check_counts(self.max_views, self.max_times)
+        check_timing(self.start, self.fps)
         check_memory(self.max_memory)
         self.wan.check(self.complete == "wan")
         if not 1 <= self.steps <= 200:
@@ -80,14 +89,20 @@ class PairOptions:
     def make_grid(self, run: Path, seed: int) -> VideoGrid:
         """Read the clips; with `--complete` also fill the cells between them."""
         grid = load_pair(
-            self.freeze_time,
-            self.fixed_view or None,
-            self.pick_views,
-            self.pick_times,
-            parse_size(self.size),
-            self.max_views,
-            self.max_times,
-            self.force_pair,
+            PairRequest(
+                self.freeze_time,
+                self.fixed_view,
+                self.pick_views,
+                self.pick_times,
+                self.start,
+                self.fps,
+                parse_size(self.size),
+                self.max_views,
+                self.max_times,
+                self.shared_frame,
+                self.stabilise,
+                self.force_pair,
+            )
         )
         if grid.complete:
             return grid

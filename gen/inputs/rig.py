@@ -18,6 +18,7 @@ from gen.cameras import scale_intrinsics, w2c_from_c2w
 from gen.inputs.fields import MAX_TEXT, array, intrinsics, need, number, read_object
 from gen.inputs.footage import Footage
 from gen.inputs.views import SEQUENCE_FPS, VIDEO_SUFFIXES, ImagesView, VideoView, View, images_in
+from gen.npz_file import read_npy
 from gen.video_decode import probe
 
 Cameras = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -103,8 +104,8 @@ def _poses_bounds(file: Path, views: Sequence[View]) -> Cameras:
     if file.stat().st_size > MAX_TEXT:
         raise ValueError(f"{file.name} is larger than {MAX_TEXT >> 20} MB")
     try:
-        rows = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = read_npy(file)
+    except ValueError as error:
         raise ValueError(f"{file.name} is not a plain array ({error})") from error
     rows = array(rows, (-1, 17), file.name)
     if len(rows) != len(views):

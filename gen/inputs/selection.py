@@ -9,8 +9,6 @@ from gen.console import say
 from gen.errors import UserError
 from gen.option_values import parse_slice
 
-RECORDING_LIMIT = 16
-
 
 def check_timing(start: float, fps: float) -> None:
     """Refuse impossible values of --start and --fps. Raises UserError."""
@@ -52,6 +50,12 @@ def choose_times(
 def choose_views(count: int, pick: str = "") -> NDArray[np.intp]:
     """Indices of the views of ``pick`` (``A:B[:STEP]``, '' for all)."""
     return np.arange(count)[parse_slice(pick, "--pick-views")]
+
+
+def default_size(height: int, width: int, short_side: int = 144) -> tuple[int, int]:
+    """The size a clip is worked at unless told otherwise: its short side at most 144 px."""
+    scale = min(1.0, short_side / min(height, width))
+    return max(16, round(height * scale)), max(16, round(width * scale))
 
 
 def thin(

@@ -1,0 +1,290 @@
+"""A fixed-view clip and a freeze-time clip of the user become a grid of one row and one column.
+
+The clips meet in one frame, which is found; the fixed view is held still, and both are brought to
+one exposure. Views stay in the order of the freeze-time clip, so the row may be any row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen.console import say, warn
+from gen.errors import UserError
+from gen.grid import VideoGrid
+from gen.inputs.exposure import colour_match, exposed, flicker
+from gen.inputs.selection import choose_times, choose_views, default_size, thin
+from gen.inputs.shake import Shake, measure_shake, stabilise
+from gen.inputs.shared_frame import (
+    SharedFrame,
+    find_shared_frame,
+    nearest_moment,
+    parse_shared_frame,
+    thumbnail_size,
+)
+from gen.inputs.views import View, open_clip
+from gen.video_io import resize_frames
+
+SAME_SCENE = 0.75
+DIFFERENT_SHAPE = 0.03
+COMPARED = 600  # frames of a clip that are compared with the other clip's
+STILL = 0.0006  # shake below this fraction of the width is left alone
+SHAKY, WANDERS = 0.02, 0.1  # ... above this is worth a warning, or more than a fixed view can have
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip and the indices of the frames of it that may be used."""
+
+    view: View
+    index: NDArray[np.intp]
+    fps: float
+    path: str
+
+    def read(self, index: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Frames at a size. Raises UserError."""
+        try:
+            return self.view.read(index.tolist(), *size)
+        except ValueError as error:
+            raise UserError(f"cannot read {self.path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class PairRequest:
+    """What is asked of ``load_pair``.
+
+    Attributes:
+        freeze_time, fixed_view: paths of the clips (video, or folder of images); '' for no fixed
+            view: a static scene.
+        pick_views, pick_times: ``A:B[:STEP]`` on the frames of each clip.
+        start, fps: seconds of the fixed-view clip to leave out, and its frames per second to use.
+        size: (height, width) to work at; by default the short side becomes 144 px.
+        shared_frame: ``A:B``, frame A of the fixed view is frame B of the other; '' to find it.
+        stabilise: whether shake of the fixed view is taken out.
+        force: go on although the clips do not seem to belong together.
+    """
+
+    freeze_time: str
+    fixed_view: str = ""
+    pick_views: str = ""
+    pick_times: str = ""
+    start: float = 0.0
+    fps: float = 0.0
+    size: tuple[int, int] | None = None
+    max_views: int = 16
+    max_times: int = 16
+    shared_frame: str = ""
+    stabilise: bool = True
+    force: bool = False
+
+
+def load_pair(ask: PairRequest) -> VideoGrid:
+    """Read the clips into a grid of which one row and one column are known (T = 1 without a row).
+
+    Raises:
+        UserError: a clip is missing, unreadable, too short, or the two do not belong together.
+    """
+    column = _open(ask.freeze_time, "freeze-time clip")
+    column_index = column.index[choose_views(len(column.index), ask.pick_views)]
+    if len(column_index) < 2:
+        raise UserError(
+            f"the freeze-time clip {ask.freeze_time} has {len(column_index)} frame(s) after "
+            "picking; at least 2 views are needed"
+        )
+    size = ask.size or default_size(*column.view.size)
+    views = "--pick-views or --max-views"
+    if not ask.fixed_view:
+        say("  no fixed-view clip: a static scene")
+        column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
+        return VideoGrid(_float(column.read(column_index, size))[:, None])
+
+    row = _open(ask.fixed_view, "fixed-view clip")
+    row_index = choose_times(row.index / row.fps, ask.pick_times, ask.start, ask.fps)
+    if len(row_index) < 2:
+        raise UserError(
+            f"the fixed-view clip {ask.fixed_view} has {len(row_index)} frame(s) after picking; at "
+            "least 2 times are needed (leave --fixed-view away for a static scene)"
+        )
+    shared = _meet(row, row_index, column, column_index, ask)
+    column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
+    times = "--pick-times, --fps or --max-times"
+    row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])
+    at = int(np.flatnonzero(row_index == shared[0])[0])
+    over = int(np.flatnonzero(column_index == shared[1])[0])
+
+    # Shake is taken out at up to twice the size that is worked at, so that nothing is blurred.
+    own = row.view.size
+    fine = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
+    row_frames = _float(row.read(row_index, fine))
+    column_frames = _float(column.read(column_index, size))
+    meeting = _float(column.read(np.array([shared[1]]), fine))[0]
+    row_frames = _bring_together(row_frames, meeting, at, ask)
+    row_frames = resize_frames(row_frames, *size)
+
+    frames = np.zeros((len(column_frames), len(row_frames), *size, 3), np.float32)
+    frames[over] = row_frames
+    frames[:, at] = column_frames
+    known = np.zeros(frames.shape[:2], bool)
+    known[over] = known[:, at] = True
+    stamps = row_index - row_index[0]
+    return VideoGrid(
+        frames,
+        known,
+        times=(stamps / stamps[-1]).astype(np.float32),
+        fps=row.fps * (len(row_index) - 1) / float(stamps[-1]),
+        shared=(over, at),
+    )
+
+
+def _open(path: str, what: str) -> Clip:
+    view, count, fps = open_clip(path, what)
+    for note in view.notes:
+        say(f"  {what}: {note}")
+    return Clip(view, np.arange(count), fps, f"the {what} {path}")
+
+
+def _float(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return frames.astype(np.float32) / np.float32(255)
+
+
+def _meet(
+    row: Clip, row_index: NDArray, column: Clip, column_index: NDArray, ask: PairRequest
+) -> tuple[int, int]:
+    """The shared frame: its number in the fixed-view and in the freeze-time clip.
+
+    Raises:
+        UserError: there is none, unless ``force``.
+    """
+    (rh, rw), (ch, cw) = row.view.size, column.view.size
+    reason = ""
+    if abs(rw * ch / (rh * cw) - 1) > DIFFERENT_SHAPE:
+        reason = f"the clips have different shapes ({rh}x{rw} and {ch}x{cw})"
+    if ask.shared_frame:
+        a, b = parse_shared_frame(ask.shared_frame, len(row.index), len(column.index))
+        if a not in row_index or b not in column_index:
+            raise UserError(
+                f"--shared-frame {ask.shared_frame} is not among the picked frames; change "
+                "--pick-views, --pick-times, --start or --fps"
+            )
+        row_index, column_index = np.array([a]), np.array([b])
+    rows, columns = _some(row_index), _some(column_index)
+    small = thumbnail_size(ch, cw)
+    found = find_shared_frame(row.read(rows, small), column.read(columns, small))
+    if found.similarity < SAME_SCENE:
+        different = (
+            f"{ask.fixed_view} and {ask.freeze_time} seem to show different scenes (their best "
+            f"frames agree by {found.similarity:.2f}, {SAME_SCENE} is needed)"
+        )
+        reason = f"{reason} and show different scenes" if reason else different
+    if reason and not ask.force:
+        raise UserError(f"{reason}; --force-pair goes on all the same")
+    if reason:
+        warn(f"{reason}; going on because of --force-pair")
+        if not ask.shared_frame:
+            return int(row_index[0]), int(column_index[0])
+    time = found.row
+    if time and len(found.nearly) > 1:
+        fine = thumbnail_size(ch, cw, 384)
+        meeting = column.read(columns[[found.column]], fine)[0]
+        time = found.nearly[nearest_moment(row.read(rows[list(found.nearly)], fine), meeting)]
+    shared = int(rows[time]), int(columns[found.column])
+    if shared != (int(row.index[0]), int(column.index[0])):
+        _tell(shared, found, ask)
+    return shared
+
+
+def _tell(shared: tuple[int, int], found: SharedFrame, ask: PairRequest) -> None:
+    how = "as told" if ask.shared_frame else f"agree by {found.similarity:.3f}"
+    first = "" if ask.shared_frame else f"; the first frames by {found.first:.3f}"
+    say(
+        f"  shared frame: {shared[0]} of the fixed-view clip is {shared[1]} of the freeze-time "
+        f"clip ({how}{first})"
+    )
+
+
+def _some(index: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Evenly spaced ones of a long list, first and last among them."""
+    if len(index) <= COMPARED:
+        return index
+    return index[np.round(np.linspace(0, len(index) - 1, COMPARED)).astype(np.intp)]
+
+
+def _bring_together(
+    row: NDArray[np.float32], meeting: NDArray[np.float32], at: int, ask: PairRequest
+) -> NDArray[np.float32]:
+    """The fixed-view frames [T, H, W, 3], still, in the place and with the colours of ``meeting``,
+    the frame of the freeze-time clip that frame ``at`` is the same as."""
+    before = agreement(row[at], meeting)
+    width = row.shape[2]
+    if ask.stabilise:
+        shake = _check_fixed(measure_shake(row, row[at]), ask)
+        apart = measure_shake(row[at : at + 1], meeting)
+        offset = float(apart.displacement[0]) if apart.found[0] else 0.0
+        moved = shake.displacement.max() > STILL * width
+        if moved:
+            rms = float(np.sqrt((shake.displacement**2).mean()))
+            say(f"  stabilised: {rms:.1f} px of shake removed (frames {width} px wide)")
+        if offset > STILL * width:
+            say(f"  aligned: the fixed view was {offset:.1f} px from the shared frame")
+        if moved or offset > STILL * width:
+            to_row = apart.homographies[0] if offset > STILL * width else np.eye(3)
+            row = stabilise(row, shake.homographies @ to_row, meeting)
+    gains = flicker(row, row[at])
+    if (swing := float(np.abs(gains - 1).max())) > 0:
+        say(f"  exposure evened out: it changed by up to {100 * swing:.0f} % over the fixed view")
+        row = exposed(row, gains)
+    gain = colour_match(row[at], meeting)
+    if gain is not None:
+        matched = exposed(row, gain)
+        if agreement(matched[at], meeting) > agreement(row[at], meeting):
+            listed = " ".join(f"{g:.2f}" for g in gain)
+            say(f"  colours matched: the fixed-view clip times {listed} (red, green, blue)")
+            row = matched
+    after = agreement(row[at], meeting)
+    better = f" ({before:.1f} before)" if after > before + 0.1 else ""
+    say(f"  the clips agree in their shared frame: {after:.1f} dB{better}")
+    return row
+
+
+def _check_fixed(shake: Shake, ask: PairRequest) -> Shake:
+    """Say what kind of fixed view it is; no shake where that cannot be told.
+
+    Raises:
+        UserError: it is no fixed view.
+    """
+    width = shake.size[1]
+    lost = int((~shake.found).sum())
+    if lost > 0.3 * len(shake.found):
+        warn(
+            "too little stands still all over the fixed view to tell whether it is fixed: it is "
+            "taken as it is"
+        )
+        return replace(shake, homographies=np.tile(np.eye(3), (len(shake.found), 1, 1)))
+    if lost:
+        warn(f"{lost} frame(s) of the fixed view cannot be compared with the shared one")
+    largest = float(shake.displacement.max())
+    if largest > WANDERS * width:
+        reason = (
+            f"the camera of {ask.fixed_view} is not fixed: the image moves by {largest:.0f} px of "
+            f"{width}"
+        )
+        if not ask.force:
+            raise UserError(f"{reason}; put it on something solid, or go on with --force-pair")
+        warn(f"{reason}; going on because of --force-pair")
+    elif largest > SHAKY * width:
+        warn(f"the fixed view is shaky (up to {largest:.0f} px of {width}): a tripod helps")
+    parallax = float(np.median(shake.residual[shake.found]))
+    if parallax > 0.004 * width:
+        warn(
+            f"the fixed view's camera does more than turn: {parallax:.1f} px of its motion stay, "
+            "since near and far things move differently"
+        )
+    return shake
+
+
+def agreement(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """PSNR in dB of two pictures in 0..1, at most 60."""
+    error = float(np.mean((np.asarray(a, np.float64) - b) ** 2))
+    return 60.0 if error < 1e-6 else -10 * float(np.log10(error))
