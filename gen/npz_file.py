@@ -7,7 +7,6 @@ its file in the archive says, the whole at most ``MAX_BYTES``, and nothing is ev
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -32,10 +31,44 @@ def read_npz(path: str | Path, leave_out: Iterable[str] = ()) -> dict[str, np.nd
             if sum(m.file_size for m in members) > MAX_BYTES:
                 raise ValueError(f"its arrays take more than {MAX_BYTES >> 30} GB")
             return {m.filename.removesuffix(".npy"): _read(archive, m) for m in members}
+    except (ValueError, MemoryError):
+        raise
     except OSError as error:
         raise ValueError(f"unreadable npz ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"unreadable npz ({error})") from error
+    # zipfile, zlib and the parser of headers raise whatever damage leads them to.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise ValueError(f"unreadable npz ({reason})") from error
+
+
+def read_npy(path: str | Path) -> np.ndarray:
+    """The array of an .npy.
+
+    Raises:
+        ValueError: not a whole .npy, Python objects in it, or more than ``MAX_BYTES``.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            shape, dtype = _header(stream, file.name)
+            size = _size(shape, dtype)
+            if size > MAX_BYTES or size != file.stat().st_size - stream.tell():
+                raise ValueError(f"'{file.name}' claims {str(shape)[:60]} values, others are there")
+        return np.load(file, allow_pickle=False)
+    except (ValueError, MemoryError):
+        raise
+    except OSError as error:
+        raise ValueError(f"unreadable npy ({error.strerror or error})") from error
+    except Exception as error:  # as above
+        raise ValueError(f"unreadable npy ({type(error).__name__})") from error
+
+
+def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Bytes of an array; in Python integers, since a product of int64 could wrap around."""
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    return size
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -44,11 +77,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"'{name}' in the npz is no array")
     with archive.open(member) as stream:
         shape, dtype = _header(stream, name)
-        # Python integers: a product of int64 could wrap around to something small.
-        size = dtype.itemsize
-        for length in shape:
-            size *= length
-        if size != member.file_size - stream.tell():
+        if _size(shape, dtype) != member.file_size - stream.tell():
             raise ValueError(f"'{name}' claims {str(shape)[:60]} values and does not hold them")
     with archive.open(member) as stream:
         return npy.read_array(stream, allow_pickle=False)
@@ -60,9 +89,8 @@ def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any
         raise ValueError(f"'{name}' is an array of the unknown version {version}")
     try:
         shape, _, dtype = _READ_HEADER[version](stream)
-    # The header is a Python literal: what its parser trips over depends on the literal.
-    except (SyntaxError, TypeError, RecursionError, MemoryError, KeyError) as error:
-        raise ValueError(f"'{name}' has no readable header ({type(error).__name__})") from error
+    except MemoryError:  # the parser's way to say that a header is nested too deeply
+        raise ValueError(f"'{name}' has no readable header") from None
     if dtype.hasobject:
         raise ValueError(f"'{name}' holds Python objects, which are never unpickled")
     if any(length < 0 for length in shape):
