@@ -63,6 +63,7 @@ class Command:
             self.process.wait()
 
 
+@pytest.mark.slow
 def test_a_fit_is_watched_in_the_browser_from_its_first_scene_to_ctrl_c(tmp_path):
     if find_chromium() is None:
         if os.environ.get("CI"):
