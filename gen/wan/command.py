@@ -61,13 +61,22 @@ def load_generator(
     """
     device = Runtime().torch_device()
     dtype = torch.bfloat16 if device.type == "cuda" or precision == "bf16" else torch.float32
-    window = min(config.times, covered_frames(WINDOW, config.time_stride))
     work = WanWork(
-        folder.params, folder.vae_params, *(folder.count(p) for p in
-        ("transformer", "vae", "text_encoder")), min(config.views, WINDOW), window,
-        config.height, config.width, config.time_stride, adapter[0].mixer, adapter[0].rank,
-        adapter[0].lora_rank, dtype.itemsize,
-    )  # fmt: skip
+        params=folder.params,
+        vae=folder.vae_params,
+        transformer=folder.count("transformer"),
+        autoencoder=folder.count("vae"),
+        text=folder.count("text_encoder"),
+        views=min(config.views, WINDOW),
+        times=min(config.times, covered_frames(WINDOW, config.time_stride)),
+        height=config.height,
+        width=config.width,
+        time_stride=config.time_stride,
+        mixer=adapter[0].mixer,
+        rank=adapter[0].rank,
+        lora_rank=adapter[0].lora_rank,
+        value_bytes=dtype.itemsize,
+    )
     bound = max_memory or None
     if bound is None and device.type == "cuda":
         bound = torch.cuda.mem_get_info(device)[0] / 1e9

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gen.errors import UserError
 
 TEXT_TOKENS = 512  # the pre-trained models always saw so many, padded with zeros
-TIME_STRIDE = 4  # frames of one latent, but for the first (which holds one)
+TIME_STRIDE: Literal[4] = 4  # frames of one latent, but for the first (which holds one)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from gen.wan.folder import WanFolder
 from gen.wan.lattice import fitting_size
 from gen.wan.path import velocity_target
 from gen.wan.text import in_mode
+from gen.wan.two_stream import WanTwoStream
 from gen.windows import WINDOW
 
 RESOLUTION = "480x832"
@@ -59,7 +60,7 @@ class WanStage(Stage):
         model = folder.transformer(dtype, cfg.wan.lora_rank)
         model.gradient_checkpointing = cfg.gradient_checkpointing
         try:
-            self.module = build_two_stream(model, self.adapter).to(device)
+            self.module: WanTwoStream = build_two_stream(model, self.adapter).to(device)
         except ValueError as error:
             raise UserError(f"{cfg.weights} does not go with these options: {error}") from error
         self.blocks = model.blocks
@@ -100,13 +101,14 @@ class WanStage(Stage):
         """Mean squared velocity error of the unknown latents, grid by grid."""
         cfg, device = self.cfg, self.device
         clean = torch.stack([self.codec.encode_grid(grid) for grid in batch.clean])
+        v, latents = clean.shape[1:3]
         texts, sigmas, noises, knowns = [], [], [], []
         for i, text in zip(batch.items, batch.texts, strict=True):
             g = seeded(cfg.seed, step, i, 11)
             texts.append("" if float(torch.rand((), generator=g)) < cfg.text_drop else text)
             sigmas.append(sample_sigma(1, g, mean=cfg.sigma_mean))
             noises.append(torch.randn(clean.shape[1:], generator=g))
-            knowns.append(sample_grid_known(1, *clean.shape[1:3], seeded(cfg.seed, step, i, 9)))
+            knowns.append(sample_grid_known(1, v, latents, seeded(cfg.seed, step, i, 9)))
         clean, noise = clean.to(device), torch.stack(noises).to(device)
         sigma, known = torch.cat(sigmas).to(device), torch.cat(knowns).to(device)
         x = keep_known(add_noise(clean, noise, sigma), clean, known)
