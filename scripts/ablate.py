@@ -3,6 +3,7 @@
     python scripts/ablate.py --row soft --out runs/ablation --json ablation.json
     python scripts/ablate.py --row soft_mixed --steps 2000 --finetune-steps 400   # another budget
     python scripts/ablate.py --list
+    python scripts/ablate.py --recorded docs/benchmarks/generation.json --json ablation.json
 
 One command a row; --row all makes those that are missing. A row is trained in two stages on a
 frozen base, as in the paper (pseudo-4D first, then rendered grids; here procedural scenes stand in
@@ -10,7 +11,8 @@ for animated assets), completes the held-out pairs of scripts/make_test_grids.py
 with the metrics of scripts/evaluate_paper.py. Rows share what they have in common: the data
 ablations start from one pseudo-4D stage. All of it resumes: trained stages, completed grids and
 records are kept. Training runs on the GPU if there is one (--train-args="--precision bf16"), and
-under torchrun with --processes N.
+under torchrun with --processes N. --recorded takes over the rows that evaluate_generation.py has
+measured already, of mixers that were trained alike (the bundled ones): nothing is run again.
 """
 
 from __future__ import annotations
@@ -43,6 +45,16 @@ Data = Literal["pseudo4d", "rendered", "mixed"]
 # Ratios of rendered (procedural) and pseudo-4D grids; the supplement mixes 2 : 1.
 RATIOS: dict[Data, tuple[int, int]] = {"pseudo4d": (0, 1), "rendered": (1, 0), "mixed": (2, 1)}
 TITLE = "Ablations"
+# Figures of scripts/evaluate_generation.py under the names of `gen.metrics.weight_free`.
+RECORDED = {
+    "sampson_px": "cse_px", "matches": "matches", "psnr": "psnr", "psnr_changing": "psnr_changing",
+    "psnr_rows": "psnr_time", "psnr_columns": "psnr_view", "ssim": "ssim",
+    "static_psnr": "static_psnr", "flicker": "static_flicker",
+}  # fmt: skip
+SWITCHED_OFF = {  # there these layers were trained and then switched off
+    "soft_without_first_third": "soft, first third switched off",
+    "soft_without_last_third": "soft, last third switched off",
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,9 @@ class AblateConfig:
     device: str = "auto"
     json: Path | None = None
     """Result file, a row at a time."""
+    recorded: Path | None = None
+    """Result file of scripts/evaluate_generation.py whose rows are taken over, instead of making
+    rows."""
     train_only: bool = False
     """Stop after training."""
     list: bool = False
@@ -220,7 +235,41 @@ def make_row(
     run.evaluate(test_set, results, cfg.label, truth=False)
 
 
+def take_over(cfg: AblateConfig, source: Path) -> None:
+    """Rows of mixers that were trained alike, from figures that exist.  UserError when unreadable
+    or without such rows."""
+    try:
+        document = json.loads(source.read_text())
+        scenes = {s: rows for s, rows in document["results"].items() if "soft" in rows}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{source} is no result file ({error!r})") from None
+    if not scenes:
+        raise UserError(f"{source} has no row 'soft'; make it with scripts/evaluate_generation.py")
+    results = ResultFile(cfg.json, TITLE, order=(*ROWS, *SWITCHED_OFF.values()))
+    for scene, rows in scenes.items():
+        label = f"{scene}, bundled mixers"
+        results.use_settings(label, document.get("settings", {}).get(scene, {}))
+        for name in (*ROWS, *SWITCHED_OFF):
+            if name in rows:
+                ends = ("", "_lo", "_hi")
+                row = {b + e: rows[name].get(a + e) for a, b in RECORDED.items() for e in ends}
+                results.add(label, SWITCHED_OFF.get(name, name), row)
+        results.note(
+            f"{label}: figures of {source.name}, made by {document.get('command', '')}; trained "
+            "rows had equal budgets (docs/MODEL_CARD.md gives each row's command).",
+            instead_of=f"{label}: ",
+        )
+    shown = [
+        {"title": x["title"], "columns": [c for c in x["columns"] if c[0] in RECORDED.values()]}
+        for x in layouts(("epipolar", "truth"))
+    ]
+    results.store("layouts", shown)
+
+
 def main(cfg: AblateConfig) -> None:
+    if cfg.recorded is not None:
+        take_over(cfg, cfg.recorded)
+        return
     if cfg.list:
         for name, row in ROWS.items():
             say(f"{name}: {row.what} ({' then '.join(row.stages) or 'not trained'})")

@@ -223,6 +223,28 @@ def test_a_row_is_trained_completed_and_measured(tiny, tmp_path, monkeypatch):
         ablate.main(ablation(tiny, tmp_path, row="soft_untrained", finetune_args="--lr 1"))
 
 
+def test_recorded_rows_are_taken_over(tmp_path):
+    source = tmp_path / "generation.json"
+    values = {"additive": 1.0, "soft": 26.0, "soft_without_last_third": 25.0}
+    rows = {
+        name: {"psnr": p, "psnr_lo": p - 1, "psnr_hi": p + 1, "sampson_px": 0.2, "seconds": 3.0}
+        for name, p in values.items()
+    }
+    document = {"schema": 1, "command": "python x.py", "results": {"world": rows, "prompts": {}}}
+    source.write_text(json.dumps(document))
+    cfg = AblateConfig(recorded=source, json=tmp_path / "ablation.json")
+    ablate.main(cfg)
+    made = json.loads(cfg.json.read_text())
+    got = made["results"]["world, bundled mixers"]
+    assert list(got) == ["soft", "soft, last third switched off"]
+    assert got["soft"]["psnr"] == 26 and got["soft"]["psnr_lo"] == 25
+    assert got["soft"]["cse_px"] == 0.2 and "seconds" not in got["soft"]
+    assert any("python x.py" in note for note in made["notes"])
+    source.write_text('{"results": {}}')
+    with pytest.raises(UserError, match="no row 'soft'"):
+        ablate.main(cfg)
+
+
 def test_rows_share_their_first_stage_and_have_equal_budgets(tiny, tmp_path):
     cfg = ablation(tiny, tmp_path)
     made = {name: ablate.stages(row, cfg, tiny, 6) for name, row in ROWS.items()}
