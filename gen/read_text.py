@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 MAX_JSON_BYTES = 64 << 20
+MAX_DEPTH = 64
 MAX_YAML_BYTES = 1 << 20  # the reader takes ten seconds for a megabyte
 
 
@@ -58,6 +60,8 @@ def parse_yaml_list(text: bytes) -> list[Any]:
 
 
 def _parse_yaml(text: bytes) -> Any:
+    if _depth(text) > MAX_DEPTH:  # the reader would take long to find out
+        raise ValueError("not valid YAML (nested too deeply)")
     try:
         return yaml.safe_load(text)
     except RecursionError:
@@ -65,6 +69,15 @@ def _parse_yaml(text: bytes) -> Any:
     # Constructors of dates, numbers and mappings raise whatever their values lead to.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not valid YAML ({' '.join(str(error).split())[:120]})") from None
+
+
+def _depth(text: bytes) -> int:
+    """At least how deep brackets are nested (those within quotes count as well)."""
+    opened = deepest = 0
+    for sign in re.findall(rb"[\[\]{}]", text):
+        opened = opened + 1 if sign in b"[{" else max(0, opened - 1)
+        deepest = max(deepest, opened)
+    return deepest
 
 
 def _no_number(name: str) -> NoReturn:

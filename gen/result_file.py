@@ -89,7 +89,7 @@ class ResultFile:
             return None
         try:
             document = json.loads(self.path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.path} is not readable as JSON ({error}); delete it") from None
         if not is_result(document):
             raise UserError(f"{self.path} is no result file; delete it or choose another --json")
@@ -210,6 +210,7 @@ def is_result(document: Any) -> bool:
         isinstance(document, dict)
         and document.get("schema") == SCHEMA
         and isinstance(document.get("results"), dict)
+        and isinstance(document.get("command", ""), str)
     )
 
 
@@ -219,4 +220,6 @@ def as_list(notes: Any) -> list[str]:
         return [notes]
     if isinstance(notes, dict):
         return [f"{k}: {v}" for k, v in notes.items() if not isinstance(v, list)]
-    return [str(note) for note in notes]
+    if isinstance(notes, list):
+        return [str(note) for note in notes]
+    return [] if notes is None else [str(notes)]
