@@ -1,0 +1,68 @@
+"""docs/GUIDE.md: every command of its code blocks is run, on small stand-ins at debug size."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+import run_pipeline
+from gen.grid import VideoGrid
+from gen.video_io import write_video
+from tests.gen import footage_files as files
+from tests.shared_data import REPOSITORY
+
+GUIDE = REPOSITORY / "docs" / "GUIDE.md"
+MAKES_SCENE = ("videos", "grid", "prompt")
+
+
+def commands():
+    blocks = re.findall(r"^```\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    assert all(line.startswith("python run_pipeline.py ") for line in lines)
+    return [shlex.split(line, comments=True)[2:] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Phone clips and a rig of the names that the guide uses, of a small rendered scene."""
+    at = tmp_path_factory.mktemp("guide")
+    scene = files.scene(V=5, T=8, size=(48, 80))
+    write_video(at / "fixed.mp4", np.repeat(scene.row(0), 2, 0), 8)
+    write_video(at / "freeze.mp4", scene.column(0), 8)
+    files.cameras_json(scene, at / "rig")
+    return at
+
+
+def test_guide_names_every_kind_of_command():
+    kinds = {argv[0] for argv in commands()}
+    assert kinds == {"inspect", "videos", "grid", "view", "export"}
+
+
+@pytest.mark.slow
+def test_every_command_of_the_guide_works(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("viewer.viser_app.serve", lambda *a, **k: None)  # it waits for Ctrl-C
+    for argv in commands():
+        small = ["--preset", "debug"] if argv[0] in MAKES_SCENE else []
+        if argv[0] == "export" and "video" in argv:
+            small = ["--frames", "3"]
+        assert run_pipeline.main([*argv, *small]) == 0, (argv, capsys.readouterr().err)
+    runs = folder / "outputs"
+    assert VideoGrid.load(runs / "fixed-freeze" / "grid").T == 16
+    assert VideoGrid.load(runs / "part" / "grid").frames.shape[:4] == (4, 4, 72, 128)
+    assert (runs / "inspect" / "rig.png").is_file()
+
+
+def test_messages_of_the_guide_are_messages_of_the_program():
+    text = GUIDE.read_text()
+    rows = re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+    sources = "\n".join(
+        " ".join(re.sub(r'"\s*\n\s*f?"', "", f.read_text()).split())
+        for f in (REPOSITORY / "gen").rglob("*.py")
+    )
+    assert len(rows) >= 8
+    for row in rows:
+        words = [part.strip() for part in re.split(r"…|[\d.:]+|A:B", row)]
+        longest = max(words, key=len)
+        assert longest in sources, f"the program never says '{longest}'"
