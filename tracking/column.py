@@ -113,6 +113,7 @@ def track_column(
         return lambda i: progress(stage, i + 1, views) if progress is not None else None
 
     pairs = linked_flow(frames, config.flow, tell("flow"))
+    tell("flow")(views - 1)
     if config.canonical is None:
         canonical = central_view(pairs, config.flow.min_chain)
     found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
@@ -154,6 +155,7 @@ def track_column(
         w2c = w2c.copy()
         w2c[:, :3, 3] /= scale
     canonical_flow(pairs, canonical, config.flow, tell("tracks"))
+    tell("tracks")(views - 1)
     stride = track_stride(views, (height, width), config.max_track_points)
     if stride > 1:
         note(f"a clip this large: tracks are kept for one pixel in {stride} x {stride}")
