@@ -112,9 +112,10 @@ def probe(path: str | Path) -> VideoFacts:
     alpha = bool(ALPHA.match(pixels))
     if alpha:
         notes.append("transparent pixels: laid over white")
-    return VideoFacts(
-        p, height, width, fps, _count(p, stream), stream, ",".join(filters), alpha, tuple(notes)
-    )
+    count = _count(p, stream)
+    if not count:
+        raise ValueError("not a readable video: it holds no whole frame (is the file complete?)")
+    return VideoFacts(p, height, width, fps, count, stream, ",".join(filters), alpha, tuple(notes))
 
 
 def frames(facts: VideoFacts) -> Iterator[NDArray[np.uint8]]:
@@ -204,10 +205,18 @@ def opened(path: Path) -> list[str]:
 
 
 def _count(path: Path, stream: int) -> int:
-    """Number of packets of a stream: its frames, without decoding them."""
+    """Number of packets of a stream: its frames, without decoding them.
+
+    Raises:
+        ValueError: the file is shorter than it says.
+    """
     copied = ["-map", f"0:{stream}", "-c", "copy", "-f", "null", "-"]
-    found = re.findall(r"frame=\s*(\d+)", _ffmpeg(["-hide_banner", *opened(path), *copied]))
-    return int(found[-1]) if found else 0
+    text = _ffmpeg(["-hide_banner", *opened(path), *copied])
+    found = re.findall(r"frame=\s*(\d+)", text)
+    count = int(found[-1]) if found else 0
+    if re.search(r"partial file|ended prematurely|Truncat", text):
+        raise ValueError(f"the video breaks off after {count} frames; copy it again")
+    return count
 
 
 def _ffmpeg(arguments: list[str]) -> str:

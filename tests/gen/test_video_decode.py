@@ -1,0 +1,136 @@
+"""Clips as phones, editors and screens make them: decoded as they are shown, or refused by name."""
+
+import numpy as np
+import pytest
+
+from gen.errors import UserError
+from gen.video_decode import frames, over_white, pick_frames, probe
+from gen.video_io import image_size, read_clip, read_image, write_video
+from tests.gen.footage_files import ffmpeg
+
+SOURCE = "testsrc2=s=64x48:r=10:d=1"
+
+
+def made(path, *coding, source=SOURCE):
+    ffmpeg("-f", "lavfi", "-i", source, *coding, path)
+    return path
+
+
+def shown(path):
+    return probe(path), np.stack(list(frames(probe(path))))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("v") / "plain.mp4", "-c:v", "libx264", "-crf", "5")
+
+
+def test_plain_clip(plain):
+    facts, clip = shown(plain)
+    assert (facts.height, facts.width, facts.fps, facts.count) == (48, 64, 10, 10)
+    assert clip.shape == (10, 48, 64, 3) and facts.notes == ()
+    picked = pick_frames(facts, [2, 7], 24, 32)
+    assert picked.shape == (2, 24, 32, 3)
+    assert np.abs(picked[0].mean((0, 1)) - clip[2].mean((0, 1))).max() < 1
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_tag_is_obeyed(plain, tmp_path, degrees):
+    turned = tmp_path / "turned.mp4"
+    ffmpeg("-display_rotation", str(degrees), "-i", plain, "-c", "copy", turned)
+    facts, clip = shown(turned)
+    straight = shown(plain)[1]
+    expected = np.stack([np.rot90(f, degrees // 90) for f in straight])  # counter-clockwise
+    assert clip.shape == expected.shape and "upright" in " ".join(facts.notes)
+    assert np.abs(clip.astype(int) - expected).mean() < 6
+
+
+def test_uneven_frame_rate_becomes_even(tmp_path):
+    kept = "select='not(mod(n,3))+lt(n,20)'"
+    path = made(tmp_path / "vfr.mp4", "-vf", kept, "-fps_mode", "vfr", "-c:v", "libx264",
+                source="testsrc2=s=64x48:r=30:d=2")  # fmt: skip
+    facts, clip = shown(path)
+    assert "uneven frame rate" in " ".join(facts.notes)
+    assert abs(len(clip) / facts.fps - 2) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "coding", "note"),
+    [
+        ("odd.mkv", "testsrc=s=65x47:r=10:d=1", ["-c:v", "ffv1", "-pix_fmt", "gbrp"], ""),
+        ("ten.mp4", SOURCE, ["-c:v", "libx264", "-pix_fmt", "yuv420p10le"], "10 bit: rounded"),
+        ("grey.mkv", SOURCE, ["-c:v", "ffv1", "-pix_fmt", "gray"], "grey"),
+        ("wide.mp4", SOURCE, ["-vf", "setsar=2/1", "-c:v", "libx264"], "not square"),
+    ],
+)
+def test_unusual_clips_are_read(tmp_path, name, source, coding, note):
+    facts, clip = shown(made(tmp_path / name, *coding, source=source))
+    assert note in " ".join(facts.notes)
+    assert clip.shape[1:] == (facts.height, facts.width, 3) and clip.std() > 20
+    if name == "odd.mkv":
+        assert clip.shape[1:3] == (47, 65)
+    if name == "wide.mp4":
+        assert clip.shape[1:3] == (48, 128)
+    if name == "grey.mkv":
+        assert (clip[..., 0] == clip[..., 1]).all()
+
+
+def test_transparent_parts_become_white(tmp_path):
+    path = made(tmp_path / "alpha.mov", "-vf", "format=rgba,colorchannelmixer=aa=0.5",
+                "-c:v", "qtrle")  # fmt: skip
+    facts, clip = shown(path)
+    assert "laid over white" in " ".join(facts.notes) and clip.mean() > 120
+    half = over_white(np.array([[0, 0, 0, 0], [10, 20, 30, 255]], np.uint8))
+    assert half.tolist() == [[255, 255, 255], [10, 20, 30]]
+
+
+@pytest.mark.parametrize(("transfer", "name"), [("arib-std-b67", "HLG"), ("smpte2084", "PQ")])
+def test_high_dynamic_range_is_mapped(tmp_path, transfer, name):
+    colours = f"log-level=none:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
+    path = made(tmp_path / "hdr.mp4", "-c:v", "libx265", "-x265-params", colours,
+                "-pix_fmt", "yuv420p10le")  # fmt: skip
+    facts, clip = shown(path)
+    assert f"({name}): mapped to SDR" in " ".join(facts.notes)
+    assert clip.shape == (10, 48, 64, 3) and 5 < clip.mean() < 250
+
+
+def test_high_dynamic_range_without_the_filter_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("gen.video_decode._has_filters", lambda *names: False)
+    colours = "log-level=none:colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
+    path = made(tmp_path / "hdr.mp4", "-c:v", "libx265", "-x265-params", colours,
+                "-pix_fmt", "yuv420p10le")  # fmt: skip
+    with pytest.raises(UserError, match="high dynamic range .HLG. needs"):
+        read_clip(path)
+
+
+def test_clip_that_breaks_off_is_refused(tmp_path):
+    path = tmp_path / "whole.mp4"
+    write_video(path, np.random.default_rng(0).random((40, 48, 64, 3)), 10)
+    data = path.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 3])
+    with pytest.raises(UserError, match="cannot read the clip.*breaks off"):
+        read_clip(tmp_path / "cut.mp4")
+
+
+def test_playlists_are_not_followed(plain, tmp_path):
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {plain}\n")
+    with pytest.raises(ValueError, match="not a readable video"):
+        probe(tmp_path / "list.mp4")
+
+
+def test_photographs_are_read_as_they_are_shown(tmp_path):
+    from PIL import Image
+
+    ramp = np.linspace(0, 255, 24, dtype=np.uint8)
+    image = np.stack([np.tile(ramp, (16, 1))] * 3, -1)
+    tag = Image.Exif()
+    tag[0x0112] = 6  # the camera was held on its side
+    Image.fromarray(image).save(tmp_path / "turned.jpg", exif=tag, quality=95)
+    assert image_size(tmp_path / "turned.jpg") == (24, 16)
+    assert read_image(tmp_path / "turned.jpg").shape == (24, 16, 3)
+    Image.fromarray(np.tile((ramp * 257.0).astype(np.uint16), (16, 1))).save(tmp_path / "deep.png")
+    deep = read_image(tmp_path / "deep.png")
+    assert deep.shape == (16, 24, 3) and np.abs(deep[0, :, 0] - ramp / 255).max() < 1e-3
+    clear = np.concatenate([image, np.zeros((16, 24, 1), np.uint8)], -1)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert (read_image(tmp_path / "clear.png") == 1).all()
