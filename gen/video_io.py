@@ -182,7 +182,7 @@ def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = ""
             "-metadata", f"comment={comment}", str(temporary),
         ]  # fmt: skip
         done = subprocess.run(
-            command, input=memoryview(np.ascontiguousarray(data)).cast("B"), capture_output=True
+            command, input=np.ascontiguousarray(data).data.cast("B"), capture_output=True
         )
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]

@@ -62,8 +62,9 @@ class Checkpoint:
         if found is None:
             return None
         tensors, facts = found
-        plain = facts["plain"] | {"size": tuple(facts["plain"]["size"])}
-        return facts["phase"], Scene4D(**tensors, **plain)
+        named: dict[str, Any] = {**tensors, **facts["plain"]}
+        named["size"] = tuple(named["size"])
+        return facts["phase"], Scene4D(**named)
 
     def has(self, name: str) -> bool:
         """Whether a state within the run ``name`` is there."""
