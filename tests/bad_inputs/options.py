@@ -1,8 +1,17 @@
 """Commands and options that cannot be meant."""
 
+from contextlib import AbstractContextManager
+from unittest.mock import patch
+
 from tests.bad_inputs.case import BadInput
 
 TITLE = "Commands and options"
+
+
+def no_gpu() -> AbstractContextManager:
+    return patch("torch.cuda.is_available", return_value=False)
+
+
 CASES = [
     BadInput("mistyped command", "promt", r"did you mean 'prompt'"),
     BadInput("no such command", "xyzzy", r"choose from prompt, videos, grid"),
@@ -18,5 +27,5 @@ CASES = [
     BadInput("no weights in the folder", "prompt 'a red ball' --weights nowhere", r"nowhere"),
     BadInput("unknown stage", "prompt 'a red ball' --force nonsense", r"nonsense.*no such stage"),
     BadInput("tracker without its checkout", "grid . --tracker delta", r"--tracker-path"),
-    BadInput("no GPU for the gpu preset", "grid . --preset gpu", r"--preset cpu"),
+    BadInput("no GPU for the gpu preset", "grid . --preset gpu", r"--preset cpu", during=no_gpu),
 ]
