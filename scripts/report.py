@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from gen.atomic import atomic_file  # noqa: E402
 from gen.console import say  # noqa: E402
 from gen.errors import UserError  # noqa: E402
+from gen.plots import pyplot  # noqa: E402
 from gen.result_file import as_list, hardware_line  # noqa: E402
 from gen.result_tables import as_html, tables_of  # noqa: E402
 from gen.script import run_script  # noqa: E402
@@ -116,11 +117,7 @@ def figure(path: Path, caption: str = "") -> str:
 
 def chart(rows: dict[str, dict[str, Any]], metric: str, heading: str) -> str:
     """Bars of one metric over the rows of a scene, with their intervals, as inline SVG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     names = [n for n, values in rows.items() if values.get(metric) is not None]
     values = [float(rows[n][metric]) for n in names]
     figure_, axes = plt.subplots(figsize=(7, 0.3 * len(names) + 0.9))

@@ -16,6 +16,7 @@ from typing import Any
 from gen.atomic import atomic_file
 from gen.console import warn
 from gen.errors import UserError
+from gen.plots import pyplot
 from gen.user_study.build import KEY_FORMAT
 from gen.user_study.questions import QUESTIONS
 
@@ -132,11 +133,7 @@ def _finished(path: Path, document: dict[str, Any], key: dict[str, Any]) -> list
 
 def save_chart(summary: Summary, path: Path) -> None:
     """A bar a question (Fig. 8 of the paper): shares of both, with the interval of the split."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     questions = [q for q in QUESTIONS if summary.preferences[q.key].votes]
     figure, axes = plt.subplots(figsize=(7.5, 0.52 * max(len(questions), 1) + 1.5))
     for place, question in enumerate(questions):

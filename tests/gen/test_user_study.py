@@ -231,7 +231,7 @@ def answer_file(path: Path, out: Path, side: str, **changes) -> Path:
     return path
 
 
-def test_answers_are_checked_and_counted_once(study, tmp_path, capsys):
+def test_answers_are_checked_and_counted_once(study, tmp_path, capsys, monkeypatch):
     one = answer_file(tmp_path / "one.json", study, "left")
     again = answer_file(tmp_path / "again.json", study, "left")
     other = answer_file(tmp_path / "other.json", study, "right", seed=2)
@@ -240,6 +240,9 @@ def test_answers_are_checked_and_counted_once(study, tmp_path, capsys):
     assert got.evaluators == 2 and got.preferences["motion"].votes_a == PAIRS
     save_chart(got, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5000
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match="matplotlib"):
+        save_chart(got, tmp_path / "other.png")
     foreign = answer_file(tmp_path / "foreign.json", study, "left", study="other")
     with pytest.raises(UserError, match="another study"):
         summarize(study / "key.json", [foreign])
