@@ -79,14 +79,14 @@ class WanWork:
         return p.depth * (mixer + len(ADAPTED) * 2 * d * self.lora_rank)
 
 
-def clip_bytes(work: WanWork) -> int:
-    """Bytes that a clip takes while it goes through a block (or the head)."""
-    p = work.params
-    n = max(work.views, work.latents) * work.tokens
+def block_bytes(work: WanWork, clips: int | None) -> int:
+    """Bytes of so many clips of a stream (None: all) going through a block (or the head)."""
+    p, cells = work.params, work.views * work.latents
+    tokens = work.tokens * min(cells, (clips or cells) * max(work.views, work.latents))
     norms = 5 * p.width * 4  # a block's norms and residuals are in float32
     attention = 8 * p.width * 4  # queries and keys are turned in float32
     feed_forward = 2 * p.hidden * work.value_bytes + p.width * 4
-    return n * (norms + max(attention, feed_forward))
+    return tokens * (norms + max(attention, feed_forward))
 
 
 def resident_bytes(work: WanWork) -> int:
@@ -104,9 +104,11 @@ def fused_bytes(work: WanWork) -> int:
     """Bytes of a block of the mixer `fused`: the window is one clip, and each latent has a copy of
     the keys and values that it sees."""
     cells = work.views * work.latents
-    block = clip_bytes(work) * cells // max(work.views, work.latents)
     copies = 3 * (work.views + work.latents - 1)
-    return block + copies * cells * work.tokens * work.params.width * work.value_bytes
+    return (
+        block_bytes(work, None)
+        + copies * cells * work.tokens * work.params.width * work.value_bytes
+    )
 
 
 def vae_bytes(work: WanWork, tiled: bool) -> int:
@@ -152,9 +154,7 @@ def plan_of(
     if work.mixer == "fused":
         network = resident_bytes(work) + fused_bytes(work)
     else:
-        at_once = max(work.views, work.latents)
-        at_once = at_once if clips is None else min(clips, at_once)
-        network = resident_bytes(work) + at_once * clip_bytes(work)
+        network = resident_bytes(work) + block_bytes(work, clips)
     text = TEXT_TOKENS * work.params.text_width * 16 * work.value_bytes
     if text_on_cpu:
         weights["text encoder"], text = 0.0, 0

@@ -13,7 +13,7 @@ from gen.sync import SyncParams
 from gen.wan.memory import (
     HEADROOM,
     WanWork,
-    clip_bytes,
+    block_bytes,
     fit_lines,
     fused_bytes,
     plan_for,
@@ -59,7 +59,7 @@ def test_estimate_bounds_what_the_transformer_takes(mixer):
     for clips in (1, 5):
         two_stream.clips_at_once = clips
         peaks.append(peak_bytes(lambda: two_stream(*args)))
-        estimate = resident_bytes(work()) + clips * clip_bytes(work())
+        estimate = resident_bytes(work()) + block_bytes(work(), clips)
         assert peaks[-1] < estimate < 4 * peaks[-1]
     assert peaks[0] < peaks[1]
 
@@ -75,8 +75,7 @@ def no_attention(query, key, value, **_):
     return torch.empty_like(query)
 
 
-@pytest.mark.parametrize("clips", [1, None])
-def test_estimate_bounds_the_transformer_at_full_size(clips, monkeypatch):
+def test_estimate_bounds_the_transformer_at_full_size(monkeypatch):
     """Counted on the meta device, where nothing is computed."""
     card = MODELS["wan2.1-t2v-1.3b"]
     job = replace(WanWork.of(card, 8, 9, 480, 832), lora_rank=32)
@@ -87,9 +86,8 @@ def test_estimate_bounds_the_transformer_at_full_size(clips, monkeypatch):
         text, sigma = torch.empty(1, 512, 4096), torch.empty(1)
     # Kernels for attention never hold the products of queries and keys; the meta device would.
     monkeypatch.setattr(F, "scaled_dot_product_attention", no_attention)
-    two_stream.clips_at_once = clips
     peak = live_bytes(lambda: two_stream(x, known, sigma, text, text))
-    estimate = resident_bytes(job) + (clips or 8) * clip_bytes(job)
+    estimate = resident_bytes(job) + block_bytes(job, None)
     assert peak < estimate < 3 * peak
 
 
