@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gen.atomic import atomic_folder
 from gen.console import progress, say
 from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, weights_folder
 from gen.grid import VideoGrid
@@ -87,11 +88,11 @@ def choose_upsampler(
 
 def save_clips(made: GeneratedGrid, folder: Path) -> None:
     """Keep what lies between the prompt and the grid: first frame, both clips, small grid."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_image(folder / "first_frame.png", made.fixed_view[0])
-    write_video(folder / "fixed_view.mp4", made.fixed_view, made.grid.fps)
-    write_video(folder / "freeze_time.mp4", made.freeze_time, made.grid.fps)
-    made.grid.save(folder / "low_resolution_grid")
+    with atomic_folder(folder) as out:
+        write_image(out / "first_frame.png", made.fixed_view[0])
+        write_video(out / "fixed_view.mp4", made.fixed_view, made.grid.fps)
+        write_video(out / "freeze_time.mp4", made.freeze_time, made.grid.fps)
+        made.grid.save(out / "low_resolution_grid")
 
 
 def at_size(
