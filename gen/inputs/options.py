@@ -20,6 +20,8 @@ from gen.option_values import check_memory, existing, key_settings, parse_pair, 
 from gen.run_folder import slug
 from gen.wan.options import STEPS, WanOptions
 
+MAX_VIEWS = 256
+
 
 @dataclass
 class PairOptions:
@@ -188,7 +190,14 @@ class GridOptions:
             times = choose_times(
                 np.asarray(source.times) * span, self.pick_times, self.start, self.fps
             )
-            grid = source.pick(choose_views(source.V, self.pick_views), times)
+            views = choose_views(source.V, self.pick_views)
+            if len(views) > MAX_VIEWS:
+                raise ValueError(
+                    f"{len(views)} views are more than the {MAX_VIEWS} that are tracked together; "
+                    f"use every {-(-len(views) // MAX_VIEWS)}th: --pick-views 0:{source.V}:"
+                    f"{-(-len(views) // MAX_VIEWS)}"
+                )
+            grid = source.pick(views, times)
             return grid.resize(*(size or default_size(grid.height, grid.width)))
         for note in source.describe():
             say(f"  {note}")
@@ -204,5 +213,5 @@ class GridOptions:
 def check_counts(views: int, times: int) -> None:
     """Refuse impossible upper numbers. Raises UserError."""
     for name, value in (("views", views), ("times", times)):
-        if not 2 <= value <= 256:
-            raise UserError(f"--max-{name} {value}: choose 2..256")
+        if not 2 <= value <= MAX_VIEWS:
+            raise UserError(f"--max-{name} {value}: choose 2..{MAX_VIEWS}")

@@ -139,6 +139,8 @@ CASES = [
     BadInput("text for an image", "grid grid", r"cannot read the image", text_for_image),
     BadInput("a PNG that claims 10^10 pixels", "grid grid", r"100000x100000", huge_image),
     BadInput("a single view", "grid grid.npz", r"at least 2", lambda: npz(rgb=frames(1))),
+    BadInput("a thousand views", "grid grid.npz", r"256 .*--pick-views 0:1000:4",
+             lambda: npz(rgb=np.tile(frames(1, 1, (16, 16)), (1000, 1, 1, 1, 1)))),
     BadInput("nothing is picked", "grid grid --pick-views 5:9", r"picked views", folder),
     BadInput("picks in words", "grid grid --pick-views some", r"A:B", folder),
     BadInput("tiles unknown", "grid tiled.mp4", r"--tiles", tiled_without_layout),
