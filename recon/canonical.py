@@ -50,7 +50,10 @@ def build_canonical(
     usable = np.isfinite(depth) & (depth > 0)
     if not usable.any():
         raise UserError("the freeze-time clip has no usable depth; give one with camera motion")
-    colour, plain = np.zeros(3, np.float32), np.zeros((V, H, W), bool)
+    # what no point covers is least wrong in the colour that the frames are most like
+    own = np.delete(frames_VHW3, column.dropped, axis=0)
+    colour = np.median(own.reshape(-1, 3), axis=0).astype(np.float32)
+    plain = np.zeros((V, H, W), bool)
     if config.plain_background:
         found = plain_background(frames_VHW3)
         if found is not None:

@@ -25,6 +25,14 @@ def test_aggregated_points_draw_the_frames():
         assert psnr(image[inner], FRAMES[v, 0][inner]) > 20
 
 
+def test_what_nothing_covers_has_the_colour_of_most_of_the_frames():
+    scene = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
+    away = np.array(W2C[0])
+    away[:3, :3] = np.diag([-1.0, 1, -1]) @ away[:3, :3]  # looks at nothing
+    image = render_scene(scene, 0.0, away, scene.K[0]).rgb.numpy()
+    assert np.allclose(image, np.median(FRAMES[:, 0].reshape(-1, 3), 0), atol=1e-5)
+
+
 def test_later_keyframes_add_only_what_is_uncovered():
     one = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(keyframes=1), TIMES)
     all_views = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
