@@ -21,6 +21,13 @@ def warn(message: str) -> None:
     sys.stderr.flush()
 
 
+def last_words(message: str) -> None:
+    """Print the line that a command ends with on stderr, in place of bars that are still drawn."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+    print(message, file=sys.stderr)
+
+
 def progress(
     iterable: Iterable[Any] | None = None, description: str = "", total: int | None = None
 ) -> tqdm:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from gen.console import last_words
 from gen.errors import UserError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -51,7 +51,7 @@ def exit_code(work: Callable[[], Any], less_memory: str = "use smaller inputs") 
             work()
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
-        print(f"{'terminated' if terminated else 'interrupted'}: {GO_ON}", file=sys.stderr)
+        last_words(f"{'terminated' if terminated else 'interrupted'}: {GO_ON}")
         return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         return 0
@@ -59,7 +59,7 @@ def exit_code(work: Callable[[], Any], less_memory: str = "use smaller inputs") 
         line = one_line(error, less_memory)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        last_words(f"error: {line}")
         return UserError.exit_code
     return 0
 

@@ -104,7 +104,10 @@ def cluster():
             pytest.fail("this lane needs Ray")
         pytest.skip("Ray is not installed (pip install -e '.[ray]')")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_raylet_start_wait_time_s"] = "300"  # on a busy machine
+    # on a busy machine everything takes long to come up
+    os.environ["RAY_raylet_start_wait_time_s"] = "400"
+    os.environ["RAY_agent_register_timeout_ms"] = "400000"
+    os.environ["RAY_worker_register_timeout_seconds"] = "400"
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1"}
