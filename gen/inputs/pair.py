@@ -30,6 +30,7 @@ from gen.video_io import resize_frames
 SAME_SCENE = 0.75
 DIFFERENT_SHAPE = 0.03
 COMPARED = 600  # frames of a clip that are compared with the other clip's
+LOST = 0.3  # of the frames may be beyond comparison
 STILL = 0.0006  # shake below this fraction of the width is left alone
 SHAKY, WANDERS = 0.02, 0.1  # ... above this is worth a warning, or more than a fixed view can have
 
@@ -256,14 +257,6 @@ def _check_fixed(shake: Shake, ask: PairRequest) -> Shake:
     """
     width = shake.size[1]
     lost = int((~shake.found).sum())
-    if lost > 0.3 * len(shake.found):
-        warn(
-            "too little stands still all over the fixed view to tell whether it is fixed: it is "
-            "taken as it is"
-        )
-        return replace(shake, homographies=np.tile(np.eye(3), (len(shake.found), 1, 1)))
-    if lost:
-        warn(f"{lost} frame(s) of the fixed view cannot be compared with the shared one")
     largest = float(shake.displacement.max())
     if largest > WANDERS * width:
         reason = (
@@ -273,8 +266,16 @@ def _check_fixed(shake: Shake, ask: PairRequest) -> Shake:
         if not ask.force:
             raise UserError(f"{reason}; put it on something solid, or go on with --force-pair")
         warn(f"{reason}; going on because of --force-pair")
-    elif largest > SHAKY * width:
+    elif lost <= LOST * len(shake.found) and largest > SHAKY * width:
         warn(f"the fixed view is shaky (up to {largest:.0f} px of {width}): a tripod helps")
+    if lost > LOST * len(shake.found):
+        warn(
+            "too little stands still all over the fixed view to tell whether it is fixed: it is "
+            "taken as it is"
+        )
+        return replace(shake, homographies=np.tile(np.eye(3), (len(shake.found), 1, 1)))
+    if lost:
+        warn(f"{lost} frame(s) of the fixed view cannot be compared with the shared one")
     parallax = float(np.median(shake.residual[shake.found]))
     if parallax > 0.004 * width:
         warn(

@@ -50,7 +50,7 @@ class Shake:
 
 
 def measure_shake(
-    frames: NDArray[np.floating] | NDArray[np.uint8], reference: NDArray, guess: float = 0.1
+    frames: NDArray[np.floating] | NDArray[np.uint8], reference: NDArray, guess: float = 0.3
 ) -> Shake:
     """Compare frames [F, H, W, 3] with a reference [H, W, 3] of one size.
 
@@ -111,15 +111,25 @@ def _grey(frame: NDArray) -> NDArray[np.uint8]:
 def _follow(
     first: NDArray[np.uint8], second: NDArray[np.uint8], corners: NDArray, limit: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of the first image and their places in the second, pixel centres at +0.5."""
-    options = dict(winSize=(21, 21), maxLevel=4)
-    there, ok, _ = cv2.calcOpticalFlowPyrLK(first, second, corners, None, **options)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(second, first, there, None, **options)
-    start, end = corners[:, 0].astype(np.float64), there[:, 0].astype(np.float64)
-    closed = np.linalg.norm(back[:, 0] - corners[:, 0], axis=1) < 0.5
-    near = np.linalg.norm(end - start, axis=1) < limit
-    good = (ok[:, 0] > 0) & (again[:, 0] > 0) & closed & near
-    return start[good] + 0.5, end[good] + 0.5
+    """Corners of the first image and their places in the second, pixel centres at +0.5.
+
+    They are looked for near where they were, and where the image as a whole seems to have gone;
+    the start from which more of them come back counts.
+    """
+    window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
+    whole, _ = cv2.phaseCorrelate(first.astype(np.float32), second.astype(np.float32), window)
+    options = dict(winSize=(21, 21), maxLevel=4, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+    best = np.zeros((0, 2)), np.zeros((0, 2))
+    for shift in (np.zeros(2, np.float32), np.float32(whole)):
+        there, ok, _ = cv2.calcOpticalFlowPyrLK(first, second, corners, corners + shift, **options)
+        back, again, _ = cv2.calcOpticalFlowPyrLK(second, first, there, there - shift, **options)
+        start, end = corners[:, 0].astype(np.float64), there[:, 0].astype(np.float64)
+        closed = np.linalg.norm(back[:, 0] - corners[:, 0], axis=1) < 0.5
+        near = np.linalg.norm(end - start, axis=1) < limit
+        good = (ok[:, 0] > 0) & (again[:, 0] > 0) & closed & near
+        if good.sum() > len(best[0]):
+            best = start[good] + 0.5, end[good] + 0.5
+    return best
 
 
 def _homography(
