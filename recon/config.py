@@ -77,7 +77,7 @@ class LossConfig:
 
     ssim: float = 0.2
     rigidity: float = 2e-2
-    """L1 on the difference of neighbouring nodes' offsets, beyond the turn of their surroundings."""
+    """L1 on the difference of neighbouring nodes' offsets that no turn around them explains."""
     few_views: float = 8.0
     """At a time that n views show, rigidity is few_views / n times as strong (at least once)."""
     sparsity: float = 5e-3
