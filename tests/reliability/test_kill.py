@@ -61,10 +61,12 @@ def test_killed_run_ends_like_an_undisturbed_one(runs, tmp_path, name):
     left = max(1, round(KILLS * share))
     out = tmp_path / "killed"
     stages: list[str] = []
+    span = whole.seconds
     while left:
-        moment = rng.uniform(0, whole.seconds)
+        moment = rng.uniform(0, span)
         killed = runs.run(*argv, "--out", out, kill_after=moment)
-        if killed.code != -signal.SIGKILL:  # it was faster than the undisturbed run
+        if killed.code != -signal.SIGKILL:  # it was faster than those before
+            span = killed.seconds
             shutil.rmtree(out)
             continue
         left -= 1
