@@ -11,7 +11,9 @@ def test_one_screen_with_everything_in_it(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 32 and max(map(len, lines)) < 250
     first = [line.split(":")[0] for line in lines]
-    wanted = "versions system memory disk device video weights optional tracker depth wan slow".split()
+    wanted = (
+        "versions system memory disk device video weights optional tracker depth wan slow".split()
+    )
     assert list(dict.fromkeys(first)) == wanted
     assert sum(name == "optional" for name in first) == len(doctor.OPTIONAL_PARTS)
     assert "words, with upsampler" in next(x for x in lines if x.startswith("weights"))
