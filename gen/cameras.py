@@ -103,7 +103,7 @@ AXES = {
 }
 
 
-def w2c_from_c2w(c2w: ArrayLike, axes: str = "opencv") -> Array:
+def w2c_from_c2w(c2w: ArrayLike, axes: str = "opencv") -> NDArray[np.float64]:
     """Camera-to-world [..., 3 or 4, 4] whose camera axes are named in ``AXES`` -> w2c [..., 4, 4].
 
     Column k of ``AXES[axes]`` is their k-th camera axis in OpenCV's camera frame.
@@ -113,7 +113,7 @@ def w2c_from_c2w(c2w: ArrayLike, axes: str = "opencv") -> Array:
     out[..., :3, :] = given[..., :3, :]
     out[..., 3, 3] = 1.0
     out[..., :3, :3] = out[..., :3, :3] @ AXES[axes].T
-    return invert(out)
+    return np.asarray(invert(out), np.float64)
 
 
 def c2w_from_w2c(w2c: ArrayLike, axes: str = "opencv") -> Array:

@@ -268,7 +268,7 @@ def shared_cell(
     known: NDArray[np.bool_], prefer: tuple[int, int] = (0, 0)
 ) -> tuple[int, int] | None:
     """A cell of known [V, T] whose row and column are complete: ``prefer``, else the first."""
-    rows, columns = known.all(1), known.all(0)
+    rows, columns = np.asarray(known.all(1)), np.asarray(known.all(0))
     if not (rows.any() and columns.any()):
         return None
     view, time = prefer

@@ -85,7 +85,7 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
         raise UserError(f"cannot read the image {p}; use PNG or JPEG")
     if image.ndim == 2:
         image = image[..., None].repeat(3, -1)
-    full = np.float32(np.iinfo(image.dtype).max)
+    full = np.float32(65535 if image.dtype == np.uint16 else 255)
     out = image[..., 2::-1].astype(np.float32) / full
     if image.shape[-1] == 4:
         alpha = image[..., 3:].astype(np.float32) / full

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gen.cameras import scale_intrinsics
 from gen.inputs.fields import array, inside, intrinsics, need, number, read_object
@@ -31,7 +32,9 @@ def read_train_meta(file: Path) -> Footage:
     cells: list[Cell] = []
     size = None
     for t, names in enumerate(tables["fn"]):
-        lists = [tables[n][t] if t < len(tables[n]) else None for n in ("k", "w2c", "cam_id")]
+        lists: list[Any] = [
+            tables[n][t] if t < len(tables[n]) else None for n in ("k", "w2c", "cam_id")
+        ]
         if not isinstance(names, list) or not all(
             isinstance(x, list) and len(x) == len(names) for x in lists
         ):

@@ -9,6 +9,7 @@ wall, what most corners follow is the subject.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +17,8 @@ from numpy.typing import NDArray
 
 MIN_MATCHES = 12
 INLIER_PX = 1.5
-CELLS, COVERED = (
-    (6, 8),
-    0.35,
-)  # the share of a grid of cells over the image that has to have matches
+CELLS = (6, 8)
+COVERED = 0.35  # share of a grid of CELLS over the image that has to have matches
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,9 @@ def _follow(
     """
     window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
     whole, _ = cv2.phaseCorrelate(first.astype(np.float32), second.astype(np.float32), window)
-    options = dict(winSize=(21, 21), maxLevel=4, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+    options: dict[str, Any] = dict(winSize=(21, 21), maxLevel=4, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
     best = np.zeros((0, 2)), np.zeros((0, 2))
-    for shift in (np.zeros(2, np.float32), np.float32(whole)):
+    for shift in (np.zeros(2, np.float32), np.asarray(whole, np.float32)):
         there, ok, _ = cv2.calcOpticalFlowPyrLK(first, second, corners, corners + shift, **options)
         back, again, _ = cv2.calcOpticalFlowPyrLK(second, first, there, there - shift, **options)
         start, end = corners[:, 0].astype(np.float64), there[:, 0].astype(np.float64)
@@ -147,9 +146,9 @@ def _homography(
     cells = np.floor(a[chosen, ::-1] / size * CELLS).astype(int)
     if len(np.unique(cells, axis=0)) < COVERED * CELLS[0] * CELLS[1]:
         return None
-    pairs = [torch.from_numpy(x[chosen])[None] for x in (a, b)]
+    here, there = (torch.from_numpy(x[chosen])[None] for x in (a, b))
     weights = torch.ones(1, int(chosen.sum()), dtype=torch.float64)
-    fine = kornia.geometry.homography.find_homography_dlt_iterated(*pairs, weights, 0.5, 5)
+    fine = kornia.geometry.homography.find_homography_dlt_iterated(here, there, weights, 0.5, 5)
     H = fine[0].numpy()
     H = H / H[2, 2]
     moved = np.concatenate([a[chosen], np.ones((int(chosen.sum()), 1))], 1) @ H.T

@@ -50,7 +50,9 @@ def test_properties_may_stand_in_any_order(tmp_path):
     first, second = read_ply(tmp_path / "a.ply"), read_ply(tmp_path / "b.ply")
     for name in first:
         np.testing.assert_array_equal(second[name], first[name])
-    (tmp_path / "c.ply").write_bytes(header.replace(b"property float x", b"property ") + b"end_header\n" + body)
+    (tmp_path / "c.ply").write_bytes(
+        header.replace(b"property float x", b"property ") + b"end_header\n" + body
+    )
     with pytest.raises(UserError):
         read_ply(tmp_path / "c.ply")
 
