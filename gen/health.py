@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from gen.errors import UserError
 
@@ -20,8 +19,9 @@ def first_bad(tensors: Mapping[str, Any]) -> str | None:
     for name, value in tensors.items():
         if value is None:
             continue
-        whole = torch.is_tensor(value)
-        if not bool(torch.isfinite(value).all() if whole else np.isfinite(value).all()):
+        # arrays have no such method; torch is not imported, so that `--help` stays quick
+        finite = value.isfinite() if hasattr(value, "isfinite") else np.isfinite(value)
+        if not bool(finite.all()):
             return name
     return None
 
