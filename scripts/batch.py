@@ -1,7 +1,7 @@
 """Many scenes at once: the commands of a list, run on Ray on this machine or on a cluster.
 
     python scripts/batch.py prompts.txt --out outputs/many --cores 2
-    python scripts/batch.py scenes.yaml --address 10.0.0.5:6379 --gpus 1 --common "--preset gpu"
+    python scripts/batch.py scenes.yaml --address 10.0.0.5:6379 --gpus 1 --common="--preset gpu"
 
 An item (prompt, videos, grid or render; see gen/batch_list.py) is one process with its share of
 cores or GPUs and its own log. A failed item stops no other; one whose machine dies is started
@@ -53,7 +53,7 @@ class Options:
     retries: int = 2
     """How often an item is started again when its machine dies."""
     common: str = ""
-    """Options for every item that makes a scene, in quotes: "--preset debug"."""
+    """Options for every item that makes a scene, after an equals sign: --common="--preset debug"."""
 
     def __post_init__(self) -> None:
         if not (self.cores > 0 and self.gpus >= 0 and self.retries >= 0):

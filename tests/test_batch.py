@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -120,7 +119,7 @@ def cluster():
 
 def batch(folder, address):
     command = [sys.executable, str(REPOSITORY / "scripts/batch.py"), "list.yaml", "--out", "many",
-               "--address", address, "--common", "--preset debug --seed 3"]  # fmt: skip
+               "--address", address, "--common=--preset debug --seed 3"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -138,7 +137,7 @@ def test_cluster_finishes_although_a_machine_dies(cluster, tmp_path):
     entries = [f"- {{command: grid, path: {n}.npz, name: {n}}}" for n in ("a", "b", "c", "bad")]
     (tmp_path / "list.yaml").write_text("\n".join(entries))
     process = batch(tmp_path, made.address)
-    killed = kill_when_tracking(made, workers, tmp_path / "many")
+    killed = kill_when_tracking(made, workers, process, tmp_path / "many")
     out, error = process.communicate(timeout=550)
     assert process.returncode == 2, (out, error)
     assert "1 of 4 items failed" in error and "no such file or folder: bad.npz" in error
@@ -156,10 +155,10 @@ def test_cluster_finishes_although_a_machine_dies(cluster, tmp_path):
     assert second.returncode == 2 and "4 items, 3 finished before" in out
 
 
-def kill_when_tracking(made, workers, folder):
+def kill_when_tracking(made, workers, process, folder):
     """Wait for an item to be in its second stage, then kill -9 its machine; the item's name."""
     until = time.monotonic() + 400
-    while time.monotonic() < until:
+    while time.monotonic() < until and process.poll() is None:
         for log in folder.glob("[abc].log"):
             text = log.read_text()
             found = re.search(r"^worker (\d+) on (\S+):", text, re.MULTILINE)
@@ -168,4 +167,5 @@ def kill_when_tracking(made, workers, folder):
                 made.remove_node(node, allow_graceful=False)
                 return log.stem
         time.sleep(0.05)
-    raise AssertionError(f"no item got so far: {shlex.join(map(str, folder.iterdir()))}")
+    process.kill()
+    raise AssertionError(f"no item got so far: {process.communicate()}")
