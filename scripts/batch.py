@@ -53,7 +53,7 @@ class Options:
     retries: int = 2
     """How often an item is started again when its machine dies."""
     common: str = ""
-    """Options for every item that makes a scene, after an equals sign: --common="--preset debug"."""
+    """Options of every item that makes a scene, after an equals sign: --common="--seed 3"."""
 
     def __post_init__(self) -> None:
         if not (self.cores > 0 and self.gpus >= 0 and self.retries >= 0):
