@@ -7,7 +7,7 @@ filled. Every Gaussian is as wide as its pixel (sigma 0.7 z / f).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ from recon.config import CanonicalConfig
 from recon.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
 from tracking.keyframes import keyframe_order
+
+FloatArray = NDArray[np.floating]
 
 
 class Column(Protocol):
@@ -69,13 +71,13 @@ def build_canonical(
         new = wanted[v]
         if len(means):
             new = new & _uncovered(means, sigmas, depth[v], column, v, config)
-        uv = pixel_grid(H, W)[new]
-        z = depth[v][new].astype(np.float64)
+        merge = config.flat if H * W > config.flat_above else 0.0
+        uv, z, rgb, side = _lifted(new, frames_VHW3[v], depth[v], merge)
         world = transform(invert(column.w2c[v]), unproject(uv, z, column.K[v]))
         focal = 0.5 * (column.K[v, 0, 0] + column.K[v, 1, 1])
         means = np.concatenate([means, world.astype(np.float32)])
-        sigmas = np.concatenate([sigmas, (config.sigma * z / focal).astype(np.float32)])
-        colors = np.concatenate([colors, frames_VHW3[v][new].astype(np.float32)])
+        sigmas = np.concatenate([sigmas, (config.sigma * side * z / focal).astype(np.float32)])
+        colors = np.concatenate([colors, rgb.astype(np.float32)])
         if len(means) > config.max_points:
             break
     if plain.any():
@@ -99,6 +101,42 @@ def build_canonical(
         size=(H, W),
         canonical_view=int(column.canonical),
         background=torch.from_numpy(colour),
+    )
+
+
+def _lifted(
+    new: NDArray[np.bool_],
+    image_HW3: NDArray[np.float32],
+    depth_HW: NDArray[np.float32],
+    flat: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Pixels ``new`` [H, W] to make points of: centres [n, 2], depth [n], RGB [n, 3], side [n].
+
+    Blocks of 2 x 2 new pixels that differ by less than ``flat`` in every channel and by 1 % in
+    depth are one pixel of side 2.
+    """
+    single = new.copy()
+    h, w = new.shape[0] // 2, new.shape[1] // 2
+
+    def blocks(values: NDArray[Any]) -> NDArray[Any]:
+        cut = values[: 2 * h, : 2 * w]
+        return (
+            cut.reshape(h, 2, w, 2, *values.shape[2:])
+            .swapaxes(1, 2)
+            .reshape(h, w, 4, *values.shape[2:])
+        )
+
+    colour, z = blocks(image_HW3), blocks(depth_HW.astype(np.float64))
+    even = blocks(new).all(2) & ((colour.max(2) - colour.min(2)).max(-1) < flat)
+    with np.errstate(invalid="ignore"):
+        even &= z.max(2) < 1.01 * z.min(2)
+    single[: 2 * h, : 2 * w] &= ~even.repeat(2, 0).repeat(2, 1)
+    centre = 2 * pixel_grid(h, w)[even]
+    return (
+        np.concatenate([pixel_grid(*new.shape)[single], centre]),
+        np.concatenate([depth_HW[single].astype(np.float64), 1 / (1 / z[even]).mean(1)]),
+        np.concatenate([image_HW3[single], colour[even].mean(1)]),
+        np.concatenate([np.ones(single.sum()), np.full(len(centre), 2.0)]),
     )
 
 

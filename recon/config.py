@@ -28,6 +28,11 @@ class CanonicalConfig:
     """A later keyframe's pixel is new where earlier points draw less than this alpha ..."""
     cover_depth: float = 0.06
     """... or lie deeper than the pixel by this fraction of its depth."""
+    flat: float = 0.03
+    """In large frames, 2 x 2 pixels whose colours differ by less become one point, twice as wide;
+    0: never."""
+    flat_above: int = 100_000
+    """A large frame has more pixels than this."""
     plain_background: bool = True
     """Give no points to a background of one colour (found at the image borders)."""
     max_points: int = 400_000

@@ -33,6 +33,24 @@ def test_what_nothing_covers_has_the_colour_of_most_of_the_frames():
     assert np.allclose(image, np.median(FRAMES[:, 0].reshape(-1, 3), 0), atol=1e-5)
 
 
+def test_flat_blocks_of_large_frames_become_one_point_of_twice_the_width():
+    fine = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
+    settings = CanonicalConfig(flat=0.2, flat_above=24 * 40 - 1)
+    merged = build_canonical(FRAMES[:, 0], column(), settings, TIMES)
+    assert len(merged) < 0.8 * len(fine)
+    ratio = merged.log_scales.exp().max() / fine.log_scales.exp().max()
+    assert 1.9 < ratio < 2.1
+    quality = [
+        psnr(
+            render_scene(s, 0.0, s.w2c[1], s.K[1]).rgb.numpy()[1:-1, 1:-1], FRAMES[1, 0][1:-1, 1:-1]
+        )
+        for s in (fine, merged)
+    ]
+    assert quality[1] > 20 and quality[1] > quality[0] - 6
+    none_flat = CanonicalConfig(flat=0.0, flat_above=0)
+    assert len(build_canonical(FRAMES[:, 0], column(), none_flat, TIMES)) == len(fine)
+
+
 def test_later_keyframes_add_only_what_is_uncovered():
     one = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(keyframes=1), TIMES)
     all_views = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
