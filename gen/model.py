@@ -81,33 +81,38 @@ def with_vocabulary(model: BaseModel, words: Sequence[str]) -> BaseModel:
 
 def save_shards(folder: Path, name: str, state: dict[str, Tensor], dtype=torch.bfloat16) -> int:
     """Write `name-00.safetensors`, ... of at most 14 MB each; returns the number of bytes."""
-    shards: list[dict[str, Tensor]] = [{}]
+    parts: list[dict[str, Tensor]] = [{}]
     size = total = 0
     for key, value in state.items():
         tensor = value.detach().cpu().to(dtype).contiguous()
         size += tensor.nbytes
         total += tensor.nbytes
-        if size > SHARD_BYTES and shards[-1]:
-            shards.append({})
+        if size > SHARD_BYTES and parts[-1]:
+            parts.append({})
             size = tensor.nbytes
-        shards[-1][key] = tensor
+        parts[-1][key] = tensor
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{name}-[0-9][0-9].safetensors"):
         old.unlink()
-    for i, shard in enumerate(shards):
+    for i, part in enumerate(parts):
         with atomic_file(folder / f"{name}-{i:02d}.safetensors") as path:
-            save_file(shard, path)
+            save_file(part, path)
             path.chmod(0o644)  # safetensors makes files that only their owner can read
     return total
 
 
-def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
-    """Join the shards of `save_shards` in float32; UserError when there are none."""
+def shards(folder: Path, name: str) -> list[Path]:
+    """The files of `save_shards`, in order; UserError when there are none."""
     paths = sorted(folder.glob(f"{name}-[0-9][0-9].safetensors"))
     if not paths:
         raise UserError(f"no {name} weights in {folder}; expected {name}-00.safetensors")
+    return paths
+
+
+def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
+    """Join the shards of `save_shards` in float32; UserError when there are none."""
     state: dict[str, Tensor] = {}
-    for path in paths:
+    for path in shards(folder, name):
         state |= {k: v.float() for k, v in load_file(path).items()}
     require_finite(f"weights '{name}' in {folder}", state, "they cannot be used")
     return state
@@ -121,7 +126,7 @@ def check_claim(folder: Path, name: str, params: DiTParams) -> None:
     for field, value in asdict(params).items():
         if isinstance(value, int) and not 0 <= value <= 1 << 14:
             raise ValueError(f"{field} {value}: expected at most {1 << 14}")
-    held = sum(p.stat().st_size for p in folder.glob(f"{name}-[0-9][0-9].safetensors"))
+    held = sum(p.stat().st_size for p in shards(folder, name))
     least = 8 * params.depth * params.width**2  # bytes of attention alone, in half precision
     if least > held:
         raise ValueError(f"{least >> 20} MB of weights are described, {held >> 20} MB are there")
