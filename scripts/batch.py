@@ -153,9 +153,13 @@ def start_ray(options: Options) -> Any:
         import ray
     except ImportError:
         raise UserError("Ray is not installed; pip install -e '.[ray]'") from None
-    here: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    where: dict[str, Any] = {"address": options.address or "local"}
+    if not options.address:
+        where |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    elif options.address.startswith("127."):
+        # all of that cluster is on this machine, which it knows by no other address
+        where["_node_ip_address"] = options.address.split(":")[0]
     try:
-        where = {"address": options.address} if options.address else {"address": "local", **here}
         ray.init(log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0][:200]
