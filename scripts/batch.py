@@ -149,16 +149,16 @@ def item_key(item: Item) -> str:
 def start_ray(options: Options) -> Any:
     """Ray, connected; UserError when it is missing, cannot be reached or is too small."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not options.address or options.address.startswith("127."):
+        # Ray's word for: listen on 127.0.0.1, not on the network card, whatever the system
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
     except ImportError:
         raise UserError("Ray is not installed; pip install -e '.[ray]'") from None
     where: dict[str, Any] = {"address": options.address or "local"}
     if not options.address:
-        where |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    elif options.address.startswith("127."):
-        # all of that cluster is on this machine, which it knows by no other address
-        where["_node_ip_address"] = options.address.split(":")[0]
+        where["include_dashboard"] = False
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, RuntimeError, ValueError) as error:
