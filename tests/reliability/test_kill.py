@@ -1,4 +1,5 @@
-"""kill -9 at random moments, then the same command: it finishes, and nothing is different."""
+"""kill -9 at random moments of every stage, then the same command: it finishes, and nothing is
+different."""
 
 import hashlib
 import json
@@ -50,6 +51,15 @@ def results(folder):
     return found
 
 
+def stage_spans(folder, seconds):
+    """When each stage of a finished run began and ended, in seconds after its start; before them
+    the time before the first."""
+    record = yaml.safe_load((folder / "run.yaml").read_text())["stages"]
+    lengths = [stage["seconds"] for stage in record.values()]
+    bounds = np.cumsum([0.0, max(seconds - sum(lengths), 0.0), *lengths])
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_run_ends_like_an_undisturbed_one(runs, tmp_path, name):
     argv, share = COMMANDS[name]
@@ -61,12 +71,12 @@ def test_killed_run_ends_like_an_undisturbed_one(runs, tmp_path, name):
     left = max(1, round(KILLS * share))
     out = tmp_path / "killed"
     stages: list[str] = []
-    span = whole.seconds
+    spans = stage_spans(tmp_path / "whole", whole.seconds)
     while left:
-        moment = rng.uniform(0, span)
+        moment = rng.uniform(*spans[left % len(spans)])
         killed = runs.run(*argv, "--out", out, kill_after=moment)
         if killed.code != -signal.SIGKILL:  # it was faster than those before
-            span = killed.seconds
+            spans = stage_spans(out, killed.seconds)
             shutil.rmtree(out)
             continue
         left -= 1
