@@ -202,25 +202,35 @@ def linked_flow(
     with _pool() as pool:
         keypoints = list(pool.map(half_features, gray))
 
-        def link(ends: tuple[int, int]) -> None:
-            a, b = ends
+        def link(ends: list[tuple[int, int]], done: Callable[[int], None] | None) -> None:
+            """Flow and gates of pairs; each direction is a task of its own: all cores are used."""
+            found = dict(zip(ends, pool.map(matched, ends), strict=True))
+            found |= {(b, a): found[a, b].reversed() for a, b in ends}
+            flows = pool.map(
+                lambda key: neighbour_flow(gray[key[0]], gray[key[1]], found[key], config), found
+            )
+            for i, (key, flow) in enumerate(zip(found, flows, strict=True)):
+                pairs.flow[key] = flow
+                if done is not None and i % 2:
+                    done(i // 2)
+            gates = pool.map(lambda key: _gate(pairs, key, config), found)
+            pairs.valid.update(zip(found, gates, strict=True))
+
+        def matched(key: tuple[int, int]) -> SparseMatch:
+            """Sparse matches of a pair; notes its fundamental matrix where there are enough."""
+            a, b = key
             found = match(keypoints[a], keypoints[b])
             if found.fundamental is not None and len(found.x) >= config.min_epipolar:
                 half = halved(gray[a]).shape
                 scale = np.diag([half[1] / size[1], half[0] / size[0], 1.0])
                 pairs.fundamental[a, b] = scale @ found.fundamental @ scale
                 pairs.fundamental[b, a] = pairs.fundamental[a, b].T
-            pairs.flow[a, b] = neighbour_flow(gray[a], gray[b], found, config)
-            pairs.flow[b, a] = neighbour_flow(gray[b], gray[a], found.reversed(), config)
-            for key in ((a, b), (b, a)):
-                pairs.valid[key] = _gate(pairs, key, config)
+            return found
 
-        for i, _ in enumerate(pool.map(link, [(i, i + 1) for i in range(len(gray) - 1)])):
-            if progress is not None:
-                progress(i)
+        link([(i, i + 1) for i in range(len(gray) - 1)], progress)
         pairs.foreign = foreign_views(pairs, config.min_chain)
         order = pairs.sequence
-        list(pool.map(link, [e for e in zip(order, order[1:], strict=False) if e[1] - e[0] > 1]))
+        link([e for e in zip(order, order[1:], strict=False) if e[1] - e[0] > 1], None)
     return pairs
 
 
