@@ -81,13 +81,27 @@ def test_canvas_has_the_devices_pixels_and_controls_are_inside_and_apart(phone, 
     phone.evaluate("document.getElementById('help').click()")
 
 
+LIFTED = """
+if (window.lifted === undefined)
+  for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => window.lifted++);
+window.lifted = 0"""
+
+
 def touch(phone: Browser, *moments: list[tuple[float, float]]) -> None:
-    """Fingers that go down at the first moment, move through the others, and leave."""
+    """Fingers that go down at the first moment, move through the others, and leave.
+
+    Returns when the page has seen all of them leave: a browser delivers moves late, frame by frame.
+    """
+    phone.evaluate(LIFTED)
     for k, fingers in enumerate(moments):
         points = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(fingers)]
         kind = "touchMove" if k else "touchStart"
         phone.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
     phone.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    deadline = time.monotonic() + PATIENCE
+    while phone.evaluate("window.lifted") < len(moments[0]):
+        assert time.monotonic() < deadline, "the page did not see the fingers leave"
+        time.sleep(0.02)
 
 
 def goal(phone: Browser) -> dict:
