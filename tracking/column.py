@@ -182,7 +182,7 @@ def contrast(image: np.ndarray) -> np.ndarray:
 
 def central_view(pairs: PairFlows, share: float) -> int:
     """The view nearest to the middle that is matched with a neighbour (the middle if none is)."""
-    order = sorted(range(pairs.views), key=lambda v: abs(v - pairs.views // 2))
+    order = sorted(pairs.sequence, key=lambda v: abs(v - pairs.views // 2))
     for v in order:
         near = [pairs.valid[v, o].mean() for o in (v - 1, v + 1) if 0 <= o < pairs.views]
         if max(near) >= share:

@@ -35,17 +35,18 @@ class FallbackConfig:
 
 def is_static(pairs: PairFlows, config: FallbackConfig) -> bool:
     """The frames show no motion at all: adjacent views are the same picture."""
-    worst = 0.0
     for i in range(pairs.views - 1):
-        flow = np.linalg.norm(pairs.flow[i, i + 1][::2, ::2], axis=-1)
         corner = cv2.cornerMinEigenVal(pairs.gray_Vhw[i], 5)[::2, ::2]
         textured = np.sqrt(np.maximum(corner, 0)) > 2e-3
         if textured.mean() < 0.01:
             change = cv2.absdiff(pairs.gray_Vhw[i], pairs.gray_Vhw[i + 1]).mean()
-            worst = max(worst, float(change) / 2.0)
+            motion = float(change) / 2.0
         else:
-            worst = max(worst, float(np.percentile(flow[textured], 75)))
-    return worst < config.static_px
+            flow = np.linalg.norm(pairs.flow[i, i + 1][::2, ::2], axis=-1)
+            motion = float(np.percentile(flow[textured], 75))
+        if motion >= config.static_px:
+            return False
+    return True
 
 
 def best_rotation(x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray) -> np.ndarray:

@@ -5,6 +5,9 @@ Flow from view a to view b is a displacement d [h, w, 2]: the pixel at uv in a i
 
 Large motion breaks direct flow (a wrong match is as consistent as a right one), so a long pair is
 the chain of its neighbouring pairs, followed by one DIS call that starts from the chain.
+
+Cameras need flow only to say where to look (patches are aligned from there), so neighbours get
+half-resolution flow first; `sharpen` brings it to full resolution for the dense tracks.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ class FlowConfig:
     max_long_side: int = 640  # larger frames are reduced: bounded time and memory
     max_forward_backward: float = 1.5
     max_photometric: float = 22.0  # grey levels, mean over a 5x5 window
+    rough_forward_backward: float = 3.0  # the same two for flow of half resolution
+    rough_photometric: float = 30.0
     max_chain_distance: float = 3.0  # |chain - refined|
     misled: float = 0.1  # share of sparse matches off the flow above which they lead it
     misled_px: float = 2.0  # at half resolution
@@ -145,7 +150,7 @@ def photometric_error(a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndar
 def neighbour_flow(
     a: np.ndarray, b: np.ndarray, matches: SparseMatch, config: FlowConfig
 ) -> np.ndarray:
-    """DIS flow of two neighbours [h, w] uint8, first at half resolution, then at full.
+    """DIS flow of two neighbours [h, w] uint8, computed at half resolution and enlarged.
 
     matches: sparse ones at half resolution. Where too many of them say that the flow is wrong (in
     flat places it likes to stand still), a second flow starts from the matches spread smoothly;
@@ -163,8 +168,7 @@ def neighbour_flow(
             take = cv2.blur(gain, (9, 9)) > -0.5
             flow = np.where(take[..., None], led, flow)
     (h, w), (half_h, half_w) = a.shape, small_a.shape
-    start = cv2.resize(flow, (w, h)) * np.array([w / half_w, h / half_h], np.float32)
-    return dis(a, b, start, quick=True)
+    return cv2.resize(flow, (w, h)) * np.array([w / half_w, h / half_h], np.float32)
 
 
 def halved(image: np.ndarray) -> np.ndarray:
@@ -188,7 +192,7 @@ def linked_flow(
     config: FlowConfig | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PairFlows:
-    """Gated flow between neighbouring views, both ways, of frames float32 [V, H, W, 3] in 0..1.
+    """Gated half-resolution flow between neighbouring views, both ways; frames [V, H, W, 3] 0..1.
 
     A match passes when its forward-backward error, its photometric error and its distance from the
     epipolar line of sparse matches are all small (forward-backward alone passed 83 % wrong flow at
@@ -199,7 +203,7 @@ def linked_flow(
     size = working_size(height, width, config)
     gray = to_gray(frames, size)
     pairs = PairFlows(size, (size[1] / width, size[0] / height), gray)
-    with _pool() as pool:
+    with threads() as pool:
         keypoints = list(pool.map(half_features, gray))
 
         def link(ends: list[tuple[int, int]], done: Callable[[int], None] | None) -> None:
@@ -213,7 +217,7 @@ def linked_flow(
                 pairs.flow[key] = flow
                 if done is not None and i % 2:
                     done(i // 2)
-            gates = pool.map(lambda key: _gate(pairs, key, config), found)
+            gates = pool.map(lambda key: _gate(pairs, key, config, rough=True), found)
             pairs.valid.update(zip(found, gates, strict=True))
 
         def matched(key: tuple[int, int]) -> SparseMatch:
@@ -228,10 +232,23 @@ def linked_flow(
             return found
 
         link([(i, i + 1) for i in range(len(gray) - 1)], progress)
-        pairs.foreign = foreign_views(pairs, config.min_chain)
+        pairs.foreign = foreign_views(pairs, config)
         order = pairs.sequence
         link([e for e in zip(order, order[1:], strict=False) if e[1] - e[0] > 1], None)
     return pairs
+
+
+def sharpen(pairs: PairFlows, config: FlowConfig | None = None) -> None:
+    """Bring the flow of linked pairs to full resolution, and gate it anew."""
+    config = config or FlowConfig()
+    keys, gray = list(pairs.flow), pairs.gray_Vhw
+    with threads() as pool:
+        flows = pool.map(
+            lambda key: dis(gray[key[0]], gray[key[1]], pairs.flow[key], quick=True), keys
+        )
+        pairs.flow.update(zip(keys, list(flows), strict=True))
+        gates = pool.map(lambda key: _gate(pairs, key, config), keys)
+        pairs.valid.update(zip(keys, gates, strict=True))
 
 
 def canonical_flow(
@@ -242,12 +259,14 @@ def canonical_flow(
 ) -> None:
     """Add flow between the canonical view and every other, both ways, as far as the chain holds.
 
-    Besides its own gate, a match needs every step of its chain to be valid and must stay near it.
+    The linked pairs are sharpened first. Besides its own gate, a match needs every step of its
+    chain to be valid and must stay near it.
     """
     config = config or FlowConfig()
     order = pairs.sequence
     if canonical not in order:
         return
+    sharpen(pairs, config)
     middle = order.index(canonical)
     grid = pixel_grid(*pairs.size)
 
@@ -263,7 +282,7 @@ def canonical_flow(
         near = np.linalg.norm(flow - start, axis=-1) < config.max_chain_distance
         return flow, ok & pairs.valid[a, through] & near
 
-    with _pool() as pool:
+    with threads() as pool:
         ends = [list(range(middle - 2, -1, -1)), list(range(middle + 2, len(order)))]
         for distance in range(max(map(len, ends), default=0)):
             outer = [order[side[distance]] for side in ends if distance < len(side)]
@@ -277,26 +296,42 @@ def canonical_flow(
                 progress(distance)
 
 
-def _pool() -> ThreadPoolExecutor:
+def threads() -> ThreadPoolExecutor:
+    """A thread per core, at most 8; OpenCV and the compiled loops let go of Python's lock."""
     return ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1)))
 
 
-def foreign_views(pairs: PairFlows, share: float) -> list[int]:
+def foreign_views(pairs: PairFlows, config: FlowConfig) -> list[int]:
     """Views that match neither neighbour while most others match theirs well.
 
-    In a clip that is hard everywhere nothing stands out, and no view is called foreign.
+    In a clip that is hard everywhere nothing stands out, and no view is called foreign. The gate of
+    rough flow lets chance matches through: doubtful views are judged by the strict one.
     """
-    best = np.zeros(pairs.views)
-    for (a, b), valid in pairs.valid.items():
-        best[[a, b]] = np.maximum(best[[a, b]], valid.mean())
-    return np.flatnonzero(best < min(share, 0.3 * float(np.median(best)))).tolist()
+
+    def best(shares: dict[tuple[int, int], float]) -> np.ndarray:
+        out = np.zeros(pairs.views)
+        for key, share in shares.items():
+            out[list(key)] = np.maximum(out[list(key)], share)
+        return out
+
+    shares = {key: float(valid.mean()) for key, valid in pairs.valid.items()}
+    rough = best(shares)
+    limit = min(config.min_chain, 0.3 * float(np.median(rough)))
+    doubtful = rough < 2.5 * limit
+    for key in shares:
+        if doubtful[list(key)].any():
+            shares[key] = float(_gate(pairs, key, config).mean())
+    return np.flatnonzero(doubtful & (best(shares) < limit)).tolist()
 
 
-def _gate(pairs: PairFlows, key: tuple[int, int], config: FlowConfig) -> np.ndarray:
+def _gate(
+    pairs: PairFlows, key: tuple[int, int], config: FlowConfig, *, rough: bool = False
+) -> np.ndarray:
     """Forward-backward, photometric and epipolar gate of one pair, bool [h, w]."""
     a, b = key
+    back = config.rough_forward_backward if rough else config.max_forward_backward
+    off = config.rough_photometric if rough else config.max_photometric
     return gate_pixels(
         pairs.gray_Vhw[a], pairs.gray_Vhw[b], pairs.flow[a, b], pairs.flow[b, a],
-        pairs.fundamental.get(key), config.max_forward_backward, config.max_photometric,
-        config.max_epipolar,
+        pairs.fundamental.get(key), back, off, config.max_epipolar,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from tracking.align import follow_patches
 from tracking.bundle import Observations
-from tracking.flow import PairFlows, pixel_grid
+from tracking.flow import PairFlows, pixel_grid, threads
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FollowConfig:
     reach: int = 10  # views up and down
     blur_px: float = 0.7
     turns: int = 8  # of the alignment
-    max_move_px: float = 3.0  # |aligned - flow|
+    max_move_px: float = 4.0  # |aligned - flow|
     min_zncc: float = 0.8
     min_edge: float = 0.01  # least contrast of a patch over its largest, squared, by direction
 
@@ -34,8 +34,9 @@ def choose_points(pairs: PairFlows, per_view: int) -> tuple[np.ndarray, np.ndarr
     h, w = pairs.size
     cell = max(4, int(np.sqrt(h * w / per_view)))
     rows, columns = h // cell, w // cell
-    views, pixels = [], []
-    for a in range(pairs.views):
+
+    def chosen_in(a: int) -> np.ndarray:
+        """The best pixel of every cell of view a."""
         open_ = np.zeros((h, w), bool)
         for b in pairs.linked(a):
             open_ |= pairs.valid[a, b]
@@ -48,8 +49,11 @@ def choose_points(pairs: PairFlows, per_view: int) -> tuple[np.ndarray, np.ndarr
         chosen = np.flatnonzero(blocks.max(1) > 0)
         y = (chosen // columns) * cell + best[chosen] // cell
         x = (chosen % columns) * cell + best[chosen] % cell
-        views.append(np.full(len(chosen), a))
-        pixels.append(np.stack([x, y], 1))
+        return np.stack([x, y], 1)
+
+    with threads() as pool:
+        pixels = list(pool.map(chosen_in, range(pairs.views)))
+    views = [np.full(len(p), a) for a, p in enumerate(pixels)]
     return np.concatenate(views).astype(np.int64), np.concatenate(pixels).astype(np.int64)
 
 

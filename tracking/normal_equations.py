@@ -115,7 +115,7 @@ def linearise(
                 a0, a1 = weight * j[0, c], weight * j[1, c]
                 g[where[c]] += a0 * error[0] + a1 * error[1]
                 row = h[where[c]]
-                for d in range(13):
+                for d in range(c, 13):
                     row[where[d]] += a0 * j[0, d] + a1 * j[1, d]
                 both = a0 * j_rho[0] + a1 * j_rho[1]
                 if c < 6:
@@ -124,6 +124,16 @@ def linearise(
                     w_anchor[n, c - 6] += both
                 else:
                     w_focal[n] += both
+    _mirror(h)
+
+
+@njit(cache=True, nogil=True)
+def _mirror(h):
+    """Make h [S, S] symmetric, each pair of entries having been added to one of the two places."""
+    for r in range(len(h)):
+        for c in range(r):
+            h[r, c] += h[c, r]
+            h[c, r] = h[r, c]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -135,6 +145,7 @@ def eliminate(first, anchor, view, h_rho, g_rho, w_view, w_anchor, w_focal, h, g
         most = max(most, first[n + 1] - first[n])
     where = np.empty(6 * most + 7, np.int64)
     w = np.empty(6 * most + 7)
+    taken = np.zeros_like(h)
     for n in range(len(anchor)):
         if first[n + 1] == first[n]:
             continue
@@ -151,9 +162,11 @@ def eliminate(first, anchor, view, h_rho, g_rho, w_view, w_anchor, w_focal, h, g
         for c in range(count):
             share = w[c] / h_rho[n]
             g[where[c]] -= share * g_rho[n]
-            row = h[where[c]]
-            for d in range(count):
-                row[where[d]] -= share * w[d]
+            row = taken[where[c]]
+            for d in range(c, count):
+                row[where[d]] += share * w[d]
+    _mirror(taken)
+    h -= taken
 
 
 @njit(cache=True, fastmath=True, nogil=True)

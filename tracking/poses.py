@@ -27,6 +27,7 @@ class PoseConfig:
     start_iterations: int = 12
     scale_px: tuple[float, float] = (0.15, 0.7)  # least and most; in between: the median residual
     outlier_px: float = 2.0
+    min_followed: float = 0.15  # share of points; .5-.9 in clips, .05 between unrelated pictures
     min_pnp: int = 24
     max_pnp: int = 200
 
@@ -155,11 +156,14 @@ def solve_poses(
 
     K [V, 3, 3] at the frames' own size fixes the intrinsics.
 
-    Raises ValueError when no pair of views gives a two-view start.
+    Raises ValueError when too few points are found again or no two views give a start.
     """
     config = config or PoseConfig()
     if len(obs.track) < 60:
         raise ValueError("too few matches between the views")
+    followed = len(np.unique(obs.track)) / len(obs.anchor)
+    if followed < config.min_followed:
+        raise ValueError(f"only {100 * followed:.0f} % of points are found again in another view")
     focal, centre = working_intrinsics(pairs, K, canonical)
     fixed = K is not None
     starts = [focal] if fixed else [focal_of_fov(d, pairs.size) for d in config.fov_starts_deg]

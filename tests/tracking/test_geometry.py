@@ -10,7 +10,14 @@ from tracking.bundle import Observations, Solution, refine, triangulate
 from tracking.consistency import compare_views, reproject
 from tracking.fallbacks import best_rotation, interpolate_missing
 from tracking.fill import fill_inverse_depth
-from tracking.flow import FlowConfig, canonical_flow, linked_flow, pixel_grid, working_size
+from tracking.flow import (
+    FlowConfig,
+    canonical_flow,
+    linked_flow,
+    pixel_grid,
+    sharpen,
+    working_size,
+)
 from tracking.scoring import align_similarity, camera_errors
 
 
@@ -131,6 +138,22 @@ def test_flow_gate_passes_right_matches_only():
     assert (h, w) == (144, 192) and valid.mean() > 0.3
     error = np.linalg.norm(grid + flow - uv, axis=-1)[valid]
     assert np.median(error) < 0.5 and (error < 2.0).mean() > 0.95
+
+
+def test_sharpened_flow_is_nearer_to_the_truth():
+    room = render_path(arc(2, 6.0))
+    pairs = linked_flow(room.frames)
+    move = room.w2c[1] @ np.linalg.inv(room.w2c[0])
+    uv, _ = reproject((1.0 / room.depth[0]).astype(np.float32), room.K, room.K, move)
+    truth = uv - pixel_grid(*room.frames.shape[1:3])
+
+    def error() -> float:
+        off = np.linalg.norm(pairs.flow[0, 1][1::2, 1::2] / 2 - truth, axis=-1)
+        return float(off[pairs.valid[0, 1][1::2, 1::2]].mean())
+
+    rough = error()
+    sharpen(pairs)
+    assert error() < 0.9 * rough < 0.5
 
 
 def test_working_size_is_bounded():
