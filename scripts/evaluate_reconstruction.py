@@ -239,8 +239,9 @@ def run(options: Options) -> dict[str, Any]:
 
 def describe(variant: str) -> str:
     """What a variant is, in words."""
-    about = VARIANTS[base_name(variant)].about
-    return f"{about}, with the true cameras" if given(variant) else about
+    if variant in VARIANTS:
+        return VARIANTS[variant].about
+    return f"{VARIANTS[base_name(variant)].about}, with the true cameras"
 
 
 if __name__ == "__main__":

@@ -57,10 +57,25 @@ def read_source(path: str | Path, tiles: tuple[int, int] | None = None) -> Video
         raise UserError(f"{at} cannot be read: {error.strerror or error}") from error
 
 
+def check_format(path: Path) -> None:
+    """Refuse a folder of no known format before anything hashes what may be a whole disk.
+
+    Raises:
+        UserError: the folder holds none of the formats.
+    """
+    if path.is_dir() and not _is_ours(path) and _reader(path, "") is None:
+        raise UserError(f"{path} holds nothing that can be read as a grid; expected {LISTING}")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a grid of ours, or a run that holds one."""
+    marked = any(f.exists() for f in (folder / MARKER, folder / "grid" / MARKER))
+    return marked or any(folder.glob("v[0-9]*/t*.png"))
+
+
 def _reader(folder: Path, named: str) -> tuple[Source, Path] | None:
     """The reader of a folder and what it reads; None for a grid of ours, or nothing known."""
-    ours = (folder / MARKER, folder / "grid" / MARKER)
-    if not named and (any(f.exists() for f in ours) or any(folder.glob("v[0-9]*/t*.png"))):
+    if not named and _is_ours(folder):
         return None
     for marker, reader in MARKERS:
         if (folder / marker).is_file() and named in ("", marker):

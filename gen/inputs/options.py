@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from gen.console import say
 from gen.errors import UserError
 from gen.grid import VideoGrid
-from gen.inputs.detect import is_marker, read_source
+from gen.inputs.detect import check_format, is_marker, read_source
 from gen.inputs.footage import Footage
 from gen.inputs.pair import PairRequest, load_pair
 from gen.inputs.selection import check_timing, choose_times, choose_views, default_size, thin
@@ -168,6 +168,7 @@ class GridOptions:
     def key_parts(self, seed: int) -> list[Any]:
         """What the grid is made from, for `content_hash`. UserError: nothing is there."""
         path = existing(self.path)
+        check_format(path)
         return [key_settings(self, GridOptions), path.parent if is_marker(path) else path]
 
     def make_grid(self, run: Path, seed: int) -> VideoGrid:

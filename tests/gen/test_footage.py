@@ -211,3 +211,10 @@ def test_views_of_different_shape_are_refused(scene, tmp_path):
         write_image(file, np.zeros((48, 60, 3), np.float32))
     with pytest.raises(UserError, match="cam01 is 48x60, cam00 48x80"):
         read(folder)
+
+
+def test_an_unknown_folder_is_refused_before_its_content_is_hashed(tmp_path):
+    """A slip such as `grid /` must not read a whole disk first."""
+    (tmp_path / "notes.txt").write_text("nothing to see")
+    with pytest.raises(UserError, match=r"expected v00/t000\.png .* cam\*\.mp4"):
+        GridOptions(str(tmp_path)).key_parts(0)
