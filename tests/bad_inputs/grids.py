@@ -111,7 +111,7 @@ def broken_json() -> None:
 
 CASES = [
     BadInput("no such grid", "grid missing.npz", r"no such file"),
-    BadInput("an empty folder", "grid empty", r"expected v00/t000.png", lambda: Path("empty").mkdir()),
+    BadInput("an empty folder", "grid empty", r"expected v00", lambda: Path("empty").mkdir()),
     BadInput("text for a grid", "grid a.mp4", r"not a", lambda: void("a.mp4")),
     BadInput("npz without frames", "grid grid.npz", r"neither 'rgb'", lambda: npz(x=frames())),
     BadInput("frames of a single clip", "grid grid.npz", r"\[V, T, H, W, 3\]",
