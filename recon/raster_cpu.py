@@ -13,9 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from recon import raster_cpu_blend as blend
 from recon import raster_cpu_project as project
+from recon import raster_cpu_shapes as shapes
 from recon.kernel_threads import run_threaded
 from recon.raster_inputs import raise_not_finite
-from recon.raster_shape import camera_covariances, project_splats
 
 assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
 _MAX_WIDTH, _MAX_HEIGHT = 255 * project.TILE_W, 255 * project.TILE_H
@@ -132,34 +132,52 @@ class _Rasterize(torch.autograd.Function):
         return *grads, None, None, v_background, None
 
 
-class _RasterizeSplats(torch.autograd.Function):
-    """Gaussians of any shape, projected by torch: `splats` [N,6] as `prepare_splats` takes them."""
+class _RasterizeShapes(torch.autograd.Function):
+    """Gaussians of three radii and a rotation."""
 
     @staticmethod
-    def forward(ctx, splats, opacities, colors, camera, background, threads):  # type: ignore[override]
-        inputs = _arrays(splats, opacities, colors)
-        plan = _plan(project.prepare_splats, len(splats), camera, threads, *inputs)
+    def forward(  # type: ignore[override]
+        ctx, means, scales, opacities, colors, stretch, rotations, w2c, camera, background, threads
+    ):
+        view = camera, *_arrays(w2c)
+        shape = _arrays(means, scales, stretch, rotations)
+        splats = np.empty((len(means), 6), np.float32)
+        run_threaded(threads, shapes.project_shapes, *view, *shape, splats)
+        inputs = splats, *_arrays(opacities, colors)
+        plan = _plan(project.prepare_splats, len(means), camera, threads, *inputs)
         images = _draw(plan, camera, background)
-        ctx.save_for_backward(splats, opacities, colors, *images)
-        ctx.plan = plan
+        saved = means, scales, stretch, rotations, opacities, colors, w2c
+        ctx.save_for_backward(*saved, *images)
+        ctx.plan, ctx.view = plan, view
         return images
 
     @staticmethod
     @once_differentiable
     def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
-        splats, opacities, colors, *images = ctx.saved_tensors
-        plan = ctx.plan
+        means, scales, stretch, rotations, opacities, colors, w2c, *images = ctx.saved_tensors
+        plan, count = ctx.plan, len(means)
         sums = _slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
-        grads = _empty_like(splats, opacities, colors)
+        v_splats = np.empty((count, 6), np.float32)
+        v_opacities, v_colors = _empty_like(opacities, colors)
         run_threaded(
-            plan.threads,
-            project.gather_splats,
-            *_arrays(opacities),
-            *(plan.rows, plan.keys, plan.slots, sums),
-            *[g.numpy() for g in grads],
-        )
-        v_background = _background_slope(ctx.needs_input_grad[4], v_rgb, images[1])
-        return *grads, None, v_background, None
+            plan.threads, project.gather_splats, *_arrays(opacities), plan.rows, plan.keys,
+            plan.slots, sums, v_splats, v_opacities.numpy(), v_colors.numpy(),
+        )  # fmt: skip
+        slopes = _empty_like(means, scales, stretch, rotations)
+        v_pose = np.zeros((-(-count // shapes.CHUNK), 3, 4))
+        run_threaded(
+            plan.threads, shapes.project_shapes_back, *ctx.view,
+            *_arrays(means, scales, stretch, rotations), v_splats,
+            *[v.numpy() for v in slopes], v_pose,
+        )  # fmt: skip
+        v_w2c = torch.zeros_like(w2c)
+        v_w2c[:3] = torch.from_numpy(v_pose.sum(0)).to(w2c)
+        v_background = _background_slope(ctx.needs_input_grad[8], v_rgb, images[1])
+        v_means, v_scales, v_stretch, v_rotations = slopes
+        return (
+            v_means, v_scales, v_opacities, v_colors, v_stretch, v_rotations, v_w2c,
+            None, v_background, None,
+        )  # fmt: skip
 
 
 def rasterize_cpu(
@@ -180,8 +198,7 @@ def rasterize_cpu(
 
     `means` [N,3] world, `scales` [N], `opacities` [N], `colors` [N,3], `w2c` [4,4] (OpenCV),
     `background` [3], `stretch` [N,3] and `rotations` [N,4] for Gaussians that are not round, as
-    in `recon.rasterize.rasterize`; float32. Gradients reach all of them; `K` [3,3] is a constant
-    for round ones.
+    in `recon.rasterize.rasterize`; float32. Gradients reach all of them; `K` [3,3] is a constant.
     `threads` defaults to torch.get_num_threads(); the result does not depend on it, bit for
     bit. Raises ValueError for a non-finite input or a too large image.
     """
@@ -200,11 +217,9 @@ def rasterize_cpu(
         background = torch.zeros(3)
     if stretch is not None and rotations is not None:
         raise_not_finite([not torch.isfinite(v).all() for v in (means, scales)])
-        means_cam = means @ w2c[:3, :3].T + w2c[:3, 3]
-        covariances = camera_covariances(scales, stretch, rotations, w2c)
-        uv, flat = project_splats(means_cam, covariances, K, width, height)
-        splats = torch.cat((uv, flat, means_cam[:, 2:]), 1)
-        return _RasterizeSplats.apply(splats, opacities, colors, camera, background, threads)
+        return _RasterizeShapes.apply(
+            means, scales, opacities, colors, stretch, rotations, w2c, camera, background, threads
+        )
     if w2c.requires_grad:  # the kernels take the pose as given: let torch move the means instead
         means = means @ w2c[:3, :3].T + w2c[:3, 3]
         w2c = torch.eye(4)
