@@ -137,9 +137,9 @@ class FitConfig:
     """View-dependent offsets from the freeze-time tracks (Eq. 11)."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
     """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
-    anisotropic: bool = False
-    """Let the joint fit give Gaussians three radii and a rotation (the paper's have one radius).
-    Only Python draws them so: the player and the exports show them round."""
+    anisotropic: bool = True
+    """Let the joint fit give Gaussians three radii and a rotation; the paper's have one radius, and
+    so have these until then."""
     seed: int = 0
     device: str = "cpu"
 

@@ -1,7 +1,7 @@
 """Gaussians with three radii and a rotation: their covariance, and its projection.
 
-The default Gaussians are round (one radius, as in the paper); this is the option. Shapes:
-N Gaussians.
+Gaussians start round (one radius, as in the paper) and get their shapes in the joint fit. N: number
+of Gaussians. The CPU rasterizer has the same as kernels (`recon.raster_cpu_shapes`).
 """
 
 from __future__ import annotations
