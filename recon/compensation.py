@@ -69,6 +69,24 @@ def view_offsets(
     return out
 
 
+def disagreement_px(
+    offsets_VN3: FloatArray, points_N3: FloatArray, K_V33: FloatArray, w2c_V44: FloatArray
+) -> float:
+    """How far the offsets move points in their views: 75th percentile in pixels, of those that are
+    not zero.
+
+    A tenth to half a pixel is what tracks of a consistent clip are off by; frames that a model made
+    disagree by one or two.
+    """
+    moved = []
+    for offsets, K, w2c in zip(offsets_VN3, K_V33, w2c_V44, strict=True):
+        there = (offsets != 0).any(-1)
+        z = np.maximum(transform(w2c, points_N3[there])[:, 2], 1e-6)
+        moved.append(np.linalg.norm(offsets[there], axis=-1) * K[0, 0] / z)
+    every = np.concatenate(moved)
+    return float(np.percentile(every, 75)) if len(every) else 0.0
+
+
 def _across_ray(offsets: FloatArray, rays: FloatArray) -> FloatArray:
     """The part of ``offsets`` [N, 3] perpendicular to ``rays`` [N, 3]."""
     direction = rays / np.maximum(np.linalg.norm(rays, axis=-1, keepdims=True), 1e-12)

@@ -134,7 +134,9 @@ class FitConfig:
     refine_cameras: bool = True
     """Let the static fit correct cameras that were estimated."""
     compensation: bool = True
-    """View-dependent offsets from the freeze-time tracks (Eq. 11)."""
+    """View-dependent offsets from the freeze-time tracks (Eq. 11) ..."""
+    compensate_from: float = 0.004
+    """... where the frames disagree by more than this part of the longer image side."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
     """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
     anisotropic: bool = True
@@ -145,6 +147,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _require(self.static_steps >= 0, "static_steps must not be negative")
+        _require(self.compensate_from >= 0, "compensate_from must not be negative")
         _require(self.most_steps >= 1, f"most_steps must be at least 1, got {self.most_steps}")
 
     def scaled(self, steps: int, points: int) -> int:

@@ -23,7 +23,7 @@ from gen.errors import UserError
 from gen.grid import VideoGrid
 from recon.canonical import build_canonical
 from recon.checkpoint import Checkpoint
-from recon.compensation import view_offsets
+from recon.compensation import disagreement_px, view_offsets
 from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, choose_nodes, interpolation, node_graph
 from recon.floaters import remove_floaters
@@ -116,8 +116,12 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     scene = build_canonical(frames, column, config.canonical, grid.times)
     scene.canonical_time = grid.shared[1]
     if config.compensation:
-        offsets = view_offsets(column.tracks, scene.means.numpy())
-        scene.view_offsets = torch.from_numpy(offsets)
+        points = scene.means.numpy()
+        offsets = view_offsets(column.tracks, points)
+        # smaller ones are the tracks' own error, and would be built into the scene
+        least = config.compensate_from * max(scene.size)
+        if disagreement_px(offsets, points, column.K, column.w2c) >= least:
+            scene.view_offsets = torch.from_numpy(offsets)
     scene.offset_frame = config.offset_frame
     scene = scene.to(config.device)
     if config.floaters.steps:

@@ -23,6 +23,9 @@ VARIANTS = {
     "nearest_cell": Variant("no 3D: the nearest input cell, in the grid or by camera centre"),
     "static": Variant("no motion: the canonical scene at all times", {"deformation.steps": 0}),
     "no_compensation": Variant("no view-dependent offsets", {"compensation": False}),
+    "compensation": Variant(
+        "view-dependent offsets also where the frames agree", {"compensate_from": 0.0}
+    ),
     "rigid_only": Variant(
         "the rigid cameras of the tracks alone: no offsets, no refinement by rendering",
         {"compensation": False, "refine_cameras": False},
@@ -57,7 +60,8 @@ VARIANTS = {
     ),
 }
 TABLE = (
-    "default", "given_cameras", "nearest_cell", "static", "no_compensation", "rigid_only",
+    "default", "given_cameras", "nearest_cell", "static", "no_compensation", "compensation",
+    "rigid_only",
     "literal", "no_floaters", "round", "cross",
 )  # fmt: skip
 

@@ -3,7 +3,7 @@ import pytest
 
 from gen.errors import UserError
 from recon.canonical import build_canonical, plain_background
-from recon.compensation import view_offsets
+from recon.compensation import disagreement_px, view_offsets
 from recon.config import CanonicalConfig
 from recon.metrics import psnr
 from recon.render import render_scene
@@ -103,3 +103,6 @@ def test_compensation_is_zero_for_a_consistent_clip_and_finds_a_shift():
     right = W2C[2][0, :3]
     assert np.median(np.abs(found[2] @ right - across)) < 0.1 * across.mean()
     assert np.abs(found[[0, 1]]).max() < 1e-4
+    alone = np.where(np.arange(3)[:, None, None] == 2, found, 0)
+    by = disagreement_px(alone, points, K, W2C)
+    assert by == pytest.approx(1.0, abs=0.15)

@@ -6,7 +6,7 @@ from gen.errors import UserError
 from gen.grid import VideoGrid
 from recon.config import FitConfig, preset
 from recon.evaluation import align_cameras
-from recon.fit import fit_scene
+from recon.fit import fit_canonical, fit_scene
 from recon.metrics import psnr, ssim
 from recon.render import render_cells
 from tests.recon.scenes import column_from_depth, moving_square
@@ -88,6 +88,14 @@ def test_gaussians_get_shapes_unless_they_must_stay_round(fitted):
     scene, report = fit_scene(VideoGrid(FRAMES), column(), config)
     assert report["psnr_input"] > 24
     assert scene.log_stretch is None and fitted[0].log_stretch.abs().max() > 0.05
+
+
+def test_only_frames_that_disagree_are_compensated(fitted):
+    assert not fitted[0].view_offsets.any()
+    shifted = column()
+    shifted.tracks.uv[2] += (1.0, 0.0)  # as if that frame showed all of it a pixel further right
+    scene = fit_canonical(VideoGrid(FRAMES), shifted, settings())
+    assert scene.view_offsets[2].any() and not scene.view_offsets[1].any()
 
 
 def test_scenes_of_few_points_take_more_steps():
