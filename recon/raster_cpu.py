@@ -142,7 +142,9 @@ class _RasterizeShapes(torch.autograd.Function):
         view = camera, *_arrays(w2c)
         shape = _arrays(means, scales, stretch, rotations)
         splats = np.empty((len(means), 6), np.float32)
-        run_threaded(threads, shapes.project_shapes, *view, *shape, splats)
+        not_finite = np.zeros(4, np.int64)
+        run_threaded(threads, shapes.project_shapes, *view, *shape, splats, not_finite)
+        raise_not_finite(not_finite)
         inputs = splats, *_arrays(opacities, colors)
         plan = _plan(project.prepare_splats, len(means), camera, threads, *inputs)
         images = _draw(plan, camera, background)
@@ -167,7 +169,7 @@ class _RasterizeShapes(torch.autograd.Function):
         v_pose = np.zeros((-(-count // shapes.CHUNK), 3, 4))
         run_threaded(
             plan.threads, shapes.project_shapes_back, *ctx.view,
-            *_arrays(means, scales, stretch, rotations), v_splats,
+            *_arrays(means, scales, stretch, rotations), v_splats, ctx.needs_input_grad[6],
             *[v.numpy() for v in slopes], v_pose,
         )  # fmt: skip
         v_w2c = torch.zeros_like(w2c)
@@ -216,7 +218,6 @@ def rasterize_cpu(
     if background is None:
         background = torch.zeros(3)
     if stretch is not None and rotations is not None:
-        raise_not_finite([not torch.isfinite(v).all() for v in (means, scales)])
         return _RasterizeShapes.apply(
             means, scales, opacities, colors, stretch, rotations, w2c, camera, background, threads
         )

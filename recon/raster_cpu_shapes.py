@@ -18,39 +18,47 @@ from recon.kernel_threads import take
 
 CHUNK = 4096  # Gaussians taken at once
 BLUR = np.float32(0.3)
+FINITE_MAX = np.float32(3.4028235e38)
 
 
 @njit(nogil=True)
-def _rotation(q, R):
-    """R [3,3] of the quaternion q [4] (w, x, y, z) of any length but 0; returns the length."""
+def _unit(rotations, i):
+    """Quaternion i (w, x, y, z) at length 1, and the length it had."""
+    w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+    length = max(math.sqrt(w * w + x * x + y * y + z * z), np.float32(1e-12))
+    inverse = np.float32(1) / length
+    return w * inverse, x * inverse, y * inverse, z * inverse, inverse
+
+
+@njit(nogil=True)
+def _matrix(w, x, y, z):
+    """Rows of the rotation of a unit quaternion."""
     one, two = np.float32(1), np.float32(2)
-    length = math.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
-    length = max(length, np.float32(1e-12))
-    w, x, y, z = q[0] / length, q[1] / length, q[2] / length, q[3] / length
-    R[0, 0], R[0, 1], R[0, 2] = (
-        one - two * (y * y + z * z),
-        two * (x * y - w * z),
-        two * (x * z + w * y),
+    return (
+        (one - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y)),
+        (two * (x * y + w * z), one - two * (x * x + z * z), two * (y * z - w * x)),
+        (two * (x * z - w * y), two * (y * z + w * x), one - two * (x * x + y * y)),
     )
-    R[1, 0], R[1, 1], R[1, 2] = (
-        two * (x * y + w * z),
-        one - two * (x * x + z * z),
-        two * (y * z - w * x),
+
+
+@njit(nogil=True)
+def _turned(w2c, row, R):
+    """A row of the camera's rotation times R."""
+    a, b, c = w2c[row, 0], w2c[row, 1], w2c[row, 2]
+    return (
+        a * R[0][0] + b * R[1][0] + c * R[2][0],
+        a * R[0][1] + b * R[1][1] + c * R[2][1],
+        a * R[0][2] + b * R[1][2] + c * R[2][2],
     )
-    R[2, 0], R[2, 1], R[2, 2] = (
-        two * (x * z - w * y),
-        two * (y * z + w * x),
-        one - two * (x * x + y * y),
-    )
-    return length
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, splats):
+def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, splats, not_finite):
     """Fill `splats` [N,6]: mx, my, xx, xy, yy (2-D covariance with its blur, px^2), z.
 
     `camera` float32 [6]: fx, fy, cx, cy, width, height; `w2c` [4,4]; `means` [N,3] world, `scales`
-    [N], `stretch` [N,3], `rotations` [N,4].
+    [N], `stretch` [N,3], `rotations` [N,4]. `not_finite` [4]: the first is set to 1 if means hold
+    NaN or infinity, the second if scales do.
     """
     fx, fy, cx, cy, width, height = camera
     margin_x = np.float32(0.15) * width / fx
@@ -58,7 +66,6 @@ def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, spla
     ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
     ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
     n = means.shape[0]
-    R = np.empty((3, 3), np.float32)
     while True:
         start = take(counter) * CHUNK
         if start >= n:
@@ -72,14 +79,18 @@ def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, spla
             rx = min(max(x * iz, ray_x_lo), ray_x_hi)
             ry = min(max(y * iz, ray_y_lo), ray_y_hi)
             gx, gy = fx * iz, fy * iz
-            _rotation(rotations[i], R)
+            if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
+                not_finite[0] = 1
+            if not abs(scales[i]) <= FINITE_MAX:
+                not_finite[1] = 1
+            qw, qx, qy, qz, _ = _unit(rotations, i)
+            R = _matrix(qw, qx, qy, qz)
+            A0, A1, A2 = _turned(w2c, 0, R), _turned(w2c, 1, R), _turned(w2c, 2, R)
             xx, xy, yy = np.float32(0), np.float32(0), np.float32(0)
             for k in range(3):
                 radius = scales[i] * stretch[i, k]
-                a0 = w2c[0, 0] * R[0, k] + w2c[0, 1] * R[1, k] + w2c[0, 2] * R[2, k]
-                a1 = w2c[1, 0] * R[0, k] + w2c[1, 1] * R[1, k] + w2c[1, 2] * R[2, k]
-                a2 = w2c[2, 0] * R[0, k] + w2c[2, 1] * R[1, k] + w2c[2, 2] * R[2, k]
-                m0, m1 = gx * radius * (a0 - rx * a2), gy * radius * (a1 - ry * a2)
+                m0 = gx * radius * (A0[k] - rx * A2[k])
+                m1 = gy * radius * (A1[k] - ry * A2[k])
                 xx += m0 * m0
                 xy += m0 * m1
                 yy += m1 * m1
@@ -88,26 +99,51 @@ def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, spla
             splats[i, 5] = z
 
 
+@njit(nogil=True)
+def _slope_of_turn(w, x, y, z, V):
+    """Slope of a unit quaternion from that of its matrix V (rows), across its own direction."""
+    two = np.float32(2)
+    v_w = x * (V[2][1] - V[1][2]) + y * (V[0][2] - V[2][0]) + z * (V[1][0] - V[0][1])
+    v_x = y * (V[0][1] + V[1][0]) + z * (V[0][2] + V[2][0]) + w * (V[2][1] - V[1][2])
+    v_x -= two * x * (V[1][1] + V[2][2])
+    v_y = x * (V[0][1] + V[1][0]) + z * (V[1][2] + V[2][1]) + w * (V[0][2] - V[2][0])
+    v_y -= two * y * (V[0][0] + V[2][2])
+    v_z = x * (V[0][2] + V[2][0]) + y * (V[1][2] + V[2][1]) + w * (V[1][0] - V[0][1])
+    v_z -= two * z * (V[0][0] + V[1][1])
+    along = w * v_w + x * v_x + y * v_y + z * v_z
+    return (
+        two * (v_w - w * along),
+        two * (v_x - x * along),
+        two * (v_y - y * along),
+        (two * (v_z - z * along)),
+    )
+
+
+@njit(nogil=True)
+def _sum3(a, b, c):
+    return a[0] * b[0] * c[0] + a[1] * b[1] * c[1] + a[2] * b[2] * c[2]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def project_shapes_back(
-    counter, camera, w2c, means, scales, stretch, rotations, v_splats,
+    counter, camera, w2c, means, scales, stretch, rotations, v_splats, with_pose,
     v_means, v_scales, v_stretch, v_rotations, v_w2c,
 ):  # fmt: skip
-    """Slopes of all inputs of `project_shapes` from `v_splats` [N,6]; rows of zeros stay zeros.
+    """Slopes of all inputs of `project_shapes` from `v_splats` [N,6].
 
-    v_w2c [chunks,3,4]: what each chunk of Gaussians says of the pose, to be summed.
+    v_w2c [chunks,3,4]: what each chunk of Gaussians says of the pose, to be summed; zeros unless
+    `with_pose`.
     """
-    one, two = np.float32(1), np.float32(2)
+    one, two, zero = np.float32(1), np.float32(2), np.float32(0)
     fx, fy, cx, cy, width, height = camera
     margin_x = np.float32(0.15) * width / fx
     margin_y = np.float32(0.15) * height / fy
     ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
     ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    w00, w01, w02 = w2c[0, 0], w2c[0, 1], w2c[0, 2]
+    w10, w11, w12 = w2c[1, 0], w2c[1, 1], w2c[1, 2]
+    w20, w21, w22 = w2c[2, 0], w2c[2, 1], w2c[2, 2]
     n = means.shape[0]
-    R = np.empty((3, 3), np.float32)
-    v_R = np.empty((3, 3), np.float32)
-    turn = np.empty((3, 3), np.float32)
-    shift = np.empty(3, np.float32)
     while True:
         chunk = take(counter)
         start = chunk * CHUNK
@@ -115,78 +151,104 @@ def project_shapes_back(
             break
         pose = np.zeros((3, 4), np.float64)
         for i in range(start, min(start + CHUNK, n)):
-            idle = True
-            for k in range(6):
-                idle = idle and v_splats[i, k] == np.float32(0)
-            if idle:
-                v_means[i, :] = np.float32(0)
-                v_stretch[i, :] = np.float32(0)
-                v_rotations[i, :] = np.float32(0)
-                v_scales[i] = np.float32(0)
-                continue
             v_mx, v_my, v_xx = v_splats[i, 0], v_splats[i, 1], v_splats[i, 2]
-            v_xy, v_yy = v_splats[i, 3], v_splats[i, 4]
+            v_xy, v_yy, v_depth = v_splats[i, 3], v_splats[i, 4], v_splats[i, 5]
+            if (
+                v_mx == zero and v_my == zero and v_xx == zero
+                and v_xy == zero and v_yy == zero and v_depth == zero
+            ):  # fmt: skip
+                v_scales[i] = zero
+                for k in range(3):
+                    v_means[i, k] = v_stretch[i, k] = v_rotations[i, k] = zero
+                v_rotations[i, 3] = zero
+                continue
             a, b, c = means[i, 0], means[i, 1], means[i, 2]
-            x = w2c[0, 0] * a + w2c[0, 1] * b + w2c[0, 2] * c + w2c[0, 3]
-            y = w2c[1, 0] * a + w2c[1, 1] * b + w2c[1, 2] * c + w2c[1, 3]
-            z = w2c[2, 0] * a + w2c[2, 1] * b + w2c[2, 2] * c + w2c[2, 3]
+            x = w00 * a + w01 * b + w02 * c + w2c[0, 3]
+            y = w10 * a + w11 * b + w12 * c + w2c[1, 3]
+            z = w20 * a + w21 * b + w22 * c + w2c[2, 3]
             iz = one / z
             rx = min(max(x * iz, ray_x_lo), ray_x_hi)
             ry = min(max(y * iz, ray_y_lo), ray_y_hi)
             gx, gy = fx * iz, fy * iz
-            length = _rotation(rotations[i], R)
-            v_rx, v_ry, v_log_g = np.float32(0), np.float32(0), np.float32(0)
-            v_scales[i] = np.float32(0)
-            turn[:] = np.float32(0)
-            for k in range(3):
-                radius = scales[i] * stretch[i, k]
-                a0 = w2c[0, 0] * R[0, k] + w2c[0, 1] * R[1, k] + w2c[0, 2] * R[2, k]
-                a1 = w2c[1, 0] * R[0, k] + w2c[1, 1] * R[1, k] + w2c[1, 2] * R[2, k]
-                a2 = w2c[2, 0] * R[0, k] + w2c[2, 1] * R[1, k] + w2c[2, 2] * R[2, k]
-                m0, m1 = gx * radius * (a0 - rx * a2), gy * radius * (a1 - ry * a2)
-                v_m0, v_m1 = two * v_xx * m0 + v_xy * m1, v_xy * m0 + two * v_yy * m1
-                v_log_g += v_m0 * m0 + v_m1 * m1
-                # by the columns of W R D, then of W R and of D
-                u0, u1 = gx * v_m0, gy * v_m1
-                u2 = -rx * u0 - ry * u1
-                v_rx -= u0 * radius * a2
-                v_ry -= u1 * radius * a2
-                v_radius = u0 * a0 + u1 * a1 + u2 * a2
-                v_scales[i] += stretch[i, k] * v_radius
-                v_stretch[i, k] = scales[i] * v_radius
-                u0, u1, u2 = u0 * radius, u1 * radius, u2 * radius
-                for j in range(3):
-                    v_R[j, k] = w2c[0, j] * u0 + w2c[1, j] * u1 + w2c[2, j] * u2
-                    turn[0, j] += u0 * R[j, k]
-                    turn[1, j] += u1 * R[j, k]
-                    turn[2, j] += u2 * R[j, k]
-            q = rotations[i] / length
-            w, qx, qy, qz = q[0], q[1], q[2], q[3]
-            v_w = -qz * v_R[0, 1] + qy * v_R[0, 2] + qz * v_R[1, 0]
-            v_w += -qx * v_R[1, 2] - qy * v_R[2, 0] + qx * v_R[2, 1]
-            v_qx = qy * (v_R[0, 1] + v_R[1, 0]) + qz * (v_R[0, 2] + v_R[2, 0])
-            v_qx += -two * qx * (v_R[1, 1] + v_R[2, 2]) + w * (v_R[2, 1] - v_R[1, 2])
-            v_qy = qx * (v_R[0, 1] + v_R[1, 0]) + qz * (v_R[1, 2] + v_R[2, 1])
-            v_qy += -two * qy * (v_R[0, 0] + v_R[2, 2]) + w * (v_R[0, 2] - v_R[2, 0])
-            v_qz = qx * (v_R[0, 2] + v_R[2, 0]) + qy * (v_R[1, 2] + v_R[2, 1])
-            v_qz += -two * qz * (v_R[0, 0] + v_R[1, 1]) + w * (v_R[1, 0] - v_R[0, 1])
-            along = w * v_w + qx * v_qx + qy * v_qy + qz * v_qz  # the length says nothing
-            v_rotations[i, 0] = two * (v_w - w * along) / length
-            v_rotations[i, 1] = two * (v_qx - qx * along) / length
-            v_rotations[i, 2] = two * (v_qy - qy * along) / length
-            v_rotations[i, 3] = two * (v_qz - qz * along) / length
+            qw, qx, qy, qz, inverse = _unit(rotations, i)
+            R = _matrix(qw, qx, qy, qz)
+            A0, A1, A2 = _turned(w2c, 0, R), _turned(w2c, 1, R), _turned(w2c, 2, R)
+            s = scales[i]
+            t0, t1, t2 = stretch[i, 0], stretch[i, 1], stretch[i, 2]
+            radius = s * t0, s * t1, s * t2
+            # rows of M, their slopes, and those of the rows of W R D (u0, u1, u2)
+            m0 = (
+                gx * radius[0] * (A0[0] - rx * A2[0]),
+                gx * radius[1] * (A0[1] - rx * A2[1]),
+                gx * radius[2] * (A0[2] - rx * A2[2]),
+            )
+            m1 = (
+                gy * radius[0] * (A1[0] - ry * A2[0]),
+                gy * radius[1] * (A1[1] - ry * A2[1]),
+                gy * radius[2] * (A1[2] - ry * A2[2]),
+            )
+            v_m0 = (
+                two * v_xx * m0[0] + v_xy * m1[0],
+                two * v_xx * m0[1] + v_xy * m1[1],
+                two * v_xx * m0[2] + v_xy * m1[2],
+            )
+            v_m1 = (
+                v_xy * m0[0] + two * v_yy * m1[0],
+                v_xy * m0[1] + two * v_yy * m1[1],
+                v_xy * m0[2] + two * v_yy * m1[2],
+            )
+            u0 = gx * v_m0[0], gx * v_m0[1], gx * v_m0[2]
+            u1 = gy * v_m1[0], gy * v_m1[1], gy * v_m1[2]
+            u2 = -rx * u0[0] - ry * u1[0], -rx * u0[1] - ry * u1[1], -rx * u0[2] - ry * u1[2]
+            v_log_g = v_m0[0] * m0[0] + v_m0[1] * m0[1] + v_m0[2] * m0[2]
+            v_log_g += v_m1[0] * m1[0] + v_m1[1] * m1[1] + v_m1[2] * m1[2]
+            v_rx, v_ry = -_sum3(u0, radius, A2), -_sum3(u1, radius, A2)
+            v_r0 = u0[0] * A0[0] + u1[0] * A1[0] + u2[0] * A2[0]
+            v_r1 = u0[1] * A0[1] + u1[1] * A1[1] + u2[1] * A2[1]
+            v_r2 = u0[2] * A0[2] + u1[2] * A1[2] + u2[2] * A2[2]
+            v_scales[i] = t0 * v_r0 + t1 * v_r1 + t2 * v_r2
+            v_stretch[i, 0], v_stretch[i, 1], v_stretch[i, 2] = s * v_r0, s * v_r1, s * v_r2
+            # of the rows of W R, then of R
+            u0 = u0[0] * radius[0], u0[1] * radius[1], u0[2] * radius[2]
+            u1 = u1[0] * radius[0], u1[1] * radius[1], u1[2] * radius[2]
+            u2 = u2[0] * radius[0], u2[1] * radius[1], u2[2] * radius[2]
+            V = (
+                (
+                    w00 * u0[0] + w10 * u1[0] + w20 * u2[0],
+                    w00 * u0[1] + w10 * u1[1] + w20 * u2[1],
+                    w00 * u0[2] + w10 * u1[2] + w20 * u2[2],
+                ),
+                (
+                    w01 * u0[0] + w11 * u1[0] + w21 * u2[0],
+                    w01 * u0[1] + w11 * u1[1] + w21 * u2[1],
+                    w01 * u0[2] + w11 * u1[2] + w21 * u2[2],
+                ),
+                (
+                    w02 * u0[0] + w12 * u1[0] + w22 * u2[0],
+                    w02 * u0[1] + w12 * u1[1] + w22 * u2[1],
+                    w02 * u0[2] + w12 * u1[2] + w22 * u2[2],
+                ),
+            )
+            v_q = _slope_of_turn(qw, qx, qy, qz, V)
+            v_rotations[i, 0], v_rotations[i, 1] = v_q[0] * inverse, v_q[1] * inverse
+            v_rotations[i, 2], v_rotations[i, 3] = v_q[2] * inverse, v_q[3] * inverse
             v_x, v_y = v_mx * gx, v_my * gy
-            v_z = v_splats[i, 5] - (v_x * x + v_y * y + v_log_g) * iz
+            v_z = v_depth - (v_x * x + v_y * y + v_log_g) * iz
             if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
                 v_x += v_rx * iz
                 v_z -= v_rx * x * iz * iz
             if ray_y_lo < y * iz < ray_y_hi:
                 v_y += v_ry * iz
                 v_z -= v_ry * y * iz * iz
-            shift[0], shift[1], shift[2] = v_x, v_y, v_z
-            for j in range(3):
-                v_means[i, j] = w2c[0, j] * v_x + w2c[1, j] * v_y + w2c[2, j] * v_z
-                for k in range(3):
-                    pose[j, k] += turn[j, k] + shift[j] * means[i, k]
-                pose[j, 3] += shift[j]
+            v_means[i, 0] = w00 * v_x + w10 * v_y + w20 * v_z
+            v_means[i, 1] = w01 * v_x + w11 * v_y + w21 * v_z
+            v_means[i, 2] = w02 * v_x + w12 * v_y + w22 * v_z
+            if with_pose:
+                for j in range(3):
+                    u = u0 if j == 0 else (u1 if j == 1 else u2)
+                    shift = v_x if j == 0 else (v_y if j == 1 else v_z)
+                    for k in range(3):
+                        pose[j, k] += u[0] * R[k][0] + u[1] * R[k][1] + u[2] * R[k][2]
+                        pose[j, k] += shift * means[i, k]
+                    pose[j, 3] += shift
         v_w2c[chunk] = pose
