@@ -155,7 +155,7 @@ def rows(config: CostConfig) -> Iterator[tuple[str, str, Callable[[], dict[str, 
     """(curve, variant, measurement), smallest first so that peaks are each row's own."""
     size = parse_size(config.size)
     most = max(config.points, default=0)
-    views = max(8, math.ceil(1.3 * most / math.prod(size)))  # some pixels show the sky
+    views = max(8, math.ceil(1.5 * most / math.prod(size)))  # some pixels show the sky
 
     def shown(views: int, steps: int, at: tuple[int, int]) -> TruthGrid:
         return TruthGrid.procedural(config.seed, at, views, steps)
