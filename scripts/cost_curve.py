@@ -174,7 +174,7 @@ def rows(config: CostConfig) -> Iterator[tuple[str, str, Callable[[], dict[str, 
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """One panel a curve: seconds and memory, both axes logarithmic; UserError without
+    """One panel a curve: seconds and memory over a logarithmic axis; UserError without
     matplotlib."""
     try:
         import matplotlib
@@ -184,21 +184,29 @@ def draw(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     axis_of = {"points": "points", "cells": "cells", "resolution": "pixels"}
+    xlabel_of = {"points": "Gaussians", "cells": "views x times", "resolution": "height x width"}
     curves = [c for c in CURVES if c in results]
     figure, panels = pyplot.subplots(
         1, len(curves), figsize=(4 * len(curves), 3.4), layout="constrained", squeeze=False
     )
     for axes, curve in zip(panels[0], curves, strict=True):
-        table = sorted(results[curve].values(), key=lambda r: r[axis_of[curve]])
+        named = sorted(results[curve].items(), key=lambda item: item[1][axis_of[curve]])
+        table = [row for _, row in named]
         x = [r[axis_of[curve]] for r in table]
-        axes.loglog(x, [r["seconds"] for r in table], "o-", color="tab:blue", label="fit, seconds")
+        axes.set_xscale("log")
+        axes.plot(x, [r["seconds"] for r in table], "o-", color="tab:blue", label="fit, seconds")
         if curve != "points":
             tracking = [r["seconds_tracking"] for r in table]
-            axes.loglog(x, tracking, "s--", color="tab:green", label="tracking, seconds")
+            axes.plot(x, tracking, "s--", color="tab:green", label="tracking, seconds")
         memory = axes.twinx()
-        memory.loglog(x, [r["peak_mb"] for r in table], "^:", color="tab:red", label="MiB")
+        memory.plot(x, [r["peak_mb"] for r in table], "^:", color="tab:red", label="MiB")
         memory.set_ylabel("peak memory, MiB", color="tab:red")
-        axes.set(xlabel=axis_of[curve], ylabel="seconds")
+        labels = [f"{int(n) // 1000}k" if n.isdigit() else n for n, _ in named]
+        axes.set_xticks(x, labels)
+        axes.minorticks_off()
+        axes.set(xlabel=xlabel_of[curve], ylabel="seconds")
+        for each in (axes, memory):
+            each.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
