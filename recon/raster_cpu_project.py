@@ -38,6 +38,17 @@ FINITE_MAX = np.float32(3.4028235e38)
 
 
 @njit(nogil=True)
+def ray_limits(camera):
+    """Least and greatest x/z and y/z of the Jacobian: 1.3 times the half field of view."""
+    fx, fy, cx, cy, width, height = camera
+    margin_x = np.float32(0.15) * width / fx
+    margin_y = np.float32(0.15) * height / fy
+    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
+    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    return ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi
+
+
+@njit(nogil=True)
 def to_camera(w2c, x, y, z):
     """World to camera coordinates."""
     return (
@@ -96,10 +107,7 @@ def prepare(
     1 for means, scales, opacities, colors if they hold NaN or infinity.
     """
     fx, fy, cx, cy, width, height = camera
-    margin_x = np.float32(0.15) * width / fx
-    margin_y = np.float32(0.15) * height / fy
-    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
-    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK
@@ -288,12 +296,9 @@ def gather(
     v_colors,
 ):
     """Sum the slots of every Gaussian and go back through conic, covariance and projection."""
-    fx, fy, cx, cy, width, height = camera
+    fx, fy, cx, cy, _, _ = camera
     one, two = np.float32(1), np.float32(2)
-    margin_x = np.float32(0.15) * width / fx
-    margin_y = np.float32(0.15) * height / fy
-    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
-    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK

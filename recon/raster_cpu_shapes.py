@@ -22,6 +22,17 @@ FINITE_MAX = np.float32(3.4028235e38)
 
 
 @njit(nogil=True)
+def _ray_limits(camera):
+    """Least and greatest x/z and y/z of the Jacobian: 1.3 times the half field of view."""
+    fx, fy, cx, cy, width, height = camera
+    margin_x = np.float32(0.15) * width / fx
+    margin_y = np.float32(0.15) * height / fy
+    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
+    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    return ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi
+
+
+@njit(nogil=True)
 def _unit(rotations, i):
     """Quaternion i (w, x, y, z) at length 1, and the length it had."""
     w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
@@ -60,11 +71,8 @@ def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, spla
     [N], `stretch` [N,3], `rotations` [N,4]. `not_finite` [4]: the first is set to 1 if means hold
     NaN or infinity, the second if scales do.
     """
-    fx, fy, cx, cy, width, height = camera
-    margin_x = np.float32(0.15) * width / fx
-    margin_y = np.float32(0.15) * height / fy
-    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
-    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    fx, fy, cx, cy, _, _ = camera
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = _ray_limits(camera)
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK
@@ -135,11 +143,8 @@ def project_shapes_back(
     `with_pose`.
     """
     one, two, zero = np.float32(1), np.float32(2), np.float32(0)
-    fx, fy, cx, cy, width, height = camera
-    margin_x = np.float32(0.15) * width / fx
-    margin_y = np.float32(0.15) * height / fy
-    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
-    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    fx, fy, cx, cy, _, _ = camera
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = _ray_limits(camera)
     w00, w01, w02 = w2c[0, 0], w2c[0, 1], w2c[0, 2]
     w10, w11, w12 = w2c[1, 0], w2c[1, 1], w2c[1, 2]
     w20, w21, w22 = w2c[2, 0], w2c[2, 1], w2c[2, 2]
