@@ -82,10 +82,10 @@ class Checkpoint:
         with torch.no_grad():
             for label, parameter in parameters.items():
                 parameter.copy_(tensors[label])
-                moments = {m: tensors.get(f"{label}{_SEPARATOR}{m}") for m in MOMENTS}
-                if moments["step"] is not None:
-                    # the fused optimiser counts steps where the parameter lies
-                    fit.optimiser.state[parameter] = moments
+                if f"{label}{_SEPARATOR}step" in tensors:
+                    fit.optimiser.state[parameter] = {
+                        m: tensors[f"{label}{_SEPARATOR}{m}"] for m in MOMENTS
+                    }
         fit.remember({n: v for n, v in tensors.items() if n in facts["memory"]})
         rng.bit_generator.state = facts["rng"]
         return int(facts["step"]), [int(c) for c in facts["queue"]]

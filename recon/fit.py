@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gen.console import say, warn
 from gen.errors import UserError
 from gen.grid import VideoGrid
+from recon.adam import Adam
 from recon.canonical import build_canonical
 from recon.checkpoint import Checkpoint
 from recon.compensation import disagreement_px, view_offsets
@@ -40,6 +41,7 @@ from tracking.column import ColumnTracks
 
 OnScene = Callable[[Scene4D], None]
 _SHOW_EVERY = 2.0  # seconds between two states handed to ``on_scene``
+_SAMPLE = 5000  # points that tell whether the freeze-time frames disagree
 
 
 def fit_scene(
@@ -117,11 +119,12 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     scene.canonical_time = grid.shared[1]
     if config.compensation:
         points = scene.means.numpy()
-        offsets = view_offsets(column.tracks, points)
+        some = points[:: max(1, len(points) // _SAMPLE)]
+        offsets = view_offsets(column.tracks, some)
         # smaller ones are the tracks' own error, and would be built into the scene
         least = config.compensate_from * max(scene.size)
-        if disagreement_px(offsets, points, column.K, column.w2c) >= least:
-            scene.view_offsets = torch.from_numpy(offsets)
+        if disagreement_px(offsets, some, column.K, column.w2c) >= least:
+            scene.view_offsets = torch.from_numpy(view_offsets(column.tracks, points))
     scene.offset_frame = config.offset_frame
     scene = scene.to(config.device)
     if config.floaters.steps:
@@ -183,8 +186,6 @@ def fit_motion(
     if settings.hidden_background:
         scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
         points = scene.means.cpu().numpy()
-    if config.anisotropic:
-        scene = scene.unround()
     per_point = settings.kind == "mlp-points"
     if per_point:
         chosen = np.arange(len(points))
@@ -215,6 +216,8 @@ def fit_motion(
     if settings.track_init and not begun:
         start = JointFit(scene, frames, config, motion, turns, rigidity_T=rigidity)
         follow_motion(start, nodes.astype(np.float64), grid.known, FollowConfig())
+    if config.anisotropic:
+        scene = scene.unround()
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
@@ -257,7 +260,7 @@ def _network(
         generator,
     ).to(config.device)
     targets = [motion(t).detach() for t in range(len(scene.times))]
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.rates.mlp)
+    optimiser = Adam([{"params": list(network.parameters()), "lr": config.rates.mlp}], eps=1e-8)
     for step in range(500):
         t = step % len(targets)
         if t != scene.canonical_time:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gen.console import progress
+from recon.adam import Adam
 from recon.config import FloaterConfig
 from recon.photometric import photometric_loss
 from recon.rasterize import RasterOutput, rasterize
@@ -40,7 +41,7 @@ def remove_floaters(
     views = list(range(len(frames_VHW3)) if views is None else views)
     places = {v: scene.means + scene.view_offsets[v] for v in views}
     logits = scene.opacity_logits.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([logits], lr=config.lr, eps=1e-15)
+    optimiser = Adam([{"params": [logits], "lr": config.lr}])
     rng = np.random.default_rng(seed)
     queue: list[int] = []
     for _ in progress(range(config.steps), "removing floaters"):
@@ -49,7 +50,7 @@ def remove_floaters(
         v = queue.pop()
         image = _draw(scene, places[v], torch.sigmoid(logits), v).rgb
         loss = photometric_loss(image, frames_VHW3[v])
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     opacity = torch.sigmoid(logits.detach())

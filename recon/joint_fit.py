@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gen.console import progress
 from gen.health import NotFinite
+from recon.adam import Adam
 from recon.checkpoint import Checkpoint, check_loss, check_parameters
 from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, Spreader
@@ -21,6 +22,7 @@ from recon.photometric import photometric_loss
 from recon.rasterize import RasterOutput, rasterize
 from recon.rigidity import LocalTurns
 from recon.scene import Scene4D
+from recon.shading import shaded
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
@@ -57,6 +59,7 @@ class JointFit:
         self.scene, self.frames, self.config = scene, frames, config
         self.motion, self.turns = motion, turns
         self.rigidity_T = rigidity_T
+        self.compensated = config.compensation and bool(scene.view_offsets.any())
         self._apart: dict[int, tuple[int, Tensor]] = {}
         n, times = len(scene), len(scene.times)
         self.means = nn.Parameter(scene.means.clone())
@@ -87,7 +90,7 @@ class JointFit:
         self.optimiser = self._make_optimiser()
         self._start = [g["lr"] for g in self.optimiser.param_groups]
 
-    def _make_optimiser(self) -> torch.optim.Optimizer:
+    def _make_optimiser(self) -> Adam:
         rates = self.config.rates
         groups = [
             {"params": [self.means], "lr": rates.means * self.unit},
@@ -108,7 +111,7 @@ class JointFit:
             groups.append({"params": list(self.visibility), "lr": rates.visibility})
         if self.pose is not None:
             groups.append({"params": [self.pose], "lr": rates.pose})
-        return torch.optim.Adam(groups, eps=1e-15, fused=True)
+        return Adam(groups)
 
     def camera(self, view: int) -> Tensor:
         """The (refined) world-to-camera matrix [4, 4] of an input view."""
@@ -131,7 +134,13 @@ class JointFit:
         return torch.cat([delta, bottom]) @ w2c
 
     def render(self, cell: Cell, offsets_M3: Tensor | None = None) -> RasterOutput:
-        """Draw one cell (view, time index)."""
+        """Draw one cell (view, time index), its nodes at ``offsets_M3`` if given."""
+        colors, t = self.colors, cell[1]
+        if self.shade is not None and t != self.scene.canonical_time:
+            colors, _ = shaded(colors, self.shade[t])
+        return self._draw(cell, colors, offsets_M3)
+
+    def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
         scene = self.scene
         height, width = scene.size
@@ -143,11 +152,8 @@ class JointFit:
                 turn = camera[:3, :3].T @ scene.w2c[scene.canonical_view, :3, :3]
                 moved = moved @ turn.detach().T
             means = means + moved
-        if self.config.compensation:
+        if self.compensated:
             means = means + scene.view_offsets[v]
-        colors = self.colors
-        if self.shade is not None and t != scene.canonical_time:
-            colors = colors * (1 + self.shade[t])[:, None]
         opacities = torch.sigmoid(self.opacity)
         if self.visibility is not None:
             opacities = opacities * torch.sigmoid(self.visibility[t])
@@ -173,16 +179,21 @@ class JointFit:
         extra: Tensor | float = 0.0
         if self.motion is not None and t != self.motion.canonical:
             offsets = self.motion(t)
-            relative = offsets / self.unit
-            extra = weights.sparsity * relative.abs().mean()
-            if self.turns is not None and len(self.turns.first):
-                difference = relative[self.turns.first] - relative[self.turns.second]
+            if self.turns is None:
+                extra = weights.sparsity / self.unit * offsets.abs().mean()
+            else:
                 scarce = self.rigidity_T[t] if self.rigidity_T else 1.0
-                difference = difference - self._turned(t, offsets) / self.unit
-                extra = extra + weights.rigidity * scarce * difference.abs().mean()
+                extra = self.turns.penalty(
+                    offsets,
+                    self._turned(t, offsets),
+                    weights.sparsity / self.unit,
+                    weights.rigidity * scarce / self.unit,
+                )
+        colors = self.colors
         if self.shade is not None and t != self.scene.canonical_time:
-            extra = extra + weights.shade * self.shade[t].abs().mean()
-        image = self.render(cell, offsets).rgb
+            colors, change = shaded(self.colors, self.shade[t])
+            extra = extra + weights.shade * change
+        image = self._draw(cell, colors, offsets).rgb
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
@@ -234,7 +245,7 @@ class JointFit:
                 raise
             if step % watched == 0:
                 check_loss(self, value, cell, *where)
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.zero_grad()
             value.backward()
             self.optimiser.step()
             with torch.no_grad():
@@ -248,7 +259,7 @@ class JointFit:
             return
         raw = self.motion.raw[t]
         rate = 2 * self.config.rates.offsets * self.unit
-        optimiser = torch.optim.Adam([raw], lr=rate, eps=1e-15)
+        optimiser = Adam([{"params": [raw], "lr": rate}])
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = rate * 0.1 ** (step / steps)
             value = self.loss((views[step % len(views)], t))
