@@ -132,7 +132,7 @@ class FitConfig:
     most_steps: float = 3.0
     """... at most so many times as many: its steps are cheap, and it is all edges."""
     refine_cameras: bool = True
-    """Let the static fit correct cameras that were estimated."""
+    """Let the static and the joint fit correct cameras that were estimated."""
     compensation: bool = True
     """View-dependent offsets from the freeze-time tracks (Eq. 11) ..."""
     compensate_from: float = 0.004

@@ -149,8 +149,7 @@ def fit_static(
         scene = scene.unround()
     if not config.static_steps:
         return scene
-    poses = config.refine_cameras and grid.w2c is None
-    fit = JointFit(scene, _frames(grid, config), config, poses=poses)
+    fit = JointFit(scene, _frames(grid, config), config, poses=_refined(grid, config))
     cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
@@ -222,7 +221,8 @@ def fit_motion(
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
-    fit = JointFit(scene, frames, config, field, turns, shade=settings.shade, rigidity_T=rigidity)
+    shade, poses = settings.shade, _refined(grid, config)
+    fit = JointFit(scene, frames, config, field, turns, shade, poses=poses, rigidity_T=rigidity)
     steps = config.scaled(settings.steps, len(scene))
     show = _now_and_then(fit, on_scene)
     fit.run(cells, steps, "joint fit", on_step=show, checkpoint=checkpoint)
@@ -288,6 +288,11 @@ def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
         )
         out.append(drawn.depth.cpu().numpy())
     return np.stack(out)
+
+
+def _refined(grid: VideoGrid, config: FitConfig) -> bool:
+    """Whether cameras are fitted too: estimated ones may be, given ones are kept."""
+    return config.refine_cameras and grid.w2c is None
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:
