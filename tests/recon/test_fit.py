@@ -98,6 +98,26 @@ def test_only_frames_that_disagree_are_compensated(fitted):
     assert scene.view_offsets[2].any() and not scene.view_offsets[1].any()
 
 
+def angle_deg(a, b) -> float:
+    return float(np.degrees(np.arccos(np.clip((np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2, -1, 1))))
+
+
+def test_the_joint_fit_turns_a_wrong_camera_back_and_keeps_given_ones():
+    turn = np.eye(4)
+    turn[:3, :3] = torch.matrix_exp(torch.tensor([[0, -0.04, 0], [0.04, 0, 0], [0, 0, 0]]))
+    wrong = W2C.copy()
+    wrong[2] = turn @ wrong[2]
+    column = column_from_depth(FRAMES[:, 0], DEPTH[:, 0], K, wrong, 1)
+    config = settings(steps=200)
+    config.static_steps = 0  # which would do it too
+    config.rates.pose = 1e-3
+    scene, _ = fit_scene(VideoGrid(FRAMES), column, config)
+    left = angle_deg(scene.w2c[2].double().numpy(), W2C[2])
+    assert left < 0.5 * angle_deg(wrong[2], W2C[2])
+    scene, _ = fit_scene(VideoGrid(FRAMES, K=K, w2c=wrong), column, config)
+    assert np.allclose(scene.w2c.numpy(), wrong, atol=1e-6)
+
+
 def test_scenes_of_few_points_take_more_steps():
     config = FitConfig(few_points=1000, most_steps=3.0)
     assert [config.scaled(100, n) for n in (5000, 1000, 500, 10, 0)] == [100, 100, 200, 300, 300]
