@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gen.console import progress
 from gen.health import NotFinite
 from recon.adam import Adam
+from recon.camera_step import corrected
 from recon.checkpoint import Checkpoint, check_loss, check_parameters
 from recon.config import FitConfig
 from recon.deformation import FreeOffsets, MlpOffsets, Spreader
@@ -118,20 +119,7 @@ class JointFit:
         w2c = self.scene.w2c[view]
         if self.pose is None or view == self.scene.canonical_view:
             return w2c
-        delta = torch.zeros(4, 4, device=w2c.device)
-        a, b = self.pose[view, :3], self.pose[view, 3:]
-        zero = a.new_zeros(())
-        skew = torch.stack(
-            [
-                torch.stack([zero, -a[2], a[1]]),
-                torch.stack([a[2], zero, -a[0]]),
-                torch.stack([-a[1], a[0], zero]),
-            ]
-        )
-        rotation = torch.linalg.matrix_exp(skew)
-        delta = torch.cat([rotation, (b * self.unit)[:, None]], 1)
-        bottom = torch.tensor([[0.0, 0.0, 0.0, 1.0]], device=w2c.device)
-        return torch.cat([delta, bottom]) @ w2c
+        return corrected(w2c, self.pose[view], self.unit)
 
     def render(self, cell: Cell, offsets_M3: Tensor | None = None) -> RasterOutput:
         """Draw one cell (view, time index), its nodes at ``offsets_M3`` if given."""

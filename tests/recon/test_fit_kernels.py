@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from recon.adam import Adam
+from recon.camera_step import corrected
 from recon.deformation import node_graph
 from recon.kernel_threads import run_threaded
 from recon.rigidity import LocalTurns, nearest_rotation
@@ -80,6 +81,25 @@ def test_shaded_colours_and_their_gradient_equal_those_by_torch():
     torch.testing.assert_close(size, expected[1].abs().mean())
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("step", [[0.0] * 6, [0.1, -0.2, 0.05, 0.3, -0.1, 0.2]])
+def test_a_corrected_camera_and_its_gradient_equal_those_by_torch(step):
+    w2c = torch.eye(4)
+    w2c[:3, :3] = torch.matrix_exp(torch.tensor([[0, -0.5, 0.2], [0.5, 0, -0.3], [-0.2, 0.3, 0]]))
+    w2c[:3, 3] = torch.tensor([0.3, -0.2, 1.0])
+    weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(4))
+    fast, slow = (torch.tensor(step, requires_grad=True) for _ in range(2))
+    found = corrected(w2c, fast, 2.5)
+    (found * weight).sum().backward()
+    x, y, z = slow[:3]
+    zero = torch.zeros(())
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    move = torch.cat([torch.matrix_exp(skew), 2.5 * slow[3:, None]], 1)
+    expected = torch.cat([move, torch.eye(4)[3:]]) @ w2c
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(fast.grad, slow.grad)
 
 
 def test_adam_takes_the_steps_of_torch():
