@@ -1,6 +1,6 @@
 """Brightness of Gaussians that changes over time (moving shadows), and what it costs.
 
-N Gaussians. On a CPU one kernel takes the gradients back: a third of the time that torch takes.
+N Gaussians. On a CPU kernels draw and take the gradients back: a third of the time torch takes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ CHUNK = 4096  # Gaussians taken at once
 def shaded(colors: Tensor, shade: Tensor) -> tuple[Tensor, Tensor]:
     """`colors` [N,3] times 1 + `shade` [N], and the mean of |shade|."""
     if colors.is_cuda or colors.dtype != torch.float32:
-        return _shaded(colors, shade)
+        return colors * (1 + shade)[:, None], shade.abs().mean()
     return _Shaded.apply(colors, shade)
-
-
-def _shaded(colors: Tensor, shade: Tensor) -> tuple[Tensor, Tensor]:
-    return colors * (1 + shade)[:, None], shade.abs().mean()
 
 
 class _Shaded(torch.autograd.Function):
     @staticmethod
     def forward(ctx, colors, shade):  # type: ignore[override]
         ctx.save_for_backward(colors, shade)
-        return _shaded(colors, shade)
+        drawn, sums = torch.empty(colors.shape), np.zeros(-(-len(shade) // CHUNK))
+        given = (t.detach().contiguous().numpy() for t in (colors, shade))
+        run_threaded(torch.get_num_threads(), _forth, *given, drawn.numpy(), sums)
+        return drawn, colors.new_tensor(sums.sum() / max(len(shade), 1))
 
     @staticmethod
     @once_differentiable
@@ -44,6 +43,23 @@ class _Shaded(torch.autograd.Function):
             v_colors.numpy(), v_shade.numpy(),
         )  # fmt: skip
         return v_colors, v_shade
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _forth(counter, colors, shade, drawn, sums):
+    n = len(shade)
+    while True:
+        chunk = take(counter)
+        start = chunk * CHUNK
+        if start >= n:
+            break
+        total = 0.0
+        for i in range(start, min(start + CHUNK, n)):
+            gain = np.float32(1) + shade[i]
+            total += abs(shade[i])
+            for c in range(3):
+                drawn[i, c] = colors[i, c] * gain
+        sums[chunk] = total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
