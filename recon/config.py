@@ -105,7 +105,7 @@ class DeformationConfig:
     """Largest offset."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
-    steps: int = 1500
+    steps: int = 1400
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
