@@ -123,10 +123,13 @@ class JointFit:
 
     def render(self, cell: Cell, offsets_M3: Tensor | None = None) -> RasterOutput:
         """Draw one cell (view, time index), its nodes at ``offsets_M3`` if given."""
-        colors, t = self.colors, cell[1]
-        if self.shade is not None and t != self.scene.canonical_time:
-            colors, _ = shaded(colors, self.shade[t])
-        return self._draw(cell, colors, offsets_M3)
+        return self._draw(cell, self._colors(cell[1])[0], offsets_M3)
+
+    def _colors(self, t: int) -> tuple[Tensor, Tensor | float]:
+        """Colours [N, 3] at a time index, and how far their brightness is from the canonical."""
+        if self.shade is None or t == self.scene.canonical_time:
+            return self.colors, 0.0
+        return shaded(self.colors, self.shade[t])
 
     def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
@@ -177,10 +180,8 @@ class JointFit:
                     weights.sparsity / self.unit,
                     weights.rigidity * scarce / self.unit,
                 )
-        colors = self.colors
-        if self.shade is not None and t != self.scene.canonical_time:
-            colors, change = shaded(self.colors, self.shade[t])
-            extra = extra + weights.shade * change
+        colors, change = self._colors(t)
+        extra = extra + weights.shade * change
         image = self._draw(cell, colors, offsets).rgb
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 

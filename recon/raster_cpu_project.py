@@ -9,7 +9,8 @@ A prepared Gaussian is one 64-byte row of float32, integers stored as bits:
 with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that `recon.raster_cpu_blend` only
 needs powers of two.
 
-Numba's on-disk cache knows only this file's time stamp: every constant is a literal here.
+Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
+after an edit of `recon.kernel_geometry` touch this file too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import numpy as np
 from numba import njit
 
+from recon.kernel_geometry import ray_limits, to_camera
 from recon.kernel_threads import take
 
 TILE_W, TILE_H = 64, 16  # as in recon.raster_cpu_blend; recon.raster_cpu checks
@@ -35,27 +37,6 @@ LOG2_255 = np.float32(7.994353436858858)
 TWO_LN_2 = np.float32(1.3862943611198906)
 CULLED = np.uint32(0xFFFFFFFF)
 FINITE_MAX = np.float32(3.4028235e38)
-
-
-@njit(nogil=True)
-def ray_limits(camera):
-    """Least and greatest x/z and y/z of the Jacobian: 1.3 times the half field of view."""
-    fx, fy, cx, cy, width, height = camera
-    margin_x = np.float32(0.15) * width / fx
-    margin_y = np.float32(0.15) * height / fy
-    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
-    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
-    return ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi
-
-
-@njit(nogil=True)
-def to_camera(w2c, x, y, z):
-    """World to camera coordinates."""
-    return (
-        w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z + w2c[0, 3],
-        w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z + w2c[1, 3],
-        w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z + w2c[2, 3],
-    )
 
 
 @njit(nogil=True)

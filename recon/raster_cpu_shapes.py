@@ -4,7 +4,8 @@
 projection, W the rotation into the camera, R that of a Gaussian and D its radii on a diagonal,
 M = J W R D [2,3] and the 2-D covariance is M M^T plus the blur. Names: N Gaussians.
 
-Numba's on-disk cache knows only this file's time stamp: every constant is a literal here.
+Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
+after an edit of `recon.kernel_geometry` touch this file too.
 """
 
 from __future__ import annotations
@@ -14,22 +15,12 @@ import math
 import numpy as np
 from numba import njit
 
+from recon.kernel_geometry import ray_limits, row_times, to_camera
 from recon.kernel_threads import take
 
 CHUNK = 4096  # Gaussians taken at once
 BLUR = np.float32(0.3)
 FINITE_MAX = np.float32(3.4028235e38)
-
-
-@njit(nogil=True)
-def _ray_limits(camera):
-    """Least and greatest x/z and y/z of the Jacobian: 1.3 times the half field of view."""
-    fx, fy, cx, cy, width, height = camera
-    margin_x = np.float32(0.15) * width / fx
-    margin_y = np.float32(0.15) * height / fy
-    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
-    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
-    return ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi
 
 
 @njit(nogil=True)
@@ -52,17 +43,6 @@ def _matrix(w, x, y, z):
     )
 
 
-@njit(nogil=True)
-def _turned(w2c, row, R):
-    """A row of the camera's rotation times R."""
-    a, b, c = w2c[row, 0], w2c[row, 1], w2c[row, 2]
-    return (
-        a * R[0][0] + b * R[1][0] + c * R[2][0],
-        a * R[0][1] + b * R[1][1] + c * R[2][1],
-        a * R[0][2] + b * R[1][2] + c * R[2][2],
-    )
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, splats, not_finite):
     """Fill `splats` [N,6]: mx, my, xx, xy, yy (2-D covariance with its blur, px^2), z.
@@ -72,17 +52,17 @@ def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, spla
     NaN or infinity, the second if scales do.
     """
     fx, fy, cx, cy, _, _ = camera
-    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = _ray_limits(camera)
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    w00, w01, w02 = w2c[0, 0], w2c[0, 1], w2c[0, 2]
+    w10, w11, w12 = w2c[1, 0], w2c[1, 1], w2c[1, 2]
+    w20, w21, w22 = w2c[2, 0], w2c[2, 1], w2c[2, 2]
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK
         if start >= n:
             break
         for i in range(start, min(start + CHUNK, n)):
-            a, b, c = means[i, 0], means[i, 1], means[i, 2]
-            x = w2c[0, 0] * a + w2c[0, 1] * b + w2c[0, 2] * c + w2c[0, 3]
-            y = w2c[1, 0] * a + w2c[1, 1] * b + w2c[1, 2] * c + w2c[1, 3]
-            z = w2c[2, 0] * a + w2c[2, 1] * b + w2c[2, 2] * c + w2c[2, 3]
+            x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
             iz = np.float32(1) / z
             rx = min(max(x * iz, ray_x_lo), ray_x_hi)
             ry = min(max(y * iz, ray_y_lo), ray_y_hi)
@@ -93,7 +73,9 @@ def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, spla
                 not_finite[1] = 1
             qw, qx, qy, qz, _ = _unit(rotations, i)
             R = _matrix(qw, qx, qy, qz)
-            A0, A1, A2 = _turned(w2c, 0, R), _turned(w2c, 1, R), _turned(w2c, 2, R)
+            A0 = row_times(w00, w01, w02, R)
+            A1 = row_times(w10, w11, w12, R)
+            A2 = row_times(w20, w21, w22, R)
             xx, xy, yy = np.float32(0), np.float32(0), np.float32(0)
             for k in range(3):
                 radius = scales[i] * stretch[i, k]
@@ -144,7 +126,7 @@ def project_shapes_back(
     """
     one, two, zero = np.float32(1), np.float32(2), np.float32(0)
     fx, fy, cx, cy, _, _ = camera
-    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = _ray_limits(camera)
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
     w00, w01, w02 = w2c[0, 0], w2c[0, 1], w2c[0, 2]
     w10, w11, w12 = w2c[1, 0], w2c[1, 1], w2c[1, 2]
     w20, w21, w22 = w2c[2, 0], w2c[2, 1], w2c[2, 2]
@@ -167,17 +149,16 @@ def project_shapes_back(
                     v_means[i, k] = v_stretch[i, k] = v_rotations[i, k] = zero
                 v_rotations[i, 3] = zero
                 continue
-            a, b, c = means[i, 0], means[i, 1], means[i, 2]
-            x = w00 * a + w01 * b + w02 * c + w2c[0, 3]
-            y = w10 * a + w11 * b + w12 * c + w2c[1, 3]
-            z = w20 * a + w21 * b + w22 * c + w2c[2, 3]
+            x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
             iz = one / z
             rx = min(max(x * iz, ray_x_lo), ray_x_hi)
             ry = min(max(y * iz, ray_y_lo), ray_y_hi)
             gx, gy = fx * iz, fy * iz
             qw, qx, qy, qz, inverse = _unit(rotations, i)
             R = _matrix(qw, qx, qy, qz)
-            A0, A1, A2 = _turned(w2c, 0, R), _turned(w2c, 1, R), _turned(w2c, 2, R)
+            A0 = row_times(w00, w01, w02, R)
+            A1 = row_times(w10, w11, w12, R)
+            A2 = row_times(w20, w21, w22, R)
             s = scales[i]
             t0, t1, t2 = stretch[i, 0], stretch[i, 1], stretch[i, 2]
             radius = s * t0, s * t1, s * t2
@@ -217,22 +198,11 @@ def project_shapes_back(
             u0 = u0[0] * radius[0], u0[1] * radius[1], u0[2] * radius[2]
             u1 = u1[0] * radius[0], u1[1] * radius[1], u1[2] * radius[2]
             u2 = u2[0] * radius[0], u2[1] * radius[1], u2[2] * radius[2]
+            U = u0, u1, u2
             V = (
-                (
-                    w00 * u0[0] + w10 * u1[0] + w20 * u2[0],
-                    w00 * u0[1] + w10 * u1[1] + w20 * u2[1],
-                    w00 * u0[2] + w10 * u1[2] + w20 * u2[2],
-                ),
-                (
-                    w01 * u0[0] + w11 * u1[0] + w21 * u2[0],
-                    w01 * u0[1] + w11 * u1[1] + w21 * u2[1],
-                    w01 * u0[2] + w11 * u1[2] + w21 * u2[2],
-                ),
-                (
-                    w02 * u0[0] + w12 * u1[0] + w22 * u2[0],
-                    w02 * u0[1] + w12 * u1[1] + w22 * u2[1],
-                    w02 * u0[2] + w12 * u1[2] + w22 * u2[2],
-                ),
+                row_times(w00, w10, w20, U),
+                row_times(w01, w11, w21, U),
+                row_times(w02, w12, w22, U),
             )
             v_q = _slope_of_turn(qw, qx, qy, qz, V)
             v_rotations[i, 0], v_rotations[i, 1] = v_q[0] * inverse, v_q[1] * inverse

@@ -2,7 +2,8 @@
 
 The graph comes as rows of a sparse matrix: node m has the edges `edge[k]` to the nodes `other[k]`
 for k in `start[m]` .. `start[m + 1]`. M nodes, E edges. Any float dtype; sums over nodes are made
-per chunk, so that results do not depend on the number of threads.
+per chunk, so that results do not depend on the number of threads. After an edit of
+`recon.kernel_geometry` touch this file too: numba's cache does not see it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
+from recon.kernel_geometry import row_times
 from recon.kernel_threads import take
 
 CHUNK = 512  # nodes taken at once
@@ -65,26 +67,10 @@ def _turn(R, x, y, z):
     x, y, z = x / angle, y / angle, z / angle
     s, c = math.sin(angle), math.cos(angle)
     v = 1 - c
-    a0, a1, a2 = c + v * x * x, v * x * y - s * z, v * x * z + s * y
-    b0, b1, b2 = v * x * y + s * z, c + v * y * y, v * y * z - s * x
-    c0, c1, c2 = v * x * z - s * y, v * y * z + s * x, c + v * z * z
-    p, q, r = R
     return (
-        (
-            a0 * p[0] + a1 * q[0] + a2 * r[0],
-            a0 * p[1] + a1 * q[1] + a2 * r[1],
-            a0 * p[2] + a1 * q[2] + a2 * r[2],
-        ),
-        (
-            b0 * p[0] + b1 * q[0] + b2 * r[0],
-            b0 * p[1] + b1 * q[1] + b2 * r[1],
-            b0 * p[2] + b1 * q[2] + b2 * r[2],
-        ),
-        (
-            c0 * p[0] + c1 * q[0] + c2 * r[0],
-            c0 * p[1] + c1 * q[1] + c2 * r[1],
-            c0 * p[2] + c1 * q[2] + c2 * r[2],
-        ),
+        row_times(c + v * x * x, v * x * y - s * z, v * x * z + s * y, R),
+        row_times(v * x * y + s * z, c + v * y * y, v * y * z - s * x, R),
+        row_times(v * x * z - s * y, v * y * z + s * x, c + v * z * z, R),
     )
 
 

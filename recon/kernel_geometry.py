@@ -1,0 +1,40 @@
+"""Small geometry that numba kernels of several files share; inlined where it is called.
+
+A kernel that is cached on disk does not notice an edit here: touch its file too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True)
+def ray_limits(camera):
+    """Least and greatest x/z and y/z of the Jacobian: 1.3 times the half field of view."""
+    fx, fy, cx, cy, width, height = camera
+    margin_x = np.float32(0.15) * width / fx
+    margin_y = np.float32(0.15) * height / fy
+    ray_x_lo, ray_x_hi = -(cx / fx + margin_x), (width - cx) / fx + margin_x
+    ray_y_lo, ray_y_hi = -(cy / fy + margin_y), (height - cy) / fy + margin_y
+    return ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi
+
+
+@njit(nogil=True)
+def to_camera(w2c, x, y, z):
+    """World to camera coordinates."""
+    return (
+        w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z + w2c[0, 3],
+        w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z + w2c[1, 3],
+        w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z + w2c[2, 3],
+    )
+
+
+@njit(nogil=True)
+def row_times(a, b, c, M):
+    """The row (a, b, c) times the matrix of three columns with rows M."""
+    return (
+        a * M[0][0] + b * M[1][0] + c * M[2][0],
+        a * M[0][1] + b * M[1][1] + c * M[2][1],
+        a * M[0][2] + b * M[1][2] + c * M[2][2],
+    )
