@@ -27,19 +27,19 @@ import numpy as np
 import tyro
 from tyro.conf import arg, subcommand
 
-from gen.atomic import atomic_file
-from gen.console import progress, say
-from gen.errors import UserError
+from fourreal.atomic import atomic_file
+from fourreal.console import progress, say
+from fourreal.errors import UserError
+from fourreal.guard import exit_code
+from fourreal.run_folder import RunFolder, content_hash
 from gen.grid import VideoGrid
-from gen.guard import exit_code
-from gen.inputs.options import GridOptions, PairOptions
-from gen.prompt_options import PromptOptions
-from gen.run_folder import RunFolder, content_hash
-from tracking.backends import Choice
-from viewer.commands import Doctor, Export, Inspect, View, doctor, export, inspect, view
+from pipeline.footage_options import GridOptions, PairOptions
+from pipeline.look import Doctor, Export, Inspect, View, doctor, export, inspect, view
+from pipeline.prompt_options import PromptOptions
+from tracking.backends.table import Choice
 
 if TYPE_CHECKING:
-    from viewer.live import LiveView
+    from viewer.viser.live import LiveView
 
 
 @dataclass
@@ -154,7 +154,7 @@ def make_scene(command: Prompt | Videos | Grid) -> None:
     run = RunFolder(out, settings, command.run.force, LESS_MEMORY[kind])
     live = None
     if command.run.view:
-        from viewer.live import LiveView
+        from viewer.viser.live import LiveView
 
         live = LiveView(command.run.port)
     try:
@@ -200,7 +200,7 @@ def tracks_stage(run: RunFolder, command: Prompt | Videos | Grid) -> None:
     key = content_hash("tracks", run.path / "grid", asdict(backends), *imported)
 
     def work() -> None:
-        from tracking.column_backends import track_with
+        from tracking.backends.with_any import track_with
         from tracking.column_file import save_column
 
         grid = VideoGrid.load(run.path / "grid")
@@ -242,9 +242,9 @@ def scene_stage(
     key = content_hash("scene", *made_from, chosen, command.run.seed)
 
     def work() -> None:
-        from recon.checkpoint import Checkpoint
         from recon.config import preset
-        from recon.fit import fit_scene
+        from recon.fit.checkpoint import Checkpoint
+        from recon.reconstruct import fit_scene
         from tracking.column_file import load_column
 
         grid = VideoGrid.load(run.path / "grid")
@@ -272,9 +272,9 @@ def outputs_stage(run: RunFolder) -> None:
 
     def work() -> None:
         from recon.scene import Scene4D
-        from viewer.html import write_player
+        from viewer.export.ply import write_sequence
         from viewer.overview import write_overview
-        from viewer.ply import write_sequence
+        from viewer.page.html import write_player
 
         grid = VideoGrid.load(run.path / "grid")
         scene = Scene4D.load(run.path / "scene.safetensors")
@@ -294,7 +294,8 @@ def default_out(command: Prompt | Videos | Grid) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit codes and what is said on stderr are those of ``gen.guard.exit_code``."""
+    """Entry point; exit codes and what is said on stderr are those of
+    ``fourreal.guard.exit_code``."""
     words = list(sys.argv[1:] if argv is None else argv)
     kind = words[0] if words and words[0] in COMMANDS else "prompt"
     return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.get(kind, FEWER_POINTS))

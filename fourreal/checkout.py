@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 
 @contextmanager

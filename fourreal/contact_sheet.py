@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
-from gen.video_io import to_uint8, write_image
+from fourreal.atomic import atomic_file
+from fourreal.video_io import to_uint8, write_image
 
 LINE = 22  # height of a text line, pixels
 GAP = 8

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from gen.console import last_words
-from gen.errors import UserError
+from fourreal.console import last_words
+from fourreal.errors import UserError
 
 INTERRUPTED, TERMINATED = 130, 143
 GO_ON = "the same command goes on after the last finished stage"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 
 class NotFinite(UserError, ValueError):

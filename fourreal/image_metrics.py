@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gen.metrics.psnr import decibel
+from fourreal.psnr import decibel
 
 _C1, _C2 = 0.01**2, 0.03**2
 

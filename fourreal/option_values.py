@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 
 def parse_slice(text: str, what: str) -> slice:

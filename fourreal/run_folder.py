@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gen.atomic import PARTIAL, atomic_file, remove_partials
-from gen.console import say, warn
-from gen.errors import UserError
-from gen.read_text import read_yaml
+from fourreal.atomic import PARTIAL, atomic_file, remove_partials
+from fourreal.console import say, warn
+from fourreal.errors import UserError
+from fourreal.read_text import read_yaml
 
 RECORD = "run.yaml"
 LOCK = ".lock"

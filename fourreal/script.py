@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 Config = TypeVar("Config")
 

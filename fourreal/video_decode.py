@@ -19,7 +19,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.console import warn
+from fourreal.console import warn
 
 # Containers of a single recording; demuxers that open other files are not among them.
 CONTAINERS = (

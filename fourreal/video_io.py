@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gen import video_decode
-from gen.atomic import atomic_file
-from gen.errors import UserError
+from fourreal import video_decode
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_CLIP_BYTES = 6 * 2**30

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.data.motion import camera_path, intrinsics
-from gen.data.scene_sampling import sample_scenes
-from gen.model import read_config, training_world
-from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
-from gen.windows import WINDOW, frame_index
+from gen.data.batches import HELD_OUT_SEED, WORLDS, seeded
+from gen.data.world.motion import camera_path, intrinsics
+from gen.data.world.scene_sampling import sample_scenes
+from gen.flow.windows import WINDOW, frame_index
+from gen.network.base import read_config, training_world
 
 SCENES = 256  # the path is the mean of so many scenes'
 

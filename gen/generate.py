@@ -18,20 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gen.dit import Mode
-from gen.errors import UserError
-from gen.flow import keep_known, linear_sigmas
+from fourreal.errors import UserError
+from fourreal.video_io import resize_frames
+from gen.flow.rectified import keep_known, linear_sigmas
+from gen.flow.samplers import SAMPLERS, CleanModel, guided, keyed_noise
+from gen.flow.windows import frame_index, windows
 from gen.grid import MAX_CELLS, VideoGrid
-from gen.memory import Work, clips_at_once
-from gen.model import BaseModel, load_base, read_config
-from gen.runtime import Runtime
-from gen.sampling import SAMPLERS, CleanModel, guided, keyed_noise
-from gen.sync import MIXERS, Drop, MixerName, SyncParams, layers_without
-from gen.text import Tokenizer
-from gen.two_stream import Output, TwoStream
-from gen.video_io import resize_frames
-from gen.weights_file import load_two_stream
-from gen.windows import frame_index, windows
+from gen.limits import Work, clips_at_once
+from gen.network.base import BaseModel, load_base, read_config
+from gen.network.dit import Mode
+from gen.network.runtime import Runtime
+from gen.network.text import Tokenizer
+from gen.network.weights_file import load_two_stream
+from gen.sync.mixers import MIXERS, Drop, MixerName, SyncParams, layers_without
+from gen.sync.two_stream import Output, TwoStream
 
 Report = Callable[[str, int, int], None]  # (what is made, step, steps)
 

@@ -4,7 +4,7 @@ Row v is the fixed-view video of viewpoint v (time runs along it); column t is t
 video of time t (the viewpoint runs along it), as in Sec. 3 of the paper. Views are in the order of
 the camera's path. At least one row and one column are complete; the cell where they cross is the
 shared one: (0, 0) in grids that are generated, any other in clips that meet elsewhere. Conventions
-of cameras are those of ``gen.cameras``. On disk: docs/FORMATS.md.
+of cameras are those of ``fourreal.cameras``. On disk: docs/FORMATS.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen import video_io
-from gen.atomic import atomic_file, atomic_folder
-from gen.cameras import scale_intrinsics
-from gen.errors import UserError
-from gen.health import NotFinite
-from gen.npz_file import read_npz
-from gen.read_text import parse_json, read_json
+from fourreal import video_io
+from fourreal.atomic import atomic_file, atomic_folder
+from fourreal.cameras import scale_intrinsics
+from fourreal.errors import UserError
+from fourreal.health import NotFinite
+from fourreal.npz_file import read_npz
+from fourreal.read_text import parse_json, read_json
 
 MARKER = "grid.json"
 VERSION = 1

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gen.console import warn
-from gen.dit import DiTParams
-from gen.errors import UserError
-from gen.sync import MixerName
+from fourreal.console import warn
+from fourreal.errors import UserError
+from gen.network.dit import DiTParams
+from gen.sync.mixers import MixerName
 
 # Token grids alive beside a running block: what the streams were embedded as, what they are, what
 # they become. Pixel grids: the sampler's x, its given cells, both heads' predictions and sums.

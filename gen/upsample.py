@@ -1,12 +1,12 @@
 """Diffusion upsampler: the clip model again, with the enlarged low-resolution clip as an input.
 
-The network is `gen.dit.DiT` with a larger patch and four extra channels: the low-resolution frames,
-enlarged bicubically, and the level of the noise they were augmented with.  It predicts what is
-missing, so the clean prediction starts as the plainly enlarged clip.  The flow does not run from
-pure noise but from the enlarged clip plus a little noise (a source coupled to the data, as in
-arXiv 2310.03725), which a small network learns several times faster.  A grid goes through
-`gen.two_stream` (rows and columns, training-free mixer), so that its views agree (paper 4.1; the
-paper does not describe its upsampler further).
+The network is `gen.network.dit.DiT` with a larger patch and four extra channels: the
+low-resolution frames, enlarged bicubically, and the level of the noise they were augmented with.
+It predicts what is missing, so the clean prediction starts as the plainly enlarged clip.  The flow
+does not run from pure noise but from the enlarged clip plus a little noise (a source coupled to
+the data, as in arXiv 2310.03725), which a small network learns several times faster.  A grid goes
+through `gen.sync.two_stream` (rows and columns, training-free mixer), so that its views agree
+(paper 4.1; the paper does not describe its upsampler further).
 
 Rotary coordinates count low-resolution pixels: neighbouring patches are as far apart as what they
 show was in the input, whatever the enlargement.
@@ -29,19 +29,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gen.atomic import atomic_file
-from gen.dit import DiTParams
-from gen.errors import UserError
-from gen.flow import keep_known, linear_sigmas
-from gen.memory import GB, Work, clip_bytes, clips_at_once, resident_bytes
-from gen.model import DAMAGED, BaseModel, check_claim, load_shards, save_shards
-from gen.read_text import read_json
-from gen.runtime import Runtime
-from gen.sampling import keyed_noise, sample_euler
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
-from gen.video_io import resize_frames
-from gen.windows import WINDOW, frame_index, windows
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.read_text import read_json
+from fourreal.video_io import resize_frames
+from gen.flow.rectified import keep_known, linear_sigmas
+from gen.flow.samplers import keyed_noise, sample_euler
+from gen.flow.windows import WINDOW, frame_index, windows
+from gen.limits import GB, Work, clip_bytes, clips_at_once, resident_bytes
+from gen.network.base import DAMAGED, BaseModel, check_claim, load_shards, save_shards
+from gen.network.dit import DiTParams
+from gen.network.runtime import Runtime
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
 
 EXTRA_CHANNELS = 4  # the enlarged low-resolution frame and the level of its noise
 COORDINATE_WIDTH = 64.0  # low-resolution pixels that make one picture width of rotary coordinates
@@ -77,7 +77,8 @@ def enlarge(low: Tensor, height: int, width: int) -> Tensor:
 
 
 def coordinate_width(low_width: int, width: int) -> float:
-    """`picture_width` of `gen.dit.rope_table` for a picture enlarged from low_width to width."""
+    """`picture_width` of `gen.network.dit.rope_table` for a picture enlarged from low_width to
+    width."""
     return COORDINATE_WIDTH * width / low_width
 
 

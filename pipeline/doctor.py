@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from gen.run_folder import versions
+from fourreal.run_folder import versions
 
 # module: (what it is for, extra that installs it)
 OPTIONAL_PARTS = {
@@ -29,7 +29,7 @@ RUN_DISK = 1.0  # GB that a run may need
 def report() -> list[str]:
     """The lines of ``run_pipeline.py doctor``, at most a screenful."""
     from gen.wan.memory import fit_lines
-    from tracking.backends import listing
+    from tracking.backends.table import listing
 
     available, total = memory()
     disk, scratch = (shutil.disk_usage(p).free / 2**30 for p in (".", tempfile.gettempdir()))
@@ -167,9 +167,9 @@ def _ffmpeg() -> str:
 
 
 def _weights() -> str:
-    from gen.errors import UserError
+    from fourreal.errors import UserError
     from gen.generate import weights_folder
-    from gen.model import read_config
+    from gen.network.base import read_config
     from gen.upsample import has_upsampler
 
     try:

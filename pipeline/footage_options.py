@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
-from gen.console import say
-from gen.errors import UserError
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.option_values import check_memory, existing, key_settings, parse_pair, parse_size
+from fourreal.run_folder import slug
+from gen.footage.detect import check_format, is_marker, read_source
+from gen.footage.footage import Footage
+from gen.footage.pair import PairRequest, load_pair
+from gen.footage.selection import check_timing, choose_times, choose_views, default_size, thin
 from gen.grid import VideoGrid
-from gen.inputs.detect import check_format, is_marker, read_source
-from gen.inputs.footage import Footage
-from gen.inputs.pair import PairRequest, load_pair
-from gen.inputs.selection import check_timing, choose_times, choose_views, default_size, thin
-from gen.option_values import check_memory, existing, key_settings, parse_pair, parse_size
-from gen.run_folder import slug
-from gen.wan.options import STEPS, WanOptions
+from pipeline.wan_options import STEPS, WanOptions
 
 MAX_VIEWS = 256
 
@@ -109,11 +109,11 @@ class PairOptions:
         if grid.complete:
             return grid
         if self.complete == "bundled":
-            from gen.prompt_command import complete_with_bundled
+            from pipeline.prompt_command import complete_with_bundled
 
             return complete_with_bundled(grid, seed, self.max_memory)
         if self.complete == "wan":
-            from gen.wan.command import complete_with_wan
+            from pipeline.wan_command import complete_with_wan
 
             grid = replace(grid, prompt=self.prompt)
             return complete_with_wan(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from gen.console import say, warn
-from gen.errors import UserError
+from fourreal.console import say, warn
+from fourreal.errors import UserError
+from fourreal.option_values import parse_pair
+from fourreal.run_folder import slug
+from gen.footage.inspection import inspect_footage
+from gen.footage.sheet import save_sheet
 from gen.grid import VideoGrid
-from gen.inputs.inspection import inspect_footage
-from gen.inputs.sheet import save_sheet
-from gen.option_values import parse_pair
-from gen.run_folder import slug
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D
@@ -107,7 +107,7 @@ def scene_path(run: str | Path) -> Path:
 
 def view(options: View) -> None:
     """Serve a run in the viser viewer until interrupted."""
-    from viewer.viser_app import serve
+    from viewer.viser.app import serve
 
     path = scene_path(options.run)
     scene = load_scene(path)
@@ -133,17 +133,17 @@ def export(options: Export) -> None:
         return Path(options.out) if options.out else source.parent / default
 
     if form == "ply-sequence":
-        from viewer.ply import write_sequence, write_sequence_zip
+        from viewer.export.ply import write_sequence, write_sequence_zip
 
         written = target("ply.zip" if options.zip else "ply")
         (write_sequence_zip if options.zip else write_sequence)(scene, written, frames or None)
     elif form == "html":
-        from viewer.html import write_player
+        from viewer.page.html import write_player
 
         written = target("index.html")
         write_player(scene, written, *_title_and_rate(source.parent))
     elif form == "4dgs":
-        from viewer.payload import write_4dgs
+        from viewer.page.payload import write_4dgs
 
         written = target("scene.4dgs")
         write_4dgs(scene, written, *_title_and_rate(source.parent))
@@ -153,12 +153,12 @@ def export(options: Export) -> None:
         written = write_nerfstudio(scene, _grid_beside(source), target("nerfstudio"))
         say(f"look: ns-viewer --load-config {written}")
     elif form == "pointcloud":
-        from viewer.pointcloud import write_pointclouds
+        from viewer.export.pointcloud import write_pointclouds
 
         written = target("points")
         write_pointclouds(scene, written, frames or None, options.outliers, options.min_opacity)
     else:
-        from viewer.video import write_camera_video
+        from viewer.export.video import write_camera_video
 
         written = target(f"{options.path}.mp4")
         write_camera_video(scene, written, path=options.path, frames=frames or 48)
@@ -218,8 +218,8 @@ def _exported_facts(path: Path) -> str:
         from recon.ply import read_ply
 
         return f"{len(read_ply(path)['means'])} Gaussians of one moment"
-    from viewer.html import read_player
-    from viewer.payload import read_4dgs
+    from viewer.page.html import read_player
+    from viewer.page.payload import read_4dgs
 
     scene = read_player(path) if path.suffix == ".html" else read_4dgs(path)
     return (
@@ -230,7 +230,7 @@ def _exported_facts(path: Path) -> str:
 
 def doctor() -> None:
     """Print versions, devices, optional parts, memory, disk and what will be slow."""
-    from viewer.doctor import report
+    from pipeline.doctor import report
 
     for line in report():
         say(line)

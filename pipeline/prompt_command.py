@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from gen.atomic import atomic_folder
-from gen.console import progress, say
+from fourreal.atomic import atomic_folder
+from fourreal.console import progress, say
+from fourreal.option_values import parse_size
+from fourreal.video_io import resize_frames, write_image, write_video
+from gen.bundled import trained_cameras
 from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, weights_folder
 from gen.grid import VideoGrid
-from gen.option_values import parse_size
-from gen.prompt_options import STEPS, PromptOptions, UpsamplerChoice
-from gen.runtime import Runtime
-from gen.trained_camera import trained_cameras
+from gen.network.runtime import Runtime
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
-from gen.video_io import resize_frames, write_image, write_video
+from pipeline.prompt_options import STEPS, PromptOptions, UpsamplerChoice
 
 WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from fourreal.option_values import check_memory, key_settings, parse_size
+from fourreal.run_folder import slug
 from gen.grid import MAX_CELLS, VideoGrid
-from gen.option_values import check_memory, key_settings, parse_size
-from gen.run_folder import slug
-from gen.wan.options import WanOptions
+from pipeline.wan_options import WanOptions
 
 Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
 UpsamplerChoice = Literal["auto", "on", "off"]
@@ -96,9 +96,9 @@ class PromptOptions:
     def make_grid(self, run: Path, seed: int) -> VideoGrid:
         """Generate the grid; the clips it grows from are kept in ``run/clips``."""
         if self.base == "wan":
-            from gen.wan.command import generate_with_wan
+            from pipeline.wan_command import generate_with_wan
 
             return generate_with_wan(self, run / "clips", seed)
-        from gen.prompt_command import generate_from_prompt
+        from pipeline.prompt_command import generate_from_prompt
 
         return generate_from_prompt(self, run / "clips", seed)

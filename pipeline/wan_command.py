@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gen.console import say, warn
-from gen.errors import UserError
+from fourreal.console import say, warn
+from fourreal.errors import UserError
+from fourreal.option_values import parse_size
+from fourreal.video_io import resize_frames
 from gen.generate import GeneratedGrid
 from gen.grid import VideoGrid
-from gen.option_values import parse_size
-from gen.prompt_command import at_size, progress_bars, save_clips
-from gen.prompt_options import PromptOptions
-from gen.runtime import Precision, Runtime
-from gen.sync import MixerName
-from gen.video_io import resize_frames
+from gen.network.runtime import Precision, Runtime
+from gen.sync.mixers import MixerName
 from gen.wan.adapter_file import AdapterConfig, build_two_stream, read_adapter, training_free
 from gen.wan.folder import WanFolder
 from gen.wan.generate import WINDOW, WanConfig, WanGenerator, WanParts
 from gen.wan.lattice import covered_frames, fitting_size
 from gen.wan.memory import WanWork, plan_for
-from gen.wan.options import STEPS, WanOptions
 from gen.wan.two_stream import cast_for_inference
+from pipeline.prompt_command import at_size, progress_bars, save_clips
+from pipeline.prompt_options import PromptOptions
+from pipeline.wan_options import STEPS, WanOptions
 
 DEFAULT_SIZE = (480, 832)  # what Wan 2.1 1.3B was trained at
 

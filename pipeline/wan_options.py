@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 STEPS = 30
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
 
 SH_C0 = 0.28209479177387814  # 1 / (2 sqrt(pi))
 PROPERTIES = (

@@ -18,25 +18,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.console import say, warn
-from gen.errors import UserError
+from fourreal.console import say, warn
+from fourreal.errors import UserError
+from fourreal.image_metrics import psnr
 from gen.grid import VideoGrid
-from recon.adam import Adam
-from recon.canonical import build_canonical
-from recon.checkpoint import Checkpoint
-from recon.compensation import disagreement_px, view_offsets
+from recon.canonical.build import build_canonical
+from recon.canonical.compensation import disagreement_px, view_offsets
+from recon.canonical.floaters import remove_floaters
+from recon.canonical.hidden_background import add_hidden_background
 from recon.config import FitConfig
-from recon.deformation import FreeOffsets, MlpOffsets, choose_nodes, interpolation, node_graph
-from recon.floaters import remove_floaters
-from recon.hidden_background import add_hidden_background
-from recon.joint_fit import Cell, JointFit, median_depth
-from recon.metrics import psnr
-from recon.motion_follow import FollowConfig, follow_motion
-from recon.rasterize import rasterize
+from recon.fit.adam import Adam
+from recon.fit.checkpoint import Checkpoint
+from recon.fit.scene_fit import Cell, JointFit, median_depth
+from recon.motion.deformation import (
+    FreeOffsets,
+    MlpOffsets,
+    choose_nodes,
+    interpolation,
+    node_graph,
+)
+from recon.motion.follow import FollowConfig, follow_motion
+from recon.motion.rigidity import LocalTurns
+from recon.motion.stillness import Sights, still_points
+from recon.raster.rasterize import rasterize
 from recon.render import render_scene
-from recon.rigidity import LocalTurns
 from recon.scene import Scene4D
-from recon.stillness import Sights, still_points
 from tracking.column import ColumnTracks
 
 OnScene = Callable[[Scene4D], None]

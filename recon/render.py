@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from recon.rasterize import RasterOutput, rasterize
+from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
 

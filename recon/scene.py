@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
-from gen.health import NotFinite
-from gen.read_text import parse_json
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.health import NotFinite
+from fourreal.read_text import parse_json
 
 FORMAT, VERSION = "fourreal-scene", 1
 OFFSET_FRAMES = ("rotated", "literal")

@@ -3,7 +3,7 @@
     python scripts/batch.py prompts.txt --out outputs/many --cores 2
     python scripts/batch.py scenes.yaml --address 10.0.0.5:6379 --gpus 1 --common="--preset gpu"
 
-An item (prompt, videos, grid or render; see gen/batch_list.py) is one process with its share of
+An item (prompt, videos, grid or render; see scripts/batch_list.py) is one process with its share of
 cores or GPUs and its own log. A failed item stops no other; one whose machine dies is started
 again elsewhere and goes on after its last finished stage. The same command later runs what is
 missing. All machines need the same folders. docs/BATCH.md says more.
@@ -24,13 +24,13 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from gen.atomic import atomic_file
-from gen.batch_list import Item, read_items
-from gen.console import progress, say, warn
-from gen.errors import UserError
-from gen.read_text import read_json
-from gen.run_folder import content_hash
-from gen.script import run_script
+from fourreal.atomic import atomic_file
+from fourreal.console import progress, say, warn
+from fourreal.errors import UserError
+from fourreal.read_text import read_json
+from fourreal.run_folder import content_hash
+from fourreal.script import run_script
+from scripts.batch_list import Item, read_items
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECORD = "batch.json"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gen.errors import UserError
-from gen.read_text import parse_json, parse_yaml_list
-from gen.run_folder import content_hash, slug
+from fourreal.errors import UserError
+from fourreal.read_text import parse_json, parse_yaml_list
+from fourreal.run_folder import content_hash, slug
 
 KINDS = ("prompt", "videos", "grid", "render")
 POSITIONAL = {"prompt": "prompt", "grid": "path", "render": "run"}

@@ -19,17 +19,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-# isort: off
-import recon  # noqa: F401  first: it sets how torch's threads wait
-import torch
-import tyro
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not installed
 
-# isort: on
-from gpu_generator import GeneratorCheck, check_generator
-from gpu_rasterizer import check_rasterizer
-from gpu_wan import check_wan
+import fourreal  # noqa: E402, F401, I001  first: it sets how torch's threads wait
+import torch  # noqa: E402
+import tyro  # noqa: E402
 
-from recon.raster_gsplat import gsplat_available
+from recon.raster.cuda import gsplat_available  # noqa: E402
+from scripts.tools.gpu_generator import GeneratorCheck, check_generator  # noqa: E402
+from scripts.tools.gpu_rasterizer import check_rasterizer  # noqa: E402
+from scripts.tools.gpu_wan import check_wan  # noqa: E402
 
 
 @dataclass

@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.atomic import remove_partials
-from gen.console import progress, say, warn
-from gen.data.asset_batch import (
+from fourreal.atomic import remove_partials
+from fourreal.console import progress, say, warn
+from fourreal.errors import UserError
+from fourreal.run_folder import content_hash
+from fourreal.script import run_script
+from gen.data.assets.batch import (
     Chance,
     caption,
     choose_clips,
@@ -34,14 +35,11 @@ from gen.data.asset_batch import (
     scene_name,
     write_scene_folder,
 )
-from gen.data.asset_cameras import Circle
-from gen.data.asset_context import open_context
-from gen.data.asset_grid import AssetShot
+from gen.data.assets.cameras import Circle
+from gen.data.assets.context import open_context
+from gen.data.assets.grid import AssetShot
 from gen.data.gltf.asset import load_asset
-from gen.errors import UserError
-from gen.result_file import ResultFile
-from gen.run_folder import content_hash
-from gen.script import run_script
+from scripts.evaluate.result_file import ResultFile
 
 RECIPE = 1  # raised when the same settings would give other pictures
 

@@ -15,15 +15,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.console import say  # noqa: E402
-from gen.data.procedural_grid import scene_truth  # noqa: E402
-from gen.data.scene_sampling import sample_scenes  # noqa: E402
-from gen.data.truth_files import write_truth  # noqa: E402
-from gen.data.world import attributes_of  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.script import run_script  # noqa: E402
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from gen.data.truth_files import write_truth
+from gen.data.world.grid import scene_truth
+from gen.data.world.scene import attributes_of
+from gen.data.world.scene_sampling import sample_scenes
 
 
 @dataclass(frozen=True)

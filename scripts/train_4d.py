@@ -24,20 +24,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen.errors import UserError
-from gen.flow import keep_known, linear_sigmas, velocity_loss, vivid_weights
-from gen.model import BaseModel, load_base, save_base
-from gen.sampling import sample_euler
-from gen.sync import Mixer, SyncParams
-from gen.train_data import HELD_OUT_SEED, Mapping, seeded
-from gen.train_grids import GridBatch, draw_grids
-from gen.train_mix import grid_mixture
-from gen.train_options import Train4DConfig
-from gen.train_presets import PRESETS_4D, run_training
-from gen.train_run import WORDS, Samples, Stage, corrupt, train
-from gen.two_stream import TwoStream
-from gen.weights_file import save_mixer
-from gen.windows import WINDOW
+from fourreal.errors import UserError
+from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
+from gen.data.grid_batches import GridBatch, draw_grids
+from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
+from gen.flow.samplers import sample_euler
+from gen.flow.windows import WINDOW
+from gen.network.base import BaseModel, load_base, save_base
+from gen.network.weights_file import save_mixer
+from gen.sync.mixers import Mixer, SyncParams
+from gen.sync.two_stream import TwoStream
+from gen.train.mix import grid_mixture
+from gen.train.options import Train4DConfig
+from gen.train.presets import PRESETS_4D, run_training
+from gen.train.run import WORDS, Samples, Stage, corrupt, train
 
 
 class GridModel(nn.Module):

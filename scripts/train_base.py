@@ -21,14 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen import dist
-from gen.atomic import atomic_file
-from gen.data.captions import VOCABULARY
-from gen.flow import keep_known, linear_sigmas, velocity_loss, vivid_weights
-from gen.model import BaseModel, save_base, with_vocabulary
-from gen.sampling import sample_euler
-from gen.text import split_words
-from gen.train_data import (
+from fourreal.atomic import atomic_file
+from gen.data.batches import (
     HELD_OUT_SEED,
     ClipBatch,
     Mapping,
@@ -36,10 +30,16 @@ from gen.train_data import (
     seeded,
     trained_words,
 )
-from gen.train_mix import Mixture, clip_mixture
-from gen.train_options import TrainBaseConfig
-from gen.train_presets import BASE_PRESETS, run_training
-from gen.train_run import WORDS, Samples, Stage, corrupt, train
+from gen.data.world.captions import VOCABULARY
+from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
+from gen.flow.samplers import sample_euler
+from gen.network.base import BaseModel, save_base, with_vocabulary
+from gen.network.text import split_words
+from gen.train import dist
+from gen.train.mix import Mixture, clip_mixture
+from gen.train.options import TrainBaseConfig
+from gen.train.presets import BASE_PRESETS, run_training
+from gen.train.run import WORDS, Samples, Stage, corrupt, train
 
 LEVELS = (0.4, 0.7, 0.95)  # noise levels at which the clean prediction is scored
 

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen.dit import DiTParams
-from gen.errors import UserError
-from gen.flow import (
+from fourreal.errors import UserError
+from gen.data.batches import HELD_OUT_SEED, Mapping, PoolConfig, seeded, trained_words
+from gen.data.upsampling import FACTOR, Inputs, UpsampleBatch, UpsamplePool, draw_upsample
+from gen.flow.rectified import (
     add_noise,
     keep_known,
     linear_sigmas,
@@ -31,12 +32,12 @@ from gen.flow import (
     velocity_loss,
     vivid_weights,
 )
-from gen.model import BaseModel, load_base
-from gen.sampling import sample_euler
-from gen.train_data import HELD_OUT_SEED, Mapping, PoolConfig, seeded, trained_words
-from gen.train_options import TrainOptions
-from gen.train_presets import run_training
-from gen.train_run import WORDS, Samples, Stage, train
+from gen.flow.samplers import sample_euler
+from gen.network.base import BaseModel, load_base
+from gen.network.dit import DiTParams
+from gen.train.options import TrainOptions
+from gen.train.presets import run_training
+from gen.train.run import WORDS, Samples, Stage, train
 from gen.upsample import (
     SHIFT,
     SOURCE_NOISE,
@@ -45,7 +46,6 @@ from gen.upsample import (
     flow_source,
     save_upsampler,
 )
-from gen.upsample_data import FACTOR, Inputs, UpsampleBatch, UpsamplePool, draw_upsample
 
 
 @dataclass(kw_only=True)

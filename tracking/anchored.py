@@ -9,9 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tracking.consistency import reproject
-from tracking.flow import PairFlows, inside, pixel_grid, sample
-from tracking.sweep import relative_pose
+from tracking.depth.consistency import reproject
+from tracking.depth.sweep import relative_pose
+from tracking.flow.optical import PairFlows, inside, pixel_grid, sample
 from tracking.tracks import Tracks
 
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from gen.console import warn
-from gen.errors import UserError
+from fourreal.console import warn
+from fourreal.errors import UserError
 from tracking.anchored import canonical_tracks, track_stride
-from tracking.blank import blank_backdrop
-from tracking.consistency import splat_from
-from tracking.depth import DepthConfig, dense_depth, inverse_depth_ranges
-from tracking.fallbacks import FallbackConfig, pseudo_depth
-from tracking.fill import fill_inverse_depth
-from tracking.flow import FlowConfig, PairFlows, canonical_flow, linked_flow
-from tracking.geometry import find_cameras, shrink
-from tracking.guided import guide_depth, network_depth
-from tracking.poses import PoseConfig
+from tracking.cameras.fallbacks import FallbackConfig, pseudo_depth
+from tracking.cameras.find import find_cameras, shrink
+from tracking.cameras.poses import PoseConfig
+from tracking.depth.blank import blank_backdrop
+from tracking.depth.consistency import splat_from
+from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges
+from tracking.depth.fill import fill_inverse_depth
+from tracking.depth.guided import guide_depth, network_depth
+from tracking.flow.optical import FlowConfig, PairFlows, canonical_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.errors import UserError
-from gen.npz_file import read_npz
+from fourreal.errors import UserError
+from fourreal.npz_file import read_npz
 from tracking.column import ColumnTracks
 from tracking.tracks import Tracks
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from gen.errors import UserError
-from tracking.flow import FlowConfig, dis, inside, pixel_grid, sample, to_gray, working_size
+from fourreal.errors import UserError
+from tracking.flow.optical import FlowConfig, dis, inside, pixel_grid, sample, to_gray, working_size
 
 
 @dataclass(frozen=True)

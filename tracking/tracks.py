@@ -1,7 +1,7 @@
 """Tracks: N points followed over the F frames of one clip, in pixels and in depth.
 
-Conventions (gen.cameras): OpenCV axes, world-to-camera, pixel centres at +0.5, depth = z in each
-frame's own camera. The canonical frame is the world and, unless cameras were given, its median
+Conventions (fourreal.cameras): OpenCV axes, world-to-camera, pixel centres at +0.5, depth = z in
+each frame's own camera. The canonical frame is the world and, unless cameras were given, its median
 depth is 1. xyz is derived from uv and z in one place here, so it can never disagree with them.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.atomic import atomic_file
-from gen.cameras import unproject
-from gen.errors import UserError
-from gen.health import NotFinite
-from gen.npz_file import read_npz
+from fourreal.atomic import atomic_file
+from fourreal.cameras import unproject
+from fourreal.errors import UserError
+from fourreal.health import NotFinite
+from fourreal.npz_file import read_npz
 
 
 @dataclass

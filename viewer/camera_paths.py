@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
-from gen.cameras import camera_centres, invert, look_at, transform
+from fourreal.cameras import camera_centres, invert, look_at, transform
 
 Matrices = NDArray[np.float64]
 PATHS = ("orbit", "spiral", "input")

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
+from fourreal.atomic import atomic_file
+from fourreal.video_io import to_uint8, write_image
 from gen.grid import VideoGrid
-from gen.video_io import to_uint8, write_image
 from recon.render import render_scene
 from viewer.camera_paths import camera_path
 

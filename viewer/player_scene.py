@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gen.console import warn
+from fourreal.console import warn
 
 Floats = NDArray[np.float32]
 

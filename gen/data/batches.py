@@ -21,13 +21,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from gen.data.captions import caption
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import SceneBatch
-from gen.dist import render_shared
-from gen.dit import Mode
-from gen.text import split_words
+from gen.data.world.captions import caption
+from gen.data.world.procedural import render
+from gen.data.world.scene import SceneBatch
+from gen.data.world.scene_sampling import sample_scenes
+from gen.network.dit import Mode
+from gen.network.text import split_words
+from gen.train.dist import render_shared
 
 # Parts of the procedural world to train on: arguments of `sample_scenes`.
 WORLDS: dict[str, dict[str, Any]] = {

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from gen.data.captions import caption
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import SceneBatch
-from gen.train_data import WORLDS, Mapping, Rendering, ScenePool, Source, randint, seeded
-from gen.windows import WINDOW
+from gen.data.batches import WORLDS, Mapping, Rendering, ScenePool, Source, randint, seeded
+from gen.data.world.captions import caption
+from gen.data.world.scene import SceneBatch
+from gen.data.world.scene_sampling import sample_scenes
+from gen.flow.windows import WINDOW
 
 
 @dataclass

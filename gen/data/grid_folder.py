@@ -23,15 +23,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
+from fourreal.errors import UserError
+from fourreal.video_io import to_uint8
+from gen.data.batches import randint, seeded
+from gen.data.grid_batches import Grid
 from gen.data.video_folder import crop_window, resize_uint8
-from gen.dist import warn
-from gen.errors import UserError
+from gen.flow.windows import WINDOW
 from gen.grid import MARKER, VideoGrid
-from gen.text import split_words
-from gen.train_data import randint, seeded
-from gen.train_grids import Grid
-from gen.video_io import to_uint8
-from gen.windows import WINDOW
+from gen.network.text import split_words
+from gen.train.dist import warn
 
 CACHE_BYTES = 2**30
 

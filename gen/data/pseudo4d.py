@@ -20,9 +20,9 @@ import torch
 from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Generator, Tensor
 
-from gen.train_data import Clip, Source, seeded, to_uint8
-from gen.train_grids import Grid
-from gen.windows import WINDOW
+from gen.data.batches import Clip, Source, seeded, to_uint8
+from gen.data.grid_batches import Grid
+from gen.flow.windows import WINDOW
 
 ENLARGE = 1.25
 

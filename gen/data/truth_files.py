@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gen.data.procedural_grid import GroundTruth
+from gen.data.world.grid import GroundTruth
 
 DEPTH_UNITS = 4000  # depth_u16 counts per world unit
 

@@ -18,12 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gen.data.captions import caption
-from gen.dit import Mode
-from gen.flow import add_noise
-from gen.model import BaseModel
-from gen.sampling import sample_euler
-from gen.train_data import (
+from gen.data.batches import (
     ClipBatch,
     Clips,
     Mapping,
@@ -34,6 +29,11 @@ from gen.train_data import (
     seeded,
     to_uint8,
 )
+from gen.data.world.captions import caption
+from gen.flow.rectified import add_noise
+from gen.flow.samplers import sample_euler
+from gen.network.base import BaseModel
+from gen.network.dit import Mode
 from gen.upsample import coordinate_width, enlarge
 
 FACTOR = 4  # target over low-resolution pixels, for whole pictures; twice that for details

@@ -30,12 +30,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
-from gen.dist import warn
-from gen.dit import Mode
-from gen.errors import UserError
-from gen.text import split_words
-from gen.train_data import Clip, randint, seeded
-from gen.video_io import IMAGE_SUFFIXES
+from fourreal.errors import UserError
+from fourreal.video_io import IMAGE_SUFFIXES
+from gen.data.batches import Clip, randint, seeded
+from gen.network.dit import Mode
+from gen.network.text import split_words
+from gen.train.dist import warn
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 CAPTIONS = "captions.jsonl"

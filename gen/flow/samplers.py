@@ -2,7 +2,7 @@
 
 `model(x, sigma)` returns the clean prediction for the whole of `x` at the scalar level `sigma`.
 `callback(i, n, clean)` sees every step.  The last level has to be 0.  A prediction that is not
-finite raises `gen.health.NotFinite`.
+finite raises `fourreal.health.NotFinite`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gen.flow import velocity_from_clean
-from gen.health import require_finite
+from fourreal.health import require_finite
+from gen.flow.rectified import velocity_from_clean
 
 CleanModel = Callable[[Tensor, Tensor], Tensor]
 StepCallback = Callable[[int, int, Tensor], None]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gen.metrics.psnr import decibel
+from fourreal.psnr import decibel
 
 WINDOW = 8  # frames of a training clip
 OVERLAP = 4  # frames a later window starts from

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from gen.footage.easyvolcap import read_easyvolcap
+from gen.footage.footage import Footage
+from gen.footage.panoptic import read_train_meta
+from gen.footage.rig import image_folders_in, read_image_folders, read_videos, videos_in
+from gen.footage.transforms import read_transforms
 from gen.grid import MARKER, VideoGrid
-from gen.inputs.easyvolcap import read_easyvolcap
-from gen.inputs.footage import Footage
-from gen.inputs.panoptic import read_train_meta
-from gen.inputs.rig import image_folders_in, read_image_folders, read_videos, videos_in
-from gen.inputs.transforms import read_transforms
 
 Source = Callable[[Path], Footage]
 

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import scale_intrinsics
-from gen.inputs.fields import MAX_TEXT, array, inside, intrinsics
-from gen.inputs.footage import Footage
-from gen.inputs.lens import Lens, lens_or_none
-from gen.inputs.views import ImagesView, images_in
+from fourreal.cameras import scale_intrinsics
+from gen.footage.fields import MAX_TEXT, array, inside, intrinsics
+from gen.footage.footage import Footage
+from gen.footage.lens import Lens, lens_or_none
+from gen.footage.views import ImagesView, images_in
 
 FPS = 30.0
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.read_text import read_json
+from fourreal.read_text import read_json
 
 MAX_TEXT = 256 * 2**20
 

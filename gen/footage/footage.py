@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import check_rigid, path_order, scale_intrinsics
-from gen.console import progress
-from gen.errors import UserError
+from fourreal.cameras import check_rigid, path_order, scale_intrinsics
+from fourreal.console import progress
+from fourreal.errors import UserError
+from gen.footage.lens import Lens
+from gen.footage.views import ImagesView, View
 from gen.grid import MAX_CELLS, VideoGrid, shared_cell
-from gen.inputs.lens import Lens
-from gen.inputs.views import ImagesView, View
 
 SAME_SHAPE = 0.01
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from fourreal.video_io import IMAGE_SUFFIXES, to_uint8
+from gen.footage.detect import read_source
+from gen.footage.footage import Footage
+from gen.footage.selection import default_size
+from gen.footage.sheet import cell_size, contact_sheet, shrink, some
+from gen.footage.views import VIDEO_SUFFIXES, open_clip
 from gen.grid import VideoGrid
-from gen.inputs.detect import read_source
-from gen.inputs.footage import Footage
-from gen.inputs.selection import default_size
-from gen.inputs.sheet import cell_size, contact_sheet, shrink, some
-from gen.inputs.views import VIDEO_SUFFIXES, open_clip
-from gen.video_io import IMAGE_SUFFIXES, to_uint8
 
 VIEWS, TIMES, FRAMES = 8, 8, 24  # shown on a sheet
 

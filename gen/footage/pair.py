@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.console import say, warn
-from gen.errors import UserError
-from gen.grid import VideoGrid
-from gen.inputs.exposure import colour_match, exposed, flicker
-from gen.inputs.selection import choose_times, choose_views, default_size, thin
-from gen.inputs.shake import Shake, measure_shake, stabilise
-from gen.inputs.shared_frame import (
+from fourreal.console import say, warn
+from fourreal.errors import UserError
+from fourreal.video_io import resize_frames
+from gen.footage.exposure import colour_match, exposed, flicker
+from gen.footage.selection import choose_times, choose_views, default_size, thin
+from gen.footage.shake import Shake, measure_shake, stabilise
+from gen.footage.shared_frame import (
     SharedFrame,
     find_shared_frame,
     nearest_moment,
     parse_shared_frame,
     thumbnail_size,
 )
-from gen.inputs.views import View, open_clip
-from gen.video_io import resize_frames
+from gen.footage.views import View, open_clip
+from gen.grid import VideoGrid
 
 SAME_SCENE = 0.75
 DIFFERENT_SHAPE = 0.03

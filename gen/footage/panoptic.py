@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gen.cameras import scale_intrinsics
-from gen.inputs.fields import array, inside, intrinsics, need, number, read_object
-from gen.inputs.footage import Cell, Footage, footage_of_cells
-from gen.video_io import image_size
+from fourreal.cameras import scale_intrinsics
+from fourreal.video_io import image_size
+from gen.footage.fields import array, inside, intrinsics, need, number, read_object
+from gen.footage.footage import Cell, Footage, footage_of_cells
 
 FPS = 30.0
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import scale_intrinsics, w2c_from_c2w
-from gen.inputs.fields import MAX_TEXT, array, intrinsics, need, number, read_object
-from gen.inputs.footage import Footage
-from gen.inputs.views import SEQUENCE_FPS, VIDEO_SUFFIXES, ImagesView, VideoView, View, images_in
-from gen.npz_file import read_npy
-from gen.video_decode import probe
+from fourreal.cameras import scale_intrinsics, w2c_from_c2w
+from fourreal.npz_file import read_npy
+from fourreal.video_decode import probe
+from gen.footage.fields import MAX_TEXT, array, intrinsics, need, number, read_object
+from gen.footage.footage import Footage
+from gen.footage.views import SEQUENCE_FPS, VIDEO_SUFFIXES, ImagesView, VideoView, View, images_in
 
 Cameras = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.console import say
-from gen.errors import UserError
-from gen.option_values import parse_slice
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.option_values import parse_slice
 
 
 def check_timing(start: float, fps: float) -> None:

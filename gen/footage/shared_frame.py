@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.errors import UserError
-from gen.inputs.shake import measure_shake, stabilise
-from gen.video_io import to_uint8
+from fourreal.errors import UserError
+from fourreal.video_io import to_uint8
+from gen.footage.shake import measure_shake, stabilise
 
 WIDTH = 128  # frames are compared at this width
 MOVES = 0.04  # a pixel whose grey level varies more than this over the clip

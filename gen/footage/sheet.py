@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
-from gen.video_decode import resized
-from gen.video_io import write_image
+from fourreal.atomic import atomic_file
+from fourreal.video_decode import resized
+from fourreal.video_io import write_image
 
 WIDEST = 192  # of a cell, pixels
 GAP, LINE, MARGIN = 4, 18, 74

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import intrinsics_from_fov, w2c_from_c2w
-from gen.inputs.fields import array, inside, need, number, read_object
-from gen.inputs.footage import Cell, Footage, footage_of_cells
-from gen.inputs.lens import lens_or_none
-from gen.inputs.views import SEQUENCE_FPS
-from gen.video_io import IMAGE_SUFFIXES, image_size
+from fourreal.cameras import intrinsics_from_fov, w2c_from_c2w
+from fourreal.video_io import IMAGE_SUFFIXES, image_size
+from gen.footage.fields import array, inside, need, number, read_object
+from gen.footage.footage import Cell, Footage, footage_of_cells
+from gen.footage.lens import lens_or_none
+from gen.footage.views import SEQUENCE_FPS
 
 PINHOLES = ("", "OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")  # OpenCV's order

@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gen import video_decode
-from gen.errors import UserError
-from gen.inputs.lens import Lens
-from gen.video_decode import VideoFacts, probe, resized
-from gen.video_io import IMAGE_SUFFIXES, image_size, read_image, to_uint8
+from fourreal import video_decode
+from fourreal.errors import UserError
+from fourreal.video_decode import VideoFacts, probe, resized
+from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, to_uint8
+from gen.footage.lens import Lens
 
 SEQUENCE_FPS = 8.0
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")

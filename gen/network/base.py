@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gen.atomic import atomic_file
-from gen.dit import DiT, DiTParams
-from gen.errors import UserError
-from gen.health import require_finite
-from gen.read_text import read_json
-from gen.text import SPECIAL, TextEncoder, Tokenizer
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.health import require_finite
+from fourreal.read_text import read_json
+from gen.network.dit import DiT, DiTParams
+from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
 # What fields of a wrong type or value lead to where a network is built of them.

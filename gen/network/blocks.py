@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gen.rope import Rope, apply_rope
+from gen.network.rope import Rope, apply_rope
 
 if TYPE_CHECKING:
-    from gen.dit import DiTParams
+    from gen.network.dit import DiTParams
 
 
 class Context(NamedTuple):

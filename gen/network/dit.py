@@ -3,7 +3,7 @@
 A clip is either a fixed-view video (frames run over time) or a freeze-time video (frames run
 over viewpoints); which one it is, is told by a learned context embedding (paper 3.1), never by
 position.  The network is usable whole (`DiT.forward`) and block by block (`embed`, `condition`,
-`blocks[l]`, `head`), so that `gen.two_stream` runs the same weights over rows and columns.
+`blocks[l]`, `head`), so that `gen.sync.two_stream` runs the same weights over rows and columns.
 
 Shape legend: B clips, F frames, S patches a frame, N = F*S tokens, D width, L text tokens,
 H W pixels, C channels.
@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gen.blocks import Block, Context, rms_norm
-from gen.rope import Rope, rope_table
+from gen.network.blocks import Block, Context, rms_norm
+from gen.network.rope import Rope, rope_table
 
 
 class Mode(IntEnum):

@@ -6,8 +6,8 @@ positions and activations are left out.  A test compares with PyTorch's own coun
 
 from __future__ import annotations
 
-from gen.dit import PLACE_FEATURES, DiTParams
-from gen.sync import SIGMA_FEATURES, SyncParams
+from gen.network.dit import PLACE_FEATURES, DiTParams
+from gen.sync.mixers import SIGMA_FEATURES, SyncParams
 
 # Dense bfloat16 peak of a card, operations a second, by a part of the name it reports.
 PEAK_BF16 = {"H200": 989e12, "A100": 312e12}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gen.dit import DiTParams
+    from gen.network.dit import DiTParams
 
 
 class Rope(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import nn
 
-from gen.console import warn
-from gen.dit import DiT
-from gen.errors import UserError
+from fourreal.console import warn
+from fourreal.errors import UserError
+from gen.network.dit import DiT
 
 Precision = Literal["fp32", "bf16"]
 Network = TypeVar("Network", bound=nn.Module)

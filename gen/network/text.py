@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gen.console import warn
-from gen.errors import UserError
+from fourreal.console import warn
+from fourreal.errors import UserError
 
 PAD = 0
 EMPTY = 1  # the one token of an empty prompt: what text dropout and guidance use

@@ -8,12 +8,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
-from gen.model import DAMAGED, BaseModel, load_shards, save_shards
-from gen.read_text import read_json
-from gen.sync import Drop, MixerName, NoSync, SyncParams, layers_without
-from gen.two_stream import Output, TwoStream
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.read_text import read_json
+from gen.network.base import DAMAGED, BaseModel, load_shards, save_shards
+from gen.sync.mixers import Drop, MixerName, NoSync, SyncParams, layers_without
+from gen.sync.two_stream import Output, TwoStream
 
 
 def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[str, Any]) -> None:

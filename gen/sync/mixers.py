@@ -24,7 +24,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from gen.dit import sigma_features
+from gen.network.dit import sigma_features
 
 MixerName = Literal["none", "sequential", "hard", "soft", "fused"]
 MIXERS: tuple[MixerName, ...] = ("none", "sequential", "hard", "soft", "fused")

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gen.sync import Mixer, NoSync, SequentialSync
+from gen.sync.mixers import Mixer, NoSync, SequentialSync
 
 Output = Literal["mean", "row", "column"]
 

@@ -2,7 +2,7 @@
 
 The row stream attends over time within one view (fixed-view clips, dynamic context), the column
 stream over views at one time (freeze-time clips, freeze-time context); both go through the same
-blocks, and a mixer of `gen.sync` exchanges information after each (paper Fig. 2, Eq. 4-10).
+blocks, and a mixer of `gen.sync.mixers` exchanges information after each (paper Fig. 2, Eq. 4-10).
 
 Shape legend: B grids, V views (rows), T times (columns), S patches a frame, D width, H W pixels.
 """
@@ -12,12 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gen.blocks import Context
-from gen.dit import DiT, Mode
-from gen.flow import keep_known
-from gen.rope import Rope, rope_table
-from gen.streams import Output, Streams, row_and_column
-from gen.sync import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
+from gen.flow.rectified import keep_known
+from gen.network.blocks import Context
+from gen.network.dit import DiT, Mode
+from gen.network.rope import Rope, rope_table
+from gen.sync.mixers import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
+from gen.sync.streams import Output, Streams, row_and_column
 
 
 class TwoStream(Streams):

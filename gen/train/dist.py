@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gen import console
+from fourreal import console
 
 # The group in which rendered data is exchanged: a thread may draw the next batch while gradients
 # travel through the main group.  None without processes.

@@ -1,7 +1,7 @@
 """The parts of a training loop: optimisers, schedules, EMA, checkpoints, the progress line.
 
-Everything works on whole and on sharded parameters (`gen.dist.shard`); checkpoints always hold
-whole tensors, so that a run may go on with any number of processes.
+Everything works on whole and on sharded parameters (`gen.train.dist.shard`); checkpoints always
+hold whole tensors, so that a run may go on with any number of processes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gen import dist
-from gen.atomic import atomic_file
-from gen.console import say
-from gen.dist import warn
-from gen.errors import UserError
-from gen.muon import Muon
+from fourreal.atomic import atomic_file
+from fourreal.console import say
+from fourreal.errors import UserError
+from gen.train import dist
+from gen.train.dist import warn
+from gen.train.muon import Muon
 
 
 def learning_rate(step: int, steps: int, warmup: int, decay: float) -> float:

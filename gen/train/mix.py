@@ -8,15 +8,15 @@ from typing import Generic, TypeVar
 
 import torch
 
+from gen.data.batches import Clip, ClipPool, PoolConfig, Source, seeded
+from gen.data.grid_batches import Grid, GridPool
 from gen.data.grid_folder import GridFolder
 from gen.data.pseudo4d import Pseudo4D, enlarged
 from gen.data.video_folder import VideoFolder
-from gen.dist import warn
-from gen.dit import Mode
-from gen.train_data import Clip, ClipPool, PoolConfig, Source, seeded
-from gen.train_grids import Grid, GridPool
-from gen.train_options import Train4DConfig, TrainBaseConfig
-from gen.windows import WINDOW
+from gen.flow.windows import WINDOW
+from gen.network.dit import Mode
+from gen.train.dist import warn
+from gen.train.options import Train4DConfig, TrainBaseConfig
 
 Item = TypeVar("Item")
 

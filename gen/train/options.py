@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gen.dit import SIZES, DiTParams
-from gen.sync import MixerName
-from gen.train_data import PoolConfig
-from gen.windows import WINDOW
+from gen.data.batches import PoolConfig
+from gen.flow.windows import WINDOW
+from gen.network.dit import SIZES, DiTParams
+from gen.sync.mixers import MixerName
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from gen.errors import UserError
-from gen.train_data import PoolConfig
-from gen.train_options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
+from fourreal.errors import UserError
+from gen.data.batches import PoolConfig
+from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
 
 NARROW = PoolConfig(world="narrow")
 

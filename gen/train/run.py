@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen import dist
-from gen.atomic import remove_partials
-from gen.errors import UserError
-from gen.flow import add_noise, keep_known, sample_sigma
-from gen.model import BaseModel
-from gen.train_data import ClipBatch, Mapping, seeded
-from gen.train_grids import GridBatch
-from gen.train_loop import (
+from fourreal.atomic import remove_partials
+from fourreal.errors import UserError
+from gen.data.batches import ClipBatch, Mapping, seeded
+from gen.data.grid_batches import GridBatch
+from gen.flow.rectified import add_noise, keep_known, sample_sigma
+from gen.network.base import BaseModel
+from gen.train import dist
+from gen.train.loop import (
     EMA,
     Optimisers,
     Progress,
@@ -38,7 +38,7 @@ from gen.train_loop import (
     save_checkpoint,
     save_sheet,
 )
-from gen.train_options import TrainOptions
+from gen.train.options import TrainOptions
 
 WORDS = 40  # texts are padded or cut to this, so that a compiled model sees one shape
 Batch = ClipBatch | GridBatch

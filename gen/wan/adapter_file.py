@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
-from gen.streams import Output
-from gen.sync import MixerName, SyncParams
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from gen.sync.mixers import MixerName, SyncParams
+from gen.sync.streams import Output
 from gen.wan.lattice import TimeStride
 from gen.wan.model import WanModel
 from gen.wan.params import WanParams

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gen.blocks import attend_among_frames
+from gen.network.blocks import attend_among_frames
 
 ADAPTED = ("to_q", "to_k", "to_v", "to_out")  # the matrices of self-attention
 

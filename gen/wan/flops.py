@@ -1,12 +1,12 @@
 """Floating-point operations of the two streams over Wan, counted from their sizes.
 
-2 per multiply-add; matrix products and attention only, as in `gen.flops`.  A test compares with
-PyTorch's own counter.
+2 per multiply-add; matrix products and attention only, as in `gen.network.flops`.  A test compares
+with PyTorch's own counter.
 """
 
 from __future__ import annotations
 
-from gen.sync import SIGMA_FEATURES
+from gen.sync.mixers import SIGMA_FEATURES
 from gen.wan.block import ADAPTED
 from gen.wan.memory import WanWork
 from gen.wan.params import TEXT_TOKENS

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from gen.wan.lattice import LatentCodec, TimeStride
 from gen.wan.model import WanModel
 from gen.wan.params import DEFAULT_MODEL, MODELS, VaeParams, WanParams

@@ -19,19 +19,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gen.dit import Mode
-from gen.errors import UserError
-from gen.flow import keep_known, linear_sigmas
+from fourreal.errors import UserError
+from gen.flow.rectified import keep_known, linear_sigmas
+from gen.flow.samplers import SAMPLERS, guided, keyed_noise
+from gen.flow.windows import windows
 from gen.generate import Report, window_callback
 from gen.grid import MAX_CELLS, VideoGrid
-from gen.sampling import SAMPLERS, guided, keyed_noise
-from gen.streams import Output
+from gen.network.dit import Mode
+from gen.sync.streams import Output
 from gen.wan.lattice import LatentCodec, TimeStride, covered_frames, latent_times
 from gen.wan.params import TIME_STRIDE
 from gen.wan.path import clean_from_velocity, timestep
 from gen.wan.text import TextFeatures, in_mode
 from gen.wan.two_stream import WanTwoStream
-from gen.windows import windows
 
 WINDOW = 21  # latents of a clip that Wan was trained on (81 frames)
 OVERLAP = 4

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gen.console import warn
-from gen.errors import UserError
-from gen.memory import GB
-from gen.sync import SIGMA_FEATURES, MixerName
+from fourreal.console import warn
+from fourreal.errors import UserError
+from gen.limits import GB
+from gen.sync.mixers import SIGMA_FEATURES, MixerName
 from gen.wan.block import ADAPTED
 from gen.wan.lattice import TimeStride, latent_times
 from gen.wan.params import (

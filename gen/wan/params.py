@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 TEXT_TOKENS = 512  # the pre-trained models always saw so many, padded with zeros
 TIME_STRIDE: Literal[4] = 4  # frames of one latent, but for the first (which holds one)

@@ -2,7 +2,7 @@
 
 Both go from data at sigma = 0 to noise at sigma = 1 along x = (1 - sigma) clean + sigma noise.
 Wan's network is told 1000 sigma and predicts the velocity noise - clean; our samplers
-(`gen.sampling`) want the clean prediction.
+(`gen.flow.samplers`) want the clean prediction.
 """
 
 from __future__ import annotations

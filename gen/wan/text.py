@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen.dit import Mode
+from gen.network.dit import Mode
 from gen.wan.params import TEXT_TOKENS
 
 CONTEXTS: dict[Mode, str] = {

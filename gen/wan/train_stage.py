@@ -1,6 +1,6 @@
 """The 4D stage over Wan: only the adapter is trained (mixer, and low-rank matrices of columns).
 
-Grids of any source of `gen.train_mix` are encoded on the way; row 0 and column 0 of the lattice
+Grids of any source of `gen.train.mix` are encoded on the way; row 0 and column 0 of the lattice
 are given (sometimes one of them, sometimes more), the loss is on the velocity of the others.
 
 Shape legend: B grids, V views, T times, L latent times, C channels, h w latent pixels.
@@ -15,22 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen.dit import Mode
-from gen.errors import UserError
-from gen.flow import add_noise, keep_known, linear_sigmas, sample_sigma
-from gen.sampling import keyed_noise, sample_euler
-from gen.train_data import HELD_OUT_SEED, Mapping, seeded
-from gen.train_grids import GridBatch, draw_grids, sample_grid_known
-from gen.train_mix import grid_mixture
-from gen.train_options import Train4DConfig, parse_resolution
-from gen.train_run import Samples, Stage
+from fourreal.errors import UserError
+from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
+from gen.data.grid_batches import GridBatch, draw_grids, sample_grid_known
+from gen.flow.rectified import add_noise, keep_known, linear_sigmas, sample_sigma
+from gen.flow.samplers import keyed_noise, sample_euler
+from gen.flow.windows import WINDOW
+from gen.network.dit import Mode
+from gen.train.mix import grid_mixture
+from gen.train.options import Train4DConfig, parse_resolution
+from gen.train.run import Samples, Stage
 from gen.wan.adapter_file import AdapterConfig, build_two_stream, save_adapter
 from gen.wan.folder import WanFolder
 from gen.wan.lattice import fitting_size
 from gen.wan.path import velocity_target
 from gen.wan.text import in_mode
 from gen.wan.two_stream import WanTwoStream
-from gen.windows import WINDOW
 
 RESOLUTION = "480x832"
 SAMPLE_STEPS = 6

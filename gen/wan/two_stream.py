@@ -1,8 +1,9 @@
 """The 4D model over Wan: one pre-trained video model run over rows and columns of a latent lattice.
 
 The row stream attends over (latent) time within one view, the column stream over views at one
-latent time, both through the same blocks, with a mixer of `gen.sync` after each (paper Eq. 4-10).
-Time may be compressed, views never are, so both streams hold the same lattice token for token.
+latent time, both through the same blocks, with a mixer of `gen.sync.mixers` after each (paper Eq.
+4-10). Time may be compressed, views never are, so both streams hold the same lattice token for
+token.
 
 Shape legend: B grids, V views, T latent times, C channels, H W latent pixels, S tokens a latent,
 D width, L text tokens.
@@ -15,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen.flow import keep_known
-from gen.streams import Output, Streams, row_and_column
-from gen.sync import FusedSync, SyncParams, build_mixer
+from gen.flow.rectified import keep_known
+from gen.sync.mixers import FusedSync, SyncParams, build_mixer
+from gen.sync.streams import Output, Streams, row_and_column
 from gen.wan.block import WanContext
 from gen.wan.model import WanModel
 from gen.wan.path import clean_from_velocity, timestep

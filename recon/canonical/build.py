@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.cameras import invert, pixel_grid, project, transform, unproject
-from gen.errors import UserError
+from fourreal.cameras import invert, pixel_grid, project, transform, unproject
+from fourreal.errors import UserError
+from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
-from recon.rasterize import rasterize
+from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
-from tracking.keyframes import keyframe_order
 
 FloatArray = NDArray[np.floating]
 

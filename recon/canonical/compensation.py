@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gen.cameras import camera_centres, transform
+from fourreal.cameras import camera_centres, transform
 
 FloatArray = NDArray[np.floating]
 

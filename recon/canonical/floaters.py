@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen.console import progress
-from recon.adam import Adam
+from fourreal.console import progress
 from recon.config import FloaterConfig
-from recon.photometric import photometric_loss
-from recon.rasterize import RasterOutput, rasterize
+from recon.fit.adam import Adam
+from recon.fit.photometric import photometric_loss
+from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
 _COVERED = 0.5

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gen.cameras import invert, pixel_grid, project, transform, unproject
+from fourreal.cameras import invert, pixel_grid, project, transform, unproject
 from gen.grid import VideoGrid
-from recon.rasterize import rasterize
+from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
 
 FloatArray = NDArray[np.floating]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from tracking.consistency import compare_views
+from tracking.depth.consistency import compare_views
 
 
 def keyframe_order(

@@ -21,13 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gen.atomic import atomic_file
-from gen.health import first_bad, require_finite
-from gen.read_text import parse_json
+from fourreal.atomic import atomic_file
+from fourreal.health import first_bad, require_finite
+from fourreal.read_text import parse_json
 from recon.scene import Scene4D
 
 if TYPE_CHECKING:
-    from recon.joint_fit import JointFit
+    from recon.fit.scene_fit import JointFit
 
 _SEPARATOR = "/"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon import photometric_kernels as kernels
-from recon.kernel_threads import run_threaded
+from recon.fit import photometric_kernels as kernels
+from recon.raster.kernels.threads import run_threaded
 
 
 class _PhotometricLoss(torch.autograd.Function):

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from recon.kernel_threads import take
+from recon.raster.kernels.threads import take
 
 RADIUS = 5
 # exp(-k^2 / (2 * 1.5^2)) / sum, k = 0..5

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gen.console import progress
-from gen.health import NotFinite
-from recon.adam import Adam
-from recon.camera_step import corrected
-from recon.checkpoint import Checkpoint, check_loss, check_parameters
+from fourreal.console import progress
+from fourreal.health import NotFinite
 from recon.config import FitConfig
-from recon.deformation import FreeOffsets, MlpOffsets, Spreader
-from recon.photometric import photometric_loss
-from recon.rasterize import RasterOutput, rasterize
-from recon.rigidity import LocalTurns
+from recon.fit.adam import Adam
+from recon.fit.camera_step import corrected
+from recon.fit.checkpoint import Checkpoint, check_loss, check_parameters
+from recon.fit.photometric import photometric_loss
+from recon.fit.shading import shaded
+from recon.motion.deformation import FreeOffsets, MlpOffsets, Spreader
+from recon.motion.rigidity import LocalTurns
+from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
-from recon.shading import shaded
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time

@@ -11,7 +11,7 @@ from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon.kernel_threads import run_threaded, take
+from recon.raster.kernels.threads import run_threaded, take
 
 CHUNK = 4096  # Gaussians taken at once
 

@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recon.kernel_threads import run_threaded, take
+from recon.raster.kernels.threads import run_threaded, take
 
 _CHUNK = 2048  # rows taken at once
 

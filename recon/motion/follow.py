@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.cameras import project, transform
-from recon.deformation import FreeOffsets
-from recon.joint_fit import JointFit
-from recon.node_solver import Sighting, solve_step
-from recon.rigidity import LocalTurns
-from tracking.flow import FlowConfig, dis, to_gray, working_size
+from fourreal.cameras import project, transform
+from recon.fit.scene_fit import JointFit
+from recon.motion.deformation import FreeOffsets
+from recon.motion.node_solver import Sighting, solve_step
+from recon.motion.rigidity import LocalTurns
+from tracking.flow.optical import FlowConfig, dis, to_gray, working_size
 
 FloatArray = NDArray[np.floating]
 

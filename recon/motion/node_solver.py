@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
-from gen.cameras import project, transform
+from fourreal.cameras import project, transform
 
 FloatArray = NDArray[np.floating]
 SWEEPS = 40

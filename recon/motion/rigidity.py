@@ -3,7 +3,7 @@
 Legend: M nodes, E edges of the node graph. Asking neighbours to have the same offset charges a
 limb for turning; asking that they differ as their surroundings' best rotation says charges only
 what bends (Sorkine and Alexa 2007, with a norm of 1 so that joints may bend sharply). On a CPU,
-kernels do it (`recon.rigidity_kernels`); elsewhere torch.
+kernels do it (`recon.motion.rigidity_kernels`); elsewhere torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon import rigidity_kernels as kernels
-from recon.kernel_threads import run_threaded
+from recon.motion import rigidity_kernels as kernels
+from recon.raster.kernels.threads import run_threaded
 
 _MANY = 2000  # nodes from which a second thread saves more than its waking costs
 

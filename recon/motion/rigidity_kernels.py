@@ -1,9 +1,10 @@
-"""Numba kernels of `recon.rigidity`: local rotations of a node graph, and the penalty on offsets.
+"""Numba kernels of `recon.motion.rigidity`: local rotations of a node graph, and the penalty on
+offsets.
 
 The graph comes as rows of a sparse matrix: node m has the edges `edge[k]` to the nodes `other[k]`
 for k in `start[m]` .. `start[m + 1]`. M nodes, E edges. Any float dtype; sums over nodes are made
 per chunk, so that results do not depend on the number of threads. After an edit of
-`recon.kernel_geometry` touch this file too: numba's cache does not see it.
+`recon.raster.kernels.geometry` touch this file too: numba's cache does not see it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
-from recon.kernel_geometry import row_times
-from recon.kernel_threads import take
+from recon.raster.kernels.geometry import row_times
+from recon.raster.kernels.threads import take
 
 CHUNK = 512  # nodes taken at once
 ROUNDS = 12
@@ -78,7 +79,7 @@ def _turn(R, x, y, z):
 def nearest_rotations(counter, matrices, turns):
     """`turns` [M,9]: the rotation nearest to each of `matrices` [M,9] minus the identity.
 
-    In double precision, from the identity, as `recon.rigidity.nearest_rotation`.
+    In double precision, from the identity, as `recon.motion.rigidity.nearest_rotation`.
     """
     count = len(matrices)
     while True:

@@ -18,8 +18,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
-from gen.cameras import project, transform
-from recon.motion_follow import checked_flow
+from fourreal.cameras import project, transform
+from recon.motion.follow import checked_flow
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]

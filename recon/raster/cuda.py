@@ -34,7 +34,7 @@ def rasterize_gsplat(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the GPU.
 
-    Arguments as in `recon.rasterize.rasterize`, all on one CUDA device. The first call after
+    Arguments as in `recon.raster.rasterize.rasterize`, all on one CUDA device. The first call after
     installation may compile gsplat's kernels (minutes). Raises ValueError without CUDA: gsplat
     is imported only after that check, because with nvcc at hand its import starts a build.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recon.raster_shape import project_splats
+from recon.raster.shape import project_splats
 
 ALPHA_MAX = 0.999
 ALPHA_MIN = 1.0 / 255.0

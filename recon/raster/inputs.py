@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gen.health import NotFinite
+from fourreal.health import NotFinite
 
 NAMES = ("means", "scales", "opacities", "colors")
 
@@ -21,7 +21,8 @@ def check_inputs(
     stretch: Tensor | None,
     rotations: Tensor | None,
 ) -> None:
-    """Shapes, dtypes and devices as `recon.rasterize.rasterize` says; ValueError otherwise."""
+    """Shapes, dtypes and devices as `recon.raster.rasterize.rasterize` says; ValueError
+    otherwise."""
     n = len(means) if isinstance(means, Tensor) and means.ndim else 0
     check_tensor("means", means, (n, 3))
     check_tensor("scales", scales, (n,), means)

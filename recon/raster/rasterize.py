@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recon.raster_inputs import check_camera, check_finite, check_inputs
+from recon.raster.inputs import check_camera, check_finite, check_inputs
 
 BACKENDS = ("auto", "cpu", "gsplat", "dense")
 
@@ -72,12 +72,12 @@ def rasterize(
         check_finite(means, scales, opacities, colors)
     given = (means, scales, opacities, colors, w2c, K, width, height, background)
     if backend == "gsplat":
-        from recon.raster_gsplat import rasterize_gsplat
+        from recon.raster.cuda import rasterize_gsplat
 
         return RasterOutput(*rasterize_gsplat(*given, stretch, rotations))
     if backend == "dense":
-        from recon.raster_dense import rasterize_dense
-        from recon.raster_shape import camera_covariances
+        from recon.raster.dense import rasterize_dense
+        from recon.raster.shape import camera_covariances
 
         means_cam = means @ w2c[:3, :3].T + w2c[:3, 3]
         cov = None
@@ -89,6 +89,6 @@ def rasterize(
         raise ValueError(
             f'backend "cpu" takes float32 tensors on the CPU, got {means.dtype} on {means.device}'
         )
-    from recon.raster_cpu import rasterize_cpu
+    from recon.raster.cpu.function import rasterize_cpu
 
     return RasterOutput(*rasterize_cpu(*given, stretch, rotations))

@@ -1,18 +1,20 @@
 """The paper's ablations from training to table: every row trained alike, then judged alike.
 
-    python scripts/ablate.py --row soft --out runs/ablation --json ablation.json
-    python scripts/ablate.py --row soft_mixed --steps 2000 --finetune-steps 400   # another budget
-    python scripts/ablate.py --list
-    python scripts/ablate.py --recorded docs/benchmarks/generation.json --json ablation.json
+    python scripts/evaluate.py ablate --row soft --out runs/ablation --json ablation.json
+    python scripts/evaluate.py ablate --row soft_mixed --steps 2000 --finetune-steps 400   # \\
+        another budget
+    python scripts/evaluate.py ablate --list
+    python scripts/evaluate.py ablate --recorded docs/benchmarks/generation.json --json \\
+        ablation.json
 
 One command a row; --row all makes those that are missing. A row is trained in two stages on a
 frozen base, as in the paper (pseudo-4D first, then rendered grids; here procedural scenes stand in
-for animated assets), completes the held-out pairs of scripts/make_test_grids.py and is measured
-with the metrics of scripts/evaluate_paper.py. Rows share what they have in common: the data
-ablations start from one pseudo-4D stage. All of it resumes: trained stages, completed grids and
-records are kept. Training runs on the GPU if there is one (--train-args="--precision bf16"), and
-under torchrun with --processes N. --recorded takes over the rows that evaluate_generation.py has
-measured already, of mixers that were trained alike (the bundled ones): nothing is run again.
+for animated assets), completes the held-out pairs of scripts/evaluate.py pairs and is
+measured with the metrics of scripts/evaluate.py paper. Rows share what they have in common: the
+data ablations start from one pseudo-4D stage. All of it resumes: trained stages, completed grids
+and records are kept. Training runs on the GPU if there is one (--train-args="--precision bf16"),
+and under torchrun with --processes N. --recorded takes over the rows that evaluate.py generation
+has measured already, of mixers that were trained alike (the bundled ones): nothing is run again.
 """
 
 from __future__ import annotations
@@ -26,26 +28,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gen.console import say
-from gen.errors import UserError
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.script import run_script
 from gen.generate import GridGenerator, load_bundled, weights_folder
-from gen.grid_methods import LEARNED
-from gen.held_out import TrueGrid
-from gen.metrics.pairs import Pairs, write_inputs, write_method
-from gen.metrics.registry import METRICS, layouts, make_metrics
-from gen.metrics.run import MetricRun
-from gen.metrics.test_set import find_test_set
-from gen.result_file import REPOSITORY, ResultFile
-from gen.result_tables import layout_tables, markdown
-from gen.runtime import Runtime
-from gen.script import run_script
-from gen.sync import Drop, MixerName, layers_without
+from gen.network.runtime import Runtime
+from gen.sync.mixers import Drop, MixerName, layers_without
+from scripts.evaluate.grid_methods import LEARNED
+from scripts.evaluate.held_out import TrueGrid
+from scripts.evaluate.metrics.grid_set import find_test_set
+from scripts.evaluate.metrics.pairs import Pairs, write_inputs, write_method
+from scripts.evaluate.metrics.registry import METRICS, layouts, make_metrics
+from scripts.evaluate.metrics.run import MetricRun
+from scripts.evaluate.result_file import REPOSITORY, ResultFile
+from scripts.evaluate.result_tables import layout_tables, markdown
 
 Data = Literal["pseudo4d", "rendered", "mixed"]
 # Ratios of rendered (procedural) and pseudo-4D grids; the supplement mixes 2 : 1.
 RATIOS: dict[Data, tuple[int, int]] = {"pseudo4d": (0, 1), "rendered": (1, 0), "mixed": (2, 1)}
 TITLE = "Ablations"
-# Figures of scripts/evaluate_generation.py under the names of `gen.metrics.weight_free`.
+# Figures of scripts/evaluate.py generation under the names of
+# `scripts.evaluate.metrics.weight_free`.
 RECORDED = {
     "sampson_px": "cse_px", "matches": "matches", "psnr": "psnr", "psnr_changing": "psnr_changing",
     "psnr_rows": "psnr_time", "psnr_columns": "psnr_view", "ssim": "ssim",
@@ -127,7 +130,7 @@ class AblateConfig:
     json: Path | None = None
     """Result file, a row at a time."""
     recorded: Path | None = None
-    """Result file of scripts/evaluate_generation.py whose rows are taken over, instead of making
+    """Result file of scripts/evaluate.py generation whose rows are taken over, instead of making
     rows."""
     train_only: bool = False
     """Stop after training."""
@@ -209,7 +212,8 @@ def train(row: Row, cfg: AblateConfig, base: Path, depth: int) -> Path:
 
 
 def method_of(row: Row) -> str:
-    """The name in `gen.grid_methods` of running a row's mixer as its weights folder has it."""
+    """The name in `scripts.evaluate.grid_methods` of running a row's mixer as its weights folder
+    has it."""
     return next(
         name
         for name, how in LEARNED.items()
@@ -244,7 +248,7 @@ def take_over(cfg: AblateConfig, source: Path) -> None:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{source} is no result file ({error!r})") from None
     if not scenes:
-        raise UserError(f"{source} has no row 'soft'; make it with scripts/evaluate_generation.py")
+        raise UserError(f"{source} has no row 'soft'; make it with scripts/evaluate.py generation")
     results = ResultFile(cfg.json, TITLE, order=(*ROWS, *SWITCHED_OFF.values()))
     for scene, rows in scenes.items():
         label = f"{scene}, bundled mixers"
@@ -296,5 +300,6 @@ def main(cfg: AblateConfig) -> None:
         say("\n" + markdown(table))
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, AblateConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, AblateConfig, __doc__)

@@ -1,6 +1,6 @@
 """Compare the asset renderer with renders of the same assets made elsewhere (Blender Cycles).
 
-    python scripts/evaluate_assets.py --data ../shared/data/grids --assets ../shared/data/assets \
+    python scripts/evaluate.py assets --data ../shared/data/grids --assets ../shared/data/assets \
         --json docs/benchmarks/assets.json
 
 Every scene's cameras, times and placement are taken over; silhouettes, depth and tracks must agree.
@@ -9,19 +9,16 @@ DATA is in the layout of scripts/render_procedural.py, its meta.json naming asse
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.console import say
-from gen.data.asset_check import Reference, compare
-from gen.data.asset_context import open_context
-from gen.errors import UserError
-from gen.result_file import ResultFile
-from gen.script import run_script
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from gen.data.assets.check import Reference, compare
+from gen.data.assets.context import open_context
+from scripts.evaluate.result_file import ResultFile
 
 NOTES = (
     "iou: silhouettes of single cells (in a room: what stands above the floor); depth and track "
@@ -85,5 +82,6 @@ def main(cfg: EvaluateAssetsConfig) -> None:
     context.release()
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, EvaluateAssetsConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, EvaluateAssetsConfig, __doc__)

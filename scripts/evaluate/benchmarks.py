@@ -1,7 +1,7 @@
 """Write docs/BENCHMARKS.md from the JSON files of the evaluation scripts.
 
-    python scripts/make_benchmarks.py [--folder docs/benchmarks] [--out docs/BENCHMARKS.md]
-    python scripts/make_benchmarks.py --runs outputs/A outputs/B    # record pipeline runs first
+    python scripts/evaluate.py benchmarks [--folder docs/benchmarks] [--out docs/BENCHMARKS.md]
+    python scripts/evaluate.py benchmarks --runs outputs/A outputs/B    # record pipeline runs first
 
 Each JSON has the schema ``{"schema": 1, "command", "hardware", "results": {SCENE: {VARIANT:
 {METRIC: number | null}}}}`` and optionally "title", "notes" (text or list). Nothing in the page
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +19,17 @@ from typing import Any
 
 import yaml
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
-from gen.result_file import SCHEMA, as_list, is_result
-from gen.result_tables import markdown, tables_of
-from gen.script import run_script
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from scripts.evaluate.result_file import SCHEMA, as_list, is_result
+from scripts.evaluate.result_tables import markdown, tables_of
 
 # Beginnings of the names of scenes that are not part of the repository.
 OUTSIDE = ("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_")
 HEADER = """# Benchmarks
 
-Made by `python scripts/make_benchmarks.py` from the files in `docs/benchmarks/`, which the
+Made by `python scripts/evaluate.py benchmarks` from the files in `docs/benchmarks/`, which the
 commands below write. PSNR in dB, times in seconds, memory in MiB; brackets are 95 % intervals; a
 dash is a value that does not exist, with the reason in the notes. Scenes are named as in the data
 they come from; the rendered grids (fox, robot, stag, koi) and real clips are not part of the
@@ -70,7 +69,7 @@ def record_runs(runs: tuple[Path, ...], target: Path) -> None:
     data = {
         "schema": SCHEMA,
         "title": "Pipeline runs",
-        "command": f"python scripts/make_benchmarks.py --runs {' '.join(r.name for r in runs)}",
+        "command": f"python scripts/evaluate.py benchmarks --runs {' '.join(r.name for r in runs)}",
         "hardware": f"{os.cpu_count()} CPU cores",
         "notes": "One run of run_pipeline.py a row; cameras unknown, but for a prompt's, which are "
         "its model's; seconds are wall time.",
@@ -128,5 +127,6 @@ def main(options: Options) -> None:
     print(f"wrote {options.out} from {len(files)} files")
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, Options, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, Options, __doc__)

@@ -1,6 +1,6 @@
 """Seconds and memory of the reconstruction against points, cells and resolution, with a plot.
 
-    python scripts/cost_curve.py --json docs/benchmarks/cost.json --picture docs/images/cost.png
+    python scripts/evaluate.py cost --json docs/benchmarks/cost.json --picture docs/images/cost.png
 
 All on procedural scenes, so nothing has to be downloaded. ``points``: steps of the joint fit with a
 given number of Gaussians that cover the picture. ``cells`` and ``resolution``: tracking and the
@@ -12,31 +12,28 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import recon  # noqa: E402, F401, I001  (sets the OpenMP wait policy before torch is loaded)
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from gen.cameras import invert, pixel_grid, transform, unproject  # noqa: E402
-from gen.option_values import parse_size  # noqa: E402
-from gen.console import say  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.result_file import ResultFile  # noqa: E402
-from gen.run_folder import peak_memory_mb, reset_peak_memory  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from recon.config import preset  # noqa: E402
-from recon.evaluation import TruthGrid  # noqa: E402
-from recon.fit import fit_scene  # noqa: E402
-from recon.joint_fit import JointFit  # noqa: E402
-from recon.scene import Scene4D, empty_motion  # noqa: E402
-from tracking.column import track_column  # noqa: E402
+from fourreal.cameras import invert, pixel_grid, transform, unproject
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.option_values import parse_size
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
+from fourreal.script import run_script
+from recon.config import preset
+from recon.fit.scene_fit import JointFit
+from recon.reconstruct import fit_scene
+from recon.scene import Scene4D, empty_motion
+from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.truth_grid import TruthGrid
+from tracking.column import track_column
 
 CURVES = ("points", "cells", "resolution")
 
@@ -237,5 +234,6 @@ def main(config: CostConfig) -> None:
         say(str(config.picture))
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, CostConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, CostConfig, __doc__)

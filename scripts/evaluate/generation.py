@@ -1,13 +1,13 @@
 """How well are grids completed from row 0 and column 0?
 
-    python scripts/evaluate_generation.py --n 24 --json generation.json --sheet generation.png
-    python scripts/evaluate_generation.py --data ../shared/data/grids --json rendered.json
+    python scripts/evaluate.py generation --n 24 --json generation.json --sheet generation.png
+    python scripts/evaluate.py generation --data ../shared/data/grids --json rendered.json
 
 Without --data the test set is n held-out procedural scenes of the world that the weights were
 trained on (200 by default with a GPU, 24 without), with their captions; with it, the grids of that
 folder (SCENE/cameras.json and grid_HxW.npz as scripts/render_procedural.py writes them), without
 captions. Only row 0 and column 0 are shown; true cameras and depth only score. Metrics are those of
-`gen.metrics.truth` and `gen.metrics.epipolar`.
+`scripts.evaluate.metrics.truth` and `scripts.evaluate.metrics.epipolar`.
 
 Rows that the JSON file holds already are kept, so an interrupted run goes on, and two processes may
 share the work: one with `--methods soft hard`, another with `--methods fused sequential`, one file.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import gc
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,20 +27,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.console import progress, say, warn
-from gen.contact_sheet import grid_picture, save_contact_sheet
-from gen.errors import UserError
+from fourreal.console import progress, say, warn
+from fourreal.contact_sheet import grid_picture, save_contact_sheet
+from fourreal.errors import UserError
+from fourreal.run_folder import content_hash, peak_memory_mb, reset_peak_memory
+from fourreal.script import run_script
+from fourreal.video_io import resize_frames, to_uint8
 from gen.generate import GenerateConfig, GridGenerator, load_bundled
-from gen.grid_methods import BASELINES, LEARNED, Complete, completion, weights_key
-from gen.held_out import TrueGrid, held_out_grids, trained_world
-from gen.metrics.epipolar import epipolar_errors, epipolar_summary
-from gen.metrics.prompts import score_prompts, shares
-from gen.metrics.truth import SceneScore, paired_gain, score_grid, static_pixels, summary
-from gen.result_file import ResultFile
-from gen.run_folder import content_hash, peak_memory_mb, reset_peak_memory
-from gen.runtime import Runtime
-from gen.script import run_script
-from gen.video_io import resize_frames, to_uint8
+from gen.network.runtime import Runtime
+from scripts.evaluate.grid_methods import BASELINES, LEARNED, Complete, completion, weights_key
+from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
+from scripts.evaluate.metrics.epipolar import epipolar_errors, epipolar_summary
+from scripts.evaluate.metrics.prompts import score_prompts, shares
+from scripts.evaluate.metrics.truth import (
+    SceneScore,
+    paired_gain,
+    score_grid,
+    static_pixels,
+    summary,
+)
+from scripts.evaluate.result_file import ResultFile
 
 TRUTH = "truth"  # the true frames: what the epipolar and flicker metrics themselves reach
 ORDER = (*BASELINES, *LEARNED, "default", TRUTH)
@@ -81,7 +86,7 @@ class EvaluateGenerationConfig:
     methods: tuple[str, ...] = tuple(m for m in (*BASELINES, *LEARNED) if m not in SLOW)
     """Rows to make."""
     prompts: int = 0
-    """Score the fixed-view clips of so many prompts too, as scripts/evaluate_prompts.py does."""
+    """Score the fixed-view clips of so many prompts too, as scripts/evaluate.py prompts does."""
     weights: Path | None = None
     """A weights folder; the package's own when left out."""
     world: str | None = None
@@ -132,7 +137,7 @@ class GridSet:
 
 def rendered_sets(cfg: EvaluateGenerationConfig, size: tuple[int, int]) -> Iterator[GridSet]:
     """One test set a scene folder of --data; folders that cannot be read are named and left out."""
-    from recon.evaluation import TruthGrid  # slow to import
+    from scripts.evaluate.truth_grid import TruthGrid  # slow to import
 
     assert cfg.data is not None
     if not cfg.data.is_dir():
@@ -163,8 +168,8 @@ def rendered_sets(cfg: EvaluateGenerationConfig, size: tuple[int, int]) -> Itera
 
 
 def scored_grid(truth: Any, size: tuple[int, int]) -> TrueGrid:
-    """The input cells of a `recon.evaluation.TruthGrid` at (height, width): colours by area,
-    depth by the nearest pixel, intrinsics along."""
+    """The input cells of a `scripts.evaluate.truth_grid.TruthGrid` at (height, width): colours by
+    area, depth by the nearest pixel, intrinsics along."""
     v, t = truth.views, truth.steps
     if v < 2 or t < 2:
         raise UserError(f"{v} views x {t} times of input leave nothing to complete")
@@ -344,7 +349,7 @@ def save_sheet(
 def evaluate_prompts(
     generator: GridGenerator, cfg: EvaluateGenerationConfig, results: ResultFile
 ) -> None:
-    """The rows of scripts/evaluate_prompts.py in the same file."""
+    """The rows of scripts/evaluate.py prompts in the same file."""
     assert generator.folder is not None
     world = trained_world(generator.folder, cfg.world)
     label = f"prompts_{world}"
@@ -377,5 +382,6 @@ def main(cfg: EvaluateGenerationConfig) -> None:
         evaluate_prompts(generator, cfg, results)
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, EvaluateGenerationConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, EvaluateGenerationConfig, __doc__)

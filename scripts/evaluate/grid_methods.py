@@ -1,7 +1,7 @@
 """Every way to complete a grid that the evaluation compares, by name.
 
 Two need no learning: the bar that a model has to clear. The others run the bundled kind of model
-with a mixer of `gen.sync`, trained or training-free, on all or on some of its layers.
+with a mixer of `gen.sync.mixers`, trained or training-free, on all or on some of its layers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fourreal.run_folder import content_hash
+from fourreal.video_io import resize_frames
 from gen.generate import GenerateConfig, GridGenerator
-from gen.held_out import TrueGrid
-from gen.run_folder import content_hash
-from gen.sync import Drop, MixerName
-from gen.video_io import resize_frames
+from gen.sync.mixers import Drop, MixerName
+from scripts.evaluate.held_out import TrueGrid
 
 Complete = Callable[[TrueGrid, int], NDArray]  # (grid, seed) -> all cells; reads row 0, column 0
 

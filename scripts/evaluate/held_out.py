@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.console import warn
-from gen.data.captions import canonical_caption
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import SceneBatch
-from gen.errors import UserError
-from gen.metrics.truth import static_pixels
-from gen.model import read_config, training_world
-from gen.train_data import HELD_OUT_SEED, WORLDS, seeded
-from gen.video_io import to_uint8
+from fourreal.console import warn
+from fourreal.errors import UserError
+from fourreal.video_io import to_uint8
+from gen.data.batches import HELD_OUT_SEED, WORLDS, seeded
+from gen.data.world.captions import canonical_caption
+from gen.data.world.procedural import render
+from gen.data.world.scene import SceneBatch
+from gen.data.world.scene_sampling import sample_scenes
+from gen.network.base import read_config, training_world
+from scripts.evaluate.metrics.truth import static_pixels
 
 GRIDS, PROMPTS = 3, 1  # added to HELD_OUT_SEED
 

@@ -1,6 +1,6 @@
 """Do grids longer than the model's window run in bounded memory, and how visible are the seams?
 
-    python scripts/evaluate_long_grids.py --json docs/benchmarks/long_grids.json
+    python scripts/evaluate.py long-grids --json docs/benchmarks/long_grids.json
 
 Each grid comes from one prompt; clips and cells beyond the first window are made window by window,
 each starting from the last 4 frames of the one before (paper 3.3). A seam is the step from a frame
@@ -11,22 +11,21 @@ shows); `_views` the same along the camera path. Memory is the process's highest
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen.console import say
-from gen.contact_sheet import grid_picture, save_contact_sheet
+from fourreal.console import say
+from fourreal.contact_sheet import grid_picture, save_contact_sheet
+from fourreal.option_values import parse_pair
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
+from fourreal.script import run_script
+from gen.flow.windows import Seams, measure_seams
 from gen.generate import GenerateConfig, load_bundled
 from gen.grid import VideoGrid
-from gen.option_values import parse_pair
-from gen.prompt_command import progress_bars
-from gen.result_file import ResultFile
-from gen.run_folder import peak_memory_mb, reset_peak_memory
-from gen.runtime import Runtime
-from gen.script import run_script
-from gen.windows import Seams, measure_seams
+from gen.network.runtime import Runtime
+from pipeline.prompt_command import progress_bars
+from scripts.evaluate.result_file import ResultFile
 
 SCENE = "long grids"
 
@@ -106,5 +105,6 @@ def main(config: EvaluateLongGridsConfig) -> None:
         save_contact_sheet(config.sheet, pictures, 1)
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, EvaluateLongGridsConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, EvaluateLongGridsConfig, __doc__)

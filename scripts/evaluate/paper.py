@@ -1,9 +1,9 @@
 """The paper's Table 1 and Table 2 for folders of completed grids.
 
-    python scripts/make_test_grids.py --out outputs/pairs --n 24
-    python scripts/evaluate_paper.py --grids outputs/pairs/grids --inputs outputs/pairs/inputs \\
+    python scripts/evaluate.py pairs --out outputs/pairs --n 24
+    python scripts/evaluate.py paper --grids outputs/pairs/grids --inputs outputs/pairs/inputs \\
         --json docs/benchmarks/paper_metrics.json
-    python scripts/evaluate_paper.py --grids my_grids --prompts prompts.tsv --weights networks \\
+    python scripts/evaluate.py paper --grids my_grids --prompts prompts.tsv --weights networks \\
         --reference videos --device cuda --json mine.json
 
 --grids holds NAME.npz (or .mp4, or grid folders) of one method, or METHOD/NAME.npz of several;
@@ -18,22 +18,21 @@ in the tables and says what to get (--list shows all of them). Every record of a
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from gen.console import say
-from gen.errors import UserError
-from gen.metrics.pairs import COMMANDS
-from gen.metrics.registry import METRICS, layouts, make_metrics, states
-from gen.metrics.run import TRUTH, MetricRun
-from gen.metrics.test_set import find_test_set
-from gen.result_file import ResultFile
-from gen.result_tables import layout_tables, markdown
-from gen.runtime import Runtime
-from gen.script import run_script
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from gen.network.runtime import Runtime
+from scripts.evaluate.metrics.grid_set import find_test_set
+from scripts.evaluate.metrics.pairs import COMMANDS
+from scripts.evaluate.metrics.registry import METRICS, layouts, make_metrics, states
+from scripts.evaluate.metrics.run import TRUTH, MetricRun
+from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.result_tables import layout_tables, markdown
 
 TITLE = "The paper's metrics"
 NOTES = (
@@ -115,5 +114,6 @@ def main(cfg: EvaluatePaperConfig) -> None:
         say("\n" + markdown(table))
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, EvaluatePaperConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, EvaluatePaperConfig, __doc__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 
 def pyplot() -> Any:

@@ -1,11 +1,12 @@
 """Do generated clips show what their prompts ask for? Colour, shape and motion, read back.
 
-    python scripts/evaluate_prompts.py --n 20 --json prompts.json --sheet prompts.png
-    python scripts/evaluate_prompts.py --prompts docs/prompts.txt --sheet chosen.png
+    python scripts/evaluate.py prompts --n 20 --json prompts.json --sheet prompts.png
+    python scripts/evaluate.py prompts --prompts docs/prompts.txt --sheet chosen.png
 
 Without --prompts, prompts are drawn from the caption grammar over the world that the weights were
-trained on, and only their fixed-view clips are made; how they are read is in `gen.metrics.prompts`.
-The row `truth` scores true renders of the same scenes: it is what the readers themselves reach.
+trained on, and only their fixed-view clips are made; how they are read is in
+`scripts.evaluate.metrics.prompts`. The row `truth` scores true renders of the same scenes: it is
+what the readers themselves reach.
 
 With --prompts FILE (one prompt a line, lines that start with # left out) the whole grid of every
 prompt is made and the contact sheet shows them, for a person to judge; the readers' opinion is
@@ -14,19 +15,21 @@ written above each grid.
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gen.console import progress, say
-from gen.contact_sheet import grid_picture, save_contact_sheet
-from gen.data.captions import parse_prompt
-from gen.data.world import Attributes
-from gen.errors import UserError
+from fourreal.console import progress, say
+from fourreal.contact_sheet import grid_picture, save_contact_sheet
+from fourreal.errors import UserError
+from fourreal.run_folder import content_hash
+from fourreal.script import run_script
+from gen.data.world.captions import parse_prompt
+from gen.data.world.scene import Attributes
 from gen.generate import GenerateConfig, GridGenerator, load_bundled
-from gen.held_out import trained_world
-from gen.metrics.prompts import (
+from gen.network.runtime import Runtime
+from scripts.evaluate.held_out import trained_world
+from scripts.evaluate.metrics.prompts import (
     Marks,
     PromptScores,
     marks,
@@ -34,10 +37,7 @@ from gen.metrics.prompts import (
     shares,
     verdict,
 )
-from gen.result_file import ResultFile
-from gen.run_folder import content_hash
-from gen.runtime import Runtime
-from gen.script import run_script
+from scripts.evaluate.result_file import ResultFile
 
 
 @dataclass
@@ -165,5 +165,6 @@ def main(cfg: EvaluatePromptsConfig) -> None:
         say(f"{label} {variant}: " + "  ".join(texts))
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, EvaluatePromptsConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, EvaluatePromptsConfig, __doc__)

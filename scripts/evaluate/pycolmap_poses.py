@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 
 def pycolmap_cameras(frames: np.ndarray) -> tuple[np.ndarray, float, float]:

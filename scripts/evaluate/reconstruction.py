@@ -1,6 +1,6 @@
 """Score the reconstruction on grids with ground truth, against baselines and ablations.
 
-    python scripts/evaluate_reconstruction.py --data ../shared/data/grids --size 144x256 \
+    python scripts/evaluate.py reconstruction --data ../shared/data/grids --size 144x256 \
         --procedural 2 --variants table --json docs/benchmarks/reconstruction.json
 
 DATA holds one folder per scene as scripts/render_procedural.py writes them; procedural scenes need
@@ -13,35 +13,32 @@ input views for scoring. The scene ``mean`` is the mean over the scenes that hav
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import numpy as np  # noqa: E402
+import numpy as np
 
-import recon  # noqa: E402, F401, I001  (sets the OpenMP wait policy before torch is loaded)
-from gen.console import say  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.result_file import ResultFile  # noqa: E402
-from gen.run_folder import peak_memory_mb, reset_peak_memory  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from recon import evaluation  # noqa: E402
-from recon.config import FitConfig  # noqa: E402
-from recon.evaluation import Drawing, NearestCell, SceneDrawing, TruthGrid  # noqa: E402
-from recon.fit import fit_scene  # noqa: E402
-from scripts.reconstruction_pictures import save_comparison, save_floaters  # noqa: E402
-from scripts.reconstruction_variants import (  # noqa: E402
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
+from fourreal.script import run_script
+from recon.config import FitConfig
+from recon.reconstruct import fit_scene
+from scripts.evaluate import truth_grid as evaluation
+from scripts.evaluate.reconstruction_pictures import save_comparison, save_floaters
+from scripts.evaluate.reconstruction_variants import (
     VARIANTS,
     base_name,
     configure,
     expand,
     given,
 )
-from tracking.column import ColumnTracks, track_column  # noqa: E402
+from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.truth_grid import Drawing, NearestCell, SceneDrawing, TruthGrid
+from tracking.column import ColumnTracks, track_column
 
 Metrics = dict[str, float | None]
 USUAL_SIZE = (144, 256)
@@ -244,5 +241,6 @@ def describe(variant: str) -> str:
     return f"{VARIANTS[base_name(variant)].about}, with the true cameras"
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(run, Options, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(run, Options, __doc__)

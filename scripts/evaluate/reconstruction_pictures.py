@@ -1,4 +1,4 @@
-"""Pictures beside the figures of scripts/evaluate_reconstruction.py: truth, drawing, error."""
+"""Pictures beside the figures of scripts/evaluate.py reconstruction: truth, drawing, error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
+from fourreal.atomic import atomic_file
 from recon.config import FitConfig
-from recon.evaluation import Drawing, SceneDrawing, TruthGrid
-from recon.fit import fit_canonical
+from recon.reconstruct import fit_canonical
+from scripts.evaluate.truth_grid import Drawing, SceneDrawing, TruthGrid
 from tracking.column import ColumnTracks
 
 FloatArray = NDArray[np.floating]

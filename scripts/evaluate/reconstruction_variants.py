@@ -1,11 +1,11 @@
-"""What scripts/evaluate_reconstruction.py compares: the default, baselines and ablations."""
+"""What scripts/evaluate.py reconstruction compares: the default, baselines and ablations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from recon.config import FitConfig, preset
 
 

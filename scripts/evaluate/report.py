@@ -1,12 +1,13 @@
 """One HTML page with everything that was measured, and docs/BENCHMARKS.md from the same files.
 
-    python scripts/report.py --out outputs/report.html
-    python scripts/report.py --runs outputs/fox outputs/pot --pictures outputs/*.png
+    python scripts/evaluate.py report --out outputs/report.html
+    python scripts/evaluate.py report --runs outputs/fox outputs/pot --pictures outputs/*.png
 
 The page is one file without links to others: tables of all result files in docs/benchmarks with the
 commands and the hardware that made them, bar charts of the generation and paper metrics, figures
 and contact sheets, and an overview of each run folder. docs/BENCHMARKS.md is written anew by the
-same call (scripts/make_benchmarks.py), so the two never disagree; --no-benchmarks leaves it alone.
+same call (scripts/evaluate.py benchmarks), so the two never disagree; --no-benchmarks leaves it
+alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +22,16 @@ from typing import Any
 
 import cv2
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.atomic import atomic_file  # noqa: E402
-from gen.console import say  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.plots import pyplot  # noqa: E402
-from gen.result_file import as_list, hardware_line  # noqa: E402
-from gen.result_tables import as_html, tables_of  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from scripts.make_benchmarks import Options as PageOptions  # noqa: E402
-from scripts.make_benchmarks import main as write_benchmarks  # noqa: E402
-from scripts.make_benchmarks import recorded_scenes, result_files  # noqa: E402
+from fourreal.atomic import atomic_file
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from scripts.evaluate.benchmarks import Options as PageOptions
+from scripts.evaluate.benchmarks import main as write_benchmarks
+from scripts.evaluate.benchmarks import recorded_scenes, result_files
+from scripts.evaluate.plots import pyplot
+from scripts.evaluate.result_file import as_list, hardware_line
+from scripts.evaluate.result_tables import as_html, tables_of
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 MAX_WIDTH = 1400  # wider pictures are shrunk, so that the page stays light
@@ -73,7 +71,8 @@ class ReportConfig:
     """Run folders, whose overview.png and stage times are shown."""
     title: str = "fourreal: what was measured"
     data: tuple[Path, ...] = PageOptions.data
-    """Folders of the scenes that are not part of the repository, see scripts/make_benchmarks.py."""
+    """Folders of the scenes that are not part of the repository, see
+    scripts/evaluate.py benchmarks."""
     benchmarks: bool = True
     """Also write docs/BENCHMARKS.md from the same files."""
     markdown: Path = Path("docs/BENCHMARKS.md")
@@ -207,8 +206,9 @@ def main(cfg: ReportConfig) -> None:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1>\n"
         f'<p class="soft">Made on {html.escape(hardware_line())} by '
-        f"<code>python scripts/report.py</code> from {len(documents)} result files; each section "
-        f"names its own command and hardware.</p>\n<nav>{links}</nav>\n{body}"
+        f"<code>python scripts/evaluate.py report</code> from {len(documents)} "
+        f"result files; each section names its own command and hardware.</p>\n"
+        f"<nav>{links}</nav>\n{body}"
         "</main></body></html>\n"
     )
     with atomic_file(cfg.out) as temporary:
@@ -216,5 +216,6 @@ def main(cfg: ReportConfig) -> None:
     say(f"wrote {cfg.out} from {len(documents)} result files")
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, ReportConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, ReportConfig, __doc__)

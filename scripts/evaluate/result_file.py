@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
 
 SCHEMA = 1
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 Metrics = Mapping[str, float | int | None]
 
 _NUMBERS = re.compile(r"\[\s+(-?\d[^\[\]{}\":]*?)\s+\]")

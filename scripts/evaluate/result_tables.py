@@ -1,4 +1,5 @@
-"""Tables out of result files (`gen.result_file`), as Markdown for the docs and HTML for reports.
+"""Tables out of result files (`scripts.evaluate.result_file`), as Markdown for the docs and HTML
+for reports.
 
 A file may say how its rows are arranged (`layouts`: titles and columns as (key, heading, whether
 higher is better)) and what its metrics need (`metrics`); otherwise scenes that share a metric share

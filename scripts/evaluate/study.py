@@ -1,8 +1,9 @@
 """The paper's user study: an A/B page for evaluators, and the summary of their answers.
 
-    python scripts/user_study.py build --a outputs/pairs/grids/soft --b outputs/pairs/grids/none \\
+    python scripts/evaluate.py study build --a outputs/pairs/grids/soft --b \\
+        outputs/pairs/grids/none \\
         --name-a soft --name-b none --out outputs/study
-    python scripts/user_study.py summarize --key outputs/study/key.json --json study.json \\
+    python scripts/evaluate.py study summarize --key outputs/study/key.json --json study.json \\
         --chart study.png answers-*.json
 
 `build` writes a page without names (outputs/study/page, for any static host or to be opened as a
@@ -13,20 +14,19 @@ own, answers the paper's seven questions a pair or sends it to junk, and downloa
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from gen.console import say
-from gen.errors import UserError
-from gen.result_file import ResultFile
-from gen.result_tables import markdown, plain_tables
-from gen.script import run_script
-from gen.user_study.build import build_study
-from gen.user_study.questions import QUESTIONS
-from gen.user_study.summary import save_chart, summarize
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.result_tables import markdown, plain_tables
+from scripts.evaluate.user_study.build import build_study
+from scripts.evaluate.user_study.questions import QUESTIONS
+from scripts.evaluate.user_study.summary import save_chart, summarize
 
 
 @dataclass
@@ -96,5 +96,6 @@ def main(cfg: Build | Summarize) -> None:
         say(f"wrote {cfg.chart}")
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, Build | Summarize, __doc__))  # type: ignore[arg-type]
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, Build | Summarize, __doc__)  # type: ignore[arg-type]

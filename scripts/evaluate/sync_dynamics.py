@@ -1,6 +1,7 @@
 """What synchronisation does inside the network, layer by layer: Figure 3 of the paper.
 
-    python scripts/plot_sync_dynamics.py --n 4 --picture sync_dynamics.png --json sync_dynamics.json
+    python scripts/evaluate.py sync-dynamics --n 4 --picture sync_dynamics.png --json \\
+        sync_dynamics.json
 
 Held-out pairs of clips of the procedural world are completed to grids, and after every block it is
 recorded, for each noise level of the sampling:
@@ -16,7 +17,6 @@ Means are over tokens, grids, and (the thick lines) noise levels. The picture ne
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +28,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gen.console import progress, say
-from gen.errors import UserError
-from gen.flow import linear_sigmas
+from fourreal.console import progress, say
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from gen.flow.rectified import linear_sigmas
 from gen.generate import GenerateConfig, load_bundled
-from gen.held_out import held_out_grids, trained_world
-from gen.result_file import ResultFile
-from gen.script import run_script
-from gen.sync import MixerName
-from gen.two_stream import TwoStream
+from gen.sync.mixers import MixerName
+from gen.sync.two_stream import TwoStream
+from scripts.evaluate.held_out import held_out_grids, trained_world
+from scripts.evaluate.result_file import ResultFile
 
 UPDATES = ("update_row", "update_column")
 MEASURES = (*UPDATES, "similarity_before", "similarity_after")
@@ -172,5 +172,6 @@ def main(cfg: SyncDynamicsConfig) -> None:
         say(f"{cfg.picture}")
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, SyncDynamicsConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, SyncDynamicsConfig, __doc__)

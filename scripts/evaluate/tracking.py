@@ -1,6 +1,6 @@
 """Score trackers on freeze-time clips with exact or COLMAP cameras.
 
-    python scripts/evaluate_tracking.py --data ../shared/data/grids ../shared/data/real \
+    python scripts/evaluate.py tracking --data ../shared/data/grids ../shared/data/real \
         --json docs/benchmarks/tracking.json --pictures outputs/tracking
 
 A DATA folder holds scene folders as scripts/render_procedural.py writes them (column 0, the input
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,25 +21,23 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from tyro.conf import arg  # noqa: E402
+import cv2
+import numpy as np
+from tyro.conf import arg
 
-import recon  # noqa: E402, F401, I001  (sets the OpenMP wait policy before torch is loaded)
-from gen.console import say  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.result_file import ResultFile  # noqa: E402
-from gen.run_folder import peak_memory_mb, reset_peak_memory  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from scripts.pycolmap_poses import pycolmap_cameras  # noqa: E402
-from scripts.tracking_clips import Clip, procedural_clips, real_clips, rendered_clips  # noqa: E402
-from scripts.tracking_pictures import picture  # noqa: E402
-from tracking.backends import Choice  # noqa: E402
-from tracking.column import ColumnTracks, track_column  # noqa: E402
-from tracking.column_backends import track_with  # noqa: E402
-from tracking.row import track_row  # noqa: E402
-from tracking.scoring import camera_errors, depth_errors, row_errors, track_errors  # noqa: E402
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
+from fourreal.script import run_script
+from scripts.evaluate.pycolmap_poses import pycolmap_cameras
+from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.tracking_clips import Clip, procedural_clips, real_clips, rendered_clips
+from scripts.evaluate.tracking_pictures import picture
+from scripts.evaluate.tracking_scores import camera_errors, depth_errors, row_errors, track_errors
+from tracking.backends.table import Choice
+from tracking.backends.with_any import track_with
+from tracking.column import ColumnTracks, track_column
+from tracking.row import track_row
 
 COMPARED = "pycolmap"
 POSE_RUNS = 5
@@ -221,5 +218,6 @@ def brief(metrics: dict[str, Any]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in metrics.items() if value is not None}
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(run, Options, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(run, Options, __doc__)

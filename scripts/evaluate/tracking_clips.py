@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gen.cameras import scale_intrinsics
-from gen.console import say
-from gen.data.procedural_grid import scene_truth
-from gen.data.scene_sampling import sample_scenes
-from gen.errors import UserError
-from gen.video_io import read_clip
-from recon.evaluation import TruthGrid
+from fourreal.cameras import scale_intrinsics
+from fourreal.console import say
+from fourreal.errors import UserError
+from fourreal.video_io import read_clip
+from gen.data.world.grid import scene_truth
+from gen.data.world.scene_sampling import sample_scenes
+from scripts.evaluate.truth_grid import TruthGrid
 
 
 @dataclass

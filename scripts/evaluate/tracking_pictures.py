@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from scripts.tracking_clips import Clip
+from scripts.evaluate.tracking_clips import Clip
 from tracking.column import ColumnTracks
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gen.cameras import camera_centres, unproject
+from fourreal.cameras import camera_centres, unproject
 from tracking.column import ColumnTracks
-from tracking.consistency import reproject
-from tracking.flow import inside
+from tracking.depth.consistency import reproject
+from tracking.depth.sweep import relative_pose
+from tracking.flow.optical import inside
 from tracking.row import RowTracks
-from tracking.sweep import relative_pose
 
 
 def align_similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.cameras import camera_centres, invert, pixel_grid, project, transform, unproject
-from gen.data.procedural_grid import scene_truth
-from gen.data.scene_sampling import sample_scenes
-from gen.errors import UserError
+from fourreal.cameras import camera_centres, invert, pixel_grid, project, transform, unproject
+from fourreal.errors import UserError
+from fourreal.image_metrics import psnr, ssim
+from gen.data.world.grid import scene_truth
+from gen.data.world.scene_sampling import sample_scenes
 from gen.grid import VideoGrid
-from recon.metrics import psnr, ssim
 from recon.render import render_scene
 from recon.scene import Scene4D
 

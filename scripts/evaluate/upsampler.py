@@ -1,18 +1,18 @@
 """Is the upsampler better than plain resizing? Held-out procedural scenes with true large frames.
 
-    python scripts/evaluate_upsampler.py --n 8 --json upsampler.json --sheet upsampler.png
+    python scripts/evaluate.py upsampler --n 8 --json upsampler.json --sheet upsampler.png
 
 Two inputs: `true_low`, the true frames shrunk to the base model's size, and `generated`, grids that
 the base model completed from the true small row 0 and column 0. Both are enlarged bicubically, by
 Lanczos filtering and by the upsampler with several numbers of steps, and compared with the true
-large frames (row 0 and column 0 are not scored). Metrics are those of `gen.metrics.truth`;
-sharpness is the mean gradient over that of the truth (1: as sharp), edges the PSNR within 3 pixels
-of the truth's strong edges. The row `default` is what `prompt` does by default.
+large frames (row 0 and column 0 are not scored). Metrics are those of
+`scripts.evaluate.metrics.truth`; sharpness is the mean gradient over that of the truth (1: as
+sharp), edges the PSNR within 3 pixels of the truth's strong edges. The row `default` is what
+`prompt` does by default.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.console import progress, say
-from gen.contact_sheet import grid_picture, save_contact_sheet
-from gen.errors import UserError
+from fourreal.console import progress, say
+from fourreal.contact_sheet import grid_picture, save_contact_sheet
+from fourreal.errors import UserError
+from fourreal.option_values import parse_size
+from fourreal.psnr import decibel
+from fourreal.run_folder import content_hash
+from fourreal.script import run_script
+from fourreal.video_io import resize_frames
 from gen.generate import GenerateConfig, load_bundled, weights_folder
-from gen.held_out import TrueGrid, held_out_grids, trained_world
-from gen.metrics.psnr import decibel
-from gen.metrics.truth import score_grid, summary
-from gen.option_values import parse_size
-from gen.result_file import ResultFile
-from gen.run_folder import content_hash
-from gen.script import run_script
 from gen.upsample import Upsampler, load_upsampler
-from gen.video_io import resize_frames
+from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
+from scripts.evaluate.metrics.truth import score_grid, summary
+from scripts.evaluate.result_file import ResultFile
 
 EDGE = 0.15  # brightness change from pixel to pixel that makes an edge
 Enlarge = Callable[[TrueGrid, NDArray, int], NDArray]
@@ -185,5 +185,6 @@ def main(cfg: EvaluateUpsamplerConfig) -> None:
         save_contact_sheet(cfg.sheet, pictures, 3)
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, EvaluateUpsamplerConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, EvaluateUpsamplerConfig, __doc__)

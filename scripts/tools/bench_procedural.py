@@ -1,6 +1,6 @@
 """Clips a second of the procedural renderer.
 
-    python scripts/bench_procedural.py --threads 2
+    python -m scripts.tools.bench_procedural --threads 2
 
 A clip is one fixed-view row (row) or one freeze-time column (column) of 8 frames.
 """
@@ -16,10 +16,8 @@ from pathlib import Path
 import torch
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.data.procedural import render  # noqa: E402
-from gen.data.scene_sampling import sample_scenes  # noqa: E402
+from gen.data.world.procedural import render
+from gen.data.world.scene_sampling import sample_scenes
 
 
 @dataclass(frozen=True)

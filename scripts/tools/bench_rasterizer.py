@@ -1,6 +1,6 @@
 """Time our CPU rasterizer against gsplat's PyTorch reference, forward and forward + backward.
 
-    python scripts/bench_rasterizer.py --json docs/benchmarks/rasterizer.json
+    python -m scripts.tools.bench_rasterizer --json docs/benchmarks/rasterizer.json
 
 Both draw the same scene (about 47 Gaussians a pixel) in the same process, by turns; times are
 medians. gsplat's CUDA kernels are compared by scripts/gpu_check.py.
@@ -17,17 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# isort: off
-import recon  # noqa: F401  first: it sets how torch's threads wait
 import torch
 import tyro
 
-# isort: on
-from gsplat_torch_reference import rasterize_gsplat_torch
-from raster_scene import SIZES, layered_scene
-
-from gen.result_file import processor
-from recon.rasterize import rasterize
+from recon.raster.rasterize import rasterize
+from scripts.evaluate.result_file import processor
+from scripts.tools.gsplat_torch_reference import rasterize_gsplat_torch
+from scripts.tools.raster_scene import SIZES, layered_scene
 
 LEARNED = ("means", "scales", "opacities", "colors")
 

@@ -1,6 +1,6 @@
 """A headless Chromium driven over the DevTools protocol: enough to open and question a page.
 
-Used by the tests of the player and by ``scripts/screenshot_player.py``; viewing needs none of
+Used by the tests of the player and by ``scripts/tools/screenshot_player.py``; viewing needs none of
 this. Needs an installed Chromium or Chrome and the ``websockets`` package (viser brings it).
 """
 
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 _PATIENCE = 150.0  # seconds: a scene of 100 000 points in software, on a busy machine
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

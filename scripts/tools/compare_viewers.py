@@ -1,6 +1,6 @@
 """Put every way of looking at a scene side by side: one scene, one time, one camera.
 
-    python scripts/compare_viewers.py outputs/NAME --out sheet.png --json viewers.json
+    python -m scripts.tools.compare_viewers outputs/NAME --out sheet.png --json viewers.json
 
 Each picture is compared with that of our rasterizer (view compensation off). What a machine lacks
 is left out and named: Chromium, splat-transform (``--splat-transform`` or SPLAT_TRANSFORM),
@@ -19,21 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.console import say, warn  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.grid import VideoGrid  # noqa: E402
-from gen.result_file import ResultFile  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from recon.metrics import psnr  # noqa: E402
-from recon.scene import Scene4D  # noqa: E402
-from scripts.make_gallery import caption  # noqa: E402
-from scripts.viewer_routes import ROUTES, found_programs  # noqa: E402
-from scripts.viewer_shot import NoRoute, Shot, View  # noqa: E402
-from scripts.viewer_sizes import viser_html_megabytes  # noqa: E402
-from viewer.camera_paths import camera_path  # noqa: E402
-from viewer.commands import scene_path  # noqa: E402
+from fourreal.console import say, warn
+from fourreal.errors import UserError
+from fourreal.image_metrics import psnr
+from fourreal.script import run_script
+from gen.grid import VideoGrid
+from pipeline.look import scene_path
+from recon.scene import Scene4D
+from scripts.evaluate.result_file import ResultFile
+from scripts.tools.make_gallery import caption
+from scripts.tools.viewer_routes import ROUTES, found_programs
+from scripts.tools.viewer_shot import NoRoute, Shot, View
+from scripts.tools.viewer_sizes import viser_html_megabytes
+from viewer.camera_paths import camera_path
 
 _COLUMNS = 4
 _GAP = 4

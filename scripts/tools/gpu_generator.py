@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen.data.captions import VOCABULARY
-from gen.dit import SIZES, Mode
-from gen.flops import PEAK_BF16, clip_flops, two_stream_flops
-from gen.flow import linear_sigmas
+from gen.data.world.captions import VOCABULARY
+from gen.flow.rectified import linear_sigmas
 from gen.generate import GenerateConfig, GridGenerator
-from gen.model import BaseModel
-from gen.runtime import Precision, Runtime
-from gen.sync import SyncParams
-from gen.text import split_words
-from gen.two_stream import TwoStream
+from gen.network.base import BaseModel
+from gen.network.dit import SIZES, Mode
+from gen.network.flops import PEAK_BF16, clip_flops, two_stream_flops
+from gen.network.runtime import Precision, Runtime
+from gen.network.text import split_words
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
 from gen.upsample import UPSAMPLER_SIZES, Upsampler, UpsamplerModel
 
 PROMPT = "a red ball bouncing beside a blue cube on a checkered floor"
@@ -61,7 +61,7 @@ def network_calls(config: GenerateConfig, scale: float) -> int:
 
 
 def counted_flops(check: GeneratorCheck) -> dict[str, int]:
-    """Operations of each stage (`gen.flops`)."""
+    """Operations of each stage (`gen.network.flops`)."""
     params, large, config = SIZES[check.size], UPSAMPLER_SIZES[check.upsampler], check.config()
     words, size = len(split_words(PROMPT)), (params.height, params.width_px)
     first = network_calls(config, config.guidance)

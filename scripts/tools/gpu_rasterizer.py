@@ -7,14 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# isort: off
-import recon  # noqa: F401  first: it sets how torch's threads wait
 import torch
 
-# isort: on
-from raster_scene import SIZES, layered_scene
-
-from recon.rasterize import rasterize
+from recon.raster.rasterize import rasterize
+from scripts.tools.raster_scene import SIZES, layered_scene
 
 LEARNED = ("means", "scales", "opacities", "colors")
 RGB_TOLERANCE = 1e-2  # a threshold decided the other way moves a pixel by about 1/255

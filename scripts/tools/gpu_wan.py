@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from gen.flops import PEAK_BF16
-from gen.sync import SyncParams
+from gen.network.flops import PEAK_BF16
+from gen.sync.mixers import SyncParams
 from gen.wan.flops import step_flops
 from gen.wan.lattice import TimeStride
 from gen.wan.memory import WanWork, plan_of

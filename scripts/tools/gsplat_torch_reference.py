@@ -92,7 +92,8 @@ def rasterize_gsplat_torch(
     width: int,
     height: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Same arguments and outputs as `recon.rasterize.rasterize`, through gsplat's PyTorch code."""
+    """Same arguments and outputs as `recon.raster.rasterize.rasterize`, through gsplat's PyTorch
+    code."""
     from gsplat.cuda import _torch_impl as gsplat_torch
 
     if "nerfacc" not in sys.modules:

@@ -1,6 +1,7 @@
 """Make the README's animated picture from finished runs.
 
-    python scripts/make_gallery.py outputs/a-red-ball outputs/fox --out docs/images/gallery.webp
+    python -m scripts.tools.make_gallery outputs/a-red-ball outputs/fox --out \\
+        docs/images/gallery.webp
 
 One row a run, three pictures that loop together: time moves (seen by the first input camera), the
 viewpoint moves through the input cameras and back, both move. The file is kept below ``--limit``
@@ -21,17 +22,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from tyro.conf import Positional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.atomic import atomic_file  # noqa: E402
-from gen.cameras import scale_intrinsics  # noqa: E402
-from gen.console import progress  # noqa: E402
-from gen.errors import UserError  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from recon.render import render_scene  # noqa: E402
-from recon.scene import Scene4D  # noqa: E402
-from viewer.camera_paths import along_cameras  # noqa: E402
-from viewer.commands import scene_path  # noqa: E402
+from fourreal.atomic import atomic_file
+from fourreal.cameras import scale_intrinsics
+from fourreal.console import progress
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from pipeline.look import scene_path
+from recon.render import render_scene
+from recon.scene import Scene4D
+from viewer.camera_paths import along_cameras
 
 Frames = NDArray[np.uint8]
 COLUMNS = ("time", "viewpoint", "both")

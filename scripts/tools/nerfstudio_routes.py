@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.render import render_scene
-from scripts.viewer_shot import NoRoute, Picture, Shot, View, free_port, run_program, words
-from viewer.browser import Browser
+from scripts.tools.browser import Browser
+from scripts.tools.viewer_shot import NoRoute, Picture, Shot, View, free_port, run_program, words
+from scripts.tools.viser_page import canvas, open_page, set_time, until
 from viewer.nerfstudio_plugin.export import write_nerfstudio
 from viewer.nerfstudio_plugin.space import nerfstudio_space, opengl_c2w, start_camera
-from viewer.viser_page import canvas, open_page, set_time, until
 
 _LIKE = 256  # pixels: ns-viewer sends 512 as JPEG and stretches them to its page
 _SHARP = 10**-2.9  # mean squared error below which the page is taken to be done

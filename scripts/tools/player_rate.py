@@ -1,7 +1,7 @@
 """Measure how many frames a second the player draws while time plays and the camera moves.
 
-    python scripts/player_rate.py                                  # 100 000 points, software WebGL
-    python scripts/player_rate.py outputs/NAME/index.html --gpu    # a page of yours, on the GPU
+    python -m scripts.tools.player_rate # 100 000 points, software WebGL
+    python -m scripts.tools.player_rate outputs/NAME/index.html --gpu # a page of yours, on the GPU
 
 On a busy machine the processor time a frame says more than the frames a second.
 """
@@ -19,15 +19,13 @@ from typing import Annotated
 import torch
 from tyro.conf import Positional, arg
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.errors import UserError  # noqa: E402
-from gen.result_file import hardware_line  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from recon.scene import Scene4D  # noqa: E402
-from scripts.raster_scene import layered_scene  # noqa: E402
-from viewer.browser import Browser  # noqa: E402
-from viewer.html import write_player  # noqa: E402
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from recon.scene import Scene4D
+from scripts.evaluate.result_file import hardware_line
+from scripts.tools.browser import Browser
+from scripts.tools.raster_scene import layered_scene
+from viewer.page.html import write_player
 
 _TIMES = 8
 

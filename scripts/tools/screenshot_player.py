@@ -1,6 +1,6 @@
 """Take a picture of a player page in headless Chromium.
 
-    python scripts/screenshot_player.py outputs/NAME/index.html picture.png --time 0.5 --view 3
+    python -m scripts.tools.screenshot_player outputs/NAME/index.html picture.png --time 0.5
 
 ``--orbit 20 -10`` then turns the camera by degrees around the subject; ``--phone`` shows the page
 as a phone does; ``--bare`` hides the controls.
@@ -17,11 +17,9 @@ from typing import Annotated
 import cv2
 from tyro.conf import Positional, arg
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gen.errors import UserError  # noqa: E402
-from gen.script import run_script  # noqa: E402
-from viewer.browser import Browser  # noqa: E402
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from scripts.tools.browser import Browser
 
 
 @dataclass

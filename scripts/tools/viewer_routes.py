@@ -18,19 +18,19 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from gen.video_io import read_clip
+from fourreal.video_io import read_clip
 from recon.ply import read_ply
-from recon.rasterize import rasterize
-from scripts.nerfstudio_routes import ns_render, ns_viewer
-from scripts.viewer_shot import NoRoute, Picture, Shot, View, free_port, run_program, words
-from viewer.browser import Browser
-from viewer.html import write_player
+from recon.raster.rasterize import rasterize
+from scripts.tools.browser import Browser
+from scripts.tools.nerfstudio_routes import ns_render, ns_viewer
+from scripts.tools.viewer_shot import NoRoute, Picture, Shot, View, free_port, run_program, words
+from scripts.tools.viser_page import canvas, until
+from viewer.export.ply import write_sequence
+from viewer.export.video import write_camera_video
 from viewer.nerfstudio_plugin.space import Similarity
-from viewer.payload import read_4dgs, write_4dgs
-from viewer.ply import write_sequence
-from viewer.video import write_camera_video
-from viewer.viser_app import ViserApp
-from viewer.viser_page import canvas, until
+from viewer.page.html import write_player
+from viewer.page.payload import read_4dgs, write_4dgs
+from viewer.viser.app import ViserApp
 
 
 def player(shot: Shot, fill: bool = False) -> View:

@@ -7,7 +7,7 @@ from typing import Any
 import viser
 
 from recon.scene import Scene4D
-from viewer.viser_splats import Splats, as_arguments
+from viewer.viser.splats import Splats, as_arguments
 
 
 def viser_html_megabytes(scene: Scene4D, fps: float = 8.0) -> float:

@@ -1,6 +1,6 @@
 """Pages made with viser (ours, nerfstudio's) in headless Chromium: their picture, a Time slider.
 
-Used by tests and by ``scripts/compare_viewers.py``; viewing needs none of this.
+Used by tests and by ``scripts/tools/compare_viewers.py``; viewing needs none of this.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from viewer.browser import Browser
+from scripts.tools.browser import Browser
 
 NO_TOAST = (  # "Software WebGL rendering detected" would lie over the picture
     "document.head.append(Object.assign(document.createElement('style'),"

@@ -1,6 +1,6 @@
 """python -m tests.bad_inputs: try every case of bad input and write docs/BAD_INPUTS.md."""
 
-from gen.atomic import atomic_file
+from fourreal.atomic import atomic_file
 from tests.bad_inputs.table import PAGE, page
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.video_io import write_image, write_video
+from fourreal.video_io import write_image, write_video
 from tests.bad_inputs.case import BadInput
 from tests.bad_inputs.grids import cut, png_of, void
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gen.data.procedural_grid import make_grid
-from gen.video_io import write_image, write_video
+from fourreal.video_io import write_image, write_video
+from gen.data.world.grid import make_grid
 from tests.bad_inputs.case import BadInput
-from tests.gen import footage_files as files
+from tests.gen.footage import footage_files as files
 
 TITLE = "Data sets and pairs"
 

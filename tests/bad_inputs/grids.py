@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fourreal.video_io import write_image, write_video
 from gen.grid import VideoGrid
-from gen.video_io import write_image, write_video
 from tests.bad_inputs.case import BadInput
 
 TITLE = "Grids"

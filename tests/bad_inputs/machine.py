@@ -9,9 +9,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from gen.dit import SIZES
-from gen.model import BaseModel, save_base
-from gen.run_folder import RunFolder
+from fourreal.run_folder import RunFolder
+from gen.network.base import BaseModel, save_base
+from gen.network.dit import SIZES
 from tests.bad_inputs.case import BadInput
 from tests.bad_inputs.grids import frames, npz
 

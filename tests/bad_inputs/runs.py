@@ -8,7 +8,7 @@ from recon.ply import write_ply
 from tests.bad_inputs.case import BadInput
 from tests.bad_inputs.grids import cut, void
 from tests.viewer.toy_scene import toy_scene
-from viewer.html import write_player
+from viewer.page.html import write_player
 
 TITLE = "Run folders, scenes and exports"
 PROMPT = "prompt 'a red ball' --out run"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gen import cameras
+from fourreal import cameras
 
 
 def test_unproject_inverts_project():

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from gen.errors import UserError
-from gen.run_folder import RunFolder, content_hash
+from fourreal.errors import UserError
+from fourreal.run_folder import RunFolder, content_hash
 
 
 def run(path, key="k", force="", fail=False, done=None, kind="test"):

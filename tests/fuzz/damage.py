@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from gen.errors import UserError
-from gen.run_folder import peak_memory_mb, reset_peak_memory
+from fourreal.errors import UserError
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 
 MEMORY_MB = 700
 """What a reader may take more than it had, for files of a few kilobytes."""

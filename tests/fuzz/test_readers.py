@@ -15,25 +15,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen.batch_list import read_items
-from gen.dit import DiTParams
+from fourreal.run_folder import RECORD, RunFolder
+from fourreal.video_io import read_clip, read_image, write_image, write_video
+from gen.footage.detect import read_source
 from gen.generate import load_base
 from gen.grid import VideoGrid
-from gen.inputs.detect import read_source
-from gen.model import BaseModel, save_base
-from gen.result_file import ResultFile
-from gen.run_folder import RECORD, RunFolder
-from gen.video_io import read_clip, read_image, write_image, write_video
+from gen.network.base import BaseModel, save_base
+from gen.network.dit import DiTParams
 from recon.ply import read_ply
 from recon.scene import Scene4D
+from scripts.batch_list import read_items
+from scripts.evaluate.result_file import ResultFile
 from tests.fuzz.damage import STRANGERS, bounded, damaged, read_or_refuse, wrongly_typed
-from tests.gen import footage_files
+from tests.gen.footage import footage_files
 from tests.recon.scenes import column_from_depth, moving_square, tiny_scene
 from tracking.column_file import load_column, save_column
-from viewer.html import read_player, write_player
-from viewer.payload import MAGIC, decode, encode
+from viewer.export.ply import write_sequence
+from viewer.page.html import read_player, write_player
+from viewer.page.payload import MAGIC, decode, encode
 from viewer.player_scene import PlayerScene
-from viewer.ply import write_sequence
 
 FRAMES = np.random.default_rng(0).random((2, 2, 16, 24, 3)).astype(np.float32)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gen.data.attributes import read_objects
-from gen.errors import UserError
+from fourreal.errors import UserError
+from gen.data.world.attributes import read_objects
 from gen.generate import GenerateConfig, GridGenerator, check_prompt, load_bundled, weights_folder
-from gen.memory import GB, Work, clip_bytes, resident_bytes
-from gen.runtime import Runtime
+from gen.limits import GB, Work, clip_bytes, resident_bytes
+from gen.network.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.captions import VOCABULARY
-from gen.dit import SIZES, Mode
-from gen.errors import UserError
+from fourreal.errors import UserError
+from gen.data.world.captions import VOCABULARY
+from gen.flow.windows import borders, frame_index, measure_seams, windows
 from gen.generate import (
     GenerateConfig,
     GridGenerator,
@@ -19,12 +19,12 @@ from gen.generate import (
     weights_folder,
 )
 from gen.grid import VideoGrid
-from gen.model import BaseModel, load_base, save_base, with_vocabulary
-from gen.prompt_command import at_size, generate_from_prompt
-from gen.sync import MIXERS, SyncParams
-from gen.two_stream import TwoStream
-from gen.weights_file import load_two_stream, save_mixer
-from gen.windows import borders, frame_index, measure_seams, windows
+from gen.network.base import BaseModel, load_base, save_base, with_vocabulary
+from gen.network.dit import SIZES, Mode
+from gen.network.weights_file import load_two_stream, save_mixer
+from gen.sync.mixers import MIXERS, SyncParams
+from gen.sync.two_stream import TwoStream
+from pipeline.prompt_command import at_size, generate_from_prompt
 
 PROMPT = "a red ball bouncing on a checkered floor"
 FAST = GenerateConfig(steps=2, grid_steps=2, untrained_sync=True)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from gen.grid import VideoGrid, tile_layout
 
 

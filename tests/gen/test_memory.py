@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from gen.dit import SIZES
-from gen.errors import UserError
+from fourreal.errors import UserError
 from gen.generate import GenerateConfig, GridGenerator
-from gen.memory import GB, Work, clip_bytes, clips_at_once, fused_bytes, resident_bytes
-from gen.runtime import Runtime, cpu_has_bf16
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
-from tests.gen.test_dit import random_dit
+from gen.limits import GB, Work, clip_bytes, clips_at_once, fused_bytes, resident_bytes
+from gen.network.dit import SIZES
+from gen.network.runtime import Runtime, cpu_has_bf16
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
+from tests.gen.network.test_dit import random_dit
 from tests.gen.test_generate import PROMPT, tiny_base
 
 PARAMS = replace(SIZES["debug"], height=48, width_px=72)
@@ -91,7 +91,7 @@ def test_a_bounded_grid_is_the_same_grid(capsys):
 def test_bf16_generates_nearly_the_same_and_says_when_it_is_slow(capsys, monkeypatch):
     config = GenerateConfig(views=2, times=3, steps=2, grid_steps=2, untrained_sync=True)
     exact = GridGenerator(tiny_base()).from_prompt(PROMPT, config).grid.frames
-    monkeypatch.setattr("gen.runtime.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("gen.network.runtime.cpu_has_bf16", lambda: False)
     generator = GridGenerator(tiny_base(), runtime=Runtime("cpu", "bf16"))
     assert "saves memory here, not time" in capsys.readouterr().err
     assert generator.two_stream(config).mixer.row[0].own.dtype == torch.bfloat16

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
+from gen.bundled import trained_cameras
+from gen.data.batches import WORLDS, seeded
+from gen.data.world.procedural import render
+from gen.data.world.scene_sampling import sample_scenes
 from gen.generate import weights_folder
-from gen.train_data import WORLDS, seeded
-from gen.trained_camera import trained_cameras
 
 
 def angle(a, b) -> np.ndarray:

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from fourreal.video_io import resize_frames
+from gen.data.batches import PoolConfig, seeded
+from gen.data.upsampling import Inputs, disturb, draw_upsample, shrink
 from gen.generate import weights_folder
 from gen.grid import VideoGrid
-from gen.held_out import held_out_grids
-from gen.memory import Work, clip_bytes, resident_bytes
-from gen.model import save_shards
-from gen.prompt_command import at_size, choose_upsampler
-from gen.runtime import Runtime
-from gen.train_data import PoolConfig, seeded
+from gen.limits import Work, clip_bytes, resident_bytes
+from gen.network.base import save_shards
+from gen.network.runtime import Runtime
 from gen.upsample import (
     UPSAMPLER_SIZES,
     Upsampler,
@@ -30,8 +30,8 @@ from gen.upsample import (
     save_upsampler,
     split_grid,
 )
-from gen.upsample_data import Inputs, disturb, draw_upsample, shrink
-from gen.video_io import resize_frames
+from pipeline.prompt_command import at_size, choose_upsampler
+from scripts.evaluate.held_out import held_out_grids
 from scripts.train_upsampler import TrainUpsamplerConfig, UpsamplerStage, psnr
 from scripts.train_upsampler import main as train_upsampler
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import run_pipeline
-from viewer import doctor
+from pipeline import doctor
 
 
 def test_one_screen_with_everything_in_it(capsys):

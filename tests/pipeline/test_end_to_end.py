@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import run_pipeline
-from gen.data.procedural_grid import make_grid
+from fourreal.video_io import write_video
+from gen.data.world.grid import make_grid
 from gen.grid import VideoGrid
-from gen.video_io import write_video
 from recon.scene import Scene4D
 
 ARTEFACTS = (

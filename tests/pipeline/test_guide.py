@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import run_pipeline
+from fourreal.video_io import write_video
 from gen.grid import VideoGrid
-from gen.video_io import write_video
-from tests.gen import footage_files as files
+from tests.gen.footage import footage_files as files
 from tests.shared_data import REPOSITORY
 
 GUIDE = REPOSITORY / "docs" / "GUIDE.md"
@@ -42,7 +42,7 @@ def test_guide_names_every_kind_of_command():
 @pytest.mark.slow
 def test_every_command_of_the_guide_works(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("viewer.viser_app.serve", lambda *a, **k: None)  # it waits for Ctrl-C
+    monkeypatch.setattr("viewer.viser.app.serve", lambda *a, **k: None)  # it waits for Ctrl-C
     for argv in commands():
         small = ["--preset", "debug"] if argv[0] in MAKES_SCENE else []
         if argv[0] == "export" and "video" in argv:

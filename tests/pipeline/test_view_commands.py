@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.data.procedural_grid import make_grid
+from gen.data.world.grid import make_grid
 from recon.scene import Scene4D
+from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.viser_page import canvas, until
 from tests.viewer.listening import listening_addresses
 from tests.viewer.toy_scene import toy_scene
-from viewer.browser import Browser, find_chromium
-from viewer.viser_page import canvas, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from gen.cameras import (
+from fourreal.cameras import (
     intrinsics_from_fov,
     invert,
     look_at,

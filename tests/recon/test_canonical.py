@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from gen.errors import UserError
-from recon.canonical import build_canonical, plain_background
-from recon.compensation import disagreement_px, view_offsets
+from fourreal.errors import UserError
+from fourreal.image_metrics import psnr
+from recon.canonical.build import build_canonical, plain_background
+from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.config import CanonicalConfig
-from recon.metrics import psnr
 from recon.render import render_scene
 from tests.recon.scenes import column_from_depth, moving_square
 

@@ -5,11 +5,11 @@ from dataclasses import fields
 import pytest
 import torch
 
+from fourreal.health import NotFinite
 from gen.grid import VideoGrid
-from gen.health import NotFinite
-from recon.checkpoint import Checkpoint
 from recon.config import preset
-from recon.fit import fit_scene
+from recon.fit.checkpoint import Checkpoint
+from recon.reconstruct import fit_scene
 from tests.recon.scenes import column_from_depth, moving_square
 
 FRAMES, DEPTH, K, W2C = moving_square()

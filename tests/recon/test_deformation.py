@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from recon.deformation import (
+from recon.motion.deformation import (
     FreeOffsets,
     MlpOffsets,
     Spreader,

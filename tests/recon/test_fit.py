@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from fourreal.image_metrics import psnr, ssim
 from gen.grid import VideoGrid
 from recon.config import FitConfig, preset
-from recon.evaluation import align_cameras
-from recon.fit import fit_canonical, fit_scene
-from recon.metrics import psnr, ssim
+from recon.reconstruct import fit_canonical, fit_scene
 from recon.render import render_cells
+from scripts.evaluate.truth_grid import align_cameras
 from tests.recon.scenes import column_from_depth, moving_square
 
 FRAMES, DEPTH, K, W2C = moving_square()

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from recon.canonical import build_canonical
+from recon.canonical.build import build_canonical
+from recon.canonical.floaters import remove_floaters
 from recon.config import CanonicalConfig, FloaterConfig
-from recon.floaters import remove_floaters
 from recon.render import render_scene
 from tests.recon.scenes import column_from_depth, moving_square
 

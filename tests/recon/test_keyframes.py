@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gen.cameras import intrinsics_from_fov
-from tracking.keyframes import keyframe_order
+from fourreal.cameras import intrinsics_from_fov
+from recon.canonical.keyframes import keyframe_order
 
 SIZE = (48, 64)
 

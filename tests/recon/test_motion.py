@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from gen.cameras import project, transform
-from recon.deformation import node_graph
-from recon.node_solver import Sighting, solve_step
-from recon.rigidity import LocalTurns, nearest_rotation
-from recon.stillness import Sights, still_points
+from fourreal.cameras import project, transform
+from recon.motion.deformation import node_graph
+from recon.motion.node_solver import Sighting, solve_step
+from recon.motion.rigidity import LocalTurns, nearest_rotation
+from recon.motion.stillness import Sights, still_points
 from tests.recon.scenes import moving_square
 
 FRAMES, DEPTH, K, W2C = moving_square()

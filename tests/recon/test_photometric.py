@@ -6,7 +6,7 @@ import kornia
 import pytest
 import torch
 
-from recon.photometric import photometric_loss
+from recon.fit.photometric import photometric_loss
 
 
 def images(height: int, width: int, kind: str) -> tuple[torch.Tensor, torch.Tensor]:

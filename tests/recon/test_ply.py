@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from recon.ply import PROPERTIES, read_ply, write_ply
 
 

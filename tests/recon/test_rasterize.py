@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon.raster_cpu import rasterize_cpu  # noqa: F401
-from recon.rasterize import RasterOutput, rasterize
+from recon.raster.cpu.function import rasterize_cpu  # noqa: F401
+from recon.raster.rasterize import RasterOutput, rasterize
 
 NAMES = ("means", "scales", "opacities", "colors")
 
@@ -332,7 +332,7 @@ def test_gsplat_is_called_as_its_signature_asks(monkeypatch):
 
     import gsplat
 
-    from recon import raster_gsplat
+    from recon.raster import cuda as raster_gsplat
 
     scene = random_scene(30)
     dense = render(scene, 20, 10, w2c=torch.eye(4), backend="dense")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from recon.scene import Scene4D
 from tests.recon.scenes import tiny_scene
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from tests.shared_data import REPOSITORY
 
 HEAVY = (
-    *("run_pipeline", "gen.prompt_command", "tracking.column_backends", "recon.fit"),
-    *("viewer.html", "viewer.overview", "viewer.ply"),
+    *("run_pipeline", "pipeline.prompt_command", "tracking.backends.with_any", "recon.reconstruct"),
+    *("viewer.page.html", "viewer.overview", "viewer.export.ply"),
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gen.data.procedural_grid import make_grid
+from gen.data.world.grid import make_grid
 from tests.reliability.forks import Runs
 
 KILLS = int(os.environ.get("FOURREAL_KILLS", "3"))

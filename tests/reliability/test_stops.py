@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 import run_pipeline
-from gen.errors import UserError
-from gen.guard import exit_code, one_line, out_of_memory
-from gen.run_folder import RECORD, RunFolder, content_hash
+from fourreal.errors import UserError
+from fourreal.guard import exit_code, one_line, out_of_memory
+from fourreal.run_folder import RECORD, RunFolder, content_hash
 from tests.bad_inputs.grids import frames
 
 

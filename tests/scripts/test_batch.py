@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.batch_list import Item, read_items
-from gen.data.procedural_grid import make_grid
-from gen.errors import UserError
+from fourreal.errors import UserError
+from gen.data.world.grid import make_grid
 from scripts.batch import Options, Record, item_key, main
+from scripts.batch_list import Item, read_items
 from tests.shared_data import REPOSITORY
 
 OUT = Path("/out")

@@ -6,13 +6,13 @@ import os
 import cv2
 import pytest
 
-from gen.errors import UserError
-from scripts import compare_viewers, player_rate
-from scripts.compare_viewers import Args, main
-from scripts.viewer_routes import ROUTES
-from scripts.viewer_shot import words
+from fourreal.errors import UserError
+from scripts.tools import compare_viewers, player_rate
+from scripts.tools.browser import find_chromium
+from scripts.tools.compare_viewers import Args, main
+from scripts.tools.viewer_routes import ROUTES
+from scripts.tools.viewer_shot import words
 from tests.viewer.toy_scene import toy_scene
-from viewer.browser import find_chromium
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 
-from gen.errors import UserError
-from recon.evaluation import TruthGrid
+from fourreal.errors import UserError
 from recon.render import render_scene
-from scripts import cost_curve
-from scripts.cost_curve import CostConfig, covering_scene
+from scripts.evaluate import cost as cost_curve
+from scripts.evaluate.cost import CostConfig, covering_scene
+from scripts.evaluate.truth_grid import TruthGrid
 
 
 @pytest.fixture(autouse=True)

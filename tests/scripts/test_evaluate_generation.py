@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.captions import VOCABULARY
-from gen.dit import SIZES
-from gen.errors import UserError
-from gen.model import BaseModel, load_base, save_base
-from gen.result_file import ResultFile
-from gen.script import run_script
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
-from gen.weights_file import save_mixer
-from scripts import evaluate_generation, evaluate_prompts, make_benchmarks
-from scripts.evaluate_generation import METRICS, EvaluateGenerationConfig
-from scripts.evaluate_prompts import EvaluatePromptsConfig
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from gen.data.world.captions import VOCABULARY
+from gen.network.base import BaseModel, load_base, save_base
+from gen.network.dit import SIZES
+from gen.network.weights_file import save_mixer
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
+from scripts.evaluate import benchmarks as make_benchmarks
+from scripts.evaluate import generation as evaluate_generation
+from scripts.evaluate import prompts as evaluate_prompts
+from scripts.evaluate.generation import METRICS, EvaluateGenerationConfig
+from scripts.evaluate.prompts import EvaluatePromptsConfig
+from scripts.evaluate.result_file import ResultFile
 
 ROOT = Path(__file__).parents[2]
 SCENE = "procedural_narrow"
@@ -296,6 +298,6 @@ def test_the_page_shows_intervals_and_keeps_kinds_of_rows_apart(tmp_path):
 
 
 def test_user_errors_of_scripts_are_one_line_and_exit_code_2(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["evaluate_generation.py", "--n", "0"])
+    monkeypatch.setattr(sys, "argv", ["evaluate.py generation", "--n", "0"])
     code = run_script(evaluate_generation.main, EvaluateGenerationConfig, "what it does")
     assert code == 2 and capsys.readouterr().err == "error: --n must be at least 1; got 0\n"

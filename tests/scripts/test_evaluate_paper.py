@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.checkout import importable
-from gen.errors import UserError
+from fourreal.checkout import importable
+from fourreal.errors import UserError
+from fourreal.video_io import write_video
 from gen.grid import VideoGrid
-from gen.metrics.registry import METRICS
-from gen.metrics.test_set import find_test_set, read_prompts
-from gen.metrics.weight_free import Flicker
-from gen.video_io import write_video
-from scripts import ablate, evaluate_paper, make_benchmarks, make_test_grids, report
-from scripts.ablate import ROWS, AblateConfig
-from scripts.evaluate_paper import EvaluatePaperConfig
-from scripts.make_test_grids import TestGridsConfig
-from tests.gen.metric_stand_ins import PACKAGES, make_packages, make_weights
-from tests.gen.test_evaluate_generation import tiny_weights
+from scripts.evaluate import ablate, make_pairs, report
+from scripts.evaluate import benchmarks as make_benchmarks
+from scripts.evaluate import paper as evaluate_paper
+from scripts.evaluate.ablate import ROWS, AblateConfig
+from scripts.evaluate.make_pairs import PairsConfig
+from scripts.evaluate.metrics.grid_set import find_test_set, read_prompts
+from scripts.evaluate.metrics.registry import METRICS
+from scripts.evaluate.metrics.weight_free import Flicker
+from scripts.evaluate.paper import EvaluatePaperConfig
+from tests.scripts.metric_stand_ins import PACKAGES, make_packages, make_weights
+from tests.scripts.test_evaluate_generation import tiny_weights
 
 LABEL = "3 grids"
 
@@ -34,16 +36,13 @@ def tiny(tmp_path_factory) -> Path:
 def pairs(tiny, tmp_path_factory) -> Path:
     """Three held-out pairs with two methods."""
     out = tmp_path_factory.mktemp("pairs")
-    make_test_grids.main(test_grids(out, tiny, methods=("additive", "soft")))
+    make_pairs.main(pairs_config(out, tiny, methods=("additive", "soft")))
     return out
 
 
-def test_grids(out: Path, weights: Path, **changes) -> TestGridsConfig:
+def pairs_config(out: Path, weights: Path, **changes) -> PairsConfig:
     settings = dict(out=out, n=3, views=3, times=3, grid_steps=1, weights=weights, device="cpu")
-    return TestGridsConfig(**(settings | changes))
-
-
-test_grids.__test__ = False  # type: ignore[attr-defined]
+    return PairsConfig(**(settings | changes))
 
 
 def paper(pairs: Path, folder: Path, **changes) -> EvaluatePaperConfig:
@@ -64,13 +63,13 @@ def test_pairs_are_written_once_and_never_mixed(pairs, tiny, monkeypatch):
     def never(*_):
         raise AssertionError("completed again")
 
-    monkeypatch.setattr("gen.metrics.pairs.completion", lambda *_: never)
-    make_test_grids.main(test_grids(pairs, tiny, methods=("soft",)))
+    monkeypatch.setattr("scripts.evaluate.metrics.pairs.completion", lambda *_: never)
+    make_pairs.main(pairs_config(pairs, tiny, methods=("soft",)))
     for change in ({"n": 2}, {"seed": 1}, {"times": 4}, {"grid_steps": 2}):
         with pytest.raises(UserError, match="something else"):
-            make_test_grids.main(test_grids(pairs, tiny, methods=("soft",), **change))
+            make_pairs.main(pairs_config(pairs, tiny, methods=("soft",), **change))
     with pytest.raises(UserError, match="firm"):
-        test_grids(pairs, tiny, methods=("firm",))
+        pairs_config(pairs, tiny, methods=("firm",))
 
 
 def test_tables_without_networks(pairs, tmp_path, capsys):

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.cameras import intrinsics_from_fov, pixel_grid, unproject
-from gen.data.procedural_grid import GroundTruth
+from fourreal.cameras import intrinsics_from_fov, pixel_grid, unproject
+from fourreal.errors import UserError
 from gen.data.truth_files import write_truth
-from gen.errors import UserError
-from recon.evaluation import NearestCell, TruthGrid, score_cells, score_views
-from scripts import evaluate_reconstruction
-from scripts.evaluate_reconstruction import Options
-from scripts.reconstruction_variants import TABLE, VARIANTS, configure, expand
+from gen.data.world.grid import GroundTruth
+from scripts.evaluate import reconstruction as evaluate_reconstruction
+from scripts.evaluate.reconstruction import Options
+from scripts.evaluate.reconstruction_variants import TABLE, VARIANTS, configure, expand
+from scripts.evaluate.truth_grid import NearestCell, TruthGrid, score_cells, score_views
 from tests.recon.scenes import column_from_depth, moving_square
 
 VIEWS, TIMES = [0, 2, 4, 1, 3], [0, 2, 4, 1, 3]  # held out: between the neighbours

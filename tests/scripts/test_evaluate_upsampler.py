@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.captions import VOCABULARY
-from gen.dit import SIZES
-from gen.errors import UserError
-from gen.model import BaseModel, save_base
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
+from fourreal.errors import UserError
+from gen.data.world.captions import VOCABULARY
+from gen.network.base import BaseModel, save_base
+from gen.network.dit import SIZES
+from gen.network.weights_file import save_mixer
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
 from gen.upsample import UPSAMPLER_SIZES, UpsamplerModel, save_upsampler
-from gen.weights_file import save_mixer
-from scripts.evaluate_upsampler import EvaluateUpsamplerConfig, gradient, main, near_edges
+from scripts.evaluate.upsampler import EvaluateUpsamplerConfig, gradient, main, near_edges
 
 
 def test_rows_are_made_and_kept(tmp_path, capsys):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from gen.errors import UserError
-from scripts.make_gallery import Args, main
+from fourreal.errors import UserError
+from scripts.tools.make_gallery import Args, main
 from tests.viewer.toy_scene import toy_scene
 
 

@@ -7,20 +7,18 @@ import sys
 
 import pytest
 
-from tests.shared_data import REPOSITORY
-
 
 @pytest.fixture
 def scripts(monkeypatch):
-    """Imports a module of scripts/ by name, as the scripts themselves do."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    """Imports a module of scripts/ by name."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "nerfacc", raising=False)
     yield importlib.import_module
     sys.modules.pop("nerfacc", None)
 
 
 def check(scripts, **changes):
-    part = scripts("gpu_generator")
+    part = scripts("scripts.tools.gpu_generator")
     settings = dict(
         size="debug", upsampler="debug", views=3, times=4, steps=2, grid_steps=2,
         upsampler_steps=1, device="cpu", precision="bf16", repeats=1,
@@ -55,14 +53,14 @@ def test_counted_calls_are_the_calls_made(scripts):
 
 def test_the_paper_sizes_cost_what_the_record_says(scripts):
     """Two networks of about 600 M parameters on an 8 x 8 grid: about one PFLOP in all."""
-    part = scripts("gpu_generator")
+    part = scripts("scripts.tools.gpu_generator")
     flops = part.counted_flops(part.GeneratorCheck())
     assert 700e12 < flops["grid"] < 800e12  # 8 steps of about 93 TFLOP
     assert 100e12 < flops["upsampler"] < flops["grid"] and flops["clips"] < flops["grid"]
 
 
 def test_reports_of_several_parts_are_joined(scripts):
-    report_of = scripts("gpu_check").report_of
+    report_of = scripts("scripts.gpu_check").report_of
     a = {"results": {"x": {"bf16": {"seconds": 1.0}}}, "notes": ["same"]}
     b = {"results": {"x": {"bf16_compiled": {"seconds": 0.5}}}, "notes": ["same"], "passed": True}
     report = report_of([a, b], "a card")

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from gen.dit import SIZES
-from gen.errors import UserError
+from fourreal.errors import UserError
 from gen.generate import GridGenerator
-from gen.model import BaseModel
-from scripts import evaluate_long_grids
-from scripts.evaluate_long_grids import EvaluateLongGridsConfig, grid_shape, main
+from gen.network.base import BaseModel
+from gen.network.dit import SIZES
+from scripts.evaluate import long_grids as evaluate_long_grids
+from scripts.evaluate.long_grids import EvaluateLongGridsConfig, grid_shape, main
 
 
 @pytest.fixture

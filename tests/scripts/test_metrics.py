@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
-from gen.grid_methods import additive, copy_nearest
-from gen.metrics.bootstrap import interval, resamples
-from gen.metrics.epipolar import (
+from fourreal.image_metrics import ssim as other_ssim
+from fourreal.psnr import PSNR_CAP
+from gen.data.world.procedural import render
+from gen.data.world.scene_sampling import sample_scenes
+from scripts.evaluate.grid_methods import additive, copy_nearest
+from scripts.evaluate.metrics.bootstrap import interval, resamples
+from scripts.evaluate.metrics.epipolar import (
     epipolar_errors,
     epipolar_summary,
     find_keypoints,
@@ -18,8 +20,7 @@ from gen.metrics.epipolar import (
     sampson_error,
     scored_times,
 )
-from gen.metrics.psnr import PSNR_CAP
-from gen.metrics.truth import (
+from scripts.evaluate.metrics.truth import (
     SceneScore,
     paired_gain,
     pooled_psnr,
@@ -28,7 +29,6 @@ from gen.metrics.truth import (
     static_pixels,
     summary,
 )
-from recon.metrics import ssim as other_ssim
 
 V, T, H, W = 4, 5, 16, 24
 NOTHING_STATIC = np.zeros((V, H, W), bool)

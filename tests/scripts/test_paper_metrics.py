@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from gen.checkout import importable
-from gen.errors import UserError
-from gen.metrics.bootstrap import mean_of
-from gen.metrics.frechet import frechet_distance, frechet_estimate
-from gen.metrics.images import at_length, with_long_edge
-from gen.metrics.interface import InputPair, References, Sample
-from gen.metrics.met3r import MEt3R
-from gen.metrics.registry import LAYOUTS, METRICS, layouts, make_metrics
-from gen.metrics.video_score import question_of
-from tests.gen.metric_stand_ins import PACKAGES, make_packages, make_weights
+from fourreal.checkout import importable
+from fourreal.errors import UserError
+from scripts.evaluate.metrics.bootstrap import mean_of
+from scripts.evaluate.metrics.frechet import frechet_distance, frechet_estimate
+from scripts.evaluate.metrics.images import at_length, with_long_edge
+from scripts.evaluate.metrics.interface import InputPair, References, Sample
+from scripts.evaluate.metrics.met3r import MEt3R
+from scripts.evaluate.metrics.registry import LAYOUTS, METRICS, layouts, make_metrics
+from scripts.evaluate.metrics.video_score import question_of
+from tests.scripts.metric_stand_ins import PACKAGES, make_packages, make_weights
 
 NETWORKS = ("fid", "clip", "fvd", "fvd_mae", "video_score", "gim", "dust3r", "met3r")
 

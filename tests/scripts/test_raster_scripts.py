@@ -9,14 +9,13 @@ import sys
 import pytest
 import torch
 
-from recon.rasterize import rasterize
-from tests.shared_data import REPOSITORY
+from recon.raster.rasterize import rasterize
 
 
 @pytest.fixture
 def scripts(monkeypatch):
     """Imports a module of scripts/ by name; undoes what running it changes in the process."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "nerfacc", raising=False)
     threads = torch.get_num_threads()
     yield importlib.import_module
@@ -25,8 +24,10 @@ def scripts(monkeypatch):
 
 
 def test_agrees_with_gsplats_own_pytorch_code(scripts):
-    scene = scripts("raster_scene").layered_scene(30, 50, 900)
-    want = scripts("gsplat_torch_reference").rasterize_gsplat_torch(**scene, width=50, height=30)
+    scene = scripts("scripts.tools.raster_scene").layered_scene(30, 50, 900)
+    want = scripts("scripts.tools.gsplat_torch_reference").rasterize_gsplat_torch(
+        **scene, width=50, height=30
+    )
     got = rasterize(**scene, width=50, height=30)
     for name, a, b in zip(("rgb", "alpha", "depth"), got, want, strict=True):
         difference = (a - b).abs()
@@ -35,7 +36,7 @@ def test_agrees_with_gsplats_own_pytorch_code(scripts):
 
 
 def test_benchmark_writes_its_result(scripts, tmp_path, capsys):
-    bench = scripts("bench_rasterizer")
+    bench = scripts("scripts.tools.bench_rasterizer")
     path = tmp_path / "rasterizer.json"
     bench.main(bench.BenchConfig(repeats=1, reference_repeats=1, threads=1, largest=1, json=path))
     assert "gsplat PyTorch" in capsys.readouterr().out
@@ -48,7 +49,7 @@ def test_benchmark_writes_its_result(scripts, tmp_path, capsys):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
 def test_gpu_check_without_cuda_is_one_line_and_exit_code_2(scripts, capsys):
-    check = scripts("gpu_check")
+    check = scripts("scripts.gpu_check")
     assert check.main(check.GpuCheckConfig()) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == "gpu_check cannot run: no CUDA device\n"
@@ -57,6 +58,6 @@ def test_gpu_check_without_cuda_is_one_line_and_exit_code_2(scripts, capsys):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device for gsplat")
 def test_gpu_check_passes(scripts, capsys):
-    check = scripts("gpu_check")
+    check = scripts("scripts.gpu_check")
     assert check.main(check.GpuCheckConfig(repeats=3, largest=2)) == 0
     assert json.loads(capsys.readouterr().out)["passed"]

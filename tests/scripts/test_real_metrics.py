@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from gen.metrics.clip_score import ClipScore
-from gen.metrics.fid import FID
-from gen.metrics.frechet import frechet_distance
-from gen.metrics.fvd import I3DFVD, VideoMAEFVD
-from gen.metrics.interface import InputPair, References, Sample
-from tests.gen.test_paper_metrics import smooth_grid
+from scripts.evaluate.metrics.clip_score import ClipScore
+from scripts.evaluate.metrics.fid import FID
+from scripts.evaluate.metrics.frechet import frechet_distance
+from scripts.evaluate.metrics.fvd import I3DFVD, VideoMAEFVD
+from scripts.evaluate.metrics.interface import InputPair, References, Sample
+from tests.scripts.test_paper_metrics import smooth_grid
 from tests.viewer.ns_command import declare_missing_operators
 
 

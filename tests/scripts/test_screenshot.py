@@ -5,11 +5,11 @@ import sys
 import cv2
 import pytest
 
-from gen.script import run_script
-from scripts.screenshot_player import Args, main
+from fourreal.script import run_script
+from scripts.tools.browser import find_chromium
+from scripts.tools.screenshot_player import Args, main
 from tests.viewer.toy_scene import toy_scene
-from viewer.browser import find_chromium
-from viewer.html import write_player
+from viewer.page.html import write_player
 
 
 @pytest.mark.skipif(find_chromium() is None, reason="no Chromium (set CHROMIUM)")

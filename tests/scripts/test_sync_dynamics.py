@@ -8,14 +8,14 @@ import cv2
 import pytest
 import torch
 
-from gen.errors import UserError
-from gen.model import save_base
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
-from gen.weights_file import save_mixer
-from scripts.plot_sync_dynamics import Recorder, SyncDynamicsConfig, main, measure
+from fourreal.errors import UserError
+from gen.network.base import save_base
+from gen.network.weights_file import save_mixer
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
+from scripts.evaluate.sync_dynamics import Recorder, SyncDynamicsConfig, main, measure
+from tests.gen.sync.test_sync import grid, two_stream
 from tests.gen.test_generate import tiny_base
-from tests.gen.test_sync import grid, two_stream
 
 
 def test_recorded_are_the_training_free_mixers_known_values():

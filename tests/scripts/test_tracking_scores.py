@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.cameras import pixel_grid
-from gen.errors import UserError
-from scripts.evaluate_tracking import Options, run
-from scripts.tracking_clips import real_clips
+from fourreal.cameras import pixel_grid
+from fourreal.errors import UserError
+from scripts.evaluate.tracking import Options, run
+from scripts.evaluate.tracking_clips import real_clips
+from scripts.evaluate.tracking_scores import row_errors
 from tests.shared_data import shared_data
 from tracking.row import RowTracks
-from tracking.scoring import row_errors
 
 NAMED = (
     "rotation_deg centre_percent focal_percent depth_rel_median coverage epe3d aj3d apd3d seconds "

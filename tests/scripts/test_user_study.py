@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from fourreal.script import run_script
+from fourreal.video_io import read_video
 from gen.grid import VideoGrid
-from gen.script import run_script
-from gen.user_study.build import build_study, grid_video
-from gen.user_study.questions import QUESTIONS
-from gen.user_study.summary import Preference, save_chart, summarize
-from gen.video_io import read_video
-from scripts import user_study
-from viewer.browser import Browser, find_chromium
+from scripts.evaluate import study as user_study
+from scripts.evaluate.user_study.build import build_study, grid_video
+from scripts.evaluate.user_study.questions import QUESTIONS
+from scripts.evaluate.user_study.summary import Preference, save_chart, summarize
+from scripts.tools.browser import Browser, find_chromium
 
 PAIRS = 3
 

@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 
+from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.viser_page import NO_TOAST, canvas, until
 from tests.viewer.toy_scene import psnr, toy_scene
-from viewer.browser import Browser, find_chromium
-from viewer.viser_app import ViserApp
-from viewer.viser_capture import draw, shot_of
-from viewer.viser_page import NO_TOAST, canvas, until
+from viewer.viser.app import ViserApp
+from viewer.viser.capture import draw, shot_of
 
 _FREE = slice(80, 420)  # columns between the page's axes and its control panel
 PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from gen.cameras import pixel_grid, project
-from gen.checkout import load_weights
-from gen.errors import UserError
+from fourreal.cameras import pixel_grid, project
+from fourreal.checkout import load_weights
+from fourreal.errors import UserError
 from run_pipeline import main
+from scripts.evaluate.tracking_scores import camera_errors, true_tracks
 from tests.tracking import stand_ins
 from tests.tracking.textured_room import arc, render_path
-from tracking.backends import Choice, FlowTracker, listing
+from tracking.backends.table import Choice, FlowTracker, listing
+from tracking.backends.with_any import track_with
 from tracking.column import track_column
-from tracking.column_backends import track_with
 from tracking.column_file import save_column
-from tracking.guided import guide_depth
+from tracking.depth.guided import guide_depth
 from tracking.protocols import Depth, DepthEstimator, Tracker
-from tracking.scoring import camera_errors, true_tracks
 
 VIEWS, QUERY = 5, 2
 SCALES = np.array([0.8, 1.15, 1.0, 0.9, 1.25])
@@ -70,7 +70,7 @@ def plain(room):
 def tracker_of(name, checkouts, plain, tmp_path, monkeypatch):
     if name == "delta-v2":  # the real one needs CUDA; the stand-in does not
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr("tracking.delta.device", lambda: torch.device("cpu"))
+        monkeypatch.setattr("tracking.backends.delta.device", lambda: torch.device("cpu"))
     if name == "npz":
         save_column(plain, tmp_path / "made.npz")
         return Choice("npz", tracker_path=str(tmp_path / "made.npz")).make_tracker()

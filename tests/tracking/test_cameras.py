@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gen.cameras import camera_centres, intrinsics_from_fov, project, transform, unproject
+from fourreal.cameras import camera_centres, intrinsics_from_fov, project, transform, unproject
 from tests.tracking.textured_room import arc
-from tracking.cameras import cameras_from_tracks, weighted_similarity
+from tracking.cameras.from_tracks import cameras_from_tracks, weighted_similarity
 from tracking.tracks import Tracks
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gen.cameras import camera_centres, pixel_grid, project
-from gen.errors import UserError
+from fourreal.cameras import camera_centres, pixel_grid, project
+from fourreal.errors import UserError
 from tests.tracking.textured_room import arc, render_path, turning
 from tracking.column import column_depth, track_column
 from tracking.tracks import Tracks

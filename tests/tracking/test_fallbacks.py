@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.cameras import pixel_grid
+from fourreal.cameras import pixel_grid
+from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import arc, at_angles, render_path, texture
 from tracking.column import track_column
-from tracking.consistency import reproject
-from tracking.flow import sample
-from tracking.scoring import camera_errors
-from tracking.sweep import relative_pose
+from tracking.depth.consistency import reproject
+from tracking.depth.sweep import relative_pose
+from tracking.flow.optical import sample
 
 
 def depth_error(column, truth):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from gen.cameras import project, transform, unproject
+from fourreal.cameras import project, transform, unproject
 from tests.tracking.textured_room import arc, render_path
 from tracking.anchored import track_stride
+from tracking.cameras.follow import FollowConfig, follow, matches
+from tracking.cameras.poses import solve_poses
 from tracking.column import TrackConfig, track_column
-from tracking.flow import linked_flow
-from tracking.follow import FollowConfig, follow, matches
-from tracking.poses import solve_poses
+from tracking.flow.optical import linked_flow
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from gen.cameras import project, transform, unproject
+from fourreal.cameras import project, transform, unproject
+from scripts.evaluate.tracking_scores import align_similarity, camera_errors
 from tests.tracking.textured_room import arc, render_path
-from tracking.blank import blank_backdrop
-from tracking.bundle import Observations, Solution, refine, triangulate
-from tracking.consistency import compare_views, reproject
-from tracking.fallbacks import best_rotation, interpolate_missing
-from tracking.fill import fill_inverse_depth
-from tracking.flow import (
+from tracking.cameras.bundle import Observations, Solution, refine, triangulate
+from tracking.cameras.fallbacks import best_rotation, interpolate_missing
+from tracking.depth.blank import blank_backdrop
+from tracking.depth.consistency import compare_views, reproject
+from tracking.depth.fill import fill_inverse_depth
+from tracking.flow.optical import (
     FlowConfig,
     canonical_flow,
     linked_flow,
@@ -18,7 +19,6 @@ from tracking.flow import (
     sharpen,
     working_size,
 )
-from tracking.scoring import align_similarity, camera_errors
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gen.cameras import pixel_grid
-from gen.errors import UserError
+from fourreal.cameras import pixel_grid
+from fourreal.errors import UserError
 from tests.tracking.textured_room import arc, render_path, texture
 from tracking.row import lift_row, track_row
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from gen.cameras import intrinsics_from_fov, look_at, pixel_grid
+from fourreal.cameras import intrinsics_from_fov, look_at, pixel_grid
 
 
 @dataclass

@@ -18,15 +18,15 @@ import pytest
 import trimesh
 
 from gen.grid import VideoGrid
+from pipeline.look import Export, export
 from recon.ply import SH_C0
 from recon.render import render_cells, render_scene
+from scripts.tools import viser_page
+from scripts.tools.browser import Browser
 from tests.viewer import ns_page
 from tests.viewer.listening import listening_addresses
 from tests.viewer.ns_command import declare_missing_operators
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
-from viewer import viser_page
-from viewer.browser import Browser
-from viewer.commands import Export, export
 from viewer.nerfstudio_plugin.space import nerfstudio_space
 
 COMMAND = Path(__file__).with_name("ns_command.py")

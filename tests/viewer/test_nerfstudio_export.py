@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gen.cameras import camera_centres
-from gen.errors import UserError
+from fourreal.cameras import camera_centres
+from fourreal.errors import UserError
 from gen.grid import VideoGrid
 from recon.render import render_cells, render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene

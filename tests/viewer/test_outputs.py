@@ -6,20 +6,20 @@ import pytest
 import torch
 import trimesh
 
-from gen.cameras import camera_centres
-from gen.errors import UserError
+from fourreal.cameras import camera_centres
+from fourreal.errors import UserError
+from fourreal.video_io import read_clip
 from gen.grid import VideoGrid
-from gen.video_io import read_clip
 from recon.ply import SH_C0, read_ply
 from recon.render import render_cells, render_scene
 from run_pipeline import main
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.camera_paths import PATHS, along_cameras, camera_path, scene_centre
-from viewer.html import write_player
+from viewer.export.ply import write_sequence
+from viewer.export.video import write_camera_video
 from viewer.overview import write_overview
-from viewer.payload import write_4dgs
-from viewer.ply import write_sequence
-from viewer.video import write_camera_video
+from viewer.page.html import write_player
+from viewer.page.payload import write_4dgs
 
 
 def vertices(path) -> np.ndarray:

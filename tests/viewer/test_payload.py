@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from gen.errors import UserError
-from recon.rasterize import rasterize
+from fourreal.errors import UserError
+from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
-from viewer.html import read_player, write_player
-from viewer.payload import _point_order, decode, encode, read_4dgs, write_4dgs
+from viewer.page.html import read_player, write_player
+from viewer.page.payload import _point_order, decode, encode, read_4dgs, write_4dgs
 from viewer.player_scene import PlayerScene
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from gen.cameras import look_at
+from fourreal.cameras import look_at
 from recon.render import render_scene
+from scripts.tools.browser import Browser, find_chromium
 from tests.viewer.test_payload import PAYLOAD, damaged
 from tests.viewer.toy_scene import TARGET, psnr, toy_scene, uncommon_scene
-from viewer.browser import Browser, find_chromium
-from viewer.html import render_page, write_player
-from viewer.payload import encode
+from viewer.page.html import render_page, write_player
+from viewer.page.payload import encode
 from viewer.player_scene import PlayerScene
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from recon.render import render_scene
+from scripts.tools.browser import Browser, find_chromium
 from tests.viewer.toy_scene import psnr, toy_scene
-from viewer.browser import Browser, find_chromium
-from viewer.html import write_player
-from viewer.payload import decode, encode
+from viewer.page.html import write_player
+from viewer.page.payload import decode, encode
 from viewer.player_scene import PlayerScene
 
 _KEYS = {

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from scripts.tools.browser import Browser, find_chromium
 from tests.viewer.toy_scene import toy_scene
-from viewer.browser import Browser, find_chromium
-from viewer.html import write_player
+from viewer.page.html import write_player
 
 PORTRAIT, LANDSCAPE = (390, 844), (844, 390)
 _SMALLEST = 36  # CSS pixels of a button under a finger

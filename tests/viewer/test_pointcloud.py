@@ -7,9 +7,9 @@ import pytest
 import torch
 import trimesh
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from tests.viewer.toy_scene import toy_scene
-from viewer.pointcloud import write_pointclouds
+from viewer.export.pointcloud import write_pointclouds
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from viewer.sections import DTYPES, pack, unpack
+from viewer.page.sections import DTYPES, pack, unpack
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -15,7 +15,7 @@ import pytest
 
 from recon.ply import PROPERTIES, SH_C0, read_ply
 from tests.viewer.toy_scene import toy_scene
-from viewer.ply import write_sequence, write_sequence_zip
+from viewer.export.ply import write_sequence, write_sequence_zip
 
 
 @pytest.fixture(scope="module")

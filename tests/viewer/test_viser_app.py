@@ -10,19 +10,19 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from fourreal.video_io import read_clip
 from gen.grid import VideoGrid
-from gen.video_io import read_clip
-from recon import fit
+from recon import reconstruct as fit
 from recon.config import FitConfig
-from recon.joint_fit import JointFit
+from recon.fit.scene_fit import JointFit
 from recon.render import render_cells, render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
-from viewer import viser_splats
-from viewer.live import LiveView
-from viewer.viser_app import ViserApp, follows_camera
-from viewer.viser_capture import draw, film, send_screenshot, shot_of
-from viewer.viser_look import moving_points, pick, traces
-from viewer.viser_splats import SplatNode, Splats, as_arguments
+from viewer.viser import splats as viser_splats
+from viewer.viser.app import ViserApp, follows_camera
+from viewer.viser.capture import draw, film, send_screenshot, shot_of
+from viewer.viser.live import LiveView
+from viewer.viser.look import moving_points, pick, traces
+from viewer.viser.splats import SplatNode, Splats, as_arguments
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_after_the_run_the_finished_scene_is_shown(tmp_path, monkeypatch, capsys
     scene.save(tmp_path / "scene.safetensors")
     VideoGrid(frames=render_cells(scene)).save(tmp_path / "grid")
     held = []
-    monkeypatch.setattr("viewer.live.wait_for_interrupt", held.append)
+    monkeypatch.setattr("viewer.viser.live.wait_for_interrupt", held.append)
     live = LiveView(port=18800)
     live.hold(tmp_path)
     try:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from gen.cameras import intrinsics_from_fov, look_at
+from fourreal.cameras import intrinsics_from_fov, look_at
 from recon.scene import Scene4D
 
 TARGET = np.array([0.0, 0.2, 3.0])

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import torch
 
-from gen.cameras import pixel_grid
-from gen.checkout import fill_model, importable, load_module, load_weights
-from gen.errors import UserError
-from tracking.checkout import device, why_not
-from tracking.dense_tracks import both_ways, dense_tracks
+from fourreal.cameras import pixel_grid
+from fourreal.checkout import fill_model, importable, load_module, load_weights
+from fourreal.errors import UserError
+from tracking.backends.dense_tracks import both_ways, dense_tracks
+from tracking.backends.requirements import device, why_not
 from tracking.protocols import Depth
 from tracking.tracks import Tracks
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gen.cameras import pixel_grid
-from tracking.consistency import nearest
-from tracking.flow import inside
+from fourreal.cameras import pixel_grid
+from tracking.depth.consistency import nearest
+from tracking.flow.optical import inside
 from tracking.tracks import Tracks
 
 Maps = dict[str, np.ndarray]

@@ -1,7 +1,7 @@
 """Depth Anything V2 through transformers, from a local folder: affine disparity, no intrinsics.
 
 Only the Small model is Apache-2.0; Base and Large are non-commercial. The result must be aligned
-to triangulated depth before use (``tracking.guided``).
+to triangulated depth before use (``tracking.depth.guided``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import torch
 
-from gen.console import warn
-from gen.errors import UserError
-from tracking.checkout import device, why_not
+from fourreal.console import warn
+from fourreal.errors import UserError
+from tracking.backends.requirements import device, why_not
 from tracking.protocols import Depth
 
 SHORT_SIDE, PATCH = 518, 14

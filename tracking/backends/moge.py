@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gen.checkout import importable, load_module, load_weights
-from gen.errors import UserError
-from tracking.checkout import device, why_not
+from fourreal.checkout import importable, load_module, load_weights
+from fourreal.errors import UserError
+from tracking.backends.requirements import device, why_not
 from tracking.protocols import Depth
 
 PACKAGES = ("moge",)

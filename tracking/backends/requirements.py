@@ -1,4 +1,4 @@
-"""What a backend that runs a user's checkout needs, and where it runs (see `gen.checkout`)."""
+"""What a backend that runs a user's checkout needs, and where it runs (see `fourreal.checkout`)."""
 
 from __future__ import annotations
 

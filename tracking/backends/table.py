@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from tracking.protocols import Depth, DepthEstimator, Tracker
 from tracking.tracks import Tracks
 
@@ -94,31 +94,31 @@ class Backend:
 
 
 def _alltracker(path: str, weights: str) -> Tracker:
-    from tracking.alltracker import AllTracker
+    from tracking.backends.alltracker import AllTracker
 
     return AllTracker(path, weights)
 
 
 def _delta(path: str, weights: str) -> Tracker:
-    from tracking.delta import Delta
+    from tracking.backends.delta import Delta
 
     return Delta(path, weights)
 
 
 def _delta_v2(path: str, weights: str) -> Tracker:
-    from tracking.delta import Delta
+    from tracking.backends.delta import Delta
 
     return Delta(path, weights, 2)
 
 
 def _moge(path: str, weights: str) -> DepthEstimator:
-    from tracking.moge import MoGe
+    from tracking.backends.moge import MoGe
 
     return MoGe(path, weights)
 
 
 def _depth_anything(path: str, weights: str) -> DepthEstimator:
-    from tracking.depth_anything import DepthAnything
+    from tracking.backends.depth_anything import DepthAnything
 
     return DepthAnything(path, weights)
 

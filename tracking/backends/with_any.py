@@ -1,7 +1,7 @@
 """A freeze-time clip -> ColumnTracks with any tracker and any depth estimator.
 
 Geometry is triangulated (`flow`) unless the depth estimator gives depth up to scale and another
-tracker is chosen: then cameras come from the tracks and that depth (tracking.cameras).
+tracker is chosen: then cameras come from the tracks and that depth (tracking.cameras.from_tracks).
 
 Legend: V views, H W frame, N tracks.
 """
@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from gen.console import warn
-from gen.errors import UserError
-from gen.npz_file import read_npz
-from tracking.backends import Choice, TracksFile
-from tracking.cameras import cameras_from_tracks
+from fourreal.console import warn
+from fourreal.errors import UserError
+from fourreal.npz_file import read_npz
+from tracking.backends.table import Choice, TracksFile
+from tracking.cameras.from_tracks import cameras_from_tracks
 from tracking.column import ColumnTracks, Progress, check_cameras, check_frames, track_column
-from tracking.consistency import reproject
+from tracking.depth.consistency import reproject
+from tracking.depth.sweep import relative_pose
 from tracking.protocols import Depth, DepthEstimator, Tracker
-from tracking.sweep import relative_pose
 from tracking.tracks import Tracks
 
 NONRIGID_PX = 2.0  # at 512 pixels; the residual above which a point is not part of the rigid scene

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tracking.normal_equations import eliminate, linearise, reprojection, robust_cost, substitute
+from tracking.cameras.normal_equations import (
+    eliminate,
+    linearise,
+    reprojection,
+    robust_cost,
+    substitute,
+)
 
 
 @dataclass

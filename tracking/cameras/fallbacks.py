@@ -1,7 +1,7 @@
 """What can be wrong with a freeze-time clip, how it is noticed, and what is done instead.
 
 Every fallback says so in one line through the caller's `notes`; nothing is silent. Thresholds are
-in working pixels (see tracking.flow) unless they say degrees or shares.
+in working pixels (see tracking.flow.optical) unless they say degrees or shares.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tracking.bundle import Observations, Solution, rays
-from tracking.flow import PairFlows
-from tracking.follow import matches
-from tracking.poses import focal_of_fov
+from tracking.cameras.bundle import Observations, Solution, rays
+from tracking.cameras.follow import matches
+from tracking.cameras.poses import focal_of_fov
+from tracking.flow.optical import PairFlows
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracking.bundle import Solution, refine, triangulate
-from tracking.fallbacks import (
+from tracking.cameras.bundle import Solution, refine, triangulate
+from tracking.cameras.fallbacks import (
     interpolate_missing,
     is_static,
     rotation_cameras,
@@ -20,9 +20,9 @@ from tracking.fallbacks import (
     triangulation_angle_deg,
     unusable,
 )
-from tracking.flow import PairFlows
-from tracking.follow import follow
-from tracking.poses import focal_of_fov, solve_poses, working_intrinsics
+from tracking.cameras.follow import follow
+from tracking.cameras.poses import focal_of_fov, solve_poses, working_intrinsics
+from tracking.flow.optical import PairFlows
 
 if TYPE_CHECKING:
     from tracking.column import TrackConfig

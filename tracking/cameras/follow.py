@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tracking.align import follow_patches
-from tracking.bundle import Observations
-from tracking.flow import PairFlows, pixel_grid, threads
+from tracking.cameras.align import follow_patches
+from tracking.cameras.bundle import Observations
+from tracking.flow.optical import PairFlows, pixel_grid, threads
 
 
 @dataclass(frozen=True)

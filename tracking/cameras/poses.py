@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tracking.bundle import Observations, Solution, normalise, refine, triangulate
-from tracking.flow import PairFlows
-from tracking.follow import FollowConfig, matches
+from tracking.cameras.bundle import Observations, Solution, normalise, refine, triangulate
+from tracking.cameras.follow import FollowConfig, matches
+from tracking.flow.optical import PairFlows
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numba import njit
 
-from tracking.flow import inside, pixel_grid
-from tracking.sweep import relative_pose
+from tracking.depth.sweep import relative_pose
+from tracking.flow.optical import inside, pixel_grid
 
 
 def reproject(

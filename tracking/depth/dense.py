@@ -14,12 +14,12 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from tracking.blank import blank_backdrop, push_behind
-from tracking.consistency import compare_views, splat_from
-from tracking.fill import fill_inverse_depth
-from tracking.sgm import semi_global
-from tracking.slanted import refine_inverse_depth
-from tracking.sweep import cost_volume, pixel_transfer, with_gray
+from tracking.depth.blank import blank_backdrop, push_behind
+from tracking.depth.consistency import compare_views, splat_from
+from tracking.depth.fill import fill_inverse_depth
+from tracking.depth.sgm import semi_global
+from tracking.depth.slanted import refine_inverse_depth
+from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracking.fill import fill_inverse_depth
+from tracking.depth.fill import fill_inverse_depth
 from tracking.protocols import Depth
 
 SURE = 0.3  # confidence above which a triangulated depth is taken as it is

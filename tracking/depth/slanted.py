@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numba import njit, prange
 
-from tracking.sweep import NOISE, pixel_transfer
+from tracking.depth.sweep import NOISE, pixel_transfer
 
 
 @njit(cache=True, fastmath=True)

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tracking.gate import gate_pixels
-from tracking.sparse import SparseMatch, features, match, spread
+from tracking.flow.gate import gate_pixels
+from tracking.flow.sparse import SparseMatch, features, match, spread
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file, atomic_folder
-from gen.errors import UserError
+from fourreal.atomic import atomic_file, atomic_folder
+from fourreal.errors import UserError
 from recon.ply import write_ply
 from viewer.player_scene import PlayerScene
 

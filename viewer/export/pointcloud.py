@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_folder
-from gen.console import say
-from gen.errors import UserError
+from fourreal.atomic import atomic_folder
+from fourreal.console import say
+from fourreal.errors import UserError
+from viewer.export.ply import check_folder, frame_names, moments
 from viewer.player_scene import PlayerScene
-from viewer.ply import check_folder, frame_names, moments
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gen.console import progress
-from gen.video_io import write_video
+from fourreal.console import progress
+from fourreal.video_io import write_video
 from recon.render import render_scene
 from viewer.camera_paths import camera_path
 

@@ -31,7 +31,7 @@ class ExportedConfig(TrainerConfig):
             if not told:
                 value.websocket_host = "127.0.0.1"
             elif value.websocket_host == told and told not in _LOCAL:
-                from gen.console import warn
+                from fourreal.console import warn
 
                 warn(f"listening on {told}: the viewer can be reached from other machines")
         super().__setattr__(name, value)

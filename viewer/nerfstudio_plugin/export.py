@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import torch
 
-from gen.atomic import atomic_folder
-from gen.errors import UserError
+from fourreal.atomic import atomic_folder
+from fourreal.errors import UserError
+from fourreal.video_io import to_uint8
 from gen.grid import VideoGrid
-from gen.video_io import to_uint8
 from recon.render import render_scene
 from recon.scene import Scene4D
 from viewer.nerfstudio_plugin import data_file

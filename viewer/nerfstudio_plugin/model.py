@@ -101,7 +101,7 @@ class FourRealModel(SplatfactoModel):
     def _draw(
         self, w2c: Tensor, K: Tensor, width: int, height: int, time: float
     ) -> dict[str, Tensor]:
-        from recon.rasterize import rasterize
+        from recon.raster.rasterize import rasterize
 
         scene = self.scene4d
         with torch.no_grad():
@@ -136,7 +136,7 @@ class FourRealModel(SplatfactoModel):
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """PSNR and SSIM of a cell (``ns-eval``)."""
-        from recon.metrics import psnr, ssim
+        from fourreal.image_metrics import psnr, ssim
 
         target, drawn = self.get_gt_img(batch["image"]), outputs["rgb"]
         pair = drawn.cpu().numpy(), target.cpu().numpy()

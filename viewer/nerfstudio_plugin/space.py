@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from gen.cameras import camera_centres, look_at
+from fourreal.cameras import camera_centres, look_at
 from recon.scene import Scene4D
 from viewer.camera_paths import scene_centre
 

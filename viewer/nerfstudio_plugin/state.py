@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 from recon.scene import OFFSET_FRAMES, Scene4D
 
 PREFIX = "scene."

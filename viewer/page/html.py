@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
-from viewer.payload import decode, encode
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from viewer.page.payload import decode, encode
 from viewer.player_scene import PlayerScene
 
 _SOURCES = Path(__file__).parent / "player"
@@ -36,7 +36,7 @@ def write_player(scene: Any, path: str | Path, title: str | None = None, fps: fl
 
 
 def render_page(payload: bytes, title: str = "") -> str:
-    """The whole page as text, with ``payload`` (see ``viewer.payload``) inside."""
+    """The whole page as text, with ``payload`` (see ``viewer.page.payload``) inside."""
     parts = {
         "TITLE": html.escape(title or "4D scene"),
         "STYLE": _source("style.css"),

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
-from gen.read_text import parse_json
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.read_text import parse_json
+from viewer.page.sections import pack, unpack
 from viewer.player_scene import Floats, PlayerScene
-from viewer.sections import pack, unpack
 
 MAGIC = b"4DGS"
 VERSION = 2  # of what is written where version 1 cannot say it
@@ -182,7 +182,7 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
 def write_4dgs(scene: Any, path: str | Path, title: str = "", fps: float = 8.0) -> int:
     """Write the bare payload of ``scene`` as a ``.4dgs`` file; bytes written.
 
-    ``title`` and ``fps`` as in ``viewer.html.write_player``.
+    ``title`` and ``fps`` as in ``viewer.page.html.write_player``.
     """
     data = encode(PlayerScene.from_scene(scene, prompt=title, fps=fps))
     with atomic_file(path) as temporary:

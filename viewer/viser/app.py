@@ -1,6 +1,6 @@
 """The live viewer: a scene in the browser through viser, with its cameras and a clock.
 
-Works with viser 0.2.7 and >= 1.1 (``viewer.viser_splats``). One thread advances the clock and
+Works with viser 0.2.7 and >= 1.1 (``viewer.viser.splats``). One thread advances the clock and
 sends what changed; the callbacks of the controls only note what is wanted.
 """
 
@@ -16,16 +16,16 @@ import viser
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from gen.cameras import camera_centres
-from gen.console import say
+from fourreal.cameras import camera_centres
+from fourreal.console import say
+from fourreal.video_io import to_uint8
 from gen.grid import VideoGrid
-from gen.video_io import to_uint8
 from recon.scene import Scene4D
 from viewer.camera_paths import scene_centre
-from viewer.viser_capture import Recorder, send_screenshot
-from viewer.viser_look import COLOURINGS, SHAPES, Look, splats_at
-from viewer.viser_splats import SplatNode, Splats
-from viewer.viser_traces import Traces
+from viewer.viser.capture import Recorder, send_screenshot
+from viewer.viser.look import COLOURINGS, SHAPES, Look, splats_at
+from viewer.viser.splats import SplatNode, Splats
+from viewer.viser.traces import Traces
 
 _DEPTH = 3.0  # the scene is scaled so that its centre is this far away: what viser's controls like
 _TICK = 1 / 20

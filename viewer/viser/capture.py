@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.console import warn
-from gen.video_io import to_uint8, write_video
-from viewer.viser_look import picture, splats_at
+from fourreal.console import warn
+from fourreal.video_io import to_uint8, write_video
+from viewer.viser.look import picture, splats_at
 
 if TYPE_CHECKING:
-    from viewer.viser_app import ViserApp
+    from viewer.viser.app import ViserApp
 
 _HEIGHT = 720
 _FPS = 16
@@ -37,7 +37,7 @@ class Shot(NamedTuple):
 
 def shot_of(app: ViserApp, client: Any) -> Shot:
     """What ``client`` sees now."""
-    from viewer.viser_app import client_w2c
+    from viewer.viser.app import client_w2c
 
     camera = client.camera
     return Shot(float(app.time.value), client_w2c(client), float(camera.fov), float(camera.aspect))

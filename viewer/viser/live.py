@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gen.console import say
+from fourreal.console import say
 from gen.grid import VideoGrid
 from recon.scene import Scene4D
-from viewer.viser_app import ViserApp, wait_for_interrupt
+from viewer.viser.app import ViserApp, wait_for_interrupt
 
 
 class LiveView:

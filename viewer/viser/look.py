@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.cameras import camera_centres
-from recon.rasterize import rasterize
+from fourreal.cameras import camera_centres
+from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D
-from viewer.viser_splats import Splats
+from viewer.viser.splats import Splats
 
 COLOURINGS = ("colour", "motion", "depth")
 SHAPES = ("Gaussians", "points")

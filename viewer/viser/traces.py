@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from viewer.viser_look import moving_points, pick, traces
+from viewer.viser.look import moving_points, pick, traces
 
 if TYPE_CHECKING:
-    from viewer.viser_app import ViserApp
+    from viewer.viser.app import ViserApp
 
 _SAMPLE = 40
 _STILL = 1e-4  # a path shorter than this share of the distance to the scene is a dot

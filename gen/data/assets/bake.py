@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fourreal.errors import UserError
 from gen.data.gltf.animation import Clip
 from gen.data.gltf.asset import Asset
 from gen.data.gltf.materials import Material
 from gen.data.gltf.pose import Pose, pose_at, posed_vertices
 from gen.data.gltf.primitives import Primitive
-from gen.errors import UserError
 
 MAX_BAKED = 64_000_000  # vertices times times
 

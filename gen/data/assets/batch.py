@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from gen.atomic import atomic_folder
-from gen.contact_sheet import grid_picture
-from gen.data.asset_grid import AssetShot, asset_truth
+from fourreal.atomic import atomic_folder
+from fourreal.contact_sheet import grid_picture
+from fourreal.errors import UserError
+from fourreal.video_io import write_image
+from gen.data.assets.grid import AssetShot, asset_truth
 from gen.data.gltf.animation import Clip
 from gen.data.gltf.asset import Asset
-from gen.data.procedural_grid import GroundTruth
 from gen.data.truth_files import write_truth
-from gen.errors import UserError
+from gen.data.world.grid import GroundTruth
 from gen.grid import VideoGrid
-from gen.video_io import write_image
 
 SUFFIXES = (".glb", ".gltf")
 WORLD = "z up, front along -y, the motion's box centred at 0 and inside the unit sphere"

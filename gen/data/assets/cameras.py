@@ -1,7 +1,7 @@
 """Cameras on a circle around an asset, as in the paper's animated-Objaverse renders (Sec. 3.3).
 
-World: z up, the asset in the unit sphere at 0 with its front along -y (`gen.data.asset_bake`).
-Cameras follow `gen.cameras`: OpenCV, world-to-camera, pixel centres at +0.5.
+World: z up, the asset in the unit sphere at 0 with its front along -y (`gen.data.assets.bake`).
+Cameras follow `fourreal.cameras`: OpenCV, world-to-camera, pixel centres at +0.5.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import intrinsics_from_fov, look_at
+from fourreal.cameras import intrinsics_from_fov, look_at
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import invert, pixel_grid, scale_intrinsics, transform, unproject
-from gen.data.asset_bake import BakedAsset, Placement, bake
-from gen.data.asset_render import AssetRenderer
+from fourreal.cameras import invert, pixel_grid, scale_intrinsics, transform, unproject
+from fourreal.errors import UserError
+from gen.data.assets.bake import BakedAsset, Placement, bake
+from gen.data.assets.render import AssetRenderer
 from gen.data.gltf.asset import load_asset
-from gen.errors import UserError
 
 ABOVE_FLOOR = 0.008  # world units: what lies lower counts as floor, on both sides
 

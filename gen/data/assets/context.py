@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from gen.errors import UserError
+from fourreal.errors import UserError
 
 INSTALL = "install it with: apt-get install libegl1 libgl1 libgl1-mesa-dri"
 

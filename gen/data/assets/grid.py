@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.data.asset_bake import BakedAsset, Placement, bake
-from gen.data.asset_cameras import Circle, circle_cameras, intrinsics
-from gen.data.asset_render import DEPTH_SAMPLES, AssetRenderer, at_pixel_centres
-from gen.data.asset_tracks import CANDIDATES, SurfacePoints, follow, sample_surface, visible_from
+from fourreal.errors import UserError
+from gen.data.assets.bake import BakedAsset, Placement, bake
+from gen.data.assets.cameras import Circle, circle_cameras, intrinsics
+from gen.data.assets.render import DEPTH_SAMPLES, AssetRenderer, at_pixel_centres
+from gen.data.assets.tracks import CANDIDATES, SurfacePoints, follow, sample_surface, visible_from
 from gen.data.gltf.animation import Clip
 from gen.data.gltf.asset import Asset
-from gen.data.procedural_grid import GroundTruth
-from gen.errors import UserError
+from gen.data.world.grid import GroundTruth
 
 
 @dataclass(frozen=True)

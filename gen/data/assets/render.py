@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.data.asset_bake import BakedAsset, BakedPart
-from gen.data.asset_shaders import FRAGMENT_COLOUR, FRAGMENT_DEPTH, VERTEX
+from gen.data.assets.bake import BakedAsset, BakedPart
+from gen.data.assets.shaders import FRAGMENT_COLOUR, FRAGMENT_DEPTH, VERTEX
 from gen.data.gltf.materials import MIRROR, REPEAT, Texture
 
 DEPTH_SAMPLES = 3  # odd: one of them lies at the pixel's centre
@@ -42,7 +42,7 @@ class AssetRenderer:
     """Holds one asset on the graphics device and draws it from any camera.
 
     Args:
-        context: a moderngl context (`gen.data.asset_context.open_context`).
+        context: a moderngl context (`gen.data.assets.context.open_context`).
         images: the asset's pictures by number, RGBA uint8.
         size: (height, width) of the frames.
         samples: colour samples per pixel along each axis.

@@ -1,7 +1,7 @@
 """Exact 3-D tracks of points on the surface of a baked asset.
 
 A point keeps its triangle and its barycentric weights, so it follows the skinned vertices. Legend:
-V views, T times, N points, F faces; world and cameras as in `gen.data.asset_bake`.
+V views, T times, N points, F faces; world and cameras as in `gen.data.assets.bake`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.cameras import project, transform
-from gen.data.asset_bake import BakedAsset
+from fourreal.cameras import project, transform
+from gen.data.assets.bake import BakedAsset
 
 CANDIDATES = 4  # sampled per wanted point: those that some cell sees are preferred
 TOLERANCE = 0.01  # depth (asset radius 1) by which a surface must be nearer to hide a point

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fourreal.errors import UserError
 from gen.data.gltf.accessors import Accessors
 from gen.data.gltf.animation import Clip, read_clips
 from gen.data.gltf.container import Document, read_document
@@ -29,7 +30,6 @@ from gen.data.gltf.fields import (
 )
 from gen.data.gltf.materials import Material, read_image, read_materials
 from gen.data.gltf.primitives import Primitive, read_primitive
-from gen.errors import UserError
 
 MAX_VERTICES = 4_000_000  # counting a mesh once for every node that shows it
 MAX_MORPHED = 16_000_000  # vertices times morph targets

@@ -15,10 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.data.nearest import NearestExamples
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
-from gen.data.segmentation import (
+from gen.data.world.nearest import NearestExamples
+from gen.data.world.procedural import render
+from gen.data.world.scene import (
+    COLOURS,
+    MOTIONS,
+    ROLLING_SHAPES,
+    SHAPES,
+    Attributes,
+    ObjectAttributes,
+    SceneBatch,
+)
+from gen.data.world.scene_sampling import sample_scenes
+from gen.data.world.segmentation import (
     HEIGHT,
     WIDTH,
     Blob,
@@ -28,15 +37,6 @@ from gen.data.segmentation import (
     degrade,
     find_blobs,
     to_working_size,
-)
-from gen.data.world import (
-    COLOURS,
-    MOTIONS,
-    ROLLING_SHAPES,
-    SHAPES,
-    Attributes,
-    ObjectAttributes,
-    SceneBatch,
 )
 
 _CROP = 14  # side of the normalised crop

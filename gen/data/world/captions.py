@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Generator
 
-from gen.data.world import Attributes, ObjectAttributes, SceneBatch, attributes_of
+from gen.data.world.scene import Attributes, ObjectAttributes, SceneBatch, attributes_of
 
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet"),

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from gen.data.world import FLOORS, MAX_FLOOR_DEPTH, SKY_RGB, SceneBatch
+from gen.data.world.scene import FLOORS, MAX_FLOOR_DEPTH, SKY_RGB, SceneBatch
 
 CELL = 0.9  # side of a check, in world units
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.data.captions import canonical_caption
-from gen.data.motion import camera_path
-from gen.data.procedural import render
-from gen.data.procedural_tracks import track_points
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import Attributes, SceneBatch
+from gen.data.world.captions import canonical_caption
+from gen.data.world.motion import camera_path
+from gen.data.world.procedural import render
+from gen.data.world.scene import Attributes, SceneBatch
+from gen.data.world.scene_sampling import sample_scenes
+from gen.data.world.tracks import track_points
 from gen.grid import VideoGrid
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen.data.world import FOV_X_DEGREES, HALF_HEIGHT, MOTIONS, SceneBatch
+from gen.data.world.scene import FOV_X_DEGREES, HALF_HEIGHT, MOTIONS, SceneBatch
 
 SPIN_TURN = math.radians(225.0)  # below half a symmetry step per frame even for a cube at T = 8
 

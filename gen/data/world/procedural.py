@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gen.data.floor import ground
-from gen.data.motion import Poses, camera_path, intrinsics, object_poses
-from gen.data.shapes import INTERSECT, LOCAL_BOX, Vec
-from gen.data.world import MAX_FLOOR_DEPTH, SHAPES, TEXTURES, SceneBatch
+from gen.data.world.floor import ground
+from gen.data.world.motion import Poses, camera_path, intrinsics, object_poses
+from gen.data.world.scene import MAX_FLOOR_DEPTH, SHAPES, TEXTURES, SceneBatch
+from gen.data.world.shapes import INTERSECT, LOCAL_BOX, Vec
 
 SHADOW = 0.58  # the share of its light that shadowed floor keeps
 _RAYS_PER_CHUNK = 400_000

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from gen.data.world import (
+from gen.data.world.scene import (
     CAMERA_MOVES,
     COLOUR_RGB,
     COLOURS,

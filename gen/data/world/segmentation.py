@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from gen.data.floor import ground
-from gen.data.motion import camera_path
-from gen.data.procedural import ray_basis, render
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import COLOURS
+from gen.data.world.floor import ground
+from gen.data.world.motion import camera_path
+from gen.data.world.procedural import ray_basis, render
+from gen.data.world.scene import COLOURS
+from gen.data.world.scene_sampling import sample_scenes
 
 HEIGHT, WIDTH = 40, 64
 _BINS = 20

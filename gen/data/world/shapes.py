@@ -2,7 +2,7 @@
 
 Rays are o + t d with o, d as three flat tensors each (d need not have unit length). Every function
 returns (t, nx, ny, nz): t [N] is inf where the ray misses, normals point outwards and have unit
-length. All solids are about one unit tall and centred; see `HALF_HEIGHT` in `gen.data.world`.
+length. All solids are about one unit tall and centred; see `HALF_HEIGHT` in `gen.data.world.scene`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CYLINDER_RADIUS, CYLINDER_HALF = 0.37, 0.48
 CONE_RADIUS, CONE_HALF = 0.50, 0.50
 CAPSULE_RADIUS, CAPSULE_HALF = 0.26, 0.30  # half length of the straight part
 TORUS_MAJOR, TORUS_MINOR = 0.35, 0.15  # axis along local y, so that it stands upright
-LOCAL_BOX = (  # half extents of each solid, in the order of `gen.data.world.SHAPES`
+LOCAL_BOX = (  # half extents of each solid, in the order of `gen.data.world.scene.SHAPES`
     (0.5, 0.5, 0.5),
     (BOX_HALF, BOX_HALF, BOX_HALF),
     (CYLINDER_RADIUS, CYLINDER_RADIUS, CYLINDER_HALF),

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from gen.data.motion import Poses, camera_path, intrinsics, object_poses
-from gen.data.shapes import INTERSECT, Vec
-from gen.data.world import MAX_FLOOR_DEPTH, SHAPES, SceneBatch
+from gen.data.world.motion import Poses, camera_path, intrinsics, object_poses
+from gen.data.world.scene import MAX_FLOOR_DEPTH, SHAPES, SceneBatch
+from gen.data.world.shapes import INTERSECT, Vec
 
 FLOOR, BACKGROUND = -1, -2
 

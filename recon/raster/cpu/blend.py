@@ -1,14 +1,14 @@
 """Numba kernels of the CPU rasterizer, part 2: blend the pixels of a tile, and back.
 
-A `Vec` (recon.simd) is a patch of 2 x 8 pixels. A tile keeps one plane per quantity, with a
-patch of slack to the right and below, because a Vec may start at any pixel.
+A `Vec` (recon.raster.kernels.simd) is a patch of 2 x 8 pixels. A tile keeps one plane per
+quantity, with a patch of slack to the right and below, because a Vec may start at any pixel.
 
-For a pair of Gaussian and pixel, with rows as `recon.raster_cpu_project` prepares them,
+For a pair of Gaussian and pixel, with rows as `recon.raster.cpu.project` prepares them,
     alpha = min(0.999, 2^t),  t = log2 opacity - dx (ca/2 dx + cb dy) - cc/2 dy^2,
 dropped below 1/255, and blended unless the transmittance would fall to 1e-4.
 
 Numba's on-disk cache knows only this file's time stamp, so constants are literals here;
-after an edit of recon/simd.py touch this file.
+after an edit of recon/raster/kernels/simd.py touch this file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recon.kernel_threads import take
-from recon.simd import (
+from recon.raster.kernels.simd import (
     absolute,
     any_lane,
     column,
@@ -31,8 +30,9 @@ from recon.simd import (
     splat,
     store,
 )
+from recon.raster.kernels.threads import take
 
-TILE_W, TILE_H = 64, 16  # as in recon.raster_cpu_project; recon.raster_cpu checks
+TILE_W, TILE_H = 64, 16  # as in recon.raster.cpu.project; recon.raster.cpu.function checks
 PATCH_W, PATCH_H = 8, 2  # pixels of a Vec
 STRIDE = TILE_W + PATCH_W
 PLANE = (TILE_H + PATCH_H) * STRIDE
@@ -163,7 +163,7 @@ def backward(
     v_depth,
     sums,
 ):
-    """Per (Gaussian, tile) `sums` [I,16] that `recon.raster_cpu_project.gather` finishes.
+    """Per (Gaussian, tile) `sums` [I,16] that `recon.raster.cpu.project.gather` finishes.
 
     Walks front to back again, so nothing per pair was stored: with q = c . v_rgb + z v_D, the
     loss gradient still to come behind a pixel is R = sum of w q, known in full from the

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon import raster_cpu_blend as blend
-from recon import raster_cpu_project as project
-from recon import raster_cpu_shapes as shapes
-from recon.kernel_threads import run_threaded
-from recon.raster_inputs import raise_not_finite
+from recon.raster.cpu import blend, project, shapes
+from recon.raster.inputs import raise_not_finite
+from recon.raster.kernels.threads import run_threaded
 
 assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
 assert shapes.BLUR == project.BLUR
@@ -201,9 +199,9 @@ def rasterize_cpu(
 
     `means` [N,3] world, `scales` [N], `opacities` [N], `colors` [N,3], `w2c` [4,4] (OpenCV),
     `background` [3], `stretch` [N,3] and `rotations` [N,4] for Gaussians that are not round, as
-    in `recon.rasterize.rasterize`; float32. Gradients reach all of them; `K` [3,3] is a constant.
-    `threads` defaults to torch.get_num_threads(); the result does not depend on it, bit for
-    bit. Raises ValueError for a non-finite input or a too large image.
+    in `recon.raster.rasterize.rasterize`; float32. Gradients reach all of them; `K` [3,3] is a
+    constant. `threads` defaults to torch.get_num_threads(); the result does not depend on it, bit
+    for bit. Raises ValueError for a non-finite input or a too large image.
     """
     if width > _MAX_WIDTH or height > _MAX_HEIGHT:
         raise ValueError(

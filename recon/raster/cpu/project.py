@@ -6,11 +6,11 @@ N Gaussians, I (Gaussian, tile) pairs, tiles of 64 x 16 pixels in row-major orde
 A prepared Gaussian is one 64-byte row of float32, integers stored as bits:
     0 mx  1 my  2 ca/2  3 cb  4 cc/2  5 log2 opacity  6 r  7 g  8 b  9 z
     10, 11 first and last + 1 pixel column  12, 13 first and last + 1 pixel row
-with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that `recon.raster_cpu_blend` only
+with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that `recon.raster.cpu.blend` only
 needs powers of two.
 
 Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
-after an edit of `recon.kernel_geometry` touch this file too.
+after an edit of `recon.raster.kernels.geometry` touch this file too.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import math
 import numpy as np
 from numba import njit
 
-from recon.kernel_geometry import ray_limits, to_camera
-from recon.kernel_threads import take
+from recon.raster.kernels.geometry import ray_limits, to_camera
+from recon.raster.kernels.threads import take
 
-TILE_W, TILE_H = 64, 16  # as in recon.raster_cpu_blend; recon.raster_cpu checks
+TILE_W, TILE_H = 64, 16  # as in recon.raster.cpu.blend; recon.raster.cpu.function checks
 ROW = 16  # floats in a prepared row, and in a gradient slot
 CHUNK = 4096  # Gaussians taken at once by prepare and gather
 ALPHA_MAX = np.float32(0.999)

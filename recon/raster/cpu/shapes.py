@@ -1,11 +1,11 @@
 """Numba kernels of the CPU rasterizer for Gaussians that are not round: project, and project back.
 
-`recon.raster_shape` is the same in torch, and says what is computed. With J the 2x3 Jacobian of the
+`recon.raster.shape` is the same in torch, and says what is computed. With J the 2x3 Jacobian of the
 projection, W the rotation into the camera, R that of a Gaussian and D its radii on a diagonal,
 M = J W R D [2,3] and the 2-D covariance is M M^T plus the blur. Names: N Gaussians.
 
 Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
-after an edit of `recon.kernel_geometry` touch this file too.
+after an edit of `recon.raster.kernels.geometry` touch this file too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import math
 import numpy as np
 from numba import njit
 
-from recon.kernel_geometry import ray_limits, row_times, to_camera
-from recon.kernel_threads import take
+from recon.raster.kernels.geometry import ray_limits, row_times, to_camera
+from recon.raster.kernels.threads import take
 
 CHUNK = 4096  # Gaussians taken at once
 BLUR = np.float32(0.3)

@@ -8,9 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from gen.metrics.bootstrap import Estimate, mean_of
-from gen.metrics.images import bytes_N3HW
-from gen.metrics.interface import Column, Metric, Needs, Record, References, Sample, values_of
+from scripts.evaluate.metrics.bootstrap import Estimate, mean_of
+from scripts.evaluate.metrics.images import bytes_N3HW
+from scripts.evaluate.metrics.interface import (
+    Column,
+    Metric,
+    Needs,
+    Record,
+    References,
+    Sample,
+    values_of,
+)
 
 WEIGHTS = "openai/clip-vit-base-patch16"  # torchmetrics knows CLIP by the "openai" in its path
 

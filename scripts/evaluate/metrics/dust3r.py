@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gen.checkout import load_module
-from gen.metrics.bootstrap import Estimate
-from gen.metrics.gim import share_above, share_summary
-from gen.metrics.images import floats_N3HW, with_long_edge
-from gen.metrics.interface import Column, Metric, Needs, Record, References, Sample
+from fourreal.checkout import load_module
+from scripts.evaluate.metrics.bootstrap import Estimate
+from scripts.evaluate.metrics.gim import share_above, share_summary
+from scripts.evaluate.metrics.images import floats_N3HW, with_long_edge
+from scripts.evaluate.metrics.interface import Column, Metric, Needs, Record, References, Sample
 
 CHECKOUT, WEIGHTS = "dust3r", "DUSt3R_ViTLarge_BaseDecoder_512_dpt"
 LONG_EDGE, PATCH = 512, 16

@@ -1,8 +1,8 @@
 """Do neighbouring views of one time fit the true cameras? Sampson error of SIFT matches.
 
 Matches are found on enlarged frames, since SIFT sees little in small ones; the error is in pixels
-of the frames as they are. Cameras are those of `gen.cameras`. Only some times are looked at: they
-say the same and cost time.
+of the frames as they are. Cameras are those of `fourreal.cameras`. Only some times are looked at:
+they say the same and cost time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.cameras import camera_centres
+from fourreal.cameras import camera_centres
 
 SIFT_HEIGHT = 144  # frames are enlarged by a whole factor to at least this height
 RATIO = 0.8  # a match must be this much nearer than the second nearest

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.checkout import load_weights
-from gen.metrics.bootstrap import MISSING, Estimate
-from gen.metrics.frechet import frechet_estimate
-from gen.metrics.images import bytes_N3HW
-from gen.metrics.interface import (
+from fourreal.checkout import load_weights
+from scripts.evaluate.metrics.bootstrap import MISSING, Estimate
+from scripts.evaluate.metrics.frechet import frechet_estimate
+from scripts.evaluate.metrics.images import bytes_N3HW
+from scripts.evaluate.metrics.interface import (
     Column,
     InputPair,
     Metric,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.metrics.bootstrap import MISSING, Estimate, interval, number, resamples
+from scripts.evaluate.metrics.bootstrap import MISSING, Estimate, interval, number, resamples
 
 RESAMPLES = 200  # of scenes; each is a singular value decomposition
 

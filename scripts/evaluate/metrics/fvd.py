@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.checkout import load_weights
-from gen.metrics.bootstrap import MISSING, Estimate
-from gen.metrics.frechet import frechet_estimate
-from gen.metrics.images import at_length
-from gen.metrics.interface import (
+from fourreal.checkout import load_weights
+from fourreal.video_io import to_uint8
+from scripts.evaluate.metrics.bootstrap import MISSING, Estimate
+from scripts.evaluate.metrics.frechet import frechet_estimate
+from scripts.evaluate.metrics.images import at_length
+from scripts.evaluate.metrics.interface import (
     Clip,
     Column,
     InputPair,
@@ -31,7 +32,6 @@ from gen.metrics.interface import (
     Sample,
     arrays_of,
 )
-from gen.video_io import to_uint8
 
 FRAMES = 16
 BATCH = 8

@@ -13,10 +13,18 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from gen.checkout import fill_model, load_module, load_weights
-from gen.metrics.bootstrap import Estimate, mean_of
-from gen.metrics.images import floats_N3HW
-from gen.metrics.interface import Column, Metric, Needs, Record, References, Sample, values_of
+from fourreal.checkout import fill_model, load_module, load_weights
+from scripts.evaluate.metrics.bootstrap import Estimate, mean_of
+from scripts.evaluate.metrics.images import floats_N3HW
+from scripts.evaluate.metrics.interface import (
+    Column,
+    Metric,
+    Needs,
+    Record,
+    References,
+    Sample,
+    values_of,
+)
 
 CHECKOUT, WEIGHTS = "gim", "gim_dkm_100h.ckpt"
 SIZE = (672, 896)  # height and width that GIM's demo runs DKM at

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gen.video_io import resize_frames, to_uint8
+from fourreal.video_io import resize_frames, to_uint8
 
 
 def bytes_N3HW(frames: NDArray[np.float32]) -> Tensor:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.errors import UserError
-from gen.metrics.bootstrap import Estimate
+from fourreal.errors import UserError
+from scripts.evaluate.metrics.bootstrap import Estimate
 
 Record = dict[str, NDArray]
 Clip = NDArray[np.float32]  # [F, H, W, 3]

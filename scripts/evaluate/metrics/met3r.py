@@ -14,10 +14,18 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from gen.metrics.bootstrap import Estimate, mean_of
-from gen.metrics.images import floats_N3HW
-from gen.metrics.interface import Column, Metric, Needs, Record, References, Sample, values_of
-from gen.video_io import resize_frames
+from fourreal.video_io import resize_frames
+from scripts.evaluate.metrics.bootstrap import Estimate, mean_of
+from scripts.evaluate.metrics.images import floats_N3HW
+from scripts.evaluate.metrics.interface import (
+    Column,
+    Metric,
+    Needs,
+    Record,
+    References,
+    Sample,
+    values_of,
+)
 
 WEIGHTS, HUB = "MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric", "met3r_hub"
 SIZE = 256

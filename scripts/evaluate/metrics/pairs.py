@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from gen.atomic import atomic_file
-from gen.console import progress, say
-from gen.errors import UserError
+from fourreal.atomic import atomic_file
+from fourreal.console import progress, say
+from fourreal.errors import UserError
+from fourreal.run_folder import content_hash
 from gen.generate import GenerateConfig, GridGenerator
 from gen.grid import VideoGrid
-from gen.grid_methods import LEARNED, completion, weights_key
-from gen.held_out import TrueGrid, held_out_grids, trained_world
-from gen.metrics.test_set import save_true_grid
-from gen.result_file import command_line
-from gen.run_folder import content_hash
+from scripts.evaluate.grid_methods import LEARNED, completion, weights_key
+from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
+from scripts.evaluate.metrics.grid_set import save_true_grid
+from scripts.evaluate.result_file import command_line
 
 COMMANDS = "commands.txt"
 

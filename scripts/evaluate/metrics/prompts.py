@@ -2,8 +2,9 @@
 
 Prompts are drawn from the caption grammar over the world that the weights were trained on. Colour
 and shape are read from the generated first frame, motion from the fixed-view clip, each by the
-nearest render among all candidates of the whole world (`gen.data.attributes`). An object that grows
-is only a few pixels high in its first frame, so colour and shape are read from the whole clip too.
+nearest render among all candidates of the whole world (`gen.data.world.attributes`). An object
+that grows is only a few pixels high in its first frame, so colour and shape are read from the
+whole clip too.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.console import progress
-from gen.data.attributes import read_clip, read_objects
-from gen.data.captions import caption
-from gen.data.procedural import render
-from gen.data.world import Attributes, attributes_of
+from fourreal.console import progress
+from gen.data.batches import HELD_OUT_SEED, seeded
+from gen.data.world.attributes import read_clip, read_objects
+from gen.data.world.captions import caption
+from gen.data.world.procedural import render
+from gen.data.world.scene import Attributes, attributes_of
 from gen.generate import GenerateConfig, GridGenerator
-from gen.held_out import PROMPTS, held_out_scenes
-from gen.train_data import HELD_OUT_SEED, seeded
+from scripts.evaluate.held_out import PROMPTS, held_out_scenes
 
 READINGS = {
     "colour": "colour",

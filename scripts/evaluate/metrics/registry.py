@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from gen.metrics.clip_score import ClipScore
-from gen.metrics.dust3r import Dust3rConfidence
-from gen.metrics.fid import FID
-from gen.metrics.fvd import I3DFVD, VideoMAEFVD
-from gen.metrics.gim import GimConfidence
-from gen.metrics.interface import Column, Metric
-from gen.metrics.met3r import MEt3R
-from gen.metrics.video_score import VideoScore
-from gen.metrics.weight_free import Epipolar, Flicker, ToTruth
+from scripts.evaluate.metrics.clip_score import ClipScore
+from scripts.evaluate.metrics.dust3r import Dust3rConfidence
+from scripts.evaluate.metrics.fid import FID
+from scripts.evaluate.metrics.fvd import I3DFVD, VideoMAEFVD
+from scripts.evaluate.metrics.gim import GimConfidence
+from scripts.evaluate.metrics.interface import Column, Metric
+from scripts.evaluate.metrics.met3r import MEt3R
+from scripts.evaluate.metrics.video_score import VideoScore
+from scripts.evaluate.metrics.weight_free import Epipolar, Flicker, ToTruth
 
 METRICS: dict[str, type[Metric]] = {
     m.name: m

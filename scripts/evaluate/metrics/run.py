@@ -16,15 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from gen.atomic import atomic_file
-from gen.console import progress, say, warn
-from gen.errors import UserError
-from gen.metrics.bootstrap import Estimate
-from gen.metrics.interface import InputPair, Metric, Record, References, Sample, no_figures
-from gen.metrics.test_set import TestSet
-from gen.result_file import ResultFile
-from gen.run_folder import content_hash
-from gen.video_io import read_video
+from fourreal.atomic import atomic_file
+from fourreal.console import progress, say, warn
+from fourreal.errors import UserError
+from fourreal.run_folder import content_hash
+from fourreal.video_io import read_video
+from scripts.evaluate.metrics.bootstrap import Estimate
+from scripts.evaluate.metrics.grid_set import GridSet
+from scripts.evaluate.metrics.interface import (
+    InputPair,
+    Metric,
+    Record,
+    References,
+    Sample,
+    no_figures,
+)
+from scripts.evaluate.result_file import ResultFile
 
 TRUTH = "truth"  # the true grids, measured like a method: what a metric reaches at best
 INPUTS, LARGE = "inputs", "reference"  # records of the input videos and of a large set
@@ -74,7 +81,7 @@ def measure_method(
     return records
 
 
-def references(metric: Metric, test_set: TestSet, large: Path | None, work: Path) -> References:
+def references(metric: Metric, test_set: GridSet, large: Path | None, work: Path) -> References:
     """Records of the inputs and of the large set, for a metric that compares with them."""
     found = References()
     if type(metric).measure_inputs is not Metric.measure_inputs:
@@ -120,7 +127,7 @@ def figures(estimates: dict[str, Estimate], keys: Sequence[str]) -> dict[str, fl
     return row
 
 
-def readers(test_set: TestSet, truth: bool) -> dict[str, Callable[[], Iterator[Sample]]]:
+def readers(test_set: GridSet, truth: bool) -> dict[str, Callable[[], Iterator[Sample]]]:
     """How to read the grids of each method, and the true grids where all are known."""
     found: dict[str, Callable[[], Iterator[Sample]]] = {
         method: partial(test_set.samples, method) for method in test_set.methods
@@ -139,7 +146,7 @@ class MetricRun:
     large: Path | None = None
 
     def evaluate(
-        self, test_set: TestSet, results: ResultFile, label: str, truth: bool = True
+        self, test_set: GridSet, results: ResultFile, label: str, truth: bool = True
     ) -> None:
         """Measure every method (and the true grids) with every metric that can run; write rows."""
         known = {}

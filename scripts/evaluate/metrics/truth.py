@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.metrics.bootstrap import interval, number, resamples
-from gen.metrics.psnr import decibel
+from fourreal.psnr import decibel
+from scripts.evaluate.metrics.bootstrap import interval, number, resamples
 
 CHANGE = 0.06  # a channel's change that counts as one
 STILL = 0.03  # background may vary by this (noise of a renderer) and is still static

@@ -16,10 +16,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen.errors import UserError
-from gen.metrics.bootstrap import Estimate, mean_of
-from gen.metrics.interface import Clip, Column, Metric, Needs, Record, References, Sample, values_of
-from gen.video_io import to_uint8
+from fourreal.errors import UserError
+from fourreal.video_io import to_uint8
+from scripts.evaluate.metrics.bootstrap import Estimate, mean_of
+from scripts.evaluate.metrics.interface import (
+    Clip,
+    Column,
+    Metric,
+    Needs,
+    Record,
+    References,
+    Sample,
+    values_of,
+)
 
 WEIGHTS = "VideoScore-v1.1"
 FRAMES = 48  # the most that v1.1 takes

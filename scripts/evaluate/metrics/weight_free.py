@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.metrics.bootstrap import (
+from scripts.evaluate.metrics.bootstrap import (
     MISSING,
     Estimate,
     interval,
@@ -19,8 +19,8 @@ from gen.metrics.bootstrap import (
     resamples,
     statistic_of,
 )
-from gen.metrics.epipolar import epipolar_errors
-from gen.metrics.interface import (
+from scripts.evaluate.metrics.epipolar import epipolar_errors
+from scripts.evaluate.metrics.interface import (
     Column,
     Metric,
     Needs,
@@ -31,7 +31,7 @@ from gen.metrics.interface import (
     no_figures,
     values_of,
 )
-from gen.metrics.truth import SceneScore, columns_of, pooled_psnr, score_grid
+from scripts.evaluate.metrics.truth import SceneScore, columns_of, pooled_psnr, score_grid
 
 OWN = "ours (Apache-2.0)"
 TSED_MATCHES = 10  # a pair of views with fewer matches does not count as consistent
@@ -107,8 +107,9 @@ class Flicker(Metric):
 
 
 class ToTruth(Metric):
-    """Nearness to the true frames, as `gen.metrics.truth` scores a grid: all pixels, pixels that
-    change, fixed-view (time) and freeze-time (view) clips, static background and its flicker."""
+    """Nearness to the true frames, as `scripts.evaluate.metrics.truth` scores a grid: all pixels,
+    pixels that change, fixed-view (time) and freeze-time (view) clips, static background and its
+    flicker."""
 
     name = "truth"
     needs: ClassVar = Needs(OWN, data="true frames of all cells")

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file, atomic_folder
-from gen.console import progress
-from gen.errors import UserError
+from fourreal.atomic import atomic_file, atomic_folder
+from fourreal.console import progress
+from fourreal.errors import UserError
+from fourreal.video_io import read_video, resize_frames, write_video
 from gen.grid import VideoGrid
-from gen.metrics.test_set import grids_in, read_prompts
-from gen.user_study.questions import QUESTIONS
-from gen.video_io import read_video, resize_frames, write_video
+from scripts.evaluate.metrics.grid_set import grids_in, read_prompts
+from scripts.evaluate.user_study.questions import QUESTIONS
 
 PAGE = Path(__file__).with_name("page.html")
 KEY_FORMAT = "user-study-key"

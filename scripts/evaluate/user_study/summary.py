@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gen.atomic import atomic_file
-from gen.console import warn
-from gen.errors import UserError
-from gen.plots import pyplot
-from gen.user_study.build import KEY_FORMAT
-from gen.user_study.questions import QUESTIONS
+from fourreal.atomic import atomic_file
+from fourreal.console import warn
+from fourreal.errors import UserError
+from scripts.evaluate.plots import pyplot
+from scripts.evaluate.user_study.build import KEY_FORMAT
+from scripts.evaluate.user_study.questions import QUESTIONS
 
 ANSWERS_FORMAT = "user-study-answers"
 

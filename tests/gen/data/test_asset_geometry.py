@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen import cameras
-from gen.data.asset_bake import Placement, bake, zup
-from gen.data.asset_batch import (
+from fourreal import cameras
+from fourreal.errors import UserError
+from gen.data.assets.bake import Placement, bake, zup
+from gen.data.assets.batch import (
     Chance,
     caption,
     choose_clips,
@@ -17,13 +18,12 @@ from gen.data.asset_batch import (
     scene_name,
     words,
 )
-from gen.data.asset_cameras import Circle, circle_cameras, directions, intrinsics
-from gen.data.asset_check import track_distance
-from gen.data.asset_grid import AssetShot, clip_times
-from gen.data.asset_tracks import SurfacePoints, follow, sample_surface, visible_from
+from gen.data.assets.cameras import Circle, circle_cameras, directions, intrinsics
+from gen.data.assets.check import track_distance
+from gen.data.assets.grid import AssetShot, clip_times
+from gen.data.assets.tracks import SurfacePoints, follow, sample_surface, visible_from
 from gen.data.gltf.asset import load_asset
-from gen.errors import UserError
-from tests.gen.tiny_gltf import Builder, bent_box, turn
+from tests.gen.data.tiny_gltf import Builder, bent_box, turn
 
 TIMES = np.array([0.0, 0.4, 1.0])
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen import cameras
-from gen.data.asset_bake import Placement, bake
-from gen.data.asset_cameras import Circle
-from gen.data.asset_check import Reference, compare
-from gen.data.asset_context import open_context
-from gen.data.asset_grid import AssetShot, asset_truth
-from gen.data.asset_render import AssetRenderer, srgb_decode, srgb_encode
+from fourreal import cameras
+from fourreal.errors import UserError
+from gen.data.assets.bake import Placement, bake
+from gen.data.assets.cameras import Circle
+from gen.data.assets.check import Reference, compare
+from gen.data.assets.context import open_context
+from gen.data.assets.grid import AssetShot, asset_truth
+from gen.data.assets.render import AssetRenderer, srgb_decode, srgb_encode
 from gen.data.gltf.asset import load_asset
-from gen.errors import UserError
 from gen.grid import VideoGrid
-from recon.evaluation import TruthGrid
-from tests.gen.test_gltf import png
-from tests.gen.tiny_gltf import bent_box, sheet, turn
+from scripts.evaluate.truth_grid import TruthGrid
+from tests.gen.data.test_gltf import png
+from tests.gen.data.tiny_gltf import bent_box, sheet, turn
 from tests.shared_data import shared_data
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.attributes import read_clip, read_motion, read_objects, score_prompt
-from gen.data.captions import canonical_caption, parse_prompt
-from gen.data.procedural import render
-from gen.data.scene_sampling import sample_scenes
-from gen.data.segmentation import degrade
-from gen.data.world import Attributes, ObjectAttributes, attributes_of
+from gen.data.world.attributes import read_clip, read_motion, read_objects, score_prompt
+from gen.data.world.captions import canonical_caption, parse_prompt
+from gen.data.world.procedural import render
+from gen.data.world.scene import Attributes, ObjectAttributes, attributes_of
+from gen.data.world.scene_sampling import sample_scenes
+from gen.data.world.segmentation import degrade
 
 N = 70
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from gen.data.captions import VOCABULARY, canonical_caption, caption, parse_prompt
-from gen.data.scene_sampling import sample_scenes
-from gen.data.world import COLOURS, FLOORS, MOTIONS, SHAPES, ObjectAttributes, attributes_of
+from gen.data.world.captions import VOCABULARY, canonical_caption, caption, parse_prompt
+from gen.data.world.scene import COLOURS, FLOORS, MOTIONS, SHAPES, ObjectAttributes, attributes_of
+from gen.data.world.scene_sampling import sample_scenes
 
 README_PROMPT = "a red ball bouncing beside a blue cube on a checkered floor"
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fourreal.errors import UserError
 from gen.data.gltf import asset as asset_module
 from gen.data.gltf import container
 from gen.data.gltf.accessors import Accessors
@@ -15,8 +16,7 @@ from gen.data.gltf.asset import load_asset
 from gen.data.gltf.container import Document, read_document
 from gen.data.gltf.fields import MalformedGltf
 from gen.data.gltf.pose import compose, pose_at, posed_vertices
-from gen.errors import UserError
-from tests.gen.tiny_gltf import BOX, Builder, bent_box, pack_glb, sheet, turn
+from tests.gen.data.tiny_gltf import BOX, Builder, bent_box, pack_glb, sheet, turn
 
 
 def saved(tmp_path, content, name="a.glb"):

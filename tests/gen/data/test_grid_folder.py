@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from fourreal.errors import UserError
 from gen.data.grid_folder import GridFolder
-from gen.errors import UserError
 from gen.grid import VideoGrid
-from gen.train_mix import Mixture
+from gen.train.mix import Mixture
 from tests.shared_data import shared_data
 
 H, W = 16, 24

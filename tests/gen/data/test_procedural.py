@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from gen import cameras
-from gen.data.motion import camera_path, intrinsics, object_poses
-from gen.data.procedural import render
-from gen.data.procedural_grid import make_grid
-from gen.data.procedural_tracks import track_points
-from gen.data.scene_sampling import sample_scenes, scene_from_attributes
-from gen.data.shapes import INTERSECT, LOCAL_BOX
-from gen.data.world import (
+from fourreal import cameras
+from fourreal.errors import UserError
+from gen.data.world.grid import make_grid
+from gen.data.world.motion import camera_path, intrinsics, object_poses
+from gen.data.world.procedural import render
+from gen.data.world.scene import (
     CAMERA_MOVES,
     HALF_HEIGHT,
     MOTIONS,
@@ -25,7 +23,9 @@ from gen.data.world import (
     ObjectAttributes,
     attributes_of,
 )
-from gen.errors import UserError
+from gen.data.world.scene_sampling import sample_scenes, scene_from_attributes
+from gen.data.world.shapes import INTERSECT, LOCAL_BOX
+from gen.data.world.tracks import track_points
 
 H, W = 40, 64
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gen.data.batches import Clip, ClipPool, PoolConfig, seeded
+from gen.data.grid_batches import draw_grids
 from gen.data.pseudo4d import AffineRange, Pseudo4D, affine_path, enlarged, warped_grid
-from gen.dit import Mode
-from gen.train_data import Clip, ClipPool, PoolConfig, seeded
-from gen.train_grids import draw_grids
+from gen.network.dit import Mode
 
 H, W = 24, 40
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from fourreal.errors import UserError
+from fourreal.video_io import write_image, write_video
+from gen.data.batches import draw_clips, seeded
 from gen.data.video_folder import VideoFolder, crop_window, resize_uint8
-from gen.dit import Mode
-from gen.errors import UserError
-from gen.train_data import draw_clips, seeded
-from gen.video_io import write_image, write_video
+from gen.network.dit import Mode
 
 H, W = 16, 24
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gen.flow import (
+from gen.flow.rectified import (
     add_noise,
     keep_known,
     linear_sigmas,
@@ -16,7 +16,7 @@ from gen.flow import (
     velocity_loss,
     vivid_weights,
 )
-from gen.sampling import SAMPLERS, guided, sample_euler
+from gen.flow.samplers import SAMPLERS, guided, sample_euler
 
 
 def test_path_ends_and_velocity():

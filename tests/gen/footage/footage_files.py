@@ -9,10 +9,10 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
-from gen.cameras import c2w_from_w2c
-from gen.data.procedural_grid import make_grid
+from fourreal.cameras import c2w_from_w2c
+from fourreal.video_io import to_uint8, write_image, write_video
+from gen.data.world.grid import make_grid
 from gen.grid import VideoGrid
-from gen.video_io import to_uint8, write_image, write_video
 
 ALPHA = 255
 

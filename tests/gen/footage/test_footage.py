@@ -7,16 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.cameras import AXES, c2w_from_w2c, check_rigid, look_at, path_order, w2c_from_c2w
-from gen.errors import UserError
+from fourreal.cameras import AXES, c2w_from_w2c, check_rigid, look_at, path_order, w2c_from_c2w
+from fourreal.errors import UserError
+from fourreal.video_io import write_image
+from gen.footage.detect import read_source
+from gen.footage.footage import Footage
+from gen.footage.lens import Lens
+from gen.footage.selection import choose_times, thin
 from gen.grid import VideoGrid
-from gen.inputs.detect import read_source
-from gen.inputs.footage import Footage
-from gen.inputs.lens import Lens
-from gen.inputs.options import GridOptions
-from gen.inputs.selection import choose_times, thin
-from gen.video_io import write_image
-from tests.gen import footage_files as files
+from pipeline.footage_options import GridOptions
+from tests.gen.footage import footage_files as files
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.data.procedural_grid import make_grid
-from gen.errors import UserError
-from gen.inputs.exposure import colour_match, exposed
-from gen.inputs.pair import PairRequest, agreement, load_pair
-from gen.inputs.shake import measure_shake, stabilise
-from gen.inputs.shared_frame import find_shared_frame, parse_shared_frame
-from gen.option_values import parse_size, parse_slice
-from gen.video_io import read_clip, write_video
+from fourreal.errors import UserError
+from fourreal.option_values import parse_size, parse_slice
+from fourreal.video_io import read_clip, write_video
+from gen.data.world.grid import make_grid
+from gen.footage.exposure import colour_match, exposed
+from gen.footage.pair import PairRequest, agreement, load_pair
+from gen.footage.shake import measure_shake, stabilise
+from gen.footage.shared_frame import find_shared_frame, parse_shared_frame
 from tests.shared_data import shared_data
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gen.blocks import rms_norm
-from gen.data.captions import VOCABULARY
-from gen.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, unpatchify
-from gen.model import BaseModel
-from gen.rope import apply_rope, rope_table
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
+from gen.data.world.captions import VOCABULARY
+from gen.network.base import BaseModel
+from gen.network.blocks import rms_norm
+from gen.network.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, unpatchify
+from gen.network.rope import apply_rope, rope_table
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
 
 
 def random_dit(seed: int = 0, size: str = "debug", **changes) -> DiT:

@@ -9,10 +9,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gen.dit import SIZES, DiT
-from gen.flops import clip_flops, condition_flops, two_stream_flops
-from gen.sync import SyncParams
-from gen.two_stream import TwoStream
+from gen.network.dit import SIZES, DiT
+from gen.network.flops import clip_flops, condition_flops, two_stream_flops
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
 
 VARIANTS = {
     "debug": SIZES["debug"],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen.data.captions import VOCABULARY, canonical_caption
-from gen.data.scene_sampling import sample_scenes
-from gen.errors import UserError
-from gen.text import EMPTY, PAD, TextEncoder, Tokenizer, split_words
+from fourreal.errors import UserError
+from gen.data.world.captions import VOCABULARY, canonical_caption
+from gen.data.world.scene_sampling import sample_scenes
+from gen.network.text import EMPTY, PAD, TextEncoder, Tokenizer, split_words
 
 
 def test_words_are_split_without_punctuation_or_case():

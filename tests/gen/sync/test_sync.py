@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gen.dit import Mode
-from gen.sync import MIXERS, HardSync, ModLinear, SoftSync, SyncParams, layers_without
-from gen.two_stream import TwoStream
-from tests.gen.test_dit import random_dit
+from gen.network.dit import Mode
+from gen.sync.mixers import MIXERS, HardSync, ModLinear, SoftSync, SyncParams, layers_without
+from gen.sync.two_stream import TwoStream
+from tests.gen.network.test_dit import random_dit
 
 V, T = 3, 4
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 import torch.multiprocessing
 
-from gen import dist
-from gen.data.captions import VOCABULARY
-from gen.dit import SIZES
-from gen.model import BaseModel, save_base
-from gen.train_data import PoolConfig, seeded
-from gen.train_options import GridMix, Train4DConfig, TrainBaseConfig, TrainOptions
-from gen.train_run import Stage, backward, pieces, read_ahead, wrap
+from gen.data.batches import PoolConfig, seeded
+from gen.data.world.captions import VOCABULARY
+from gen.network.base import BaseModel, save_base
+from gen.network.dit import SIZES
+from gen.train import dist
+from gen.train.options import GridMix, Train4DConfig, TrainBaseConfig, TrainOptions
+from gen.train.run import Stage, backward, pieces, read_ahead, wrap
 from scripts.train_4d import GridStage
 from scripts.train_4d import main as train_4d
 from scripts.train_base import BaseStage

@@ -15,14 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gen.errors import UserError
-from gen.model import load_base
-from gen.muon import Muon, orthogonalise
-from gen.train_data import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
-from gen.train_grids import GridPool, draw_grids, sample_grid_known
-from gen.train_loop import EMA, Optimisers, cosine_rate, learning_rate
-from gen.train_options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
-from gen.weights_file import load_two_stream
+from fourreal.errors import UserError
+from gen.data.batches import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
+from gen.data.grid_batches import GridPool, draw_grids, sample_grid_known
+from gen.network.base import load_base
+from gen.network.weights_file import load_two_stream
+from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
+from gen.train.muon import Muon, orthogonalise
+from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
 from scripts.train_4d import main as train_4d
 from scripts.train_base import main as train_base
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gen.train_options import Train4DConfig, TrainBaseConfig
-from gen.train_presets import BASE_PRESETS, PRESETS_4D, read_options, run_training
+from gen.train.options import Train4DConfig, TrainBaseConfig
+from gen.train.presets import BASE_PRESETS, PRESETS_4D, read_options, run_training
 
 
 def made(presets, name: str):

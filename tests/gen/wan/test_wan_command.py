@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 import run_pipeline
+from fourreal.video_io import write_video
 from gen.grid import VideoGrid
-from gen.video_io import write_video
 from gen.wan.adapter_file import AdapterConfig, save_adapter
-from gen.wan.command import complete_with_wan
-from gen.wan.options import WanOptions
+from pipeline.wan_command import complete_with_wan
+from pipeline.wan_options import WanOptions
 from tests.gen.wan.tiny import PARAMS, two_stream
 
 
@@ -28,7 +28,7 @@ def refused(capsys, *argv) -> str:
 @pytest.mark.parametrize("stride", [4, 1])
 def test_a_prompt_becomes_a_grid(folder, tmp_path, stride, capsys):
     """`prompt --base wan` up to the grid stage (the next test goes on to the page)."""
-    from gen.wan.command import generate_with_wan
+    from pipeline.wan_command import generate_with_wan
 
     command = run_pipeline.parse([
         "prompt", "a red ball", "--base", "wan", "--weights", str(folder), "--views", "3",

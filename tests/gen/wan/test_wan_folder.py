@@ -8,9 +8,9 @@ import shutil
 import pytest
 import torch
 
-from gen.dit import Mode
-from gen.errors import UserError
-from gen.sampling import sample_euler
+from fourreal.errors import UserError
+from gen.flow.samplers import sample_euler
+from gen.network.dit import Mode
 from gen.wan.adapter_file import (
     AdapterConfig,
     build_two_stream,

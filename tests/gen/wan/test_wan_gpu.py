@@ -10,8 +10,8 @@ import torch
 from gen.wan.flops import step_flops
 from gen.wan.memory import WanWork
 from gen.wan.params import MODELS, VaeParams, WanParams
-from scripts.gpu_wan import WanCheck, check_wan, random_model, seconds_of_step, work_of
-from tests.gen.test_flops import counted
+from scripts.tools.gpu_wan import WanCheck, check_wan, random_model, seconds_of_step, work_of
+from tests.gen.network.test_flops import counted
 
 TINY = replace(
     MODELS["wan2.1-t2v-1.3b"],

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gen.errors import UserError
-from gen.sync import SyncParams
+from fourreal.errors import UserError
+from gen.sync.mixers import SyncParams
 from gen.wan.memory import (
     HEADROOM,
     WanWork,
@@ -24,7 +24,7 @@ from gen.wan.memory import (
 from gen.wan.model import WanModel
 from gen.wan.params import MODELS, VaeParams, WanParams
 from gen.wan.two_stream import WanTwoStream
-from scripts.gpu_wan import random_model
+from scripts.tools.gpu_wan import random_model
 from tests.gen.test_memory import peak_bytes
 from tests.gen.wan.live_bytes import live_bytes
 

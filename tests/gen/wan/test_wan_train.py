@@ -10,15 +10,15 @@ import pytest
 import torch
 import torch.multiprocessing
 
-from gen import dist
-from gen.errors import UserError
-from gen.train_data import PoolConfig
-from gen.train_options import Train4DConfig, WanTraining
+from fourreal.errors import UserError
+from gen.data.batches import PoolConfig
+from gen.train import dist
+from gen.train.options import Train4DConfig, WanTraining
 from gen.wan.adapter_file import build_two_stream, read_adapter
 from gen.wan.folder import WanFolder
 from gen.wan.train_stage import WanStage
 from scripts.train_4d import main as train_4d
-from tests.gen.test_dist import first_step, free_ports, process
+from tests.gen.train.test_dist import first_step, free_ports, process
 from tests.gen.wan.tiny import lattice, save_folder
 
 CPU = torch.device("cpu")

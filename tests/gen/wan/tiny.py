@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gen.sync import SyncParams
+from gen.sync.mixers import SyncParams
 from gen.wan.model import WanModel
 from gen.wan.params import WanParams
 from gen.wan.two_stream import WanTwoStream

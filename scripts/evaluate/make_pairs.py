@@ -1,7 +1,7 @@
 """Write held-out pairs of input videos and the grids that the methods complete from them.
 
-    python scripts/make_test_grids.py --out outputs/pairs --n 24 --methods soft hard none
-    python scripts/evaluate_paper.py --grids outputs/pairs/grids --inputs outputs/pairs/inputs
+    python scripts/evaluate.py pairs --out outputs/pairs --n 24 --methods soft hard none
+    python scripts/evaluate.py paper --grids outputs/pairs/grids --inputs outputs/pairs/inputs
 
 Pairs are true renders of held-out procedural scenes, of which a method sees row 0, column 0 and the
 caption (200 of them with a GPU, 24 without). OUT/inputs/NAME.npz is the whole true grid with its
@@ -11,30 +11,27 @@ interrupted run goes on and methods can be added.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen.errors import UserError
+from fourreal.errors import UserError
+from fourreal.script import run_script
 from gen.generate import load_bundled
-from gen.grid_methods import BASELINES, LEARNED
-from gen.metrics.pairs import Pairs, note_command, write_inputs, write_method
-from gen.runtime import Runtime
-from gen.script import run_script
+from gen.network.runtime import Runtime
+from scripts.evaluate.grid_methods import BASELINES, LEARNED
+from scripts.evaluate.metrics.pairs import Pairs, note_command, write_inputs, write_method
 
 
 @dataclass
-class TestGridsConfig:
+class PairsConfig:
     """Which pairs, which methods, of which weights."""
-
-    __test__ = False  # not a test case
 
     out: Path
     """Folder to write."""
     n: int | None = None
     """Pairs: 200 with a GPU, 24 without."""
     methods: tuple[str, ...] = ("copy_nearest", "additive", "none", "soft")
-    """Methods of gen/grid_methods.py."""
+    """Methods of scripts/evaluate/grid_methods.py."""
     weights: Path | None = None
     """A weights folder; the package's own when left out."""
     world: str | None = None
@@ -53,7 +50,7 @@ class TestGridsConfig:
             raise UserError(f"unknown method {unknown[0]!r}; choose from {', '.join(known)}")
 
 
-def main(cfg: TestGridsConfig) -> None:
+def main(cfg: PairsConfig) -> None:
     pairs = Pairs(cfg.out, cfg.n, cfg.world, cfg.views, cfg.times, cfg.grid_steps, cfg.seed)
     generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
     grids = write_inputs(pairs, generator)
@@ -62,5 +59,6 @@ def main(cfg: TestGridsConfig) -> None:
     note_command(cfg.out)
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(main, TestGridsConfig, __doc__))
+def command() -> int:
+    """Run from the command line; the exit code."""
+    return run_script(main, PairsConfig, __doc__)

@@ -19,21 +19,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.atomic import atomic_file
-from gen.errors import UserError
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
 from gen.grid import MARKER, VideoGrid
-from gen.held_out import TrueGrid
-from gen.metrics.interface import InputPair, Sample
-from gen.metrics.truth import static_pixels
+from scripts.evaluate.held_out import TrueGrid
+from scripts.evaluate.metrics.interface import InputPair, Sample
+from scripts.evaluate.metrics.truth import static_pixels
 
 SUFFIXES = (".npz", ".mp4")
 
 
 @dataclass(frozen=True)
-class TestSet:
+class GridSet:
     """Grids by method and name, and the inputs by name (empty: row 0 and column 0 of the grids)."""
-
-    __test__ = False  # not a test case
 
     methods: dict[str, dict[str, Path]]
     inputs: dict[str, Path]
@@ -44,7 +42,7 @@ class TestSet:
         """The grids that every method has."""
         return sorted(set.intersection(*(set(grids) for grids in self.methods.values())))
 
-    def only(self, methods: Sequence[str]) -> TestSet:
+    def only(self, methods: Sequence[str]) -> GridSet:
         """The test set with these methods (none given: all).  UserError for an unknown one."""
         missing = [m for m in methods if m not in self.methods]
         if missing:
@@ -118,7 +116,7 @@ def grids_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def find_test_set(grids: Path, inputs: Path | None = None, prompts: Path | None = None) -> TestSet:
+def find_test_set(grids: Path, inputs: Path | None = None, prompts: Path | None = None) -> GridSet:
     """What lies in the folders.
 
     Raises:
@@ -134,9 +132,9 @@ def find_test_set(grids: Path, inputs: Path | None = None, prompts: Path | None 
     if not methods:
         raise UserError(
             f"no grids in {grids}; expected NAME.npz or METHOD/NAME.npz "
-            "(python scripts/make_test_grids.py writes some)"
+            "(python scripts/evaluate.py pairs writes some)"
         )
-    test_set = TestSet(methods, grids_in(inputs) if inputs else {}, read_prompts(prompts))
+    test_set = GridSet(methods, grids_in(inputs) if inputs else {}, read_prompts(prompts))
     if not test_set.names:
         raise UserError(f"the methods in {grids} have no grid of the same name")
     missing = [name for name in test_set.names if name not in test_set.inputs]

@@ -1,0 +1,1 @@
+"""The procedural world: a batched ray tracer with captions, cameras, depth and exact tracks."""

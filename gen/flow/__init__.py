@@ -1,0 +1,1 @@
+"""Rectified flow: the objective, the samplers and the sliding windows. Knows no network."""

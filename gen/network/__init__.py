@@ -1,0 +1,1 @@
+"""The base clip model: pixel-space diffusion transformer, text encoder, weights on disk."""

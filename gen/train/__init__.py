@@ -1,0 +1,1 @@
+"""The training loop, its options and presets, mixing of data, several processes."""

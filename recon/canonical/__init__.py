@@ -1,0 +1,1 @@
+"""Canonical Gaussians from keyframes, floaters, view-dependent compensation, hidden background."""

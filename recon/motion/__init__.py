@@ -1,0 +1,1 @@
+"""Temporal deformation: control nodes, rigidity, stillness, and how nodes are first followed."""

@@ -1,0 +1,1 @@
+"""Differentiable rasterization: one call, three backends (CPU kernels, gsplat, dense torch)."""

@@ -1,0 +1,1 @@
+"""The CPU rasterizer: numba kernels behind one torch.autograd.Function."""

@@ -1,0 +1,1 @@
+"""What numba kernels of several rooms share: threads, SIMD lanes, small geometry."""

@@ -1,0 +1,1 @@
+"""Trackers and depth networks of others behind the protocols of `tracking.protocols`."""

@@ -1,0 +1,1 @@
+"""Cameras of a freeze-time clip: tracks, two-view start, bundle adjustment, fallbacks."""

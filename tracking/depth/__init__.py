@@ -1,0 +1,1 @@
+"""Dense depth of every view, cameras known: sweep, semi-global matching, refinement, filling."""

@@ -1,0 +1,1 @@
+"""Optical flow between views, and which of it to believe."""

@@ -1,0 +1,1 @@
+"""A scene as files for other programs."""

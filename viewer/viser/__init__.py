@@ -1,0 +1,1 @@
+"""The live viewer on viser."""
