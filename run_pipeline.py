@@ -28,7 +28,7 @@ import tyro
 from tyro.conf import arg, subcommand
 
 from fourreal.atomic import atomic_file
-from fourreal.console import progress, say
+from fourreal.console import print_any_name, progress, say
 from fourreal.errors import UserError
 from fourreal.guard import exit_code
 from fourreal.run_folder import RunFolder, content_hash
@@ -256,7 +256,7 @@ def scene_stage(
         scene, report = fit_scene(grid, column, config, show, checkpoint)
         scene.save(run.path / "scene.safetensors")
         with atomic_file(run.path / "metrics.json") as temporary:
-            temporary.write_text(json.dumps(report, indent=1))
+            temporary.write_text(json.dumps(report, indent=1), "utf-8")
         checkpoint.done()
         if "psnr_input" in report:
             say(
@@ -296,6 +296,7 @@ def default_out(command: Prompt | Videos | Grid) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; exit codes and what is said on stderr are those of
     ``fourreal.guard.exit_code``."""
+    print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
     kind = words[0] if words and words[0] in COMMANDS else "prompt"
     return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.get(kind, FEWER_POINTS))

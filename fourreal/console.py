@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
+
+
+def print_any_name() -> None:
+    """What a console cannot show is printed as an escape from now on, instead of ending the work:
+    a name in another script, or one whose bytes are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError, ValueError):  # it is closed
+                stream.reconfigure(errors="backslashreplace")
 
 
 def say(message: str) -> None:

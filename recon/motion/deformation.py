@@ -17,12 +17,12 @@ import warnings
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from fourreal.kernels import njit
 from recon.raster.kernels.threads import run_threaded, take
 
 _CHUNK = 2048  # rows taken at once
