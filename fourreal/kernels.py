@@ -103,10 +103,10 @@ def sources(file: Path, root: Path = OURS) -> list[Path]:
 
 
 @functools.cache
-def source_key(file: str) -> str:
-    """A hash of a kernel's file and everything of ours that it imports."""
+def source_key(file: str, root: Path = OURS) -> str:
+    """A hash of a kernel's file and everything below ``root`` that it imports."""
     digest = hashlib.sha256()
-    for path in sources(Path(file).resolve()):
+    for path in sources(Path(file).resolve(), root):
         data = path.read_bytes()
         digest.update(f"{path.name}\0{len(data)}\0".encode())
         digest.update(data)
@@ -127,7 +127,8 @@ def _imported(text: bytes) -> Iterator[str]:
 def _folder(root: Path, module: str, code: Any) -> Path:
     """The folder of one module's kernels; those of its sources of long ago are removed."""
     file = getattr(sys.modules.get(module), "__file__", None) or code.co_filename
-    folder = root / f"{module}-{source_key(file)}"
+    tree = Path(file).resolve().parents[module.count(".")]
+    folder = root / f"{module}-{source_key(file, tree)}"
     with contextlib.suppress(OSError):
         if not folder.is_dir():
             folder.mkdir(parents=True)

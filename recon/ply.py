@@ -78,8 +78,8 @@ def write_ply(
 def read_ply(path: str | Path) -> dict[str, Array]:
     """Read means [N,3], log_scales [N], opacity_logits [N], colors [N,3] of a PLY of Gaussians.
 
-    Either layout is read, its properties in any order. Gaussians that are not round also have log_axes [N,3] and
-    rotations [N,4]; their log_scales are those of the first axis.
+    Either layout is read, its properties in any order. Gaussians that are not round also have
+    log_axes [N,3] and rotations [N,4]; their log_scales are those of the first axis.
 
     Raises:
         UserError: not a PLY of this layout.
