@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import errno
-import re
 import signal
 import subprocess
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fourreal import video_decode
+from fourreal import ffmpeg, video_decode
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
+from fourreal.ffmpeg import MAX_PIXELS
+from fourreal.natural_order import natural_key
+from fourreal.video_facts import probe
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_CLIP_BYTES = 6 * 2**30
-MAX_PIXELS = video_decode.MAX_PIXELS
 
 
 def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -117,7 +117,8 @@ def read_clip(path: str | Path, what: str = "clip") -> tuple[NDArray[np.float32]
         except ValueError as error:
             raise UserError(f"cannot read the {what} {p}: {error}") from error
         return frames, fps
-    images = sorted(f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    images = [f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
+    images.sort(key=lambda f: natural_key(f.name))
     if not images:
         raise UserError(f"the {what} folder {p} holds no {', '.join(IMAGE_SUFFIXES)} images")
     loaded = [read_image(f) for f in images]
@@ -133,7 +134,7 @@ def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
     Raises:
         ValueError: not a video, broken off, or too large to hold in memory.
     """
-    facts = video_decode.probe(path)
+    facts = probe(path)
     limit = MAX_CLIP_BYTES // (facts.width * facts.height * 12)
     shown: list[NDArray[np.uint8]] = []
     for frame in video_decode.frames(facts):
@@ -143,24 +144,7 @@ def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
                 f"more than {limit} frames of {facts.height}x{facts.width} do not fit in memory; "
                 "cut the clip first"
             )
-    return np.stack(shown).astype(np.float32) / np.float32(255), facts.fps, _comment(facts.path)
-
-
-def _comment(path: Path) -> str:
-    """The container's ``comment`` tag, or an empty string."""
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        *video_decode.opened(path),
-        "-f",
-        "ffmetadata",
-        "-",
-    ]
-    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
-    text = result.stdout.decode("utf-8", "replace")
-    match = re.search(r"^comment=((?:\\.|[^\n\\])*)", text, re.MULTILINE | re.DOTALL)
-    return re.sub(r"\\(.)", r"\1", match.group(1), flags=re.DOTALL) if match else ""
+    return np.stack(shown).astype(np.float32) / np.float32(255), facts.fps, facts.comment
 
 
 def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = "") -> None:
@@ -176,14 +160,17 @@ def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = ""
     size = f"{data.shape[2]}x{data.shape[1]}"
     with atomic_file(path) as temporary:
         command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error",
+            ffmpeg.program(), "-y", "-v", "error",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{max(fps, 0.1)}", "-i", "-",
             "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-movflags", "+faststart",
             "-metadata", f"comment={comment}", str(temporary),
         ]  # fmt: skip
-        done = subprocess.run(
-            command, input=np.ascontiguousarray(data).data.cast("B"), capture_output=True
-        )
+        try:
+            done = subprocess.run(
+                command, input=np.ascontiguousarray(data).data.cast("B"), capture_output=True
+            )
+        except FileNotFoundError as error:
+            raise ffmpeg.no_ffmpeg(f"{command[0]}: {error.strerror}") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
             too_long = getattr(signal, "SIGXFSZ", 0)  # a bound on file sizes was met

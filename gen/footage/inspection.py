@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.errors import UserError
+from fourreal.video_facts import VIDEO_SUFFIXES
 from fourreal.video_io import IMAGE_SUFFIXES, to_uint8
 from gen.footage.detect import read_source
 from gen.footage.footage import Footage
 from gen.footage.selection import default_size
 from gen.footage.sheet import cell_size, contact_sheet, shrink, some
-from gen.footage.views import VIDEO_SUFFIXES, open_clip
+from gen.footage.views import open_clip
 from gen.grid import VideoGrid
 
 VIEWS, TIMES, FRAMES = 8, 8, 24  # shown on a sheet

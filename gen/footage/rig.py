@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import scale_intrinsics, w2c_from_c2w
 from fourreal.npz_file import read_npy
-from fourreal.video_decode import probe
+from fourreal.video_facts import VIDEO_SUFFIXES, probe
 from gen.footage.fields import MAX_TEXT, array, intrinsics, need, number, read_object
 from gen.footage.footage import Footage
-from gen.footage.views import SEQUENCE_FPS, VIDEO_SUFFIXES, ImagesView, VideoView, View, images_in
+from gen.footage.views import SEQUENCE_FPS, ImagesView, VideoView, View, images_in
 
 Cameras = tuple[NDArray[np.float64], NDArray[np.float64]]
 

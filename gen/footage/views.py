@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fourreal import video_decode
 from fourreal.errors import UserError
-from fourreal.video_decode import VideoFacts, probe, resized
+from fourreal.video_decode import resized
+from fourreal.video_facts import VideoFacts, probe
 from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, to_uint8
 from gen.footage.lens import Lens
 
 SEQUENCE_FPS = 8.0
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 
 
 class View(Protocol):
