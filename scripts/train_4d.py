@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
-from gen.bundled import FILE as CAMERA_MOVE
+from gen.camera_move import FILE as CAMERA_MOVE
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
-from gen.bundled import save_camera_move
+from gen.camera_move import save_camera_move
 from gen.data.batches import (
     HELD_OUT_SEED,
     ClipBatch,

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gen.bundled import GridGenerator
 from gen.data.world.captions import VOCABULARY
 from gen.flow.rectified import linear_sigmas
-from gen.generate import GenerateConfig, GridGenerator
+from gen.generate import GenerateConfig
 from gen.network.base import BaseModel
 from gen.network.dit import SIZES, Mode
 from gen.network.flops import PEAK_BF16, clip_flops, two_stream_flops

@@ -27,7 +27,7 @@ from scripts.train_4d import main as train_4d
 from scripts.train_base import main as train_base
 
 SMALL_POOL = PoolConfig(chunk=4, keep=2, start=1, steps_per_chunk=2, world="narrow")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def base_options(out: Path, steps: int, **changes) -> TrainBaseConfig:
