@@ -26,7 +26,8 @@ from pipeline.doctor import Doctor, doctor
 from pipeline.export import Export, export
 from pipeline.grid import Grid, grid_job
 from pipeline.inspect import Inspect, inspect
-from pipeline.prompt import Prompt, prompt_job
+from pipeline.prompt import prompt_job
+from pipeline.prompt_options import Prompt
 from pipeline.stages import LESS_MEMORY, make_scene
 from pipeline.videos import Videos, videos_job
 from pipeline.view import View, view

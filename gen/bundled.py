@@ -30,7 +30,7 @@ from gen.network.base import BaseModel, load_base, read_config
 from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.network.text import Tokenizer
-from gen.network.weights_file import load_two_stream
+from gen.sync.mixer_file import load_two_stream
 from gen.sync.mixers import MixerName, SyncParams, layers_without
 from gen.sync.two_stream import TwoStream
 

@@ -38,7 +38,7 @@ from gen.flow.samplers import keyed_noise, sample_euler
 from gen.flow.windows import WINDOW, frame_index, windows
 from gen.limits import GB, Work, clip_bytes, clips_at_once, resident_bytes
 from gen.network.base import DAMAGED, BaseModel, check_claim, load_shards, save_shards
-from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 from gen.network.runtime import Runtime
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream

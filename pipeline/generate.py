@@ -16,7 +16,7 @@ from gen.generate import GenerateConfig, GeneratedGrid, Generator
 from gen.grid import VideoGrid
 from gen.network.runtime import Runtime
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
-from pipeline.prompt import STEPS, Prompt, UpsamplerChoice
+from pipeline.prompt_options import STEPS, Prompt, UpsamplerChoice
 
 WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
 

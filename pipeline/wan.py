@@ -20,7 +20,7 @@ from gen.wan.lattice import covered_frames, fitting_size
 from gen.wan.memory import WanWork, plan_for
 from gen.wan.two_stream import cast_for_inference
 from pipeline.generate import at_size, complete_cells, save_clips
-from pipeline.prompt import Prompt
+from pipeline.prompt_options import Prompt
 from pipeline.wan_options import STEPS, WanOptions
 
 

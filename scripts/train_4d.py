@@ -33,7 +33,7 @@ from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_w
 from gen.flow.samplers import sample_euler
 from gen.flow.windows import WINDOW
 from gen.network.base import BaseModel, load_base, save_base
-from gen.network.weights_file import save_mixer
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import Mixer, SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.train.mix import grid_mixture

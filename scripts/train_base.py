@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
+from gen import dist
 from gen.camera_move import save_camera_move
 from gen.data.batches import (
     HELD_OUT_SEED,
@@ -37,7 +38,6 @@ from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_w
 from gen.flow.samplers import sample_euler
 from gen.network.base import BaseModel, save_base, with_vocabulary
 from gen.network.text import split_words
-from gen.train import dist
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
 from gen.train.presets import BASE_PRESETS, run_training

@@ -21,7 +21,7 @@ from fourreal.video_io import read_clip, read_image, write_image, write_video
 from gen.footage.detect import read_source
 from gen.grid import VideoGrid
 from gen.network.base import BaseModel, load_base, save_base
-from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 from recon.ply import read_ply
 from recon.scene import Scene4D
 from scripts.batch_list import read_items

@@ -15,12 +15,13 @@ from gen.flow.windows import borders, frame_index, measure_seams, windows
 from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
 from gen.network.base import BaseModel, load_base, save_base, with_vocabulary
-from gen.network.dit import SIZES, Mode
-from gen.network.weights_file import load_two_stream, save_mixer
+from gen.network.dit import Mode
+from gen.network.params import SIZES
+from gen.sync.mixer_file import load_two_stream, save_mixer
 from gen.sync.mixers import MIXERS, SyncParams
 from gen.sync.two_stream import TwoStream
 from pipeline.generate import at_size, generate_from_prompt
-from pipeline.prompt import Prompt
+from pipeline.prompt_options import Prompt
 
 PROMPT = "a red ball bouncing on a checkered floor"
 FAST = GenerateConfig(steps=2, grid_steps=2, untrained_sync=True)

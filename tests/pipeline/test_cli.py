@@ -6,7 +6,8 @@ from pathlib import Path
 
 import run_pipeline
 from pipeline.grid import Grid, grid_job
-from pipeline.prompt import Prompt, prompt_job
+from pipeline.prompt import prompt_job
+from pipeline.prompt_options import Prompt
 from pipeline.videos import Videos, videos_job
 from tests.shared_data import REPOSITORY
 

@@ -11,7 +11,8 @@ import recon.config
 import tracking.column
 from fourreal.run_folder import RunFolder
 from pipeline.grid import Grid, grid_job
-from pipeline.prompt import Prompt, prompt_job
+from pipeline.prompt import prompt_job
+from pipeline.prompt_options import Prompt
 from pipeline.run_options import RunOptions
 from pipeline.stages import fit_settings, scene_key, tracks_key, tracks_stage
 from pipeline.videos import Videos, videos_job

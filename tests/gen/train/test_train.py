@@ -19,7 +19,7 @@ from fourreal.errors import UserError
 from gen.data.batches import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
 from gen.data.grid_batches import GridPool, draw_grids, sample_grid_known
 from gen.network.base import load_base
-from gen.network.weights_file import load_two_stream
+from gen.sync.mixer_file import load_two_stream
 from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
 from gen.train.muon import Muon, orthogonalise
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig

@@ -10,7 +10,7 @@ import run_pipeline
 from fourreal.video_io import write_video
 from gen.grid import VideoGrid
 from gen.wan.adapter_file import AdapterConfig, save_adapter
-from pipeline.prompt import Prompt
+from pipeline.prompt_options import Prompt
 from pipeline.wan import complete_with_wan
 from pipeline.wan_options import WanOptions
 from tests.gen.wan.tiny import PARAMS, two_stream
