@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from gen.camera_move import FILE as CAMERA_MOVE
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids
@@ -121,7 +122,7 @@ class GridStage(Stage):
         out = sample_euler(predict, noise, linear_sigmas(steps, 2.0).to(d)).clamp(-1, 1)
         error = ((out - clean) / 2)[~known].square().mean()
         sheet = torch.cat([out[:2], clean[:2]], 3)  # completed and true cells side by side
-        return Samples({"grid_psnr": float(-10 * error.log10())}, sheet.flatten(0, 1), test.texts)
+        return Samples({"grid_psnr": float(decibel(float(error)))}, sheet.flatten(0, 1), test.texts)
 
     def start(self) -> str:
         return f"step 0  grid_psnr {self.sample().scalars['grid_psnr']:.2f} (training-free)"

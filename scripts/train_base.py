@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
+from fourreal.image_metrics import decibel
 from gen import dist
 from gen.camera_move import save_camera_move
 from gen.data.batches import (
@@ -130,7 +131,7 @@ class BaseStage(Stage):
             x = (1 - level) * clean + level * noise
             out = self._predict(test, x, torch.tensor(level, device=d))
             error = ((out.clamp(-1, 1) - clean) / 2)[~known].square().mean()
-            scalars[f"clean_psnr_{level}"] = float(-10 * error.log10())
+            scalars[f"clean_psnr_{level}"] = float(decibel(float(error)))
 
         def model(x: Tensor, sigma: Tensor) -> Tensor:
             out = self._predict(shown, x, sigma)
