@@ -12,7 +12,7 @@ class Gaussians:
     """N Gaussians in world axes.
 
     means [N,3]; scales [N], the standard deviation (linear, not its log); opacities [N] in 0..1;
-    colors [N,3] RGB. Those that are not round also have stretch [N,3], factors on the scale along
+    colors [N,3] RGB. Anisotropic ones also have stretch [N,3], factors on the scale along
     a Gaussian's own axes, and rotations [N,4], quaternions w, x, y, z of those axes in the world
     (of any length but 0).
     """

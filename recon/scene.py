@@ -294,7 +294,7 @@ def _as_used(name: str, value: Tensor) -> Tensor:
     return value if doubles else value.float()
 
 
-def empty_motion(points: int, times: int) -> dict[str, Tensor]:
+def empty_motion(points: int, times: int) -> dict[str, Any]:
     """Node fields of a scene in which nothing moves: one node, zero offsets."""
     return {
         "node_offsets": torch.zeros(times, 1, 3),

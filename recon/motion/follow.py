@@ -140,5 +140,7 @@ def checked_flow(a_HW3: FloatArray, b_HW3: FloatArray) -> tuple[FloatArray, Floa
     )
     error = np.linalg.norm(forward + back, axis=-1)
     trust = np.exp(-((error / 2.0) ** 2)).astype(np.float32)
-    forward = cv2.resize(forward, (W, H), interpolation=cv2.INTER_AREA) * np.float32([W / w, H / h])
-    return forward, cv2.resize(trust, (W, H), interpolation=cv2.INTER_AREA)
+    forward = np.asarray(cv2.resize(forward, (W, H), interpolation=cv2.INTER_AREA), np.float32)
+    return forward * np.array([W / w, H / h], np.float32), cv2.resize(
+        trust, (W, H), interpolation=cv2.INTER_AREA
+    )

@@ -1,6 +1,6 @@
 """Gaussians with three radii and a rotation: their covariance, and its projection.
 
-Gaussians start round (one radius, as in the paper) and get their shapes in the joint fit. N: number
+Gaussians start isotropic (one radius, as in the paper); the joint fit stretches them. N: number
 of Gaussians. The CPU rasterizer has the same as kernels (`recon.raster.cpu.anisotropic`).
 """
 

@@ -31,7 +31,7 @@ def rasterize(
     background: Tensor | None = None,
     backend: str = "auto",
 ) -> RasterOutput:
-    """Render Gaussians, round ones by default, from one pin-hole camera.
+    """Render Gaussians from one pin-hole camera.
 
     Args:
         gaussians: N of them, world axes (`recon.gaussians.Gaussians` says shapes and units).
