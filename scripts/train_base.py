@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
+from gen.bundled import save_camera_move
 from gen.data.batches import (
     HELD_OUT_SEED,
     ClipBatch,
@@ -30,6 +31,7 @@ from gen.data.batches import (
     seeded,
     trained_words,
 )
+from gen.data.world.camera_move import mean_camera_move
 from gen.data.world.captions import VOCABULARY
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
@@ -148,6 +150,9 @@ class BaseStage(Stage):
             words |= source.word_counts().keys()
         known = [w for w in model.tokenizer.words if w in words]
         save_base(with_vocabulary(model, known), folder, how_made)
+        alone = self.cfg.mix.procedural and len(self.clips.sources) == 1
+        if alone and (move := mean_camera_move(self.cfg.pool.world)) is not None:
+            save_camera_move(folder, *move)
 
 
 def main(cfg: TrainBaseConfig) -> None:

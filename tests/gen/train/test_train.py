@@ -148,6 +148,8 @@ def test_4d_resumes_exactly_and_trains_the_mixer_alone(trained, tmp_path, mixer)
     assert all(torch.equal(straight[f"base.{k}"], v) for k, v in frozen.items())
     assert any(v.abs().sum() > 0 for k, v in straight.items() if "up.weight" in k)
     assert load_file(tmp_path / "b" / "weights" / f"{mixer}-00.safetensors")
+    moves = [(out / "weights" / "cameras.json").read_bytes() for out in (trained, tmp_path / "b")]
+    assert moves[0] == moves[1]  # the world's one camera move goes along with the weights
 
 
 def test_4d_tunes_the_base_too_on_mixed_grids(trained, tmp_path):
