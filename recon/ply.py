@@ -2,7 +2,7 @@
 
 The layout of the 3D Gaussian Splatting reference: colour as the zeroth spherical-harmonic
 coefficient, opacity as a logit, scale as a natural logarithm, rotation (1, 0, 0, 0) and three
-equal scales for round Gaussians. Positions keep OpenCV axes (y down). Exactly these 14 float32
+equal scales for isotropic Gaussians. Positions keep OpenCV axes (y down). Exactly these 14 float32
 properties, in this order.
 """
 
@@ -46,8 +46,8 @@ def write_ply(
     logs = logs[:, None] if logs.ndim == 1 else logs
     turns = np.array([[1.0, 0, 0, 0]]) if rotations is None else np.asarray(rotations)
     shapes = (np.shape(means), logs.shape, np.shape(opacity_logits), np.shape(colors), turns.shape)
-    round_ones = ((n, 3), (n, 1), (n,), (n, 3), (1, 4))
-    if shapes not in (round_ones, ((n, 3), (n, 3), (n,), (n, 3), (n, 4))):
+    isotropic = ((n, 3), (n, 1), (n,), (n, 3), (1, 4))
+    if shapes not in (isotropic, ((n, 3), (n, 3), (n,), (n, 3), (n, 4))):
         raise ValueError(f"write_ply: expected [N,3] [N] [N] [N,3], got {shapes}")
     table = np.zeros((n, len(PROPERTIES)), "<f4")
     table[:, 0:3] = means
@@ -65,7 +65,7 @@ def write_ply(
 def read_ply(path: str | Path) -> dict[str, Array]:
     """Read means [N,3], log_scales [N], opacity_logits [N], colors [N,3] of a PLY of Gaussians.
 
-    The properties may stand in any order. Gaussians that are not round also have log_axes [N,3] and
+    The properties may stand in any order. Anisotropic Gaussians also have log_axes [N,3] and
     rotations [N,4]; their log_scales are those of the first axis.
 
     Raises:
