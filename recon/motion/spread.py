@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourreal.kernels import njit
 from recon.raster.kernels.threads import run_threaded, take
 
 _CHUNK = 2048  # rows taken at once
