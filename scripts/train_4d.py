@@ -18,6 +18,7 @@ Over Wan (docs/WAN.md), training synchronisation and low-rank matrices of the co
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
+from gen.camera_move import FILE as CAMERA_MOVE
 from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids
@@ -32,7 +34,7 @@ from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_w
 from gen.flow.samplers import sample_euler
 from gen.flow.windows import WINDOW
 from gen.network.base import BaseModel, load_base, save_base
-from gen.network.weights_file import save_mixer
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import Mixer, SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.train.mix import grid_mixture
@@ -145,6 +147,8 @@ class GridStage(Stage):
         base.load_state_dict({k[5:]: v for k, v in state.items() if k.startswith("base.")})
         made = self.base_config["how_made"]
         save_base(base, folder, {**made, "then": how_made} if self.cfg.train == "all" else made)
+        if (self.cfg.base / CAMERA_MOVE).is_file():
+            shutil.copyfile(self.cfg.base / CAMERA_MOVE, folder / CAMERA_MOVE)
         if self.cfg.mixer == "none":
             return
         two_stream, name = TwoStream(base.dit, self.sync), "two_stream.mixer."

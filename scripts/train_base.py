@@ -23,21 +23,24 @@ from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
+from gen import dist
+from gen.camera_move import save_camera_move
 from gen.data.assets.cache import CachedClips
 from gen.data.batches import (
     HELD_OUT_SEED,
     ClipBatch,
+    ClipPool,
     Mapping,
     draw_clips,
     seeded,
     trained_words,
 )
+from gen.data.world.camera_move import mean_camera_move
 from gen.data.world.captions import VOCABULARY
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
 from gen.network.base import BaseModel, load_base, read_config, save_base, with_vocabulary
 from gen.network.text import SPECIAL, split_words
-from gen.train import dist
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
 from gen.train.presets import BASE_PRESETS, run_training
@@ -180,6 +183,11 @@ class BaseStage(Stage):
             words |= source.word_counts().keys()
         known = [w for w in model.tokenizer.words if w in words]
         save_base(with_vocabulary(model, known), folder, how_made)
+        # Scenes for prompts of the asset world share the procedural world's camera move.
+        alone = all(isinstance(s, (ClipPool, CachedClips)) for s in self.clips.sources)
+        move = mean_camera_move(self.cfg.pool.world) if self.cfg.mix.procedural else None
+        if alone and move is not None:
+            save_camera_move(folder, *move)
 
 
 def main(cfg: TrainBaseConfig) -> None:

@@ -34,7 +34,7 @@ from gen.flow.rectified import (
 )
 from gen.flow.samplers import sample_euler
 from gen.network.base import BaseModel, load_base
-from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 from gen.train.options import TrainOptions
 from gen.train.presets import run_training
 from gen.train.run import WORDS, Samples, Stage, train

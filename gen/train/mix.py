@@ -14,9 +14,9 @@ from gen.data.grid_batches import Grid, GridPool
 from gen.data.grid_folder import GridFolder
 from gen.data.pseudo4d import Pseudo4D, enlarged
 from gen.data.video_folder import VideoFolder
+from gen.dist import warn
 from gen.flow.windows import WINDOW
 from gen.network.dit import Mode
-from gen.train.dist import warn
 from gen.train.options import Train4DConfig, TrainBaseConfig
 
 Item = TypeVar("Item")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gen.data.batches import PoolConfig
 from gen.flow.windows import WINDOW
-from gen.network.dit import SIZES, DiTParams
+from gen.network.params import SIZES, DiTParams
 from gen.sync.mixers import MixerName
 
 

@@ -16,8 +16,8 @@ from fourreal.errors import UserError
 from fourreal.script import run_script
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, load_base, save_base
-from gen.network.dit import SIZES
-from gen.network.weights_file import save_mixer
+from gen.network.params import SIZES
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 from scripts.evaluate import benchmarks as make_benchmarks

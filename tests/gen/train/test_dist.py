@@ -15,11 +15,11 @@ import pytest
 import torch
 import torch.multiprocessing
 
+from gen import dist
 from gen.data.batches import PoolConfig, seeded
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, save_base
-from gen.network.dit import SIZES
-from gen.train import dist
+from gen.network.params import SIZES
 from gen.train.options import GridMix, Train4DConfig, TrainBaseConfig, TrainOptions
 from gen.train.run import Stage, backward, pieces, read_ahead, wrap
 from scripts.train_4d import GridStage
