@@ -1,4 +1,4 @@
-"""What this machine can do, in one screen: versions, devices, optional parts, and what is slow."""
+"""The command `doctor`: what this machine can do, in one screen, and what is slow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from fourreal.console import say
 from fourreal.run_folder import versions
 
 # module: (what it is for, extra that installs it)
@@ -25,6 +27,17 @@ OPTIONAL_PARTS = {
 }
 LITTLE_MEMORY, LITTLE_DISK = 4.0, 2.0  # GB under which a run may fail
 RUN_DISK = 1.0  # GB that a run may need
+
+
+@dataclass
+class Doctor:
+    """Versions, devices, optional parts, memory and disk in one screen."""
+
+
+def doctor(options: Doctor | None = None) -> None:
+    """Print versions, devices, optional parts, memory, disk and what will be slow."""
+    for line in report():
+        say(line)
 
 
 def report() -> list[str]:
@@ -207,7 +220,7 @@ def _video() -> list[str]:
 
 def _weights() -> str:
     from fourreal.errors import UserError
-    from gen.generate import weights_folder
+    from gen.bundled import weights_folder
     from gen.network.base import read_config
     from gen.upsample import has_upsampler
 

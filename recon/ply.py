@@ -2,9 +2,9 @@
 
 The layout of the 3D Gaussian Splatting reference: colour as the zeroth spherical-harmonic
 coefficient, opacity as a logit, scale as a natural logarithm, rotation (1, 0, 0, 0) and three
-equal scales for round Gaussians. Positions keep OpenCV axes (y down). Layout `minimal` has exactly
-these 14 float32 properties, in this order; `full` has the reference's 62, for readers that count
-them: nx ny nz after the positions and f_rest_0..44 after f_dc_2, all zero.
+equal scales for isotropic Gaussians. Positions keep OpenCV axes (y down). Layout `minimal` has
+exactly these 14 float32 properties, in this order; `full` has the reference's 62, for readers that
+count them: nx ny nz after the positions and f_rest_0..44 after f_dc_2, all zero.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def write_ply(
     logs = logs[:, None] if logs.ndim == 1 else logs
     turns = np.array([[1.0, 0, 0, 0]]) if rotations is None else np.asarray(rotations)
     shapes = (np.shape(means), logs.shape, np.shape(opacity_logits), np.shape(colors), turns.shape)
-    round_ones = ((n, 3), (n, 1), (n,), (n, 3), (1, 4))
-    if shapes not in (round_ones, ((n, 3), (n, 3), (n,), (n, 3), (n, 4))):
+    isotropic = ((n, 3), (n, 1), (n,), (n, 3), (1, 4))
+    if shapes not in (isotropic, ((n, 3), (n, 3), (n,), (n, 3), (n, 4))):
         raise ValueError(f"write_ply: expected [N,3] [N] [N] [N,3], got {shapes}")
     table = np.zeros((n, len(PROPERTIES)), "<f4")
     table[:, 0:3] = means
@@ -78,8 +78,8 @@ def write_ply(
 def read_ply(path: str | Path) -> dict[str, Array]:
     """Read means [N,3], log_scales [N], opacity_logits [N], colors [N,3] of a PLY of Gaussians.
 
-    Either layout is read, its properties in any order. Gaussians that are not round also have
-    log_axes [N,3] and rotations [N,4]; their log_scales are those of the first axis.
+    Either layout is read, its properties in any order. Anisotropic Gaussians also have log_axes
+    [N,3] and rotations [N,4]; their log_scales are those of the first axis.
 
     Raises:
         UserError: not a PLY of this layout.

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from fourreal.atomic import remove_partials
 from fourreal.errors import UserError
+from gen import dist
 from gen.data.batches import ClipBatch, Mapping, seeded
 from gen.data.grid_batches import GridBatch
 from gen.flow.rectified import add_noise, keep_known, sample_sigma
 from gen.network.base import BaseModel
-from gen.train import dist
 from gen.train.loop import (
     EMA,
     Optimisers,
