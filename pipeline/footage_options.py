@@ -13,7 +13,8 @@ from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.option_values import check_memory, existing, key_settings, parse_pair, parse_size
 from fourreal.run_folder import slug
-from gen.footage.detect import check_format, is_marker, read_source
+from gen.footage.column import key_paths
+from gen.footage.detect import check_format, read_source, source_paths
 from gen.footage.footage import Footage
 from gen.footage.pair import PairRequest, load_pair
 from gen.footage.selection import check_timing, choose_times, choose_views, default_size, thin
@@ -31,6 +32,9 @@ class PairOptions:
     """Clip (or image folder) of a frozen moment: only the camera moves."""
     fixed_view: str = ""
     """Clip (or image folder) of a still camera: only the scene moves. Absent: a static scene."""
+    cameras: str = ""
+    """Cameras of the freeze-time clip: COLMAP model (sparse/0), transforms.json, poses_bounds.npy,
+    cameras.json, or a folder with one; by default those found in or beside a folder of photos."""
     pick_views: str = ""
     """A:B or A:B:STEP: which frames of the freeze-time clip to use."""
     pick_times: str = ""
@@ -83,7 +87,8 @@ class PairOptions:
 
     def key_parts(self, seed: int) -> list[Any]:
         """What the grid is made from, for `content_hash`. UserError: a clip is missing."""
-        clips = [existing(p) for p in (self.freeze_time, self.fixed_view) if p]
+        clips = key_paths(existing(self.freeze_time), self.cameras)
+        clips += [existing(p) for p in (self.fixed_view,) if p]
         model = [seed] if self.complete != "none" else []
         model += self.wan.key_parts(self.weights) if self.complete == "wan" else []
         return [key_settings(self, PairOptions), *clips, *model]
@@ -94,6 +99,7 @@ class PairOptions:
             PairRequest(
                 self.freeze_time,
                 self.fixed_view,
+                self.cameras,
                 self.pick_views,
                 self.pick_times,
                 self.start,
@@ -133,7 +139,10 @@ class GridOptions:
 
     path: Positional[str]
     """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
-    video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml."""
+    video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml,
+    photos with cameras (images/ + sparse/0, poses_bounds.npy, cameras.json)."""
+    cameras: str = ""
+    """Cameras of photos or of a rig that lie elsewhere: see `videos`."""
     pick_views: str = ""
     """A:B or A:B:STEP: which views to use."""
     pick_times: str = ""
@@ -168,14 +177,14 @@ class GridOptions:
     def key_parts(self, seed: int) -> list[Any]:
         """What the grid is made from, for `content_hash`. UserError: nothing is there."""
         path = existing(self.path)
-        check_format(path)
-        return [key_settings(self, GridOptions), path.parent if is_marker(path) else path]
+        check_format(path, self.cameras)
+        return [key_settings(self, GridOptions), *source_paths(path, self.cameras)]
 
     def make_grid(self, run: Path, seed: int) -> VideoGrid:
         """Read the footage and take the part of it that is asked for."""
         form = ("ROWSxCOLUMNS", "2x4")
         tiles = parse_pair(self.tiles, "--tiles", *form) if self.tiles else None
-        source = read_source(self.path, tiles)
+        source = read_source(self.path, tiles, self.cameras)
         try:
             grid = self._part(source)
         except ValueError as error:

@@ -75,6 +75,8 @@ class Inspect:
     """Where to write the contact sheet (.png or .jpg); by default outputs/inspect/NAME.png."""
     tiles: str = ""
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
+    cameras: str = ""
+    """Cameras of a clip, photos or a rig that lie elsewhere: see `videos`."""
 
 
 @dataclass
@@ -201,7 +203,7 @@ def inspect(options: Inspect) -> None:
         say(f"{p}: {_exported_facts(p)}")
         return
     pair = parse_pair(options.tiles, "--tiles", "ROWSxCOLUMNS", "2x4") if options.tiles else None
-    report = inspect_footage(p, pair)
+    report = inspect_footage(p, pair, options.cameras)
     for line in report.lines:
         say(line)
     if (p / SCENE_FILE).is_file() and not options.sheet:
