@@ -38,6 +38,9 @@ def rig_cameras(folder: Path, names: Sequence[str], cameras: str = "") -> RigCam
     if cameras:
         return _of_views(read_cameras(named_cameras(cameras)), names)
     found = find_cameras(folder)
+    if not found and folder.absolute().name.lower() == "images":  # the rig is one above
+        folder = folder.absolute().parent
+        found = find_cameras(folder)
     listed = [folder / n for n in FIRST if folder / n in found]
     listed += [at for at in found if at not in listed]
     notes: list[str] = []
