@@ -41,8 +41,8 @@ def resize_frames(frames: NDArray[np.float32], height: int, width: int) -> NDArr
     return np.clip(out, 0, 1).astype(np.float32).reshape(*frames.shape[:-3], height, width, 3)
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of an image as it is shown, from its header alone.
+def image_size(path: str | Path, upright: bool = True) -> tuple[int, int]:
+    """(height, width) of an image from its header alone: as it is shown, or as it is stored.
 
     Raises:
         UserError: missing, not an image, or of more than ``MAX_PIXELS``.
@@ -57,17 +57,29 @@ def image_size(path: str | Path) -> tuple[int, int]:
             photo = image.format in ("JPEG", "MPO")
             turned = photo and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except Exception:
-        raise UserError(f"cannot read the image {p}; use PNG or JPEG") from None
+        raise UserError(f"cannot read the image {p}; {_what_instead(p)}") from None
     finally:
         Image.MAX_IMAGE_PIXELS = usual
     if width * height > MAX_PIXELS:
         raise UserError(f"{p} is {height}x{width}, more than {MAX_PIXELS >> 20} megapixels")
-    return (width, height) if turned else (height, width)
+    return (width, height) if turned and upright else (height, width)
 
 
-def read_image(path: str | Path) -> NDArray[np.float32]:
+def _what_instead(path: Path) -> str:
+    """What to do about a file that is no image that can be read."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(12)
+    except OSError:
+        head = b""
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"avif"):
+        return "it is HEIC or AVIF, whatever its name says: export it as JPEG"
+    return "use PNG or JPEG"
+
+
+def read_image(path: str | Path, upright: bool = True) -> NDArray[np.float32]:
     """Read one image as RGB in 0..1 [H, W, 3]: grey is repeated, transparent parts become white,
-    16 bits keep their precision, a camera's orientation tag is obeyed.
+    16 bits keep their precision, a photo's orientation tag is obeyed unless ``upright`` is false.
 
     Raises:
         UserError: missing, unreadable or too large.
@@ -77,6 +89,8 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
     # only the plain reading obeys the orientation tag of a photograph
     photo = p.suffix.lower() in (".jpg", ".jpeg")
     flags = cv2.IMREAD_COLOR if photo else cv2.IMREAD_UNCHANGED
+    if photo and not upright:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), flags)
     except cv2.error:
