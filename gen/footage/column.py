@@ -108,7 +108,7 @@ def open_column(path: str, cameras: str, what: str) -> Column:
 
 
 def key_paths(path: Path, cameras: str = "") -> list[Path]:
-    """The files that a freeze-time clip and its cameras are read from, for a key.
+    """The folder or file that a freeze-time clip is read from, then what holds its cameras.
 
     Raises:
         UserError: nothing there, or nothing that can be a clip.
@@ -118,9 +118,7 @@ def key_paths(path: Path, cameras: str = "") -> list[Path]:
     source = camera_source(path, cameras, "freeze-time clip")
     photos = find_photos(path)
     assert photos is not None
-    alone = photos.root == path and not any(d.is_dir() for d in path.iterdir())
-    files = [path] if alone else list(photos.files)
-    return files if source is None else [*files, source[0]]
+    return [photos.root, *([] if source is None else [source[0]])]
 
 
 def _photos(folder: Path, cameras: str, what: str) -> Column:
