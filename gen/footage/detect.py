@@ -11,6 +11,7 @@ from gen.footage.easyvolcap import read_easyvolcap
 from gen.footage.footage import Footage
 from gen.footage.panoptic import read_train_meta
 from gen.footage.photos import (
+    FOLDERS,
     camera_source,
     find_photos,
     is_moving_rig,
@@ -145,6 +146,7 @@ def _several_times(folder: Path, named: str, cameras: str) -> tuple[Source, Path
             return reader, folder / marker
     if len(videos_in(folder)) > 1:
         return lambda at: read_videos(at, cameras), folder
-    if len(image_folders_in(folder)) > 1 and not is_moving_rig(folder):
+    rows = [d for d in image_folders_in(folder) if d.name.lower() not in FOLDERS]
+    if len(rows) > 1 and not is_moving_rig(folder):
         return lambda at: read_image_folders(at, cameras), folder
     return None

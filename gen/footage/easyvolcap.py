@@ -3,8 +3,8 @@ OpenCV, w2c.
 
 `names`: cameras; `K_CAM` 3x3, `D_CAM` or `dist_CAM` (k1 k2 p1 p2 k3), `H_CAM W_CAM` in intri.yml;
 `Rot_CAM` 3x3 or `R_CAM` (rotation vector), `T_CAM` in extri.yml. The files are OpenCV's YAML, read
-by OpenCV itself, which makes nothing but numbers and texts of it; a name without quotes is a number
-to it, so that `00` has to be found again among the keys.
+by OpenCV itself, which makes nothing but numbers and texts of it. Names without quotes would be
+numbers to it (octal ones: 010 is 8, and 08 stops it), so they are put in quotes before.
 """
 
 from __future__ import annotations
@@ -80,13 +80,28 @@ def _open(file: Path) -> cv2.FileStorage:
         raise ValueError(f"{file.name} does not start with %YAML:1.0, as OpenCV writes it")
     try:
         storage = cv2.FileStorage(
-            text.decode("utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY
+            _quoted(text.decode("utf-8")), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY
         )
     except (cv2.error, SystemError, UnicodeDecodeError) as error:
         raise ValueError(f"{file.name} is not OpenCV's YAML") from error
     if not storage.isOpened():
         raise ValueError(f"{file.name} is not OpenCV's YAML")
     return storage
+
+
+def _quoted(text: str) -> str:
+    """The text with the entries of the list `names` in quotes, as a block or in brackets."""
+
+    def block(found: re.Match[str]) -> str:
+        return found[1] + re.sub(
+            r"(?m)^(\s*-[ \t]*)([^\s\"'].*?)([ \t\r]*)$", r'\1"\2"\3', found[2]
+        )
+
+    def brackets(found: re.Match[str]) -> str:
+        return found[1] + re.sub(r"([\w.-]+)(?=\s*[,\]])", r'"\1"', found[2])
+
+    text = re.sub(r"(?m)(^names:[ \t\r]*\n)((?:[ \t]*-.*(?:\n|\Z))+)", block, text, count=1)
+    return re.sub(r"(?m)(^names:[ \t]*\[)([^\"'\]]*\])", brackets, text, count=1)
 
 
 def _names(intri: cv2.FileStorage) -> list[str]:
@@ -98,20 +113,13 @@ def _names(intri: cv2.FileStorage) -> list[str]:
     keys = [k[2:] for k in intri.root().keys() if k.startswith("K_")]
     texts = []
     for entry in entries:
-        if entry.isString():
-            texts.append(entry.string())
-            continue
-        value = entry.real()
+        value = 0.0 if entry.isString() else entry.real()
         if not np.isfinite(value):
             raise ValueError("a name in 'names' of intri.yml is no text")
-        plain = str(int(value))
-        spelt = [k for k in keys if k not in texts and _is_number(k, value)]
-        texts.append(plain if plain in keys or len(spelt) != 1 else spelt[0])
+        text = entry.string() if entry.isString() else str(int(value))
+        spelt = [k for k in keys if _same(k, text)]
+        texts.append(text if text in keys or len(spelt) != 1 else spelt[0])
     return sorted(set(texts) - {"none", ""}, key=natural_key)
-
-
-def _is_number(text: str, value: float) -> bool:
-    return re.fullmatch(r"[0-9]{1,15}", text) is not None and int(text) == value
 
 
 def _frames(folder: Path, name: str) -> Found | None:
@@ -134,9 +142,10 @@ def _frames(folder: Path, name: str) -> Found | None:
 
 def _same(called: str, name: str) -> bool:
     """Whether a file or folder is that of a camera, leading zeros and case aside."""
-    return called.casefold() == name.casefold() or (
-        name.isdecimal() and _is_number(called, float(int(name[:15])))
-    )
+    if called.casefold() == name.casefold():
+        return True
+    digits = all(re.fullmatch(r"[0-9]{1,15}", n) for n in (called, name))
+    return digits and int(called) == int(name)
 
 
 def _views(kept: dict[str, Found]) -> tuple[list[View], NDArray[np.bool_], NDArray[np.float64]]:

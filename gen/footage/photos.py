@@ -51,16 +51,16 @@ def find_photos(folder: Path) -> Photos | None:
 
     Folders below `images/` are looked into as well: COLMAP keeps the photos of several cameras so.
     """
-    if files := images_in(folder):
+    if files := _in_order(folder):
         return Photos(folder, files)
     named = {d.name.lower(): d for d in sorted(folder.iterdir()) if d.is_dir()}
     for name in FOLDERS:
         if name not in named:
             continue
-        if files := images_in(named[name]):
+        if files := _in_order(named[name]):
             return Photos(named[name], files)
-        below = sorted((d for d in named[name].iterdir() if d.is_dir()), key=_name)
-        if files := [f for d in below for f in images_in(d)]:
+        below = sorted((d for d in named[name].iterdir() if d.is_dir()), key=_by_name)
+        if files := [f for d in below for f in _in_order(d)]:
             return Photos(named[name], files)
     return None
 
@@ -268,5 +268,9 @@ def _stems(photos: Photos) -> list[str]:
     return [Path(n).with_suffix("").as_posix() for n in photos.names]
 
 
-def _name(folder: Path) -> tuple:
-    return natural_key(folder.name)
+def _in_order(folder: Path) -> list[Path]:
+    return sorted(images_in(folder), key=_by_name)
+
+
+def _by_name(path: Path) -> tuple:
+    return natural_key(path.name)
