@@ -1,4 +1,4 @@
-"""Text, clips or footage -> VideoGrid: the generator, its data and training, footage readers."""
+"""Text, clips or footage -> VideoGrid: generator, data, training, footage readers."""
 
 # Modules that the floors above may import; what is not here is this floor's own business.
 PUBLIC = (

@@ -1,4 +1,4 @@
-"""Scene4D -> something to look at: the page, viser, nerfstudio, files for other programs."""
+"""Scene4D -> something to look at: page, viser, nerfstudio, files for other programs."""
 
 # Modules that the floors above may import; what is not here is this floor's own business.
 PUBLIC = (
