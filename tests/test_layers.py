@@ -99,7 +99,7 @@ def test_nothing_is_imported_from_a_higher_floor(graph):
 
 
 def test_other_floors_come_in_through_the_public_modules(graph):
-    """Scripts may look anywhere: they train and measure what is inside. The ground is all public."""
+    """Scripts may look anywhere (they train and measure what is inside), the ground is public."""
     for floor in FLOORS[1:5]:
         public = {f"{floor}.{name}" for name in importlib.import_module(floor).PUBLIC}
         used = {
