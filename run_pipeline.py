@@ -20,6 +20,7 @@ import tyro
 from tyro.conf import subcommand
 
 import fourreal  # noqa: F401, I001  first: it sets how torch's threads wait
+from fourreal.console import print_any_name
 from fourreal.errors import UserError
 from fourreal.guard import exit_code
 from pipeline.doctor import Doctor, doctor
@@ -71,6 +72,7 @@ def run_command(command: object) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; exit codes and what is said on stderr are those of
     ``fourreal.guard.exit_code``."""
+    print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
     kind = words[0] if words and words[0] in COMMANDS else "prompt"
     return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.get(kind, FEWER_POINTS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,15 @@ from tqdm import tqdm
 
 Report = Callable[[str, int, int], None]
 """How long work tells how far it is: (what is being made, steps done, steps in all)."""
+
+
+def print_any_name() -> None:
+    """What a console cannot show is printed as an escape from now on, instead of ending the work:
+    a name in another script, or one whose bytes are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError, ValueError):  # it is closed
+                stream.reconfigure(errors="backslashreplace")
 
 
 def say(message: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import importlib.metadata
 import platform
 import re
@@ -121,7 +122,8 @@ class RunFolder:
 
     def _write(self, record: dict[str, Any]) -> None:
         with atomic_file(self.path / RECORD) as temporary:
-            temporary.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+            text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+            temporary.write_text(text, "utf-8")
 
     def stage(
         self,
@@ -232,10 +234,15 @@ def _lock_exclusively(handle: Any, path: Path) -> None:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(
-            f"{path} is in use by another run; wait for it or choose another --out"
-        ) from None
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise UserError(
+                f"{path} is in use by another run; wait for it or choose another --out"
+            ) from None
+        warn(
+            f"the drive of {path} cannot lock ({error.strerror}): two runs on one folder would not "
+            "be noticed there"
+        )
 
 
 def versions() -> dict[str, str]:

@@ -36,6 +36,9 @@ class Export:
     """Camera path of a video."""
     zip: bool = False
     """Write a ply-sequence as one zip file instead of a folder."""
+    layout: Literal["minimal", "full"] = "minimal"
+    """ply-sequence: the 14 properties that most viewers ask for, or all 62 of the reference
+    implementation (zero normals and higher harmonics) for readers of that fixed layout."""
     outliers: float = 0.0
     """pointcloud: remove points this many standard deviations farther from their 20 neighbours
     than usual (2 is a good value); 0 keeps all."""
@@ -52,6 +55,8 @@ def export(options: Export) -> None:
         raise UserError(f"--frames {frames}: choose 0..10000")
     if options.zip and form != "ply-sequence":
         raise UserError("--zip goes with --format ply-sequence")
+    if options.layout != "minimal" and form != "ply-sequence":
+        raise UserError(f"--layout goes with --format ply-sequence, not with {form}")
     if frames and form in ("html", "4dgs", "nerfstudio"):
         raise UserError(f"--frames goes with ply-sequence, pointcloud and video, not with {form}")
 
@@ -62,7 +67,8 @@ def export(options: Export) -> None:
         from viewer.export.ply import write_sequence, write_sequence_zip
 
         written = target("ply.zip" if options.zip else "ply")
-        (write_sequence_zip if options.zip else write_sequence)(scene, written, frames or None)
+        write = write_sequence_zip if options.zip else write_sequence
+        write(scene, written, frames or None, options.layout)
     elif form == "html":
         from viewer.page.html import write_player
 

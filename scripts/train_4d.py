@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from gen.camera_move import FILE as CAMERA_MOVE
 from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
@@ -134,7 +135,12 @@ class GridStage(Stage):
         noise = torch.randn(clean.shape, generator=seeded(6)).to(d)
         out = sample_euler(predict, noise, linear_sigmas(steps, 2.0).to(d)).clamp(-1, 1)
         error = ((out - clean) / 2)[~known].square().mean()
+<<<<<<< HEAD
         return out, clean, float(-10 * error.log10())
+=======
+        sheet = torch.cat([out[:2], clean[:2]], 3)  # completed and true cells side by side
+        return Samples({"grid_psnr": float(decibel(float(error)))}, sheet.flatten(0, 1), test.texts)
+>>>>>>> main
 
     def start(self) -> str:
         figures = self.sample().scalars.items()

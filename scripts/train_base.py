@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from gen import dist
 from gen.camera_move import save_camera_move
 from gen.data.assets.cache import CachedClips
@@ -163,7 +164,7 @@ class BaseStage(Stage):
                 x = (1 - level) * clean + level * noise
                 out = self._predict(test, x, torch.tensor(level, device=d))
                 error = ((out.clamp(-1, 1) - clean) / 2)[~known].square().mean()
-                scalars[f"clean_psnr_{level}{name}"] = float(-10 * error.log10())
+                scalars[f"clean_psnr_{level}{name}"] = float(decibel(float(error)))
 
         def model(x: Tensor, sigma: Tensor) -> Tensor:
             out = self._predict(shown, x, sigma)

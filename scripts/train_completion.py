@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fourreal.image_metrics import decibel
 from gen.completion.model import save_completion
 from gen.completion.network import CompletionNet, CompletionParams
 from gen.data.assets.cache import CachedGrids
@@ -141,8 +142,8 @@ class CompletionStage(Stage):
         scalars = {}
         for name, frames in tried.items():
             every, moving = squared_error(frames, test)
-            scalars[f"{name}_psnr"] = float(-10 * every.log10())
-            scalars[f"{name}_psnr_changing"] = float(-10 * moving.log10())
+            scalars[f"{name}_psnr"] = float(decibel(float(every)))
+            scalars[f"{name}_psnr_changing"] = float(decibel(float(moving)))
         parts = [test.candidates[:, i] for i in (0, 1, 2, 4, 5)]
         shown = [frames[::8] for frames in (*parts, made, test.clean)]
         sheet = torch.stack(shown, 1).permute(0, 1, 3, 4, 2)

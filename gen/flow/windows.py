@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourreal.psnr import decibel
+from fourreal.image_metrics import decibel
 from gen.flow.rectified import keep_known
 
 WINDOW = 8  # frames of a training clip

@@ -286,5 +286,5 @@ def _show(samples: Samples, step: int, folder: Path, board: _Board) -> None:
     dist.say(f"step {step}  {figures}")
     path = folder / f"{step:06d}.png"
     save_sheet(samples.sheet, path)
-    path.with_suffix(".txt").write_text("\n".join(samples.texts) + "\n")
+    path.with_suffix(".txt").write_text("\n".join(samples.texts) + "\n", "utf-8")
     board.samples(samples, step)

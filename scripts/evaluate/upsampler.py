@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from fourreal.option_values import parse_size
-from fourreal.psnr import decibel
 from fourreal.script import run_script
 from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames

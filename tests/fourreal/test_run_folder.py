@@ -1,5 +1,8 @@
 """The run folder: stages are skipped when done, redone when something changed."""
 
+import errno
+import os
+
 import pytest
 import yaml
 
@@ -47,6 +50,27 @@ def test_interrupted_run_goes_on_after_the_last_stage(tmp_path):
 def test_changed_settings_redo_the_stages(tmp_path):
     run(tmp_path / "r")
     assert run(tmp_path / "r", key="other") == ["first", "second"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
+def test_a_drive_that_cannot_lock_is_said_and_used(tmp_path, monkeypatch, capsys, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert run(tmp_path / "r") == ["first", "second"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "cannot lock" in said[0]
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    pytest.importorskip("fcntl")
+    first = RunFolder(tmp_path / "r", {"kind": "test"})
+    with pytest.raises(UserError, match="in use by another run"):
+        RunFolder(tmp_path / "r", {"kind": "test"})
+    first.close()
 
 
 def test_lost_output_is_made_again(tmp_path):

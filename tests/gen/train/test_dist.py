@@ -27,6 +27,8 @@ from scripts.train_4d import main as train_4d
 from scripts.train_base import BaseStage
 from scripts.train_base import main as train_base
 
+pytestmark = pytest.mark.slow
+
 POOL = PoolConfig(chunk=4, keep=2, start=1, steps_per_chunk=2, world="narrow")
 
 
