@@ -135,12 +135,7 @@ class GridStage(Stage):
         noise = torch.randn(clean.shape, generator=seeded(6)).to(d)
         out = sample_euler(predict, noise, linear_sigmas(steps, 2.0).to(d)).clamp(-1, 1)
         error = ((out - clean) / 2)[~known].square().mean()
-<<<<<<< HEAD
-        return out, clean, float(-10 * error.log10())
-=======
-        sheet = torch.cat([out[:2], clean[:2]], 3)  # completed and true cells side by side
-        return Samples({"grid_psnr": float(decibel(float(error)))}, sheet.flatten(0, 1), test.texts)
->>>>>>> main
+        return out, clean, float(decibel(float(error)))
 
     def start(self) -> str:
         figures = self.sample().scalars.items()

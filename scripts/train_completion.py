@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.image_metrics import decibel
-from gen.completion.model import save_completion
+from gen.completion.model import load_completion, save_completion
 from gen.completion.network import CompletionNet, CompletionParams
 from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Clip, ClipPool, Mapping, PoolConfig, Source
@@ -50,6 +50,7 @@ class TrainCompletionConfig(TrainOptions):
     """The completion network."""
 
     world: Path  # cache of scripts/render_world.py
+    start: Path | None = None  # a weights folder whose completion network is the start
     videos: Path | None = None  # captioned videos with motion to warp instead of procedural clips
     mix: CompletionMix = CompletionMix()
     widths: tuple[int, int, int] = CompletionParams.widths
@@ -102,7 +103,10 @@ class CompletionStage(Stage):
     def __init__(self, cfg: TrainCompletionConfig, device: torch.device):
         self.cfg, self.device = cfg, device
         torch.manual_seed(cfg.seed)
-        self.module: CompletionNet = CompletionNet(cfg.params()).to(device)
+        net = CompletionNet(cfg.params())
+        if cfg.start is not None:
+            net = load_completion(cfg.start).net.train().requires_grad_(True)
+        self.module: CompletionNet = net.to(device)
         self.blocks = nn.ModuleList()
         self.grids = grid_source(cfg, device)
         size = parse_resolution(cfg.resolution)
@@ -157,7 +161,7 @@ class CompletionStage(Stage):
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         net = CompletionNet(self.module.params)
         net.load_state_dict(state)
-        save_completion(net, folder, how_made)
+        save_completion(net, folder, parse_resolution(self.cfg.resolution), how_made)
 
 
 def main(cfg: TrainCompletionConfig) -> None:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gen.completion.flow import to_first
+
 CANDIDATES = 6  # row, column, additive, row seen from v, the same with motion, column moved to t
 
 
@@ -78,3 +80,30 @@ def candidates(
         ],
         1,
     )
+
+
+def _moved(grid_VTHWC: NDArray, which: int) -> NDArray:
+    """One of the candidates that follow displacements, for every hidden cell."""
+    out = grid_VTHWC.copy()
+    clips = [np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (out[0], out[:, 0])]
+    row, column = (torch.from_numpy(c).permute(0, 3, 1, 2).float() / 255 for c in clips)
+    cells = hidden_cells(*out.shape[:2])
+    said = candidates(row, column, to_first(clips[1]), to_first(clips[0]), cells)
+    out[cells[:, 0], cells[:, 1]] = said[:, which].permute(0, 2, 3, 1).clamp(0, 1).numpy()
+    return out
+
+
+def row_moved(grid_VTHWC: NDArray) -> NDArray:
+    """Cell (v, t) = row 0 at t, moved as column 0 moves from view 0 to v."""
+    return _moved(grid_VTHWC, 4)
+
+
+def column_moved(grid_VTHWC: NDArray) -> NDArray:
+    """Cell (v, t) = column 0 at v, moved as row 0 moves from time 0 to t."""
+    return _moved(grid_VTHWC, 5)
+
+
+def hidden_cells(views: int, times: int) -> Tensor:
+    """(v, t) of every cell outside row 0 and column 0, [N, 2]."""
+    v, t = torch.meshgrid(torch.arange(1, views), torch.arange(1, times), indexing="ij")
+    return torch.stack([v.flatten(), t.flatten()], 1)
