@@ -72,7 +72,7 @@ def held_out_assets(cache: Path, n: int | None, size: tuple[int, int]) -> list[T
     """Grids of the asset world that are never trained on (clips, headings and grounds of their
     own), with canonical captions.
 
-    What stands still is told by colours alone (the cache holds no depth). UserError: there are none.
+    What stands still is told by colours (the cache holds no depth). UserError: there are none.
     """
     held = CachedScenes(cache, *size, 0, held_out=True, most=n)
     grids = []
