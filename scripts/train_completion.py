@@ -34,6 +34,8 @@ from gen.train.options import TrainOptions, parse_resolution
 from gen.train.presets import run_training
 from gen.train.run import Samples, Stage, train
 
+RULES = {"column": 1, "additive": 2, "moved": 6}  # reported beside the network
+
 
 @dataclass(frozen=True)
 class CompletionMix:
@@ -124,7 +126,7 @@ class CompletionStage(Stage):
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
         """Mean squared error, pixels that change over time weighing more."""
         d = self.device
-        made = model(batch.candidates.to(d), batch.corner.to(d), batch.place.to(d))
+        made = model(*(x.to(d) for x in batch.inputs))
         weight = 1 + self.cfg.changing_weight * batch.changed.to(d).float()
         error = (made - batch.clean.to(d)).square().mean(1)
         return (error * weight).mean() / weight.mean()
@@ -133,25 +135,18 @@ class CompletionStage(Stage):
     def sample(self) -> Samples:
         """PSNR on held-out scenes, beside the better of the column frame and the additive rule."""
         test, d = self.test, self.device
-        made = torch.cat(
-            [
-                self.module(c.to(d), k.to(d), p.to(d)).cpu()
-                for c, k, p in zip(
-                    test.candidates.split(32), test.corner.split(32), test.place.split(32),
-                    strict=True,
-                )
-            ]
-        )  # fmt: skip
-        tried = {"network": made, **{f"rule{i}": test.candidates[:, i] for i in range(3)}}
+        parts = zip(*(x.split(32) for x in test.inputs), strict=True)
+        made = torch.cat([self.module(*(x.to(d) for x in part)).cpu() for part in parts])
+        tried = {"network": made, **{n: test.candidates[:, i] for n, i in RULES.items()}}
         scalars = {}
         for name, frames in tried.items():
             every, moving = squared_error(frames, test)
             scalars[f"{name}_psnr"] = float(decibel(float(every)))
             scalars[f"{name}_psnr_changing"] = float(decibel(float(moving)))
-        parts = [test.candidates[:, i] for i in (0, 1, 2, 4, 5)]
+        parts = [test.candidates[:, i] for i in (0, 1, 4, 5, 6)]
         shown = [frames[::8] for frames in (*parts, made, test.clean)]
         sheet = torch.stack(shown, 1).permute(0, 1, 3, 4, 2)
-        names = "row, column, additive, row moved, column moved, made, truth"
+        names = "row, column, row moved, column moved, changes moved, made, truth"
         return Samples(scalars, sheet, [names])
 
     def start(self) -> str:

@@ -65,8 +65,9 @@ def complete(
     device = next(net.parameters()).device
     for i in range(0, len(cells), AT_ONCE):
         part = cells[i : i + AT_ONCE]
-        said = candidates(row_f, column_f, view_flow, time_flow, part).to(device)
-        made = net(said, row_f[0].to(device), share[i : i + AT_ONCE].to(device))
+        said, hints = candidates(row_f, column_f, view_flow, time_flow, part)
+        inputs = said, hints, row_f[0], share[i : i + AT_ONCE]
+        made = net(*(x.to(device) for x in inputs))
         images = ((made.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         out[part[:, 0], part[:, 1]] = images
     return out
