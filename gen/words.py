@@ -9,13 +9,14 @@ substituted.  There is no list of all words: what stands in no group stays unkno
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fourreal.console import say, warn
 from fourreal.errors import UserError
-from gen.data.assets.menagerie import SUBJECTS
-from gen.data.world.captions import SHAPE_WORDS
+from gen.data.assets.captions import GROUND_PHRASES, LIGHT_PHRASES
+from gen.data.assets.menagerie import ACTIONS, COAT_WORDS, SUBJECTS
+from gen.data.world.captions import COLOUR_WORDS, FLOOR_PHRASES, MOTION_PHRASES, SHAPE_WORDS
 from gen.network.text import MAX_WORDS, split_words
 
 INFLECTED, SAME, ALIKE, LEAST = 0.95, 0.85, 0.6, 0.5
@@ -144,6 +145,38 @@ def subject_words(known: Sequence[str]) -> list[str]:
     nouns = {w for group in SHAPE_WORDS.values() for w in group}
     nouns |= {n for s in SUBJECTS for n in s.nouns if " " not in n}
     return sorted(nouns & set(known))
+
+
+def askable(known: Iterable[str]) -> dict[str, list[str]]:
+    """What can be asked for with the words of `known`: canonical words or phrases by kind."""
+    words = set(known)
+
+    def spoken(phrases: Iterable[str]) -> list[str]:
+        found = [p for p in phrases if set(split_words(p)) <= words]
+        return list(dict.fromkeys(found))
+
+    motions = [pair[0] for group in MOTION_PHRASES.values() for pair in group[:1]]
+    actions = [group[0][0] for _, group in ACTIONS.values()]
+    places = [p[0] for table in (FLOOR_PHRASES, GROUND_PHRASES) for p in table.values()]
+    return {
+        "subjects": spoken([*(g[0] for g in SHAPE_WORDS.values()), *(s.name for s in SUBJECTS)]),
+        "colours": spoken([*COLOUR_WORDS, *COAT_WORDS]),
+        "actions": spoken([*motions, *actions]),
+        "places": spoken(places),
+        "light": spoken(p[0] for p in LIGHT_PHRASES.values()),
+    }
+
+
+def subject_prompts(known: Iterable[str]) -> list[str]:
+    """A plain prompt for every subject that the words of `known` name."""
+    groups = askable(known)
+    shapes = {group[0] for group in SHAPE_WORDS.values()}
+    colours = [c for c in groups["colours"] if c in COLOUR_WORDS] or [""]
+    out = []
+    for i, subject in enumerate(groups["subjects"]):
+        noun = f"{colours[i % len(colours)]} {subject}".strip() if subject in shapes else subject
+        out.append(("an " if noun[0] in "aeiou" else "a ") + noun)
+    return out
 
 
 def check_words(prompt: str, known: Sequence[str]) -> None:

@@ -8,7 +8,18 @@ from fourreal.errors import UserError
 from gen.data.assets.captions import vocabulary
 from gen.data.world.captions import VOCABULARY
 from gen.network.text import split_words
-from gen.words import ALIKE, INFLECTED, LEAST, SAME, check_words, nearest, read, subject_words
+from gen.words import (
+    ALIKE,
+    INFLECTED,
+    LEAST,
+    SAME,
+    askable,
+    check_words,
+    nearest,
+    read,
+    subject_prompts,
+    subject_words,
+)
 
 KNOWN = sorted({*VOCABULARY, *vocabulary()})
 
@@ -71,3 +82,17 @@ def test_a_prompt_without_a_subject_is_told_the_subjects(capsys):
 def test_subjects_are_those_of_the_vocabulary():
     assert subject_words(["a", "ball", "horse", "red"]) == ["ball", "horse"]
     assert {"horse", "cow", "dog", "spider", "knight"} <= set(subject_words(KNOWN))
+
+
+def test_what_can_be_asked_for_is_spoken_in_known_words_alone():
+    groups = askable(KNOWN)
+    assert {"ball", "horse", "toy"} <= set(groups["subjects"])
+    assert "galloping" in groups["actions"] and "on snow" in groups["places"]
+    for n in (5, 40, len(KNOWN)):
+        few = KNOWN[:n]
+        for words in askable(few).values():
+            assert all(set(split_words(w)) <= set(few) for w in words)
+    prompts = subject_prompts(KNOWN)
+    assert len(prompts) == len(groups["subjects"])
+    for prompt in prompts:
+        assert not read(prompt, KNOWN).unknown
