@@ -4,6 +4,7 @@
 PUBLIC = (
     "bundled",
     "camera_move",
+    "completion.model",
     "footage.detect",
     "footage.footage",
     "footage.inspection",
@@ -16,6 +17,7 @@ PUBLIC = (
     "network.runtime",
     "sync.mixers",
     "upsample",
+    "words",
     "wan.adapter_file",
     "wan.folder",
     "wan.generate",
