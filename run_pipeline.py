@@ -33,8 +33,9 @@ from fourreal.errors import UserError
 from fourreal.guard import exit_code
 from fourreal.run_folder import RunFolder, content_hash
 from gen.grid import VideoGrid
+from pipeline.export import Export, export
 from pipeline.footage_options import GridOptions, PairOptions
-from pipeline.look import Doctor, Export, Inspect, View, doctor, export, inspect, view
+from pipeline.look import Doctor, Inspect, View, doctor, inspect, view
 from pipeline.prompt_options import PromptOptions
 from tracking.backends.table import Choice
 
