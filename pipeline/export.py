@@ -6,6 +6,7 @@ Whatever is heavy to import is imported where it is used, so that `--help` is qu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,7 +14,7 @@ from tyro.conf import Positional
 
 from fourreal.console import say
 from fourreal.errors import UserError
-from pipeline.scene_input import grid_beside, open_scene, scene_path, title_and_rate
+from pipeline.scene_file import grid_beside, open_scene, scene_path, title_and_rate
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D
@@ -33,6 +34,7 @@ Format = Literal[
     "nerfstudio",
     "pointcloud",
 ]
+Layout = Literal["minimal", "full"]
 _FILES = {"glb": ".glb", "spz": ".spz", "sog": ".sog"}  # one file per moment
 _SEVERAL = ("ply-sequence", "pointcloud", "4dgs", "usd", *_FILES)  # of --times
 _MOST = 10_000
@@ -63,6 +65,9 @@ class Export:
     """Camera path of a video."""
     zip: bool = False
     """Write a ply-sequence as one zip file instead of a folder."""
+    layout: Layout = "minimal"
+    """ply-sequence: the 14 properties that most viewers ask for, or all 62 of the reference
+    implementation (zero normals and higher harmonics) for readers of that fixed layout."""
     split: bool = False
     """html: the page and its scene as two files, for web servers."""
     codec: Literal["deflate", "zstd"] = "deflate"
@@ -83,6 +88,8 @@ class Export:
             raise UserError(f"--frames {self.frames}: choose 0..{_MOST}")
         if self.zip and self.format != "ply-sequence":
             raise UserError("--zip goes with --format ply-sequence")
+        if self.layout != "minimal" and self.format != "ply-sequence":
+            raise UserError(f"--layout goes with --format ply-sequence, not with {self.format}")
         if self.split and self.format != "html":
             raise UserError("--split goes with --format html")
         if self.codec != "deflate" and self.format != "4dgs":
@@ -154,9 +161,11 @@ def _ply(options: Export, scene: Any, source: Path, target: Any, frames: int | N
     from viewer.export.ply import write_frame, write_sequence, write_sequence_zip
 
     if options.time is not None:
-        return _moment(options, scene, target("scene.ply"), write_frame)
+        write_layout = partial(write_frame, layout=options.layout)
+        return _moment(options, scene, target("scene.ply"), write_layout)
     written = target("ply.zip" if options.zip else "ply")
-    (write_sequence_zip if options.zip else write_sequence)(scene, written, frames)
+    write = write_sequence_zip if options.zip else write_sequence
+    write(scene, written, frames, options.layout)
     return written
 
 

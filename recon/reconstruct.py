@@ -30,16 +30,12 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
-from recon.motion.deformation import (
-    FreeOffsets,
-    MlpOffsets,
-    choose_nodes,
-    interpolation,
-    node_graph,
-)
-from recon.motion.follow import FollowConfig, follow_motion
+from recon.motion.follow import FollowConfig, Footage, follow_motion
+from recon.motion.nodes import choose_nodes, interpolation, node_graph
+from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.motion.stillness import Sights, still_points
+from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
@@ -152,7 +148,7 @@ def fit_static(
     A grid of one time ends here, so it gets more steps.
     """
     if config.anisotropic and grid.T == 1:
-        scene = scene.unround()
+        scene = scene.anisotropic()
     if not config.static_steps:
         return scene
     fit = JointFit(scene, _frames(grid, config), config, poses=_refined(grid, config))
@@ -220,9 +216,14 @@ def fit_motion(
     begun = checkpoint is not None and checkpoint.has("joint fit")
     if settings.track_init and not begun:
         start = JointFit(scene, frames, config, motion, turns, rigidity_T=rigidity)
-        follow_motion(start, nodes.astype(np.float64), grid.known, FollowConfig())
+        footage = Footage(
+            *(frames, grid.known, K, w2c, scene.canonical_time),
+            depth=lambda cell, offsets: start.render(cell, offsets).depth,
+            refine=start.refine_time,
+        )
+        follow_motion(motion, turns, nodes.astype(np.float64), footage, FollowConfig())
     if config.anisotropic:
-        scene = scene.unround()
+        scene = scene.anisotropic()
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
@@ -279,19 +280,10 @@ def _network(
 @torch.no_grad()
 def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
     """Depth [V, H, W] that the canonical scene draws in its input views."""
-    height, width = scene.size
     out = []
     for v in range(len(scene.w2c)):
-        drawn = rasterize(
-            scene.means + scene.view_offsets[v],
-            torch.exp(scene.log_scales),
-            torch.sigmoid(scene.opacity_logits),
-            scene.colors,
-            scene.w2c[v],
-            scene.K[v],
-            width,
-            height,
-        )
+        gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
+        drawn = rasterize(gaussians, scene.camera(v))
         out.append(drawn.depth.cpu().numpy())
     return np.stack(out)
 

@@ -38,6 +38,7 @@ _POSITION = 0.1  # declared bound, in radii of the median Gaussian
 _LEVEL = 9
 _KEYFRAME_EVERY = 64  # moments; a reader that seeks composes at most so many
 _LOOK_AHEAD = 8  # moments that one speed may last
+_SPEEDS = 4  # steps of speed that make one step of position from a moment to the next
 _LEAST_OPACITY = 1 / 255
 _MOVES = (op.A_POSITION, op.A_MOTION, op.A_MU_T)
 
@@ -131,9 +132,9 @@ def encode_open_4dgs(
     spread = np.max([np.abs(s.means).max() for s in states])
     position = _POSITION / 2 * float(np.exp(np.median(states[0].log_axes)))
     position = max(position, float(spread) / 2**30)
-    steps = Steps(position, position / gap / 2, gap / 256)
     origin = np.min([s.means.min(0) for s in states], axis=0).astype(np.float64)
     end = float(clock[-1]) + (float(clock[-1] - clock[-2]) if len(clock) > 1 else gap)
+    steps = Steps(position, position / gap / _SPEEDS / _motion_share(end), gap / 256)
     stated = _stated(states, clock, steps, origin, end)
 
     file = _File(_codec(codec))
@@ -171,7 +172,7 @@ def _stated(
     every = np.arange(n)
     where = np.stack([s.means.astype(np.float64) for s in states])
     until = [*clock[1:], end]
-    fast = _motion_step(steps, end)
+    fast = steps.motion * _motion_share(end)
     out: list[tuple[NDArray, dict[int, Integers]]] = []
     held: dict[int, Integers] = {}
     for i, state in enumerate(states):
@@ -240,10 +241,10 @@ def _speeds(
     return np.where(still, 0.0, (low + high) / 2)
 
 
-def _motion_step(steps: Steps, end: float) -> float:
-    """Width of a speed's bin, which follows from the length of the window (section 6.3)."""
+def _motion_share(end: float) -> float:
+    """A speed's bin in steps of motion, which follows from the length of the window (6.3)."""
     kind = grids.life_class(np.zeros(1), 1.0, np.ones(1, bool), np.array([end]))
-    return float(grids.motion_steps(kind, steps.motion)[0])
+    return float(grids.motion_steps(kind, 1.0)[0])
 
 
 def _leads_to(

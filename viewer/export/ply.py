@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,18 +29,25 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same scene gives the same bytes
 
 
 def write_sequence(
-    scene: Scene4D | PlayerScene, folder: str | Path, frames: int | None = None
+    scene: Scene4D | PlayerScene,
+    folder: str | Path,
+    frames: int | None = None,
+    layout: str = "minimal",
 ) -> list[str]:
     """Write the sequence, replacing the folder in one step; the file names written.
 
-    Args and errors as in ``viewer.export.sequence.write_moments``.
+    ``layout`` of a file: see ``recon.ply``. Other arguments and errors as in
+    ``viewer.export.sequence.write_moments``.
     """
     player = PlayerScene.from_scene(scene)
-    return write_moments(player, folder, frames, ".ply", write_frame)
+    return write_moments(player, folder, frames, ".ply", partial(write_frame, layout=layout))
 
 
 def write_sequence_zip(
-    scene: Scene4D | PlayerScene, file: str | Path, frames: int | None = None
+    scene: Scene4D | PlayerScene,
+    file: str | Path,
+    frames: int | None = None,
+    layout: str = "minimal",
 ) -> list[str]:
     """The same sequence as one zip file, for sending; the names inside it.
 
@@ -60,14 +68,14 @@ def write_sequence_zip(
     ):
         for name, t in zip(names, times, strict=True):
             one = Path(work, "frame.ply")
-            write_frame(moment_at(player, float(t)), one)
+            write_frame(moment_at(player, float(t)), one, layout)
             entry = zipfile.ZipInfo(name, _ZIP_DATE)
             archive.writestr(entry, one.read_bytes(), zipfile.ZIP_DEFLATED)
     return names
 
 
-def write_frame(moment: Moment, path: Path) -> None:
+def write_frame(moment: Moment, path: Path, layout: str = "minimal") -> None:
     """Write one moment as a Gaussian PLY file, world axes as they are (y down)."""
     p = np.clip(moment.opacities.astype(np.float64), _EDGE, 1 - _EDGE)
     logits = np.log(p / (1 - p))
-    write_ply(path, moment.means, moment.log_axes, logits, moment.colors, moment.rotations)
+    write_ply(path, moment.means, moment.log_axes, logits, moment.colors, moment.rotations, layout)

@@ -1,7 +1,4 @@
-"""The commands that look at things, and their options: view, inspect, doctor.
-
-Whatever is heavy to import is imported where it is used, so that `--help` is quick.
-"""
+"""The command `inspect`: what a clip, a grid, a data set, a run or an export holds."""
 
 from __future__ import annotations
 
@@ -10,25 +7,13 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from fourreal.console import say, warn
+from fourreal.console import say
 from fourreal.errors import UserError
-from fourreal.option_values import parse_pair
+from fourreal.option_values import Tiles
 from fourreal.run_folder import slug
 from gen.footage.inspection import inspect_footage
 from gen.footage.sheet import save_sheet
-from pipeline.scene_input import SCENE_FILE, grid_beside, load_scene, scene_path
-
-
-@dataclass
-class View:
-    """Open a run in the viser viewer (a local web server)."""
-
-    run: Positional[str]
-    """Folder of the run, or a file: scene.safetensors, .fr4d, .4dgs, a player's .html."""
-    host: str = "127.0.0.1"
-    """Address to listen on; anything but 127.0.0.1 is reachable from other machines."""
-    port: int = 8080
-    """Port to listen on."""
+from pipeline.scene_file import SCENE_FILE, load_scene, scene_path
 
 
 @dataclass
@@ -39,25 +24,8 @@ class Inspect:
     """A clip, a grid, a data set (see `grid`) or a run folder."""
     sheet: str = ""
     """Where to write the contact sheet (.png or .jpg); by default outputs/inspect/NAME.png."""
-    tiles: str = ""
+    tiles: Tiles = None
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
-
-
-@dataclass
-class Doctor:
-    """Versions, devices, optional parts, memory and disk in one screen."""
-
-
-def view(options: View) -> None:
-    """Serve a run in the viser viewer until interrupted."""
-    from viewer.viser.app import serve
-
-    path = scene_path(options.run)
-    scene = load_scene(path)
-    grid = grid_beside(path)
-    if options.host not in ("127.0.0.1", "localhost", "::1"):
-        warn(f"listening on {options.host}: the viewer can be reached from other machines")
-    serve(scene, grid, host=options.host, port=options.port)
 
 
 def inspect(options: Inspect) -> None:
@@ -78,8 +46,7 @@ def inspect(options: Inspect) -> None:
     if p.suffix in (".html", ".fr4d", ".4dgs", ".ply"):
         say(f"{p}: {_exported_facts(p)}")
         return
-    pair = parse_pair(options.tiles, "--tiles", "ROWSxCOLUMNS", "2x4") if options.tiles else None
-    report = inspect_footage(p, pair)
+    report = inspect_footage(p, options.tiles)
     for line in report.lines:
         say(line)
     if (p / SCENE_FILE).is_file() and not options.sheet:
@@ -103,11 +70,3 @@ def _exported_facts(path: Path) -> str:
         f"player of {len(scene.means)} Gaussians, {len(scene.times)} times, {len(scene.K)} cameras "
         f"of {scene.size[0]}x{scene.size[1]}, {path.stat().st_size / 1e6:.2f} MB"
     )
-
-
-def doctor() -> None:
-    """Print versions, devices, optional parts, memory, disk and what will be slow."""
-    from pipeline.doctor import report
-
-    for line in report():
-        say(line)
