@@ -43,10 +43,10 @@ def write_usd(
     Raises:
         UserError: usd-core is missing or too old, or the suffix is none of USD's.
     """
-    pxr = _pxr()
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise UserError(f"{target}: name a {', '.join(SUFFIXES)} file")
+    pxr = _pxr()
     player = PlayerScene.from_scene(scene, prompt=title, fps=fps)
     player.warn_of_lost_axes("USD files")
     times = moments(player, frames)
