@@ -33,8 +33,8 @@ MARKERS: tuple[tuple[str, Source], ...] = (
 )
 LISTING = (
     "v00/t000.png … (ours), cam*.mp4, a folder of images per camera, transforms.json, "
-    "transforms_train.json, train_meta.json, intri.yml + extri.yml, or photos of a still scene "
-    "with cameras (images/ + sparse/0 of COLMAP, poses_bounds.npy, cameras.json)"
+    "transforms_train.json, train_meta.json, intri.yml + extri.yml, or images/ with sparse/0, "
+    "poses_bounds.npy or cameras.json"
 )
 
 
