@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import intrinsics_from_fov, w2c_from_c2w
 from fourreal.video_io import image_size
-from gen.footage.calibration import Calibration, Camera, Intrinsics, Size, takes_stored_pixels
+from gen.footage.calibration import (
+    Calibration,
+    Camera,
+    Intrinsics,
+    Size,
+    some_of,
+    takes_stored_pixels,
+)
 from gen.footage.fields import array, need, number, read_object
 from gen.footage.footage import Cell, Footage, footage_of_cells
 from gen.footage.named_files import NamedFiles
@@ -69,6 +76,11 @@ def read_transforms(file: Path, kind: str) -> Footage:
     footage = footage_of_cells(kind, file, cells, max(times - 1, 1) / SEQUENCE_FPS)
     footage.notes += images.notes
     footage.miss([p for p, _ in missing])
+    if others := images.not_named():
+        footage.notes.append(
+            f"{len(others)} images that {file.name} does not name are passed over: "
+            f"{some_of(others)}"
+        )
     return footage
 
 

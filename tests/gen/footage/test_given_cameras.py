@@ -80,6 +80,25 @@ def test_names_that_are_found_elsewhere_are_said(scene, tmp_path):
     assert "is 00_000.PNG" in whole(folder, scene)
 
 
+def test_downscaled_copies_stand_in_for_images_that_are_gone(scene, tmp_path):
+    folder = files.nerfstudio(scene, tmp_path)
+    for file in (folder / "images").iterdir():
+        image = Image.open(file)
+        image.resize((image.width // 2, image.height // 2), Image.BOX).save(file)
+    (folder / "images").rename(folder / "images_2")
+    source = read_source(folder)
+    assert source.size == (24, 40) and np.allclose(source.K[:, :2] * 2, scene.K[:, :2])
+    assert "the downscaled copies in images_2/ are read" in "\n".join(source.describe())
+
+
+def test_images_that_are_not_named_are_said(scene, tmp_path):
+    folder = files.nerfstudio(scene, tmp_path)
+    write_image(folder / "images" / "extra.png", np.zeros((48, 80, 3)))
+    assert "1 images that transforms.json does not name are passed over: extra.png" in whole(
+        folder, scene
+    )
+
+
 def test_nothing_outside_the_folder_is_opened_by_name(tmp_path):
     write_image(tmp_path / "secret.png", np.zeros((4, 4, 3)))
     (tmp_path / "set").mkdir()
