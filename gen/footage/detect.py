@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fourreal.errors import UserError
 from gen.footage.camera_files import named_cameras
+from gen.footage.colmap import is_model
 from gen.footage.easyvolcap import read_easyvolcap
 from gen.footage.footage import Footage
 from gen.footage.panoptic import read_train_meta
@@ -110,6 +111,11 @@ def unknown(folder: Path) -> str:
             f"{folder} holds {len(photos.files)} images and no cameras of them: photos of a still "
             f"scene are used by `videos --freeze-time {folder}`, or name their cameras with "
             "--cameras"
+        )
+    if is_model(folder):
+        return (
+            f"{folder} is a COLMAP model without its photos; name the folder that holds images/ "
+            "and the model, or the photos with --cameras"
         )
     said = no_images(folder, "grid")
     if "export" in said:

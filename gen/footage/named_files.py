@@ -122,13 +122,13 @@ class NamedFiles:
 
     def _file(self, at: Path, name: str) -> Path | None:
         suffix = Path(name).suffix.lower()
-        if suffix in IMAGE_SUFFIXES and (at / name).is_file():
+        if suffix in IMAGE_SUFFIXES and _is_there(at / name):
             return at / name
         stem = name if suffix not in IMAGE_SUFFIXES else name[: -len(suffix)]
         # PNG first: D-NeRF, which leaves the suffix away, means it
         for ending in (suffix, *IMAGE_SUFFIXES) if stem != name else IMAGE_SUFFIXES:
             spelt = self._listing(at).get(_folded(stem + ending))
-            if spelt is not None and (at / spelt).is_file():
+            if spelt is not None and _is_there(at / spelt):
                 return at / spelt
         return None
 
@@ -145,6 +145,11 @@ class NamedFiles:
 def _folded(name: str) -> str:
     """A name without regard to case, and to how a system writes letters with marks."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a file is there and has content (a copy that broke off leaves an empty one)."""
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _only_suffix_added(named: str, found: str) -> bool:

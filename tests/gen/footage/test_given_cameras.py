@@ -374,6 +374,28 @@ def test_matching_of_names():
     assert match(["1/a.png"], cameras_called("x/a.png", "y/a.png")) == [-1]
 
 
+def test_calibration_of_other_pixels_that_does_not_say_so_is_refused(scene, tmp_path):
+    """K of the full size beside images of a quarter of it, and no 'w' and 'h' to scale by."""
+    folder = files.nerfstudio(scene, tmp_path / "a")
+    data = json.loads((folder / "transforms.json").read_text())
+    data |= {name: 4 * data[name] for name in ("fl_x", "fl_y", "cx", "cy")}
+    del data["w"], data["h"]
+    (folder / "transforms.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="principal point .* lies outside of its image .48x80.*'w'"):
+        read_source(folder)
+    folder = easyvolcap(replace(scene, K=scene.K * [[4], [4], [1]]), tmp_path / "b", list("abcd"))
+    text = (folder / "intri.yml").read_text()
+    (folder / "intri.yml").write_text(re.sub(r"(?m)^[HW]_.*\n", "", text))
+    with pytest.raises(UserError, match="lies outside of its images .48x80.: write 'H_a'"):
+        read_source(folder)
+
+
+def test_an_empty_file_counts_as_missing(scene, tmp_path):
+    folder = files.nerfstudio(scene, tmp_path)
+    (folder / "images" / "02_001.png").write_bytes(b"")
+    assert "1 of 12 images are missing" in whole(folder, scene, unknown=1)
+
+
 def test_focal_length_that_changes_over_time_is_said(scene, tmp_path):
     folder = files.nerfstudio(scene, tmp_path)
     data = json.loads((folder / "transforms.json").read_text())

@@ -414,6 +414,15 @@ def test_cameras_beside_that_are_of_something_else_are_left_alone(scene, tmp_pat
     close(load_pair(PairRequest(str(tmp_path / "cam00"), size=SIZE)), scene)
 
 
+def test_inspect_of_an_unknown_folder_lists_all_formats(scene, tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing to see")
+    with pytest.raises(UserError, match=r"expected v00/t000\.png .* intri\.yml .* sparse/0"):
+        inspect_footage(tmp_path)
+    model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
+    with pytest.raises(UserError, match="is a COLMAP model without its photos"):
+        inspect_footage(model)
+
+
 def test_moving_halves_of_live_photos_make_no_rig(scene, tmp_path):
     for k in range(4):
         write_image(tmp_path / f"IMG_{k}.JPG", scene.frames[k, 0])
