@@ -21,7 +21,7 @@ def params_of(model: str, K: np.ndarray, distortion: tuple[float, ...] = ()) -> 
     head = (focal or [K[0, 0], K[1, 1]]) + [K[0, 2], K[1, 2]]
     rest = [0.0] * (MODELS[model] - len(head))
     rest[: len(distortion)] = distortion
-    return [float(x) for x in head + rest]
+    return [float(x) for x in head + rest][: MODELS[model]]
 
 
 def quaternion(w2c: np.ndarray) -> list[float]:
