@@ -17,11 +17,11 @@ PUBLIC = (
     "network.runtime",
     "sync.mixers",
     "upsample",
-    "words",
     "wan.adapter_file",
     "wan.folder",
     "wan.generate",
     "wan.lattice",
     "wan.memory",
     "wan.two_stream",
+    "words",
 )
