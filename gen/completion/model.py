@@ -52,7 +52,7 @@ class Cross:
             np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (row_THWC, column_VHWC)
         )
         self.row, self.column = frames_of(row), frames_of(column)
-        self.view_flow, self.time_flow = to_first(column), to_first(row)
+        self.view_flow, self.time_flow = to_first(column, True), to_first(row, True)
 
     def candidates(self, cells_N2: Tensor) -> tuple[Tensor, Tensor]:
         """What the rules say of cells, and hints (`rules.candidates`)."""
