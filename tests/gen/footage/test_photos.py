@@ -191,7 +191,7 @@ def test_a_model_counts_before_poses_bounds(scene, tmp_path):
 
 
 def test_transforms_and_cameras_json_of_photos(scene, tmp_path):
-    for name, write in (("a", colmap.transforms), ("b", colmap.ours)):
+    for name, write in (("a", colmap.transforms), ("b", colmap.ours), ("c", colmap.splatting)):
         folder = tmp_path / name
         colmap.photos(scene, folder / "images", NAMES)
         named = [f"images/{n}" for n in NAMES]
@@ -456,6 +456,7 @@ def test_models_that_colmap_wrote_are_read(scene, tmp_path):
     pycolmap = pytest.importorskip("pycolmap")
     colmap.photos(scene, tmp_path / "images", NAMES)
     source = colmap.model(scene, tmp_path / "ours", NAMES, "OPENCV", distortion=(0.01,))
+    (source / "points3D.bin").write_bytes(bytes(8))
     theirs = pycolmap.Reconstruction(str(source))
     for write, folder in (("write_binary", "sparse/0"), ("write_text", "sparse/1")):
         (tmp_path / folder).mkdir(parents=True)
