@@ -13,7 +13,8 @@ from PIL import Image
 from fourreal.errors import UserError
 from fourreal.video_io import to_uint8, write_image, write_video
 from gen.footage.colmap import MODELS, read_model
-from gen.footage.detect import read_source
+from gen.footage.column import key_paths
+from gen.footage.detect import read_source, source_paths
 from gen.footage.inspection import inspect_footage
 from gen.footage.pair import PairRequest, load_pair
 from tests.gen.footage import colmap_files as colmap
@@ -422,6 +423,16 @@ def test_inspect_of_an_unknown_folder_lists_all_formats(scene, tmp_path):
     model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
     with pytest.raises(UserError, match="is a COLMAP model without its photos"):
         inspect_footage(model)
+
+
+def test_a_key_follows_the_photos_and_their_cameras(scene, tmp_path):
+    colmap.photos(scene, tmp_path / "images", NAMES)
+    model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
+    for path in (tmp_path, tmp_path / "images"):
+        assert source_paths(path) == key_paths(path) == [tmp_path / "images", model]
+    other = colmap.model(scene, tmp_path / "other", NAMES)
+    assert source_paths(tmp_path, str(other)) == [tmp_path / "images", other]
+    assert key_paths(tmp_path, str(other)) == [tmp_path / "images", other]
 
 
 def test_moving_halves_of_live_photos_make_no_rig(scene, tmp_path):
