@@ -356,6 +356,23 @@ def test_text_models_may_lack_lines_of_points_and_have_spaces_in_names(scene, tm
     both_ways(many.parents[1], scene)
 
 
+def test_photos_of_two_sizes_are_brought_to_one(scene, tmp_path, capsys):
+    colmap.photos(scene, tmp_path, NAMES)
+    colmap.photos(scene, tmp_path / "half", NAMES, 2)
+    (tmp_path / "half" / "02.png").replace(tmp_path / "02.png")
+    shutil.rmtree(tmp_path / "half")
+    grid = load_pair(PairRequest(str(tmp_path), size=SIZE))
+    assert np.abs(grid.frames[:, 0] - scene.frames[:, 0]).mean() < 0.03
+    assert "of another size, brought to one: 02.png" in capsys.readouterr().out
+
+
+def test_a_lens_that_cannot_be_undone_is_refused(scene, tmp_path):
+    colmap.photos(scene, tmp_path / "images", NAMES)
+    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, "OPENCV", distortion=(1e300,))
+    with pytest.raises(UserError, match="cannot be undone; undistort the images"):
+        load_pair(PairRequest(str(tmp_path)))
+
+
 def test_photos_of_two_shapes_are_refused_by_name(scene, tmp_path):
     colmap.photos(scene, tmp_path / "images", NAMES)
     write_image(tmp_path / "images" / "02.png", np.zeros((48, 48, 3), np.float32))
