@@ -45,7 +45,7 @@ def load_column(path: str | Path) -> ColumnTracks:
             data["depth_confidence"],
             tracks.K,
             tracks.w2c,
-            tracks.canonical,
+            tracks.central,
             parallax=bool(data["parallax"]),
             dropped=[int(v) for v in data["dropped"]],
             notes=[str(n) for n in data["notes"]],

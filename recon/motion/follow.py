@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from recon.fit.scene_fit import JointFit
 from recon.motion.deformation import FreeOffsets
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.rigidity import LocalTurns
-from tracking.flow.optical import FlowConfig, dis, to_gray, working_size
+from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
 
@@ -90,7 +89,7 @@ def _advance(
             drawn = fit.render((v, drawn_time), moved)
             camera = fit.camera(v).double().cpu().numpy()
         start = drawn.rgb.clamp(0, 1).cpu().numpy() if image is None else image
-        flow, good = checked_flow(start, fit.frames[v, target_time].cpu().numpy())
+        flow, good = trusted_flow(start, fit.frames[v, target_time].cpu().numpy())
         H, W = good.shape
         K = fit.scene.K[v].double().cpu().numpy()
         uv, z = project(transform(camera, here), K)
@@ -115,23 +114,3 @@ def _advance(
         here, edges.numpy(), sightings, config.smoothness, 3, free=free, turned=turned
     )
     return offsets_M3 + step
-
-
-def checked_flow(a_HW3: FloatArray, b_HW3: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Flow a -> b [H, W, 2] in pixels and its trust [H, W] in 0..1 (forward-backward error)."""
-    H, W = a_HW3.shape[:2]
-    h, w = working_size(H, W, FlowConfig())
-    gray = to_gray(np.stack([a_HW3, b_HW3]).astype(np.float32), (h, w))
-    forward, backward = dis(gray[0], gray[1]), dis(gray[1], gray[0])
-    x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-    back = cv2.remap(
-        backward,
-        x + forward[..., 0],
-        y + forward[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    error = np.linalg.norm(forward + back, axis=-1)
-    trust = np.exp(-((error / 2.0) ** 2)).astype(np.float32)
-    forward = cv2.resize(forward, (W, H), interpolation=cv2.INTER_AREA) * np.float32([W / w, H / h])
-    return forward, cv2.resize(trust, (W, H), interpolation=cv2.INTER_AREA)

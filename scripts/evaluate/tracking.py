@@ -33,11 +33,10 @@ from scripts.evaluate.pycolmap_poses import pycolmap_cameras
 from scripts.evaluate.result_file import ResultFile
 from scripts.evaluate.tracking_clips import Clip, procedural_clips, real_clips, rendered_clips
 from scripts.evaluate.tracking_pictures import picture
-from scripts.evaluate.tracking_scores import camera_errors, depth_errors, row_errors, track_errors
+from scripts.evaluate.tracking_scores import camera_errors, depth_errors, track_errors
 from tracking.backends.table import Choice
 from tracking.backends.with_any import track_with
 from tracking.column import ColumnTracks, track_column
-from tracking.row import track_row
 
 COMPARED = "pycolmap"
 POSE_RUNS = 5
@@ -97,7 +96,7 @@ def evaluate(
     }  # fmt: skip
     if column.parallax:
         out |= camera_errors(column.w2c, clip.w2c)
-        focal = column.K[column.canonical, 0, 0] / clip.K[column.canonical, 0, 0]
+        focal = column.K[column.central, 0, 0] / clip.K[column.central, 0, 0]
         out["focal_percent"] = float(100 * abs(focal - 1))
     error, scale = None, 1.0
     if clip.depth is not None:
@@ -110,8 +109,6 @@ def evaluate(
     out["seconds_cpu"] = round(busy, 1)
     out["seconds_cpu_poses"] = None if poses is None else round(poses[1], 2)
     out["peak_mb"] = round(peak_memory_mb(), 0)
-    if clip.row is not None and choice == Choice():
-        out |= row_errors(track_row(clip.row.frames), clip.row.uv, clip.row.visible)
     return out, column, error, scale
 
 
@@ -169,7 +166,7 @@ def run(options: Options) -> dict[str, Any]:
     document.note(
         "Freeze-time column 0, intrinsics and cameras unknown. centre_percent: RMS of camera "
         "centres in % of the path, epe3d in % of median depth, depth after one scale, aj3d and "
-        "apd3d as in TAPVid-3D. row_*: the fixed-view row's 2-D tracks. seconds_poses, "
+        "apd3d as in TAPVid-3D. seconds_poses, "
         "seconds_cpu_poses: from frames to cameras (wall time, CPU time of all threads), kernels "
         "compiled before; pycolmap: features, matching and mapping. seconds_our_poses: ours, run "
         f"in turn with it, medians of {POSE_RUNS}; poses_ratio: ours over pycolmap's."

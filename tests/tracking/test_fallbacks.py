@@ -4,12 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fourreal.cameras import pixel_grid
+from fourreal.cameras import pixel_grid, relative_pose
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import arc, at_angles, render_path, texture
 from tracking.column import track_column
 from tracking.depth.consistency import reproject
-from tracking.depth.sweep import relative_pose
 from tracking.flow.optical import sample
 
 
@@ -38,7 +37,7 @@ def test_a_foreign_central_view_is_not_the_canonical_one():
     frames = room.frames.copy()
     frames[2] = texture(9)[:72, :96]
     column = track_column(frames)
-    assert column.canonical in (1, 3) and column.dropped == [2]
+    assert column.central in (1, 3) and column.dropped == [2]
     assert camera_errors(column.w2c, room.w2c)["centre_percent"] < 3.0
 
 
@@ -114,7 +113,7 @@ def test_what_moves_is_marked_and_said_and_leaves_the_cameras_alone():
     column = track_column(frames)
     assert any("move against the rigid scene" in note for note in column.notes), column.notes
     marked = column.tracks.nonrigid.reshape(72, 96)
-    x = 8 + 5 * column.canonical + 3 * (column.canonical % 2)
+    x = 8 + 5 * column.central + 3 * (column.central % 2)
     inside = np.zeros_like(marked)
     inside[8:26, x + 2 : x + 28] = True
     assert marked[inside].mean() > 0.4 and marked[~inside].mean() < 0.03
@@ -146,7 +145,7 @@ def test_flow_anchored_points_follow_inconsistent_views_where_rigid_warping_cann
         bend = cv2.GaussianBlur(rng.normal(size=(72, 96, 2)).astype(np.float32), (0, 0), 9.0)
         frames[v] = sample(frames[v], grid + 0.8 * bend / bend.std())
     column = track_column(frames)
-    tracks, c = column.tracks, column.canonical
+    tracks, c = column.tracks, column.central
     gains = []
     for v in (0, 1, 3, 4):
         move = relative_pose(column.w2c[c], column.w2c[v])

@@ -30,9 +30,10 @@ class FlowTracker:
         self, frames: np.ndarray, depth: Depth | None, K: np.ndarray | None, query_view: int
     ) -> Tracks:
         """frames [F, H, W, 3] -> tracks; depth is not used, it makes its own."""
-        from tracking.column import TrackConfig, track_column
+        from tracking.column import track_column
+        from tracking.config import TrackConfig
 
-        return track_column(frames, K=K, config=TrackConfig(canonical=query_view)).tracks
+        return track_column(frames, K=K, config=TrackConfig(central=query_view)).tracks
 
 
 class FlowDepth:
@@ -47,7 +48,7 @@ class FlowDepth:
         from tracking.column import track_column
 
         column = track_column(frames)
-        return Depth(column.depth, column.depth_confidence, column.K[column.canonical], "scale")
+        return Depth(column.depth, column.depth_confidence, column.K[column.central], "scale")
 
 
 class TracksFile:

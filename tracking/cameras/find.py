@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracking.cameras.bundle import Solution, refine, triangulate
 from tracking.cameras.fallbacks import (
+    FallbackConfig,
     interpolate_missing,
     is_static,
     rotation_cameras,
@@ -21,11 +21,8 @@ from tracking.cameras.fallbacks import (
     unusable,
 )
 from tracking.cameras.follow import follow
-from tracking.cameras.poses import focal_of_fov, solve_poses, working_intrinsics
+from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses, working_intrinsics
 from tracking.flow.optical import PairFlows
-
-if TYPE_CHECKING:
-    from tracking.column import TrackConfig
 
 
 @dataclass
@@ -54,15 +51,15 @@ def intrinsics(focal: float, pairs: PairFlows, size: tuple[int, int]) -> np.ndar
 def find_cameras(
     pairs: PairFlows,
     size: tuple[int, int],
-    canonical: int,
+    central: int,
     K: np.ndarray | None,
     w2c: np.ndarray | None,
-    config: TrackConfig,
+    config: PoseConfig,
+    limits: FallbackConfig,
     note: Callable[[str], None],
 ) -> Cameras:
     """Cameras of the clip; K and w2c, when given, are kept as they are."""
-    limits = config.fallbacks
-    focal = None if K is None else float(K[canonical, 0, 0] * pairs.scale[0])
+    focal = None if K is None else float(K[central, 0, 0] * pairs.scale[0])
     guess = focal or focal_of_fov(50.0, pairs.size)
 
     def no_parallax(w2c: np.ndarray, focal: float, why: str) -> Cameras:
@@ -70,26 +67,26 @@ def find_cameras(
         return Cameras(K if K is not None else intrinsics(focal, pairs, size), w2c, None)
 
     if w2c is not None:
-        return known_cameras(pairs, canonical, K, w2c, config, note)
+        return known_cameras(pairs, central, K, w2c, config, note)
     still = np.tile(np.eye(4), (pairs.views, 1, 1))
     if is_static(pairs, limits):
         return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
-    obs = follow(pairs, config.poses.follow)
-    turning = rotation_only(obs, pairs, canonical, focal, limits)
+    obs = follow(pairs, config.follow)
+    turning = rotation_only(obs, pairs, central, focal, limits)
     if turning is not None:
-        cameras = rotation_cameras(obs, pairs, canonical, turning)
+        cameras = rotation_cameras(obs, pairs, central, turning)
         return no_parallax(cameras, turning, "the camera only turns on the spot")
     try:
-        solution = solve_poses(pairs, obs, canonical, K=K, config=config.poses)
+        solution = solve_poses(pairs, obs, central, K=K, config=config)
         why = unusable(solution, obs, limits)
     except ValueError as error:
         solution, why = None, str(error)
     if solution is None or why is not None:
-        cameras = rotation_cameras(obs, pairs, canonical, guess)
+        cameras = rotation_cameras(obs, pairs, central, guess)
         return no_parallax(cameras, guess, f"cameras could not be recovered ({why})")
     angle = triangulation_angle_deg(solution, obs)
     if angle < limits.useless_angle_deg:
-        cameras = rotation_cameras(obs, pairs, canonical, solution.focal)
+        cameras = rotation_cameras(obs, pairs, central, solution.focal)
         return no_parallax(cameras, solution.focal, f"almost no parallax ({angle:.2f} degrees)")
     trust = min(1.0, angle / limits.low_angle_deg)
     if trust < 1.0:
@@ -100,7 +97,7 @@ def find_cameras(
         note(f"view {v} {why}: it is left out, its camera is interpolated from its neighbours")
     points = world_points(solution, obs, pairs, K)
     if len(points) < 12:
-        cameras = rotation_cameras(obs, pairs, canonical, guess)
+        cameras = rotation_cameras(obs, pairs, central, guess)
         return no_parallax(cameras, guess, "too few points fit one rigid scene")
     return Cameras(
         K if K is not None else intrinsics(solution.focal, pairs, size),
@@ -111,18 +108,18 @@ def find_cameras(
     )
 
 
-def known_cameras(pairs, canonical, K, w2c, config, note) -> Cameras:
+def known_cameras(pairs, central, K, w2c, config, note) -> Cameras:
     """Only the depths of the tracks are solved; the cameras are taken as given."""
-    obs = follow(pairs, config.poses.follow)
-    focal, centre = working_intrinsics(pairs, K, canonical)
+    obs = follow(pairs, config.follow)
+    focal, centre = working_intrinsics(pairs, K, central)
     rotation, translation = w2c[:, :3, :3], w2c[:, :3, 3]
     registered = np.ones(pairs.views, bool)
     rho = triangulate(obs, rotation, translation, focal, centre, registered)
     start = Solution(rotation, translation, focal, rho, np.empty(0), np.inf, registered)
     solution = refine(
-        obs, start, centre, canonical, fixed_focal=True, fixed_cameras=True, iterations=15
+        obs, start, centre, central, fixed_focal=True, fixed_cameras=True, iterations=15
     )
-    solution.residual[~(solution.residual < config.poses.outlier_px)] = np.nan
+    solution.residual[~(solution.residual < config.outlier_px)] = np.nan
     points = world_points(solution, obs, pairs, K)
     if len(points) < 12:
         note("too few matches agree with the given cameras: depth is a smooth stand-in")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from tracking.depth.sweep import relative_pose
+from fourreal.cameras import relative_pose
 from tracking.flow.optical import inside, pixel_grid
 
 

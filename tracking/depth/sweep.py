@@ -11,12 +11,9 @@ import cv2
 import numpy as np
 from numba import njit, prange
 
+from fourreal.cameras import relative_pose
+
 NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
-
-
-def relative_pose(w2c_from: np.ndarray, w2c_to: np.ndarray) -> np.ndarray:
-    """4x4 that takes camera-frame points of `from` into `to`."""
-    return w2c_to @ np.linalg.inv(w2c_from)
 
 
 def pixel_transfer(
