@@ -50,6 +50,7 @@ class ColumnTracks:
     parallax: bool = True
     dropped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    colours: np.ndarray | None = None
 
 
 def check_frames(frames: np.ndarray) -> np.ndarray:

@@ -39,9 +39,7 @@ def beside(scene: Scene4D, right_deg: float, up_deg: float) -> FloatArray:
     c2w = np.linalg.inv(w2c)
     reach = median_depth(scene)
     right, up = np.radians(right_deg), np.radians(up_deg)
-    offset = reach * np.array(
-        [np.sin(right) * np.cos(up), -np.sin(up), -np.cos(right) * np.cos(up)]
-    )
+    away = np.array([np.sin(right) * np.cos(up), -np.sin(up), -np.cos(right) * np.cos(up)])
     target = c2w[:3, :3] @ np.array([0, 0, reach]) + c2w[:3, 3]
     eye = c2w[:3, :3] @ (reach * away + np.array([0, 0, reach])) + c2w[:3, 3]
     return look_at(eye, target, up=-c2w[:3, 1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tracking.cameras.bundle import Solution, refine, triangulate
+from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.fallbacks import (
     FallbackConfig,
     interpolate_missing,
@@ -21,6 +21,7 @@ from tracking.cameras.fallbacks import (
     unusable,
 )
 from tracking.cameras.follow import follow
+from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
 from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses, working_intrinsics
 from tracking.flow.optical import PairFlows
 
@@ -67,11 +68,15 @@ def find_cameras(
         return Cameras(K if K is not None else intrinsics(focal, pairs, size), w2c, None)
 
     if w2c is not None:
+        assert K is not None
         return known_cameras(pairs, central, K, w2c, config, note)
     still = np.tile(np.eye(4), (pairs.views, 1, 1))
     if is_static(pairs, limits):
         return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
     obs = follow(pairs, config.follow)
+    if K is not None:
+        own = working_cameras(pairs, K)
+        obs = in_one_camera(obs, own, *working_intrinsics(pairs, K, central))
     turning = rotation_only(obs, pairs, central, focal, limits)
     if turning is not None:
         cameras = rotation_cameras(obs, pairs, central, turning)
@@ -95,7 +100,7 @@ def find_cameras(
     for v in dropped:
         why = "shows something else" if v in pairs.foreign else "could not be placed"
         note(f"view {v} {why}: it is left out, its camera is interpolated from its neighbours")
-    points = world_points(solution, obs, pairs, K)
+    points = world_points(solution, obs, working_intrinsics(pairs, K, central)[1])
     if len(points) < 12:
         cameras = rotation_cameras(obs, pairs, central, guess)
         return no_parallax(cameras, guess, "too few points fit one rigid scene")
@@ -108,31 +113,38 @@ def find_cameras(
     )
 
 
-def known_cameras(pairs, central, K, w2c, config, note) -> Cameras:
-    """Only the depths of the tracks are solved; the cameras are taken as given."""
-    obs = follow(pairs, config.follow)
-    focal, centre = working_intrinsics(pairs, K, central)
-    rotation, translation = w2c[:, :3, :3], w2c[:, :3, 3]
-    registered = np.ones(pairs.views, bool)
-    rho = triangulate(obs, rotation, translation, focal, centre, registered)
-    start = Solution(rotation, translation, focal, rho, np.empty(0), np.inf, registered)
-    solution = refine(
-        obs, start, centre, central, fixed_focal=True, fixed_cameras=True, iterations=15
-    )
-    solution.residual[~(solution.residual < config.outlier_px)] = np.nan
-    points = world_points(solution, obs, pairs, K)
-    if len(points) < 12:
-        note("too few matches agree with the given cameras: depth is a smooth stand-in")
+def known_cameras(
+    pairs: PairFlows,
+    central: int,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    config: PoseConfig,
+    note: Callable[[str], None],
+) -> Cameras:
+    """The cameras as given, and points that lie where they see the same things."""
+    pinhole = working_intrinsics(pairs, K, central)
+
+    def in_world(solution: Solution, obs: Observations) -> np.ndarray:
+        return world_points(solution, obs, pinhole[1])
+
+    try:
+        points = known_points(
+            pairs, central, K, w2c, config.follow, config.outlier_px, in_world, pinhole
+        )
+        why = "too few matches agree with the given cameras" if len(points) < 12 else None
+    except CamerasDisagree as error:
+        points, why = np.zeros((0, 3)), str(error)
+    if why is not None:
+        note(f"{why}: depth is a smooth stand-in")
         return Cameras(K, w2c, None)
     return Cameras(K, w2c, points)
 
 
-def world_points(solution, obs, pairs: PairFlows, K: np.ndarray | None) -> np.ndarray:
+def world_points(solution: Solution, obs: Observations, centre: np.ndarray) -> np.ndarray:
     """World positions [M, 3] of the tracks that the adjustment kept."""
     kept = np.zeros(len(obs.anchor), bool)
     kept[obs.track[np.nan_to_num(solution.residual, nan=np.inf) < 4.0]] = True
     kept &= np.nan_to_num(solution.inverse_depth) > 1e-3
-    centre = working_intrinsics(pairs, K, 0)[1]
     uv, anchor = obs.anchor_uv[kept], obs.anchor[kept]
     ray = np.concatenate([(uv - centre) / solution.focal, np.ones((len(uv), 1))], 1)
     camera = ray / solution.inverse_depth[kept][:, None]
