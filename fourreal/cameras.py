@@ -2,15 +2,31 @@
 
 x points right, y down, z forward. ``w2c`` is a 4x4 rigid matrix; ``K`` a 3x3 pin-hole matrix in
 pixels, so that the centre of the top-left pixel is at (0.5, 0.5). Depth means z in the camera's
-own frame. Everything is NumPy; leading axes broadcast.
+own frame. The functions are NumPy; leading axes broadcast.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pin-hole camera: who looks, and at how many pixels.
+
+    w2c [4, 4] world to camera; K [3, 3] in pixels; size (height, width). The matrices are arrays
+    or torch tensors, as who draws with them needs.
+    """
+
+    w2c: Any
+    K: Any
+    size: tuple[int, int]
 
 
 def transform(w2c: ArrayLike, xyz: ArrayLike) -> Array:

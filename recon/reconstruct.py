@@ -23,6 +23,7 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import psnr
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
+from recon.canonical.colours import even_grid, maps_from_scene
 from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.hidden_background import add_hidden_background
@@ -30,20 +31,17 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
-from recon.motion.deformation import (
-    FreeOffsets,
-    MlpOffsets,
-    choose_nodes,
-    interpolation,
-    node_graph,
-)
-from recon.motion.follow import FollowConfig, follow_motion
+from recon.motion.follow import FollowConfig, Footage, follow_motion
+from recon.motion.nodes import choose_nodes, interpolation, node_graph
+from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.motion.stillness import Sights, still_points
+from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
 from tracking.column import ColumnTracks
+from tracking.depth.colours import as_seen
 
 OnScene = Callable[[Scene4D], None]
 _SHOW_EVERY = 2.0  # seconds between two states handed to ``on_scene``
@@ -77,7 +75,10 @@ def fit_scene(
             f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
             f"{(grid.V, grid.height, grid.width)}; track this grid's freeze-time column again"
         )
-    grid = without_dropped(grid, column.dropped)
+    grid = given = without_dropped(grid, column.dropped)
+    maps = column.colours
+    if maps is not None:
+        grid = even_grid(given, maps)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
@@ -100,10 +101,13 @@ def fit_scene(
         scene = fit_static(scene, grid, config, on_scene, checkpoint)
         if checkpoint is not None:
             checkpoint.finished("static", scene)
+    if maps is not None:  # again, from what the scene has in common
+        maps = maps_from_scene(scene, given.freeze_time, maps)
+        grid = even_grid(given, maps)
     lap("static")
     scene = fit_motion(scene, grid, config, on_scene, checkpoint)
     lap("motion")
-    report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, grid)}
+    report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, given, maps)}
     lap("scoring")
     return scene, report
 
@@ -152,7 +156,7 @@ def fit_static(
     A grid of one time ends here, so it gets more steps.
     """
     if config.anisotropic and grid.T == 1:
-        scene = scene.unround()
+        scene = scene.anisotropic()
     if not config.static_steps:
         return scene
     fit = JointFit(scene, _frames(grid, config), config, poses=_refined(grid, config))
@@ -220,9 +224,14 @@ def fit_motion(
     begun = checkpoint is not None and checkpoint.has("joint fit")
     if settings.track_init and not begun:
         start = JointFit(scene, frames, config, motion, turns, rigidity_T=rigidity)
-        follow_motion(start, nodes.astype(np.float64), grid.known, FollowConfig())
+        footage = Footage(
+            *(frames, grid.known, K, w2c, scene.canonical_time),
+            depth=lambda cell, offsets: start.render(cell, offsets).depth,
+            refine=start.refine_time,
+        )
+        follow_motion(motion, turns, nodes.astype(np.float64), footage, FollowConfig())
     if config.anisotropic:
-        scene = scene.unround()
+        scene = scene.anisotropic()
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
@@ -279,19 +288,10 @@ def _network(
 @torch.no_grad()
 def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
     """Depth [V, H, W] that the canonical scene draws in its input views."""
-    height, width = scene.size
     out = []
     for v in range(len(scene.w2c)):
-        drawn = rasterize(
-            scene.means + scene.view_offsets[v],
-            torch.exp(scene.log_scales),
-            torch.sigmoid(scene.opacity_logits),
-            scene.colors,
-            scene.w2c[v],
-            scene.K[v],
-            width,
-            height,
-        )
+        gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
+        drawn = rasterize(gaussians, scene.camera(v))
         out.append(drawn.depth.cpu().numpy())
     return np.stack(out)
 
@@ -311,13 +311,24 @@ def _frames(grid: VideoGrid, config: FitConfig) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(grid.frames)).to(config.device)
 
 
-def cell_quality(scene: Scene4D, grid: VideoGrid) -> dict[str, Any]:
-    """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean."""
+def cell_quality(
+    scene: Scene4D, grid: VideoGrid, maps: NDArray[np.floating] | None = None
+) -> dict[str, Any]:
+    """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean.
+
+    With ``maps`` [V, 3, 2] in each view's own colours, and the maps as view_colours.
+    """
     assert grid.known is not None and grid.times is not None
     table: list[list[float | None]] = [[None] * grid.T for _ in range(grid.V)]
     for v, t in np.argwhere(grid.known):
         drawn = render_scene(scene, float(grid.times[t]), scene.w2c[v], scene.K[v]).rgb
-        value = psnr(drawn.clamp(0, 1).cpu().numpy(), grid.frames[v, t])
+        image = drawn.clamp(0, 1).cpu().numpy()
+        if maps is not None:
+            image = as_seen(image, maps[v])
+        value = psnr(image.clip(0, 1), grid.frames[v, t])
         table[v][t] = round(value, 3)
     values = [x for row in table for x in row if x is not None]
-    return {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}
+    out: dict[str, Any] = {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}
+    if maps is not None:
+        out["view_colours"] = np.round(maps, 4).tolist()
+    return out

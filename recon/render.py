@@ -7,6 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from fourreal.cameras import Camera
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
@@ -25,19 +26,11 @@ def render_scene(
     ``size`` (height, width) defaults to that of the input frames; ``compensation`` as in
     ``Scene4D.at``.
     """
-    height, width = size or scene.size
-    camera = torch.as_tensor(np.asarray(w2c), dtype=torch.float64)
-    g = scene.at(t, camera, compensation)
-    matrix = torch.as_tensor(np.asarray(K), dtype=torch.float32)
+    pose = torch.as_tensor(np.asarray(w2c), dtype=torch.float64)
+    lens = torch.as_tensor(np.asarray(K), dtype=torch.float32)
+    gaussians = scene.at(t, pose, compensation)
     return rasterize(
-        *(g.means, g.scales, g.opacities, g.colors),
-        camera.to(g.means),
-        matrix.to(g.means),
-        width,
-        height,
-        scene.background.to(g.means),
-        stretch=g.stretch,
-        rotations=g.rotations,
+        gaussians, Camera(pose, lens, size or scene.size), scene.background.to(scene.means)
     )
 
 

@@ -1,4 +1,4 @@
-"""Scene4D: isotropic Gaussians, their motion and their view-dependent compensation.
+"""Scene4D: Gaussians, their motion and their view-dependent compensation.
 
 Legend: N Gaussians, M control nodes, K nodes a Gaussian follows, T time stamps, V input views.
 World axes are OpenCV's in the canonical view (x right, y down, z forward). Time is 0..1. On disk:
@@ -19,25 +19,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fourreal.atomic import atomic_file
+from fourreal.cameras import Camera
 from fourreal.errors import UserError
 from fourreal.health import NotFinite
 from fourreal.read_text import parse_json
+from recon.gaussians import Gaussians
+from recon.place import Moment, Sight, literal_turn, place, view_weights
 
 FORMAT, VERSION = "fourreal-scene", 1
 OFFSET_FRAMES = ("rotated", "literal")
-
-
-@dataclass
-class Gaussians:
-    """What the rasterizer takes: means [N,3], scales [N] (linear), opacities [N], colors [N,3],
-    and for Gaussians that are not round stretch [N,3] and rotations [N,4]."""
-
-    means: Tensor
-    scales: Tensor
-    opacities: Tensor
-    colors: Tensor
-    stretch: Tensor | None = None
-    rotations: Tensor | None = None
 
 
 @dataclass
@@ -59,7 +49,7 @@ class Scene4D:
         shade: optional [T,N] brightness of a Gaussian over time (1 = unchanged), for shadows.
         visibility: optional [T,N] factor on the opacity over time, for surfaces that appear.
         log_stretch: optional [N,3] log of the factors on the radius along a Gaussian's own axes,
-            and rotations: optional [N,4] quaternions w, x, y, z of those axes; absent: round.
+            and rotations: optional [N,4] quaternions w, x, y, z of those axes; absent: isotropic.
     """
 
     means: Tensor
@@ -130,6 +120,10 @@ class Scene4D:
     def __len__(self) -> int:
         return len(self.means)
 
+    def camera(self, view: int) -> Camera:
+        """The camera of an input view."""
+        return Camera(self.w2c[view], self.K[view], self.size)
+
     def _bracket(self, t: float) -> tuple[int, int, float]:
         """Stamps around ``t`` and the fraction between them; clamped to the first and last."""
         stamps = self.times.tolist()
@@ -155,22 +149,39 @@ class Scene4D:
         return torch.stack([self.displacement(float(t)) for t in self.times])
 
     def view_weights(self, camera: Tensor) -> Tensor:
-        """Weights [V] of the input views for a camera [4,4]: 1 at an input view, summing to 1.
+        """Weights [V] of the input views for a camera [4,4] (``recon.place.view_weights``)."""
+        return view_weights(self.w2c, camera, self.means[:: max(1, len(self) // 1000)])
 
-        Inverse distance to the fourth power, where distance is that of the centres plus the
-        turn between the axes times the median camera distance to the scene.
-        """
-        c2w_centres = -(self.w2c[:, :3, :3].transpose(1, 2) @ self.w2c[:, :3, 3:])[..., 0]
-        camera = camera.to(self.w2c)
-        centre = -camera[:3, :3].T @ camera[:3, 3]
-        reach = (self.means[:: max(1, len(self) // 1000)] - centre.to(self.means)).norm(dim=1)
-        radius = reach.median().to(self.w2c) if len(reach) else self.w2c.new_tensor(1.0)
-        cosine = ((self.w2c[:, :3, :3] * camera[:3, :3]).sum((1, 2)) - 1) / 2
-        turn = torch.arccos(cosine.clamp(-1, 1))
-        distance = (c2w_centres - centre).norm(dim=1) + radius * turn
-        relative = distance / radius.clamp_min(1e-9)
-        weight = 1 / (relative + 1e-4) ** 4
-        return (weight / weight.sum()).to(self.means)
+    def canonical(self) -> Gaussians:
+        """The Gaussians at the canonical time."""
+        shape: tuple[Tensor, ...] = ()
+        if self.log_stretch is not None and self.rotations is not None:
+            shape = torch.exp(self.log_stretch), self.rotations
+        opacities = torch.sigmoid(self.opacity_logits)
+        scales, colors = torch.exp(self.log_scales), self.colors.clamp(0, 1)
+        return Gaussians(self.means, scales, opacities, colors, *shape)
+
+    def moment(self, t: float) -> Moment:
+        """What is different at time ``t`` in 0..1 (clamped)."""
+        shade = None if self.shade is None else self._over_time(self.shade, t)
+        visibility = None if self.visibility is None else self._over_time(self.visibility, t)
+        return Moment(self.displacement(t), shade, visibility)
+
+    def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:
+        """What is different from a camera; arguments as in ``at``."""
+        if camera is None:
+            return Sight()
+        camera = torch.as_tensor(camera, device=self.means.device)
+        turn, offset = None, None
+        if self.offset_frame == "literal":
+            home = self.w2c[self.canonical_view]
+            turn = literal_turn(camera.to(self.means), home.to(self.means))
+        if compensation:
+            weights = self.view_weights(camera) * compensation
+            near = torch.nonzero(weights > 1e-3 * abs(compensation)).flatten()
+            there = self.view_offsets[near].to(self.means)
+            offset = torch.einsum("v,vnc->nc", weights[near], there)
+        return Sight(turn, offset)
 
     def at(self, t: float, camera: Tensor | None = None, compensation: float = 1.0) -> Gaussians:
         """The Gaussians at time ``t`` as seen by a camera.
@@ -180,36 +191,10 @@ class Scene4D:
             camera: w2c [4,4]; None leaves out the view-dependent compensation.
             compensation: 0 is one consistent scene, 1 is exact at the input views.
         """
-        moved = self.displacement(t)
-        if camera is not None:
-            camera = torch.as_tensor(camera, device=self.means.device)
-            if self.offset_frame == "literal":
-                turn = camera[:3, :3].to(moved).T @ self.w2c[self.canonical_view, :3, :3].to(moved)
-                moved = moved @ turn.T
-            if compensation:
-                weights = self.view_weights(camera) * compensation
-                near = torch.nonzero(weights > 1e-3 * abs(compensation)).flatten()
-                moved = moved + torch.einsum(
-                    "v,vnc->nc", weights[near], self.view_offsets[near].to(moved)
-                )
-        colors = self.colors.clamp(0, 1)
-        if self.shade is not None:
-            colors = (colors * self._over_time(self.shade, t)[:, None].to(colors)).clamp(0, 1)
-        opacities = torch.sigmoid(self.opacity_logits)
-        if self.visibility is not None:
-            opacities = opacities * self._over_time(self.visibility, t).to(opacities)
-        return Gaussians(
-            self.means + moved, torch.exp(self.log_scales), opacities, colors, **self.shape()
-        )
+        return place(self.canonical(), self.moment(t), self.sight(camera, compensation))
 
-    def shape(self) -> dict[str, Tensor]:
-        """``stretch`` and ``rotations`` for the rasterizer; empty for round Gaussians."""
-        if self.log_stretch is None or self.rotations is None:
-            return {}
-        return {"stretch": torch.exp(self.log_stretch), "rotations": self.rotations}
-
-    def unround(self) -> Scene4D:
-        """The same scene with shapes, all round yet, that a fit can change."""
+    def anisotropic(self) -> Scene4D:
+        """The same scene with three radii and a rotation each, all equal yet, for a fit."""
         if self.log_stretch is not None:
             return self
         rotations = torch.zeros(len(self), 4).to(self.means)
@@ -309,7 +294,7 @@ def _as_used(name: str, value: Tensor) -> Tensor:
     return value if doubles else value.float()
 
 
-def empty_motion(points: int, times: int) -> dict[str, Tensor]:
+def empty_motion(points: int, times: int) -> dict[str, Any]:
     """Node fields of a scene in which nothing moves: one node, zero offsets."""
     return {
         "node_offsets": torch.zeros(times, 1, 3),

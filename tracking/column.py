@@ -1,6 +1,6 @@
 """A freeze-time column -> cameras, dense depth of every view, dense tracks of the central view.
 
-Legend: V views, H W frame, N = H*W pixels of the central (central) view. Lengths in units of the
+Legend: V views, H W frame, N = H*W pixels of the central view. Lengths in units of the
 central view's median depth, or those of the cameras when they are given.
 """
 
@@ -12,22 +12,22 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from fourreal.console import warn
+from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
 from tracking.cameras.find import find_cameras, shrink
 from tracking.config import TrackConfig
 from tracking.depth.blank import blank_backdrop
+from tracking.depth.colours import view_colours
 from tracking.depth.consistency import splat_from
-from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges
+from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.guided import guide_depth, network_depth
 from tracking.flow.optical import PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 
-Progress = Callable[[str, int, int], None]
 FLAT = 2.0 / 255.0  # local contrast of a surface with nothing to match
 
 
@@ -38,7 +38,8 @@ class ColumnTracks:
     tracks: the central view's pixels through all views; depth, depth_confidence [V, H, W]: every
     view in its own camera, filled everywhere; K [V, 3, 3]; w2c [V, 4, 4]; parallax False: the depth
     is a smooth stand-in; dropped: views whose camera could only be interpolated; notes: one line
-    for each thing that did not go the normal way (each was also printed as a warning).
+    for each thing that did not go the normal way (each was also printed as a warning); colours
+    [V, 3, 2]: gain and offset that make a view's colours those of the central one (None: alike).
     """
 
     tracks: Tracks
@@ -74,7 +75,7 @@ def track_column(
     w2c: np.ndarray | None = None,
     config: TrackConfig | None = None,
     network: DepthEstimator | Depth | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
 
@@ -109,6 +110,7 @@ def track_column(
     )
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
+    colours = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -126,6 +128,12 @@ def track_column(
             confidence = (confidence * found.trust).astype(np.float32)
         elif found.trust < 1.0:
             depth = shrink(depth, confidence, found.trust)
+        colours = view_colours(
+            frames, 1.0 / depth, confidence, K, w2c, central,
+            lambda v: neighbours_of(v, views, config.depth.neighbours),
+        )  # fmt: skip
+        if colours is not None:
+            note("the views differ in exposure or colour: evened to those of the central one")
         blank = blank_backdrop(frames)
         if blank is not None:
             note(
@@ -158,8 +166,9 @@ def track_column(
     if found.points is not None and moving > config.fallbacks.nonrigid_share:
         note(f"{100 * moving:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(
-        tracks, depth, confidence, K, w2c, central, found.points is not None, found.dropped, notes
-    )
+        tracks, depth, confidence, K, w2c, central, found.points is not None, found.dropped, notes,
+        colours,
+    )  # fmt: skip
 
 
 def contrast(image: np.ndarray) -> np.ndarray:

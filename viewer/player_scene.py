@@ -25,7 +25,7 @@ class PlayerScene:
     each time, linear in between; K [V,3,3] pixels; w2c [V,4,4]; size (height, width) of the
     input frames; background [3]; shade [T,N] multiplies the colours and visibility [T,N] the
     opacities over time (None: 1). stretch [N,3] multiplies the radius along the axes that the
-    quaternions rotations [N,4] (w, x, y, z) turn (None: round). offset_axes [3,3]: the offsets
+    quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic). offset_axes [3,3]: the offsets
     are seen by every camera as offset_axes @ offset in its own axes (Eq. 11 as printed); None:
     they are in world axes.
     """

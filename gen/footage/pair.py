@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fourreal.console import say, warn
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from fourreal.video_io import resize_frames
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.selection import choose_times, choose_views, default_size, thin
@@ -287,5 +288,4 @@ def _check_fixed(shake: Shake, ask: PairRequest) -> Shake:
 
 def agreement(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """PSNR in dB of two pictures in 0..1, at most 60."""
-    error = float(np.mean((np.asarray(a, np.float64) - b) ** 2))
-    return 60.0 if error < 1e-6 else -10 * float(np.log10(error))
+    return float(decibel(np.mean((np.asarray(a, np.float64) - b) ** 2)))

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourreal.cameras import invert, pixel_grid, project, transform, unproject
+from fourreal.cameras import Camera, invert, pixel_grid, project, transform, unproject
 from fourreal.errors import UserError
 from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
+from recon.gaussians import Gaussians
 from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
 
@@ -151,16 +152,13 @@ def _uncovered(
     """Pixels [H, W] of view v that the points so far leave empty, or where they lie behind."""
     H, W = depth_HW.shape
     with torch.no_grad():
-        out = rasterize(
+        gaussians = Gaussians(
             torch.from_numpy(means),
             torch.from_numpy(sigmas),
             torch.full((len(means),), 0.9),
             torch.zeros(len(means), 3),
-            torch.from_numpy(column.w2c[v]),
-            torch.from_numpy(column.K[v]),
-            W,
-            H,
         )
+        out = rasterize(gaussians, Camera(column.w2c[v], column.K[v], (H, W)))
     alpha, drawn = out.alpha.numpy(), out.depth.numpy()
     behind = drawn > depth_HW * (1 + config.cover_depth)
     return (alpha < config.cover_alpha) | behind

@@ -21,7 +21,9 @@ FloatArray = NDArray[np.floating]
 class ColumnPoints(Protocol):
     """What is needed of ``tracking.tracks.Tracks`` over the freeze-time column."""
 
-    xyz: FloatArray  # [V, M, 3] in each view's own camera, NaN where unobserved
+    @property
+    def xyz(self) -> FloatArray: ...  # [V, M, 3] in each view's own camera, NaN where unobserved
+
     visible: NDArray[np.bool_]  # [V, M]
     confidence: FloatArray  # [V, M]
     w2c: FloatArray  # [V, 4, 4]

@@ -18,6 +18,7 @@ from fourreal.console import progress
 from recon.config import FloaterConfig
 from recon.fit.adam import Adam
 from recon.fit.photometric import photometric_loss
+from recon.gaussians import Gaussians
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
@@ -63,11 +64,8 @@ def remove_floaters(
 
 
 def _draw(scene: Scene4D, means: Tensor, opacity: Tensor, v: int) -> RasterOutput:
-    height, width = scene.size
-    return rasterize(
-        *(means, torch.exp(scene.log_scales), opacity, scene.colors),
-        *(scene.w2c[v], scene.K[v], width, height, scene.background),
-    )
+    gaussians = Gaussians(means, torch.exp(scene.log_scales), opacity, scene.colors)
+    return rasterize(gaussians, scene.camera(v), scene.background)
 
 
 @torch.no_grad()

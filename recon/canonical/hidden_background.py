@@ -18,6 +18,8 @@ from scipy.spatial import cKDTree
 
 from fourreal.cameras import invert, pixel_grid, project, transform, unproject
 from gen.grid import VideoGrid
+from recon.gaussians import Gaussians
+from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
 
@@ -144,25 +146,20 @@ def _seen_by_others(
 @torch.no_grad()
 def _draw(scene: Scene4D, v: int) -> tuple[FloatArray, FloatArray]:
     """Depth and alpha [H, W] of the canonical scene in view v."""
-    height, width = scene.size
-    out = rasterize(
-        *(scene.means + scene.view_offsets[v], torch.exp(scene.log_scales)),
-        *(torch.sigmoid(scene.opacity_logits), scene.colors),
-        *(scene.w2c[v], scene.K[v], width, height),
-    )
+    gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
+    out = rasterize(gaussians, scene.camera(v))
     return out.depth.cpu().numpy(), out.alpha.cpu().numpy()
 
 
 @torch.no_grad()
 def _draw_points(scene: Scene4D, means: FloatArray, sigma: FloatArray, v: int) -> FloatArray:
     """Alpha [H, W] of bare points in view v."""
-    height, width = scene.size
-    like = scene.means
-    points = torch.from_numpy(means).to(like)
-    out = rasterize(
-        *(points, torch.from_numpy(sigma).to(like), points.new_full((len(points),), 0.9)),
-        *(torch.zeros_like(points), scene.w2c[v], scene.K[v], width, height),
+    points = torch.from_numpy(means).to(scene.means)
+    opacities = points.new_full((len(points),), 0.9)
+    gaussians = Gaussians(
+        points, torch.from_numpy(sigma).to(points), opacities, torch.zeros_like(points)
     )
+    out = rasterize(gaussians, scene.camera(v))
     return out.alpha.cpu().numpy()
 
 

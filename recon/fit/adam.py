@@ -1,7 +1,8 @@
 """Adam by torch's fused kernel, without the optimiser classes around it.
 
 On a CPU their bookkeeping takes a millisecond of every step of a fit, and the first one made loads
-torch's compiler for a second and a half.
+torch's compiler for a second and a half. The kernel is not public; where a torch lacks it, the
+same steps are taken by ``torch.optim.Adam``, which is slower.
 """
 
 from __future__ import annotations
@@ -50,21 +51,7 @@ class Adam:
             states = [self._state(p) for p in params]
             for state in states:
                 state["step"] += 1
-            torch._fused_adam_(
-                params,
-                [p.grad for p in params],
-                [s["exp_avg"] for s in states],
-                [s["exp_avg_sq"] for s in states],
-                [],
-                [s["step"] for s in states],
-                lr=group["lr"],
-                beta1=self.betas[0],
-                beta2=self.betas[1],
-                weight_decay=0.0,
-                eps=self.eps,
-                amsgrad=False,
-                maximize=False,
-            )
+            _take(params, states, group["lr"], self.betas, self.eps)
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self.state:
@@ -74,3 +61,37 @@ class Adam:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         return self.state[parameter]
+
+
+def _take(
+    params: list[Tensor],
+    states: list[dict[str, Tensor]],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """One step in place; the states count it already."""
+    fused = getattr(torch, "_fused_adam_", None)
+    if fused is None:
+        _take_by_optim(params, states, lr, betas, eps)
+        return
+    averages, squares, steps = (
+        [s[name] for s in states] for name in ("exp_avg", "exp_avg_sq", "step")
+    )
+    grads = [p.grad for p in params]
+    rates = {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": 0.0}
+    fused(params, grads, averages, squares, [], steps, amsgrad=False, maximize=False, **rates)
+
+
+def _take_by_optim(
+    params: list[Tensor],
+    states: list[dict[str, Tensor]],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """The same step by torch's public optimiser, which counts the steps itself."""
+    optimiser = torch.optim.Adam(params, lr=lr, betas=betas, eps=eps)
+    for parameter, state in zip(params, states, strict=True):
+        optimiser.state[parameter] = {**state, "step": state["step"] - 1}
+    optimiser.step()

@@ -10,27 +10,45 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
 from fourreal.health import first_bad, require_finite
 from fourreal.read_text import parse_json
+from recon.fit.adam import Adam
 from recon.scene import Scene4D
-
-if TYPE_CHECKING:
-    from recon.fit.scene_fit import JointFit
 
 _SEPARATOR = "/"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Named(Protocol):
+    """Parameters that have names (``recon.fit.parameters``)."""
+
+    def named(self) -> dict[str, nn.Parameter]: ...
+
+
+class Fit(Protocol):
+    """What a checkpoint keeps of a fit, and puts back."""
+
+    @property
+    def parameters(self) -> Named: ...
+
+    @property
+    def optimiser(self) -> Adam: ...
+
+    def memory(self) -> dict[str, Tensor]: ...
+
+    def remember(self, memory: dict[str, Tensor]) -> None: ...
 
 
 class Checkpoint:
@@ -71,14 +89,14 @@ class Checkpoint:
         found = self._read("step", "cpu")
         return found is not None and found[1]["run"] == name
 
-    def resume(self, fit: JointFit, name: str, rng: np.random.Generator) -> tuple[int, list[int]]:
+    def resume(self, fit: Fit, name: str, rng: np.random.Generator) -> tuple[int, list[int]]:
         """Put ``fit`` and ``rng`` in the state kept of run ``name``; the next step and the cells
         that are left before the next shuffle. (0, []) when nothing is kept."""
-        found = self._read("step", fit.means.device)
+        parameters = fit.parameters.named()
+        found = self._read("step", parameters["means"].device)
         if found is None or found[1]["run"] != name:
             return 0, []
         tensors, facts = found
-        parameters = dict(named_parameters(fit))
         with torch.no_grad():
             for label, parameter in parameters.items():
                 parameter.copy_(tensors[label])
@@ -91,14 +109,14 @@ class Checkpoint:
         return int(facts["step"]), [int(c) for c in facts["queue"]]
 
     def maybe_keep(
-        self, fit: JointFit, name: str, step: int, queue: list[int], rng: np.random.Generator
+        self, fit: Fit, name: str, step: int, queue: list[int], rng: np.random.Generator
     ) -> None:
         """Keep the state before ``step`` of run ``name``, if the last one is old enough."""
         if time.monotonic() - self._last < self.every:
             return
         self._last = time.monotonic()
         tensors: dict[str, Tensor] = {}
-        for label, parameter in named_parameters(fit):
+        for label, parameter in fit.parameters.named().items():
             tensors[label] = parameter.detach()
             for moment, value in fit.optimiser.state.get(parameter, {}).items():
                 tensors[f"{label}{_SEPARATOR}{moment}"] = value
@@ -140,33 +158,19 @@ class Checkpoint:
             return None
 
 
-def check_parameters(fit: JointFit, where: str, left: str = "") -> None:
+def check_parameters(parameters: Mapping[str, Tensor], where: str, left: str = "") -> None:
     """Stop when a parameter is not finite. Raises NotFinite, which names it."""
-    require_finite(where, dict(named_parameters(fit)), left)
+    require_finite(where, dict(parameters), left)
 
 
 def check_loss(
-    fit: JointFit, loss: Tensor, cell: tuple[int, int], where: str, left: str = ""
+    parameters: Mapping[str, Tensor],
+    loss: Tensor,
+    cell: tuple[int, int],
+    where: str,
+    left: str = "",
 ) -> None:
     """Stop when the loss of a cell is not finite. Raises NotFinite, which names what made it so."""
     if not bool(torch.isfinite(loss)):
-        check_parameters(fit, where, left)
+        check_parameters(parameters, where, left)
         require_finite(where, {f"loss of view {cell[0]}, time {cell[1]}": loss}, left)
-
-
-def named_parameters(fit: JointFit) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """What a fit optimises, by a name that tells a person what it is."""
-    single = {
-        "means": fit.means,
-        "log_scales": fit.log_scales,
-        "opacity_logits": fit.opacity,
-        "colors": fit.colors,
-        "log_stretch": fit.log_stretch,
-        "rotations": fit.rotations,
-        "poses": fit.pose,
-    }
-    yield from ((name, value) for name, value in single.items() if value is not None)
-    for name, values in (("shade", fit.shade), ("visibility", fit.visibility)):
-        yield from ((f"{name}.{t}", value) for t, value in enumerate(values or ()))
-    if fit.motion is not None:
-        yield from ((f"motion.{name}", value) for name, value in fit.motion.named_parameters())

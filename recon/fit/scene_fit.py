@@ -6,29 +6,31 @@ Legend: N Gaussians, M nodes, cell = (view, time stamp index). One random known 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fourreal.cameras import Camera
 from fourreal.console import progress
 from fourreal.health import NotFinite
 from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.camera_step import corrected
 from recon.fit.checkpoint import Checkpoint, check_loss, check_parameters
+from recon.fit.parameters import Parameters
 from recon.fit.photometric import photometric_loss
 from recon.fit.shading import shaded
-from recon.motion.deformation import FreeOffsets, MlpOffsets, Spreader
+from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
+from recon.motion.spread import Spreader
+from recon.place import Moment, Sight, literal_turn, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
-MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT = -7.0, 7.0
 
 
 class JointFit:
@@ -61,65 +63,21 @@ class JointFit:
         self.motion, self.turns = motion, turns
         self.rigidity_T = rigidity_T
         self.compensated = config.compensation and bool(scene.view_offsets.any())
+        self.parameters = Parameters(scene, motion, shade, visibility, poses)
         self._apart: dict[int, tuple[int, Tensor]] = {}
-        n, times = len(scene), len(scene.times)
-        self.means = nn.Parameter(scene.means.clone())
-        self.log_scales = nn.Parameter(scene.log_scales.clone())
-        self.opacity = nn.Parameter(scene.opacity_logits.clone())
-        self.colors = nn.Parameter(scene.colors.clone())
-        self.log_stretch: nn.Parameter | None = None
-        self.rotations: nn.Parameter | None = None
-        if scene.log_stretch is not None and scene.rotations is not None:
-            self.log_stretch = nn.Parameter(scene.log_stretch.clone())
-            self.rotations = nn.Parameter(scene.rotations.clone())
-        self.pose = nn.Parameter(torch.zeros(len(scene.w2c), 6)) if poses else None
-        device = scene.means.device
-        self.shade: nn.ParameterList | None = None
-        self.visibility: nn.ParameterList | None = None
-        if shade:
-            old = torch.ones(times, n, device=device) if scene.shade is None else scene.shade
-            self.shade = nn.ParameterList([nn.Parameter(s - 1) for s in old])
-        if visibility:
-            old = scene.visibility
-            old = torch.full((times, n), 0.95, device=device) if old is None else old
-            raw = torch.logit(old.clamp(0.02, 0.98))
-            self.visibility = nn.ParameterList([nn.Parameter(r) for r in raw])
         self.spread = None
         if motion is not None:
             self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
         self.unit = median_depth(scene)
-        self.optimiser = self._make_optimiser()
+        self.optimiser = Adam(self.parameters.groups(config.rates, self.unit))
         self._start = [g["lr"] for g in self.optimiser.param_groups]
 
-    def _make_optimiser(self) -> Adam:
-        rates = self.config.rates
-        groups = [
-            {"params": [self.means], "lr": rates.means * self.unit},
-            {"params": [self.log_scales], "lr": rates.log_scales},
-            {"params": [self.opacity], "lr": rates.opacity},
-            {"params": [self.colors], "lr": rates.colors},
-        ]
-        if self.log_stretch is not None:
-            groups.append({"params": [self.log_stretch], "lr": rates.log_scales})
-            groups.append({"params": [self.rotations], "lr": rates.rotations})
-        if isinstance(self.motion, FreeOffsets):
-            groups.append({"params": list(self.motion.raw), "lr": rates.offsets * self.unit})
-        elif self.motion is not None:
-            groups.append({"params": list(self.motion.parameters()), "lr": rates.mlp})
-        if self.shade is not None:
-            groups.append({"params": list(self.shade), "lr": rates.shade})
-        if self.visibility is not None:
-            groups.append({"params": list(self.visibility), "lr": rates.visibility})
-        if self.pose is not None:
-            groups.append({"params": [self.pose], "lr": rates.pose})
-        return Adam(groups)
-
-    def camera(self, view: int) -> Tensor:
-        """The (refined) world-to-camera matrix [4, 4] of an input view."""
-        w2c = self.scene.w2c[view]
-        if self.pose is None or view == self.scene.canonical_view:
-            return w2c
-        return corrected(w2c, self.pose[view], self.unit)
+    def camera(self, view: int) -> Camera:
+        """The (refined) camera of an input view."""
+        given, poses = self.scene.camera(view), self.parameters.poses
+        if poses is None or view == self.scene.canonical_view:
+            return given
+        return Camera(corrected(given.w2c, poses[view], self.unit), given.K, given.size)
 
     def render(self, cell: Cell, offsets_M3: Tensor | None = None) -> RasterOutput:
         """Draw one cell (view, time index), its nodes at ``offsets_M3`` if given."""
@@ -127,40 +85,26 @@ class JointFit:
 
     def _colors(self, t: int) -> tuple[Tensor, Tensor | float]:
         """Colours [N, 3] at a time index, and how far their brightness is from the canonical."""
-        if self.shade is None or t == self.scene.canonical_time:
-            return self.colors, 0.0
-        return shaded(self.colors, self.shade[t])
+        p = self.parameters
+        if not p.shade or t == self.scene.canonical_time:
+            return p.colors, 0.0
+        return shaded(p.colors, p.shade[t])
 
     def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
-        scene = self.scene
-        height, width = scene.size
-        camera = self.camera(v)
-        means = self.means
-        if self.spread is not None and self.motion is not None and t != self.motion.canonical:
-            moved = self.spread(self.motion(t) if offsets_M3 is None else offsets_M3)
+        scene, camera, p = self.scene, self.camera(v), self.parameters
+        moment, sight = Moment(), Sight()
+        if self.spread is not None and self.motion is not None and t != scene.canonical_time:
+            moment.moved = self.spread(self.motion(t) if offsets_M3 is None else offsets_M3)
             if scene.offset_frame == "literal":
-                turn = camera[:3, :3].T @ scene.w2c[scene.canonical_view, :3, :3]
-                moved = moved @ turn.detach().T
-            means = means + moved
+                home = scene.w2c[scene.canonical_view]
+                sight.turn = literal_turn(camera.w2c, home).detach()
         if self.compensated:
-            means = means + scene.view_offsets[v]
-        opacities = torch.sigmoid(self.opacity)
-        if self.visibility is not None:
-            opacities = opacities * torch.sigmoid(self.visibility[t])
-        return rasterize(
-            means,
-            torch.exp(self.log_scales),
-            opacities,
-            colors,
-            camera,
-            scene.K[v],
-            width,
-            height,
-            scene.background,
-            stretch=None if self.log_stretch is None else torch.exp(self.log_stretch),
-            rotations=self.rotations,
-        )
+            sight.offset = scene.view_offsets[v]
+        if p.visibility:
+            moment.visibility = torch.sigmoid(p.visibility[t])
+        # the colours are those of the moment already: one kernel makes them and their cost
+        return rasterize(place(p.canonical(colors), moment, sight), camera, scene.background)
 
     def loss(self, cell: Cell) -> Tensor:
         """Photometric loss of a cell plus the regularisers at its time."""
@@ -168,7 +112,7 @@ class JointFit:
         weights = self.config.loss
         offsets = None
         extra: Tensor | float = 0.0
-        if self.motion is not None and t != self.motion.canonical:
+        if self.motion is not None and t != self.scene.canonical_time:
             offsets = self.motion(t)
             if self.turns is None:
                 extra = weights.sparsity / self.unit * offsets.abs().mean()
@@ -199,12 +143,11 @@ class JointFit:
         cells: Sequence[Cell],
         steps: int,
         description: str,
-        start: float = 0.0,
         stop: float = 1.0,
         on_step: Callable[[int], None] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Take ``steps`` on shuffled ``cells``; rates decay from ``start`` to ``stop`` of a fit.
+        """Take ``steps`` on shuffled ``cells``; rates decay from the start to ``stop`` of a fit.
 
         A state that ``checkpoint`` keeps of this run is taken up.
 
@@ -215,11 +158,11 @@ class JointFit:
         first, queue = checkpoint.resume(self, description, rng) if checkpoint else (0, [])
         bar = progress(range(first, steps), description)
         # asking a GPU for a number makes it wait
-        watched = _WATCHED_ON_GPU if self.means.is_cuda else 1
+        watched = _WATCHED_ON_GPU if self.parameters.means.is_cuda else 1
         for step in bar:
             if checkpoint is not None:
                 checkpoint.maybe_keep(self, description, step, queue, rng)
-            fraction = start + (stop - start) * step / max(steps, 1)
+            fraction = stop * step / max(steps, 1)
             decay = self.config.rates.final**fraction
             for group, lr in zip(self.optimiser.param_groups, self._start, strict=True):
                 group["lr"] = lr * decay
@@ -230,15 +173,14 @@ class JointFit:
             try:
                 value = self.loss(cell)
             except NotFinite:  # the rasterizer was given such values
-                check_parameters(self, *where)
+                check_parameters(self.parameters.named(), *where)
                 raise
             if step % watched == 0:
-                check_loss(self, value, cell, *where)
+                check_loss(self.parameters.named(), value, cell, *where)
             self.optimiser.zero_grad()
             value.backward()
             self.optimiser.step()
-            with torch.no_grad():
-                self.opacity.clamp_(MIN_OPACITY_LOGIT, MAX_OPACITY_LOGIT)
+            self.parameters.clamp()
             if on_step is not None:
                 on_step(step)
 
@@ -269,25 +211,9 @@ class JointFit:
     @torch.no_grad()
     def result(self) -> Scene4D:
         """The scene as it stands, motion baked into node offsets."""
-        out = replace(
-            self.scene,
-            means=self.means.detach().clone(),
-            log_scales=self.log_scales.detach().clone(),
-            opacity_logits=self.opacity.detach().clone(),
-            colors=self.colors.detach().clamp(0, 1),
-        )
-        if self.log_stretch is not None and self.rotations is not None:
-            out.log_stretch = self.log_stretch.detach().clone()
-            out.rotations = torch.nn.functional.normalize(self.rotations.detach(), dim=-1)
-        if self.motion is not None:
-            out.node_offsets = torch.stack([self.motion(t) for t in range(len(out.times))])
-        if self.pose is not None:
-            out.w2c = torch.stack([self.camera(v) for v in range(len(out.w2c))]).detach()
-        if self.shade is not None:
-            out.shade = torch.stack([1 + s for s in self.shade]).clamp_min(0)
-            out.shade[out.canonical_time] = 1
-        if self.visibility is not None:
-            out.visibility = torch.stack([torch.sigmoid(s) for s in self.visibility])
+        out = self.parameters.into(self.scene)
+        if self.parameters.poses is not None:
+            out.w2c = torch.stack([self.camera(v).w2c for v in range(len(out.w2c))])
         return out
 
 

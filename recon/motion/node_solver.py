@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
 from fourreal.cameras import project, transform
+from fourreal.kernels import njit
 
 FloatArray = NDArray[np.floating]
 SWEEPS = 40
@@ -53,7 +53,7 @@ def solve_step(
         turned: from the offsets, how those of an edge's nodes should differ, [E, 3]; by default
             not at all.
     """
-    u = np.zeros(np.shape(nodes_M3)) if start is None else np.array(start, np.float64)
+    u: FloatArray = np.zeros(np.shape(nodes_M3)) if start is None else np.array(start, np.float64)
     pixel = _pixel_size(nodes_M3, sightings)
     free = np.ones(len(u), bool) if free is None else free
     loose = free[edges_E2].any(1)

@@ -31,7 +31,7 @@ class Sights:
     """Points as the still cameras see them: all that the functions below look at.
 
     points [N, 3]; colors [N, 3]; frames [V, T, H, W, 3]; known [V, T]; depth [V, H, W] that the
-    points draw; K [V, 3, 3]; w2c [V, 4, 4]; canonical time; tolerance: a point is seen where its
+    points draw; K [V, 3, 3]; w2c [V, 4, 4]; canonical_time; tolerance: a point is seen where its
     depth is that of the surface, within this fraction.
     """
 
@@ -42,21 +42,21 @@ class Sights:
     depth: FloatArray
     K: FloatArray
     w2c: FloatArray
-    canonical: int = 0
+    canonical_time: int = 0
     tolerance: float = 0.04
 
     def __post_init__(self) -> None:
         self.seen: dict[int, tuple[NDArray[np.int64], Mask]] = {}
         self.smooth: dict[tuple[int, int], FloatArray] = {}
         for v, row in enumerate(self.known):
-            if row[self.canonical] and row.sum() > 1:
+            if row[self.canonical_time] and row.sum() > 1:
                 self.seen[v] = self._seen_pixels(v)
                 for t in np.flatnonzero(row):
                     self.smooth[v, int(t)] = cv2.GaussianBlur(self.frames[v, t], (0, 0), 0.8)
 
     def others(self, v: int) -> list[int]:
         """The known times of view v, without the canonical one."""
-        return [int(t) for t in np.flatnonzero(self.known[v]) if t != self.canonical]
+        return [int(t) for t in np.flatnonzero(self.known[v]) if t != self.canonical_time]
 
     def _seen_pixels(self, v: int) -> tuple[NDArray[np.int64], Mask]:
         """Pixel index [N] (0 outside) and whether the view's surface is the point's [N]."""
@@ -98,7 +98,7 @@ def surely_still(sights: Sights, contrast: float = 0.06, wide: float = 0.05) -> 
     still = np.zeros(len(sights.points), bool)
     kernel = np.ones((7, 7), np.uint8)
     for v, (pixel, seen) in sights.seen.items():
-        first = sights.smooth[v, sights.canonical]
+        first = sights.smooth[v, sights.canonical_time]
         changes = [_largest(np.abs(sights.smooth[v, t] - first)) for t in sights.others(v)]
         change = np.max(changes, axis=0)
         limit = 0.03 + 2 * float(np.percentile(change, 20))  # flicker of the clip itself
@@ -118,11 +118,11 @@ def surely_moving(sights: Sights, reach: int = 3, share: float = 1 / 3) -> Mask:
     """
     votes, looks = np.zeros((2, len(sights.points)), int)
     for v, (pixel, seen) in sights.seen.items():
-        start = sights.frames[v, sights.canonical]
-        before = sights.smooth[v, sights.canonical]
+        start = sights.frames[v, sights.canonical_time]
+        before = sights.smooth[v, sights.canonical_time]
         moved = np.zeros(before.shape[:2], bool)
         at_y, at_x = np.indices(moved.shape, dtype=np.float32)
-        near = [t for t in sights.others(v) if abs(t - sights.canonical) <= reach]
+        near = [t for t in sights.others(v) if abs(t - sights.canonical_time) <= reach]
         for t in near:
             flow, trust = trusted_flow(start, sights.frames[v, t])
             after = sights.smooth[v, t]
@@ -147,8 +147,8 @@ def maybe_still(sights: Sights) -> tuple[Mask, NDArray[np.int64]]:
     for t in range(times):
         change = np.full((len(sights.frames), n), np.nan)
         for v, (pixel, seen) in sights.seen.items():
-            if t != sights.canonical and (v, t) in sights.smooth:
-                before = sights.smooth[v, sights.canonical].reshape(-1, 3)[pixel]
+            if t != sights.canonical_time and (v, t) in sights.smooth:
+                before = sights.smooth[v, sights.canonical_time].reshape(-1, 3)[pixel]
                 value = _change(before, sights.smooth[v, t].reshape(-1, 3)[pixel])
                 change[v] = np.where(seen, value, np.nan)
         lower = _lower_third(change)

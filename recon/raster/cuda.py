@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fourreal.cameras import Camera
+from recon.gaussians import Gaussians
+
 NEAR = 0.01  # the near plane of the other backends
 
 
@@ -20,17 +23,7 @@ def gsplat_available() -> tuple[bool, str]:
 
 
 def rasterize_gsplat(
-    means: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    w2c: Tensor,
-    K: Tensor,
-    width: int,
-    height: int,
-    background: Tensor | None = None,
-    stretch: Tensor | None = None,
-    rotations: Tensor | None = None,
+    gaussians: Gaussians, camera: Camera, background: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the GPU.
 
@@ -41,14 +34,15 @@ def rasterize_gsplat(
     available, reason = gsplat_available()
     if not available:
         raise ValueError(f'backend "gsplat" cannot run: {reason}; use backend "cpu"')
+    means = gaussians.means
     if not means.is_cuda:
         raise ValueError(f'backend "gsplat" takes CUDA tensors, got {means.device}')
     from gsplat import rasterization
 
-    radii = scales[:, None].expand(-1, 3)
-    if stretch is not None:
-        radii = radii * stretch
-    quats = rotations
+    radii = gaussians.scales[:, None].expand(-1, 3)
+    if gaussians.stretch is not None:
+        radii = radii * gaussians.stretch
+    quats = gaussians.rotations
     if quats is None:
         quats = torch.zeros(len(means), 4, dtype=means.dtype, device=means.device)
         quats[:, 0] = 1
@@ -56,12 +50,12 @@ def rasterize_gsplat(
         means=means,
         quats=quats,
         scales=radii.contiguous(),
-        opacities=opacities,
-        colors=colors,
-        viewmats=w2c[None],
-        Ks=K[None],
-        width=width,
-        height=height,
+        opacities=gaussians.opacities,
+        colors=gaussians.colors,
+        viewmats=camera.w2c[None],
+        Ks=camera.K[None],
+        width=camera.size[1],
+        height=camera.size[0],
         near_plane=NEAR,
         packed=False,
         render_mode="RGB+ED",

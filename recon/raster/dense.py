@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recon.raster.shape import project_splats
+from fourreal.cameras import Camera
+from recon.gaussians import Gaussians
+from recon.raster.covariance import camera_covariances, project_splats
 
 ALPHA_MAX = 0.999
 ALPHA_MIN = 1.0 / 255.0
@@ -22,31 +24,26 @@ WEIGHT_FLOOR = 1e-10  # what expected depth divides by where nothing was hit
 
 
 def rasterize_dense(
-    means_cam: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    K: Tensor,
-    width: int,
-    height: int,
-    background: Tensor | None = None,
-    covariances_cam: Tensor | None = None,
+    gaussians: Gaussians, camera: Camera, background: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W].
 
-    `means_cam` [N,3] in the camera frame (OpenCV: z forward), `scales` [N], `opacities` [N],
-    `colors` [N,3], `K` [3,3], `background` [3]; `covariances_cam` [N,3,3], camera axes, instead
-    of `scales` for Gaussians that are not round. Pixel centres are at +0.5. Depth is the
-    blending-weighted mean z, 0 where nothing was hit. Everything is differentiable, K included.
+    Arguments as in `recon.raster.rasterize.rasterize`. Depth is the blending-weighted mean z, 0
+    where nothing was hit. Everything is differentiable, w2c and K included.
     """
+    height, width = camera.size
+    g, w2c, K = gaussians, camera.w2c, camera.K
+    means_cam = g.means @ w2c[:3, :3].T + w2c[:3, 3]
+    if g.stretch is None or g.rotations is None:
+        covariances_cam = torch.diag_embed((g.scales * g.scales)[:, None].expand(-1, 3))
+    else:
+        covariances_cam = camera_covariances(g.scales, g.stretch, g.rotations, w2c)
     z_all = means_cam[:, 2]
-    keep = (z_all >= NEAR) & (z_all <= FAR) & (opacities >= ALPHA_MIN)
+    keep = (z_all >= NEAR) & (z_all <= FAR) & (g.opacities >= ALPHA_MIN)
     keep_idx = torch.nonzero(keep)[:, 0]
     order = keep_idx[torch.argsort(z_all.detach()[keep_idx], stable=True)]
-    if covariances_cam is None:
-        covariances_cam = torch.diag_embed((scales * scales)[:, None].expand(-1, 3))
     means_cam, covariances_cam, opacities, colors = (
-        v[order] for v in (means_cam, covariances_cam, opacities, colors)
+        v[order] for v in (means_cam, covariances_cam, g.opacities, g.colors)
     )
     uv, cov = project_splats(means_cam, covariances_cam, K, width, height)
     cov_xx, cov_xy, cov_yy = cov.unbind(-1)

@@ -7,27 +7,21 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from fourreal.cameras import Camera
 from fourreal.health import NotFinite
+from recon.gaussians import Gaussians
 
 NAMES = ("means", "scales", "opacities", "colors")
 
 
-def check_inputs(
-    means: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    background: Tensor | None,
-    stretch: Tensor | None,
-    rotations: Tensor | None,
-) -> None:
-    """Shapes, dtypes and devices as `recon.raster.rasterize.rasterize` says; ValueError
-    otherwise."""
+def check_inputs(gaussians: Gaussians, background: Tensor | None) -> None:
+    """Shapes, dtypes and devices as `recon.gaussians` says; ValueError otherwise."""
+    means, stretch, rotations = gaussians.means, gaussians.stretch, gaussians.rotations
     n = len(means) if isinstance(means, Tensor) and means.ndim else 0
     check_tensor("means", means, (n, 3))
-    check_tensor("scales", scales, (n,), means)
-    check_tensor("opacities", opacities, (n,), means)
-    check_tensor("colors", colors, (n, 3), means)
+    check_tensor("scales", gaussians.scales, (n,), means)
+    check_tensor("opacities", gaussians.opacities, (n,), means)
+    check_tensor("colors", gaussians.colors, (n, 3), means)
     if background is not None:
         check_tensor("background", background, (3,), means)
     if (stretch is None) != (rotations is None):
@@ -38,13 +32,14 @@ def check_inputs(
         check_tensor("rotations", rotations, (n, 4), means)
 
 
-def check_camera(w2c: Tensor, K: Tensor, width: int, height: int) -> None:
+def check_camera(camera: Camera) -> None:
     """Matrices [4,4] and [3,3] without NaN, and a size; ValueError otherwise."""
+    height, width = camera.size
     if width < 1 or height < 1:
         raise ValueError(f"width and height must be at least 1, got {width}x{height}")
-    check_tensor("w2c", w2c, (4, 4))
-    check_tensor("K", K, (3, 3))
-    if not (torch.isfinite(w2c).all() and torch.isfinite(K).all()):
+    check_tensor("w2c", camera.w2c, (4, 4))
+    check_tensor("K", camera.K, (3, 3))
+    if not (torch.isfinite(camera.w2c).all() and torch.isfinite(camera.K).all()):
         raise ValueError("w2c and K must be finite; got NaN or infinity")
 
 

@@ -30,10 +30,12 @@ from numpy.typing import NDArray
 from fourreal.console import progress, say, warn
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash, peak_memory_mb, reset_peak_memory
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames, to_uint8
-from gen.generate import GenerateConfig, GridGenerator, load_bundled
+from gen.bundled import GridGenerator, load_bundled
+from gen.generate import GenerateConfig
 from gen.network.runtime import Runtime
 from scripts.evaluate.grid_methods import BASELINES, LEARNED, Complete, completion, weights_key
 from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.run_folder import content_hash
+from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames
-from gen.generate import GenerateConfig, GridGenerator
+from gen.bundled import GridGenerator
+from gen.generate import GenerateConfig
 from gen.sync.mixers import Drop, MixerName
 from scripts.evaluate.held_out import TrueGrid
 

@@ -22,11 +22,12 @@ from pathlib import Path
 from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
+from gen.bundled import GridGenerator, load_bundled
 from gen.data.world.captions import parse_prompt
 from gen.data.world.scene import Attributes
-from gen.generate import GenerateConfig, GridGenerator, load_bundled
+from gen.generate import GenerateConfig
 from gen.network.runtime import Runtime
 from scripts.evaluate.held_out import trained_world
 from scripts.evaluate.metrics.prompts import (

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 
+from fourreal.cameras import Camera
 from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.image_metrics import psnr, ssim
@@ -45,6 +46,7 @@ from scripts.evaluate.tracking_scores import camera_errors
 from scripts.evaluate.truth_grid import align_cameras
 from tracking.backends.table import Choice
 from tracking.backends.with_any import track_with
+from tracking.depth.colours import as_seen
 
 VARIANTS = ("default", "given", "pycolmap", "nearest")
 REFINE_STEPS = 120
@@ -87,7 +89,6 @@ def refine_camera(
     scene: Scene4D, t: float, w2c: FloatArray, K: FloatArray, target: FloatArray, steps: int
 ) -> FloatArray:
     """The camera [4, 4] turned and moved until the scene shows `target` [H, W, 3] best."""
-    height, width = scene.size
     unit = median_depth(scene)
     start = torch.as_tensor(w2c, dtype=torch.float64)
     matrix = torch.as_tensor(K, dtype=torch.float32)
@@ -98,10 +99,8 @@ def refine_camera(
     best, best_step = float("inf"), step.detach().clone()
     for i in range(steps):
         optimiser.param_groups[0]["lr"] = 2e-3 * 0.03 ** (i / steps)
-        image = rasterize(
-            g.means, g.scales, g.opacities, g.colors, corrected(start.float(), step, unit), matrix,
-            width, height, scene.background, stretch=g.stretch, rotations=g.rotations,
-        ).rgb  # fmt: skip
+        camera = Camera(corrected(start.float(), step, unit), matrix, scene.size)
+        image = rasterize(g, camera, scene.background).rgb
         loss = photometric_loss(image, wanted)
         value = float(loss.detach())
         if value < best:
@@ -110,6 +109,16 @@ def refine_camera(
         loss.backward()
         optimiser.step()
     return corrected(start, best_step, unit).numpy()
+
+
+def in_colours_of(image: FloatArray, target: FloatArray) -> FloatArray:
+    """An image [H, W, 3] with a gain and an offset a channel that bring it nearest to another."""
+    out = np.empty_like(image)
+    for c in range(3):
+        j = np.stack([image[..., c].ravel(), np.ones(image[..., c].size)], 1)
+        solution = np.linalg.lstsq(j, target[..., c].ravel(), rcond=None)[0]
+        out[..., c] = image[..., c] * solution[0] + solution[1]
+    return out.clip(0, 1)
 
 
 class Mean:
@@ -143,19 +152,26 @@ EMPTY: dict[str, float | None] = dict.fromkeys(
 
 
 def score(
-    capture: Capture, scene: Scene4D, given: bool
+    capture: Capture, scene: Scene4D, given: bool, maps: FloatArray | None = None
 ) -> tuple[dict[str, float | None], list[list[FloatArray]]]:
-    """Figures of a scene on its capture, and rows of pictures (truth, drawn)."""
+    """Figures of a scene on its capture, and rows of pictures (truth, drawn).
+
+    maps [V, 3, 2]: colours of the input views; a held-out view's are found from its own picture.
+    """
+
+    def shown(image: FloatArray, v: int) -> FloatArray:
+        return image if maps is None else as_seen(image, maps[v]).clip(0, 1)
+
     mean = Mean()
     found = scene.w2c.double().cpu().numpy()
     for v, t in np.argwhere(~capture.cells):
         image, _ = draw(scene, float(capture.times[t]), found[v], scene.K[v])
-        mean.add("input", image, capture.frames[v, t])
+        mean.add("input", shown(image, int(v)), capture.frames[v, t])
     rows = []
     for v, t in np.argwhere(capture.cells):
         image, _ = draw(scene, float(capture.times[t]), found[v], scene.K[v])
-        mean.add("cells", image, capture.frames[v, t])
-        rows.append([capture.frames[v, t], image])
+        mean.add("cells", shown(image, int(v)), capture.frames[v, t])
+        rows.append([capture.frames[v, t], shown(image, int(v))])
     world = align_cameras(capture.w2c, found)
     zoom = np.mean(scene.K[:, 0, 0].cpu().numpy() / capture.K[:, 0, 0])
     for view in capture.held:
@@ -169,6 +185,8 @@ def score(
             mean.one("psnr_heldout_unrefined", psnr(draw(scene, moment, start, K)[0], target))
             camera = refine_camera(scene, moment, start, K, target, REFINE_STEPS)
             image, alpha = draw(scene, moment, camera, K)
+            if maps is not None:
+                image = in_colours_of(image, target)
             mean.add("heldout", image, target)
             mean.one("psnr_heldout_claimed", psnr(image, target, alpha > 0.5))
             mean.one("claimed", float((alpha > 0.5).mean()))
@@ -215,9 +233,11 @@ def evaluate(
     tracked = time.perf_counter() - clock
     config = preset(options.preset)
     config.seed = options.seed
-    scene, _ = fit_scene(grid, column, config)
+    scene, report = fit_scene(grid, column, config)
     seconds = time.perf_counter() - clock
-    figures, rows = score(capture, scene, given and variant != "pycolmap")
+    maps = report.get("view_colours")
+    maps = None if maps is None else np.array(maps)
+    figures, rows = score(capture, scene, given and variant != "pycolmap", maps)
     figures |= {
         "points": len(scene), "seconds_tracking": round(tracked, 1), "seconds": round(seconds, 1),
         "peak_mb": round(peak_memory_mb(), 0),

@@ -20,10 +20,9 @@ from pathlib import Path
 import torch
 import tyro
 
-from recon.raster.rasterize import rasterize
 from scripts.evaluate.result_file import processor
 from scripts.tools.gsplat_torch_reference import rasterize_gsplat_torch
-from scripts.tools.raster_scene import SIZES, layered_scene
+from scripts.tools.raster_scene import SIZES, draw_scene, layered_scene
 
 LEARNED = ("means", "scales", "opacities", "colors")
 
@@ -102,7 +101,7 @@ def main(config: BenchConfig) -> None:
     results: dict[str, dict[str, dict[str, float]]] = {}
     for height, width, count in SIZES[: config.largest]:
         scene = layered_scene(height, width, count)
-        ours = [Clock(call) for call in passes(rasterize, scene, height, width)]
+        ours = [Clock(call) for call in passes(draw_scene, scene, height, width)]
         reference = [Clock(call) for call in passes(rasterize_gsplat_torch, scene, height, width)]
         for clock in ours:
             for _ in range(3):

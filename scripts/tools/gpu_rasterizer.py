@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from recon.raster.rasterize import rasterize
-from scripts.tools.raster_scene import SIZES, layered_scene
+from scripts.tools.raster_scene import SIZES, draw_scene, layered_scene
 
 LEARNED = ("means", "scales", "opacities", "colors")
 RGB_TOLERANCE = 1e-2  # a threshold decided the other way moves a pixel by about 1/255
@@ -28,12 +27,12 @@ def draw(scene: dict, height: int, width: int) -> tuple[Callable, Callable]:
 
     def forward() -> list[torch.Tensor]:
         with torch.no_grad():
-            return list(rasterize(**scene, width=width, height=height))
+            return list(draw_scene(**scene, width=width, height=height))
 
     def both() -> list[torch.Tensor]:
         for name in LEARNED:
             leaves[name].grad = None
-        torch.autograd.backward(list(rasterize(**leaves, width=width, height=height)), slopes)
+        torch.autograd.backward(list(draw_scene(**leaves, width=width, height=height)), slopes)
         return [leaves[name].grad for name in LEARNED]
 
     return forward, both

@@ -92,7 +92,7 @@ def rasterize_gsplat_torch(
     width: int,
     height: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Same arguments and outputs as `recon.raster.rasterize.rasterize`, through gsplat's PyTorch
+    """Arguments and outputs of `scripts.tools.raster_scene.draw_scene`, through gsplat's PyTorch
     code."""
     from gsplat.cuda import _torch_impl as gsplat_torch
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fourreal.cameras import Camera
+from recon.gaussians import Gaussians
+from recon.raster.rasterize import RasterOutput, rasterize
+
 SIZES = ((36, 64, 3_000), (72, 128, 10_000), (288, 512, 100_000))  # height, width, Gaussians
 
 
@@ -44,3 +48,10 @@ def layered_scene(height: int, width: int, count: int, seed: int = 0) -> dict[st
         "w2c": torch.eye(4),
         "K": K,
     }
+
+
+def draw_scene(
+    width: int, height: int, w2c: Tensor, K: Tensor, **gaussians: Tensor
+) -> RasterOutput:
+    """A scene as ``layered_scene`` gives it, by our rasterizer."""
+    return rasterize(Gaussians(**gaussians), Camera(w2c, K, (height, width)))

@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fourreal.cameras import Camera
 from fourreal.video_io import read_clip
+from recon.gaussians import Gaussians
 from recon.ply import read_ply
 from recon.raster.rasterize import rasterize
 from scripts.tools.browser import Browser
@@ -211,14 +213,9 @@ def _rasterized(shot: Shot, *values: NDArray | None) -> Picture:
     means, radii, opacities, colors, stretch, rotations = tensors
     assert means is not None and radii is not None
     assert opacities is not None and colors is not None
-    camera, K = torch.as_tensor(shot.w2c).to(means), torch.as_tensor(shot.K).to(means)
-    height, width = shot.size
-    drawn = rasterize(
-        *(means, radii, opacities, colors, camera, K, width, height),
-        shot.scene.background.to(means),
-        stretch=stretch,
-        rotations=rotations,
-    )
+    gaussians = Gaussians(means, radii, opacities, colors, stretch, rotations)
+    camera = Camera(shot.w2c, shot.K, shot.size)
+    drawn = rasterize(gaussians, camera, shot.scene.background.to(means))
     return drawn.rgb.clamp(0, 1).numpy()
 
 

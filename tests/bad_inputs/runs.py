@@ -72,6 +72,8 @@ CASES = [
     BadInput("a pickle for a scene", "export run", r"not a usable scene", pickle_for_scene),
     BadInput("too many frames", "export run --frames 20000", r"--frames 20000", scene),
     BadInput("zip of something else", "export run --format html --zip", r"--zip goes with", scene),
+    BadInput("a layout of something else", "export run --format html --layout full",
+             r"--layout goes with --format ply-sequence", scene),
     BadInput("a ply cut off", "inspect a.ply", r"is cut off", cut_ply),
     BadInput("a player whose payload is cut off", "inspect a.html", r"damaged player", cut_player),
     BadInput("a page that is no player", "inspect a.html", r"not a player page",

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourreal.run_folder import RECORD, RunFolder
+from fourreal.stage_key import StageKey
 from fourreal.video_io import read_clip, read_image, write_image, write_video
 from gen.footage.detect import read_source
-from gen.generate import load_base
 from gen.grid import VideoGrid
-from gen.network.base import BaseModel, save_base
-from gen.network.dit import DiTParams
+from gen.network.base import BaseModel, load_base, save_base
+from gen.network.params import DiTParams
 from recon.ply import read_ply
 from recon.scene import Scene4D
 from scripts.batch_list import read_items
@@ -202,12 +202,15 @@ def test_payload_of_wrong_values_is_read_or_refused():
 def test_record_of_a_run_is_read_or_refused(tmp_path):
     record = tmp_path / "run" / RECORD
     record.parent.mkdir()
-    sound = b"command: {kind: test}\nstages:\n  grid: {key: abc, seconds: 1.5, outputs: [grid]}\n"
+    sound = (
+        b"command: {kind: test}\nstages:\n"
+        b"  grid: {key: abc, made_from: {a: b}, seconds: 1.5, outputs: [grid]}\n"
+    )
 
     def open_and_run():
         folder = RunFolder(record.parent, {"kind": "test"})
         try:
-            folder.stage("grid", "reading", "abc", [RECORD], lambda: None)
+            folder.stage("grid", "reading", StageKey.of(a=1), [RECORD], lambda: None)
         finally:
             folder.close()
 

@@ -46,6 +46,7 @@ def check_run(folder, V, T):
     return json.loads((folder / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_grid_becomes_a_scene_and_the_second_run_does_nothing(footage, tmp_path, capsys):
     out = tmp_path / "run"
     assert run("grid", footage / "grid.npz", "--out", out) == 0
@@ -72,6 +73,7 @@ def test_freeze_time_clip_alone_becomes_a_static_scene(footage, tmp_path):
     check_run(out, 4, 1)
 
 
+@pytest.mark.slow
 def test_prompt_becomes_a_scene(tmp_path):
     out = tmp_path / "run"
     command = ["a red ball bouncing beside a blue cube", "--views", 3, "--times", 3, "--steps", 1]

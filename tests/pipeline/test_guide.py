@@ -59,7 +59,8 @@ def test_messages_of_the_guide_are_messages_of_the_program():
     rows = re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
     sources = "\n".join(
         " ".join(re.sub(r'"\s*\n\s*f?"', "", f.read_text()).split())
-        for f in (REPOSITORY / "gen").rglob("*.py")
+        for floor in ("fourreal", "gen", "tracking", "recon", "pipeline")
+        for f in (REPOSITORY / floor).rglob("*.py")
     )
     assert len(rows) >= 8
     for row in rows:

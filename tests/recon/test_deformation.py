@@ -2,14 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from recon.motion.deformation import (
-    FreeOffsets,
-    MlpOffsets,
-    Spreader,
-    choose_nodes,
-    interpolation,
-    node_graph,
-)
+from recon.motion.nodes import choose_nodes, interpolation, node_graph
+from recon.motion.offsets import FreeOffsets, MlpOffsets
+from recon.motion.spread import Spreader
 
 POINTS = np.random.default_rng(0).normal(size=(400, 3))
 
@@ -21,7 +16,8 @@ def fields(bound=0.3):
     with torch.no_grad():
         mlp.layers[-1].weight.normal_(std=3)
     free = FreeOffsets(20, 4, 1, bound)
-    free.start_from(torch.randn(4, 20, 3) * 5)
+    for t in range(4):
+        free.set_time(t, torch.randn(20, 3) * 5)
     return [free, mlp]
 
 
@@ -49,7 +45,7 @@ def test_untrained_network_moves_nothing():
 
 def test_held_nodes_never_move():
     free = FreeOffsets(3, 2, 0, 1.0, torch.tensor([True, False, True]))
-    free.start_from(torch.ones(2, 3, 3) * 0.5)
+    free.set_time(1, torch.full((3, 3), 0.5))
     moved = free(1)
     assert moved[1].abs().max() == 0 and torch.allclose(moved[0], torch.full((3,), 0.5))
 

@@ -6,7 +6,7 @@ import torch
 from recon.fit.adam import Adam
 from recon.fit.camera_step import corrected
 from recon.fit.shading import shaded
-from recon.motion.deformation import node_graph
+from recon.motion.nodes import node_graph
 from recon.motion.rigidity import LocalTurns, nearest_rotation
 from recon.motion.rigidity_kernels import nearest_rotations
 from recon.raster.kernels.threads import run_threaded
@@ -102,7 +102,10 @@ def test_a_corrected_camera_and_its_gradient_equal_those_by_torch(step):
     torch.testing.assert_close(fast.grad, slow.grad)
 
 
-def test_adam_takes_the_steps_of_torch():
+@pytest.mark.parametrize("kernel", ["fused", "absent"])
+def test_adam_takes_the_steps_of_torch(kernel, monkeypatch):
+    if kernel == "absent":
+        monkeypatch.delattr(torch, "_fused_adam_")
     g = torch.Generator().manual_seed(3)
     start = [torch.randn(40, 3, generator=g), torch.randn(7, generator=g)]
     ours = [t.clone().requires_grad_() for t in start]

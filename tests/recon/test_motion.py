@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from fourreal.cameras import project, transform
-from recon.motion.deformation import node_graph
 from recon.motion.node_solver import Sighting, solve_step
+from recon.motion.nodes import node_graph
 from recon.motion.rigidity import LocalTurns, nearest_rotation
 from recon.motion.stillness import Sights, still_points
 from tests.recon.scenes import moving_square

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import Tensor
 
-from recon.raster.cpu.function import rasterize_cpu  # noqa: F401
+from fourreal.cameras import Camera
+from recon.gaussians import Gaussians
+from recon.raster.cpu.function import rasterize_cpu
 from recon.raster.rasterize import RasterOutput, rasterize
 
 NAMES = ("means", "scales", "opacities", "colors")
@@ -54,7 +58,8 @@ def random_scene(n: int, seed: int = 0, **ranges: tuple[float, float]) -> dict[s
 
 def render(scene: dict[str, Tensor], width: int, height: int, **kwargs) -> RasterOutput:
     kwargs = {"w2c": tilted_camera(), "K": intrinsics(width, height), **kwargs}
-    return rasterize(**scene, width=width, height=height, **kwargs)
+    camera = Camera(kwargs.pop("w2c"), kwargs.pop("K"), (height, width))
+    return rasterize(Gaussians(**scene), camera, **kwargs)
 
 
 def with_gradients(
@@ -67,7 +72,9 @@ def with_gradients(
         [0.2, 0.5, 0.9], dtype=dtype, device=device, requires_grad=True
     )
     leaves["w2c"] = tilted_camera().to(dtype).requires_grad_()
-    out = rasterize(**leaves, K=intrinsics(width, height), width=width, height=height, **kwargs)
+    shown = {k: v for k, v in leaves.items() if k not in ("background", "w2c")}
+    seen = {"background": leaves["background"], "w2c": leaves["w2c"], **kwargs}
+    out = render(shown, width, height, **seen)
     generator = torch.Generator().manual_seed(7)
     loss = sum(
         (v * torch.randn(v.shape, generator=generator, dtype=torch.float64).to(v)).sum()
@@ -192,7 +199,8 @@ def test_threads_give_the_same_bits(threads):
         leaves = [means.clone(), *(scene[k].clone() for k in NAMES[1:])]
         for leaf in leaves:
             leaf.requires_grad_()
-        out = rasterize_cpu(*leaves, torch.eye(4), K, 200, 90, threads=count)
+        camera = Camera(torch.eye(4), K, (90, 200))
+        out = rasterize_cpu(Gaussians(*leaves), camera, threads=count)
         torch.autograd.backward(out, [torch.ones_like(v) for v in out])
         results.append([*out, *(leaf.grad for leaf in leaves)])
     for one, other in zip(*results, strict=True):
@@ -247,16 +255,13 @@ def test_a_crop_is_a_shifted_principal_point():
 def test_one_gaussian_in_the_middle():
     """On the axis, alpha is opacity * exp(-r^2 / (2 (s^2 f^2 / z^2 + 0.3)))."""
     K = torch.tensor([[50.0, 0, 16.5], [0, 50.0, 12.5], [0, 0, 1]])
-    out = rasterize(
+    one = Gaussians(
         torch.tensor([[0.0, 0.0, 2.0]]),
         torch.tensor([0.1]),
         torch.tensor([0.8]),
         torch.tensor([[1.0, 0.5, 0.0]]),
-        torch.eye(4),
-        K,
-        33,
-        25,
     )
+    out = rasterize(one, Camera(torch.eye(4), K, (25, 33)))
     variance = (0.1 * 50 / 2) ** 2 + 0.3
     want = 0.8 * torch.exp(-torch.tensor([0.0, 9.0, 16.0]) / (2 * variance))
     got = torch.stack((out.alpha[12, 16], out.alpha[12, 19], out.alpha[8, 16]))
@@ -296,10 +301,12 @@ def test_values_that_are_not_finite_are_named(name, value, backend):
     ],
 )
 def test_wrong_arguments_are_explained(change, message):
-    arguments = {**random_scene(20), "w2c": torch.eye(4), "K": intrinsics(16, 8)}
-    arguments.update(width=16, height=8)
+    view = {"w2c": torch.eye(4), "K": intrinsics(16, 8), "width": 16, "height": 8}
+    own = {f.name for f in fields(Gaussians)}
+    scene = random_scene(20) | {k: v for k, v in change.items() if k in own}
+    view |= {k: v for k, v in change.items() if k not in own}
     with pytest.raises(ValueError, match=message):
-        rasterize(**{**arguments, **change})
+        render(scene, **view)
 
 
 def test_double_precision_is_refused_on_the_cpu_backend():

@@ -69,9 +69,9 @@ def test_save_and_load(tmp_path):
 
 def test_shapes_start_round_and_are_kept_in_step(tmp_path):
     scene = tiny_scene()
-    assert scene.shape() == {} and scene.at(0.5).stretch is None
-    shaped = scene.unround()
-    assert (shaped.shape()["stretch"] == 1).all()
+    assert scene.at(0.5).stretch is None
+    shaped = scene.anisotropic()
+    assert (shaped.canonical().stretch == 1).all()
     shaped.log_stretch[3] = torch.tensor([0.5, 0.0, -0.5])
     shaped.keep(torch.arange(3, 9)).save(tmp_path / "s.safetensors")
     again = Scene4D.load(tmp_path / "s.safetensors")

@@ -11,7 +11,8 @@ import yaml
 import run_pipeline
 from fourreal.errors import UserError
 from fourreal.guard import exit_code, one_line, out_of_memory
-from fourreal.run_folder import RECORD, RunFolder, content_hash
+from fourreal.run_folder import RECORD, RunFolder
+from fourreal.stage_key import content_hash
 from tests.bad_inputs.grids import frames
 
 

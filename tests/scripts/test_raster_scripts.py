@@ -9,8 +9,6 @@ import sys
 import pytest
 import torch
 
-from recon.raster.rasterize import rasterize
-
 
 @pytest.fixture
 def scripts(monkeypatch):
@@ -28,7 +26,7 @@ def test_agrees_with_gsplats_own_pytorch_code(scripts):
     want = scripts("scripts.tools.gsplat_torch_reference").rasterize_gsplat_torch(
         **scene, width=50, height=30
     )
-    got = rasterize(**scene, width=50, height=30)
+    got = scripts("scripts.tools.raster_scene").draw_scene(**scene, width=50, height=30)
     for name, a, b in zip(("rgb", "alpha", "depth"), got, want, strict=True):
         difference = (a - b).abs()
         # single pixels may decide the 1/255 threshold the other way

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from fourreal.cameras import Camera
 from fourreal.errors import UserError
+from recon.gaussians import Gaussians
 from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
@@ -34,18 +36,10 @@ def with_header(payload: bytes, **changes) -> bytes:
 def picture(player: PlayerScene, t: float, v: int = 0) -> np.ndarray:
     moment = player.at(t, player.w2c[v])
     means, radii, opacities, colors = (torch.as_tensor(np.array(a)) for a in moment)
-    stretch, rotations = player.stretch, player.rotations
-    height, width = player.size
-    rgb = rasterize(
-        *(means, radii, opacities, colors),
-        torch.as_tensor(player.w2c[v]),
-        torch.as_tensor(player.K[v]),
-        width,
-        height,
-        torch.as_tensor(player.background),
-        stretch=None if stretch is None else torch.as_tensor(stretch),
-        rotations=None if rotations is None else torch.as_tensor(rotations),
-    ).rgb
+    shape = [None if a is None else torch.as_tensor(a) for a in (player.stretch, player.rotations)]
+    gaussians = Gaussians(means, radii, opacities, colors, *shape)
+    camera = Camera(player.w2c[v], player.K[v], player.size)
+    rgb = rasterize(gaussians, camera, torch.as_tensor(player.background)).rgb
     return rgb.numpy()
 
 

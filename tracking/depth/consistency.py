@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit
 
 from fourreal.cameras import relative_pose
+from fourreal.kernels import njit
 from tracking.flow.optical import inside, pixel_grid
 
 

@@ -27,13 +27,17 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same scene gives the same bytes
 
 
 def write_sequence(
-    scene: Scene4D | PlayerScene, folder: str | Path, frames: int | None = None
+    scene: Scene4D | PlayerScene,
+    folder: str | Path,
+    frames: int | None = None,
+    layout: str = "minimal",
 ) -> list[str]:
     """Write the sequence, replacing the folder in one step; the file names written.
 
     Args:
         folder: made anew; an existing one may hold nothing but .ply files.
         frames: number of files, evenly spaced in time; None: one per stored time.
+        layout: of a file, see ``recon.ply``.
 
     Raises:
         UserError: ``folder`` is a file or holds something else, or frames is below 1.
@@ -44,12 +48,15 @@ def write_sequence(
     names = frame_names("frame", len(times))
     with atomic_folder(target) as temporary:
         for name, t in zip(names, times, strict=True):
-            _write_frame(player, float(t), temporary / name)
+            _write_frame(player, float(t), temporary / name, layout)
     return names
 
 
 def write_sequence_zip(
-    scene: Scene4D | PlayerScene, file: str | Path, frames: int | None = None
+    scene: Scene4D | PlayerScene,
+    file: str | Path,
+    frames: int | None = None,
+    layout: str = "minimal",
 ) -> list[str]:
     """The same sequence as one zip file, for sending; the names inside it.
 
@@ -69,7 +76,7 @@ def write_sequence_zip(
     ):
         for name, t in zip(names, times, strict=True):
             one = Path(work, "frame.ply")
-            _write_frame(player, float(t), one)
+            _write_frame(player, float(t), one, layout)
             entry = zipfile.ZipInfo(name, _ZIP_DATE)
             archive.writestr(entry, one.read_bytes(), zipfile.ZIP_DEFLATED)
     return names
@@ -107,8 +114,8 @@ def _player(scene: Scene4D | PlayerScene) -> PlayerScene:
     return player
 
 
-def _write_frame(player: PlayerScene, t: float, path: Path) -> None:
+def _write_frame(player: PlayerScene, t: float, path: Path, layout: str) -> None:
     means, radii, opacities, colors = player.at(t)
     logs = np.log(radii) if player.stretch is None else player.log_axes()
     p = np.clip(opacities.astype(np.float64), _EDGE, 1 - _EDGE)
-    write_ply(path, means, logs, np.log(p / (1 - p)), colors, player.rotations)
+    write_ply(path, means, logs, np.log(p / (1 - p)), colors, player.rotations, layout)

@@ -101,6 +101,7 @@ class FourRealModel(SplatfactoModel):
     def _draw(
         self, w2c: Tensor, K: Tensor, width: int, height: int, time: float
     ) -> dict[str, Tensor]:
+        from fourreal.cameras import Camera
         from recon.raster.rasterize import rasterize
 
         scene = self.scene4d
@@ -111,12 +112,8 @@ class FourRealModel(SplatfactoModel):
             if self.crop_box is not None:
                 keep &= self.crop_box.within(now.means).flatten()
                 background = self.background_color.to(now.means)
-            rgb, alpha, depth = rasterize(
-                *(now.means[keep], now.scales[keep], now.opacities[keep], now.colors[keep]),
-                w2c, K, width, height, background,
-                stretch=None if now.stretch is None else now.stretch[keep],
-                rotations=None if now.rotations is None else now.rotations[keep],
-            )  # fmt: skip
+            seen = Camera(w2c, K, (height, width))
+            rgb, alpha, depth = rasterize(now.keep(keep), seen, background)
         empty = alpha < 1e-3
         far = depth.max() if bool((~empty).any()) else depth.new_tensor(10.0)
         return {

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourreal.cameras import camera_centres
+from fourreal.cameras import Camera, camera_centres
+from recon.gaussians import Gaussians
 from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D
 from viewer.viser.splats import Splats
@@ -100,20 +101,9 @@ def picture(
     assert means is not None and radii is not None
     assert colors is not None and opacities is not None
     back = torch.as_tensor(np.asarray(background, np.float32))
+    gaussians = Gaussians(means, radii, opacities, colors, stretch, rotations)
     with torch.no_grad():
-        drawn = rasterize(
-            means,
-            radii,
-            opacities,
-            colors,
-            torch.as_tensor(w2c),
-            torch.as_tensor(K),
-            width,
-            height,
-            back,
-            stretch=stretch,
-            rotations=rotations,
-        )
+        drawn = rasterize(gaussians, Camera(w2c, K, size), back)
     return drawn.rgb.clamp(0, 1).numpy()
 
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recon.raster.cpu import blend, project, shapes
+from fourreal.cameras import Camera
+from recon.gaussians import Gaussians
+from recon.raster.cpu import anisotropic, blend, project
 from recon.raster.inputs import raise_not_finite
 from recon.raster.kernels.threads import run_threaded
 
 assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
-assert shapes.BLUR == project.BLUR
+assert anisotropic.BLUR == project.BLUR
 _MAX_WIDTH, _MAX_HEIGHT = 255 * project.TILE_W, 255 * project.TILE_H
 _ONE_THREAD_PIXELS = 36 * 64  # waking a second thread costs more than it saves below this
 
@@ -131,7 +133,7 @@ class _Rasterize(torch.autograd.Function):
         return *grads, None, None, v_background, None
 
 
-class _RasterizeShapes(torch.autograd.Function):
+class _RasterizeAnisotropic(torch.autograd.Function):
     """Gaussians of three radii and a rotation."""
 
     @staticmethod
@@ -142,7 +144,7 @@ class _RasterizeShapes(torch.autograd.Function):
         shape = _arrays(means, scales, stretch, rotations)
         splats = np.empty((len(means), 6), np.float32)
         not_finite = np.zeros(4, np.int64)
-        run_threaded(threads, shapes.project_shapes, *view, *shape, splats, not_finite)
+        run_threaded(threads, anisotropic.project_anisotropic, *view, *shape, splats, not_finite)
         raise_not_finite(not_finite)
         inputs = splats, *_arrays(opacities, colors)
         plan = _plan(project.prepare_splats, len(means), camera, threads, *inputs)
@@ -165,9 +167,9 @@ class _RasterizeShapes(torch.autograd.Function):
             plan.slots, sums, v_splats, v_opacities.numpy(), v_colors.numpy(),
         )  # fmt: skip
         slopes = _empty_like(means, scales, stretch, rotations)
-        v_pose = np.zeros((-(-count // shapes.CHUNK), 3, 4))
+        v_pose = np.zeros((-(-count // anisotropic.CHUNK), 3, 4))
         run_threaded(
-            plan.threads, shapes.project_shapes_back, *ctx.view,
+            plan.threads, anisotropic.project_anisotropic_back, *ctx.view,
             *_arrays(means, scales, stretch, rotations), v_splats, ctx.needs_input_grad[6],
             *[v.numpy() for v in slopes], v_pose,
         )  # fmt: skip
@@ -182,27 +184,19 @@ class _RasterizeShapes(torch.autograd.Function):
 
 
 def rasterize_cpu(
-    means: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    w2c: Tensor,
-    K: Tensor,
-    width: int,
-    height: int,
+    gaussians: Gaussians,
+    camera: Camera,
     background: Tensor | None = None,
-    stretch: Tensor | None = None,
-    rotations: Tensor | None = None,
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [H,W,3], alpha [H,W] and expected depth [H,W] on the CPU.
 
-    `means` [N,3] world, `scales` [N], `opacities` [N], `colors` [N,3], `w2c` [4,4] (OpenCV),
-    `background` [3], `stretch` [N,3] and `rotations` [N,4] for Gaussians that are not round, as
-    in `recon.raster.rasterize.rasterize`; float32. Gradients reach all of them; `K` [3,3] is a
-    constant. `threads` defaults to torch.get_num_threads(); the result does not depend on it, bit
-    for bit. Raises ValueError for a non-finite input or a too large image.
+    Arguments as in `recon.raster.rasterize.rasterize`; float32. Gradients reach the Gaussians, the
+    background [3] and w2c; K is a constant. `threads` defaults to torch.get_num_threads(); the
+    result does not depend on it, bit for bit. Raises ValueError for a non-finite input or a too
+    large image.
     """
+    height, width = camera.size
     if width > _MAX_WIDTH or height > _MAX_HEIGHT:
         raise ValueError(
             f"image must be at most {_MAX_WIDTH}x{_MAX_HEIGHT} pixels, got {width}x{height}"
@@ -211,16 +205,18 @@ def rasterize_cpu(
         threads = torch.get_num_threads()
     if width * height <= _ONE_THREAD_PIXELS:
         threads = 1
-    camera = np.array(
+    w2c, K = camera.w2c, camera.K
+    lens = np.array(
         [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height], np.float32
     )
     if background is None:
         background = torch.zeros(3)
-    if stretch is not None and rotations is not None:
-        return _RasterizeShapes.apply(
-            means, scales, opacities, colors, stretch, rotations, w2c, camera, background, threads
-        )
+    g = gaussians
+    means, rest = g.means, (g.scales, g.opacities, g.colors)
+    if g.stretch is not None and g.rotations is not None:
+        shape = g.stretch, g.rotations
+        return _RasterizeAnisotropic.apply(means, *rest, *shape, w2c, lens, background, threads)
     if w2c.requires_grad:  # the kernels take the pose as given: let torch move the means instead
         means = means @ w2c[:3, :3].T + w2c[:3, 3]
         w2c = torch.eye(4)
-    return _Rasterize.apply(means, scales, opacities, colors, w2c, camera, background, threads)
+    return _Rasterize.apply(means, *rest, w2c, lens, background, threads)

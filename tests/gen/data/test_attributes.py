@@ -24,6 +24,7 @@ def clips():
     return rgb, [attributes_of(scenes, i) for i in range(N)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma,noise", [(0.0, 0.0), (1.0, 0.03)], ids=["clean", "blurred"])
 def test_objects_and_motions_are_read_back(clips, sigma, noise):
     rng = np.random.default_rng(0)

@@ -28,7 +28,7 @@ from gen.data.world.shapes import INTERSECT, LOCAL_BOX
 from gen.data.world.tracks import track_points
 
 H, W = 40, 64
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def scenes_of(n=6, seed=0, **constraints):

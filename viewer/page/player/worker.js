@@ -256,6 +256,13 @@ function place(i, { k, next, a, b }, turn) {
     ? turn[3 * r] * move[0] + turn[3 * r + 1] * move[1] + turn[3 * r + 2] * move[2] : move[r]));
 }
 
+// Takes offsets that are in camera axes (Eq. 11 as printed) to the world's; null: they are in them.
+function turnFor(w2c) {
+  const { axes } = scene;
+  return axes && [0, 1, 2].flatMap((r) => [0, 1, 2].map((c) =>
+    w2c[r] * axes[c] + w2c[4 + r] * axes[3 + c] + w2c[8 + r] * axes[6 + c]));
+}
+
 // Far to near by camera z: exact radix sort of the float bits, two passes of 16 bits.
 function sort({ id, row, time }) {
   if (!scene) return;
@@ -299,9 +306,7 @@ function pass(keys, items, keysOut, itemsOut, count, shift) {
 
 // The nearest solid point under a pixel: {w2c, focal, centre, pixel, time} -> world position.
 function pick({ id, w2c, focal, centre, pixel, time }) {
-  const at = blend(time);
-  const turn = scene && scene.axes && [0, 1, 2].flatMap((r) => [0, 1, 2].map((c) =>
-    w2c[r] * scene.axes[c] + w2c[4 + r] * scene.axes[3 + c] + w2c[8 + r] * scene.axes[6 + c]));
+  const at = scene && blend(time), turn = scene && turnFor(w2c);
   let best = null;
   for (let i = 0; scene && i < scene.n; i++) {
     if (scene.alpha[i] < 100) continue;

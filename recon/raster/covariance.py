@@ -1,7 +1,7 @@
 """Gaussians with three radii and a rotation: their covariance, and its projection.
 
-Gaussians start round (one radius, as in the paper) and get their shapes in the joint fit. N: number
-of Gaussians. The CPU rasterizer has the same as kernels (`recon.raster.cpu.shapes`).
+Gaussians start isotropic (one radius, as in the paper); the joint fit stretches them. N: number
+of Gaussians. The CPU rasterizer has the same as kernels (`recon.raster.cpu.anisotropic`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Numba kernels of the CPU rasterizer for Gaussians that are not round: project, and project back.
+"""Numba kernels of the CPU rasterizer for anisotropic Gaussians: project, and project back.
 
-`recon.raster.shape` is the same in torch, and says what is computed. With J the 2x3 Jacobian of the
-projection, W the rotation into the camera, R that of a Gaussian and D its radii on a diagonal,
-M = J W R D [2,3] and the 2-D covariance is M M^T plus the blur. Names: N Gaussians.
+`recon.raster.covariance` is the same in torch, and says what is computed. With J the 2x3 Jacobian
+of the projection, W the rotation into the camera, R that of a Gaussian and D its radii on a
+diagonal, M = J W R D [2,3] and the 2-D covariance is M M^T plus the blur. Names: N Gaussians.
 
 Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
 after an edit of `recon.raster.kernels.geometry` touch this file too.
@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fourreal.kernels import njit
 from recon.raster.kernels.geometry import ray_limits, row_times, to_camera
 from recon.raster.kernels.threads import take
 
@@ -44,7 +44,9 @@ def _matrix(w, x, y, z):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def project_shapes(counter, camera, w2c, means, scales, stretch, rotations, splats, not_finite):
+def project_anisotropic(
+    counter, camera, w2c, means, scales, stretch, rotations, splats, not_finite
+):
     """Fill `splats` [N,6]: mx, my, xx, xy, yy (2-D covariance with its blur, px^2), z.
 
     `camera` float32 [6]: fx, fy, cx, cy, width, height; `w2c` [4,4]; `means` [N,3] world, `scales`
@@ -115,11 +117,11 @@ def _sum3(a, b, c):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def project_shapes_back(
+def project_anisotropic_back(
     counter, camera, w2c, means, scales, stretch, rotations, v_splats, with_pose,
     v_means, v_scales, v_stretch, v_rotations, v_w2c,
 ):  # fmt: skip
-    """Slopes of all inputs of `project_shapes` from `v_splats` [N,6].
+    """Slopes of all inputs of `project_anisotropic` from `v_splats` [N,6].
 
     v_w2c [chunks,3,4]: what each chunk of Gaussians says of the pose, to be summed; zeros unless
     `with_pose`.

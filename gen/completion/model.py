@@ -1,0 +1,116 @@
+"""The trained completion network of a weights folder, over whole grids.
+
+Files: `completion-NN.safetensors` and `completion.json` in a weights folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor
+
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from fourreal.read_text import read_json
+from gen.completion.flow import to_first
+from gen.completion.network import CompletionNet, CompletionParams
+from gen.completion.rules import candidates
+from gen.flow.windows import WINDOW
+from gen.network.base import DAMAGED, load_shards, save_shards
+
+NAME = "completion"
+AT_ONCE = 32  # cells that go through the network together
+
+
+def frames_of(clip_FHWC: NDArray[np.uint8]) -> Tensor:
+    """uint8 [F, H, W, 3] -> [-1, 1], [F, 3, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(clip_FHWC)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def all_cells(views: int, times: int) -> Tensor:
+    """(v, t) of every hidden cell [N, 2]."""
+    v, t = torch.meshgrid(torch.arange(1, views), torch.arange(1, times), indexing="ij")
+    return torch.stack([v.flatten(), t.flatten()], 1)
+
+
+def places(cells_N2: Tensor, window: int = WINDOW) -> Tensor:
+    """(v, t) as shares of a window, for the network."""
+    return cells_N2.float() / (window - 1)
+
+
+@torch.no_grad()
+def complete(
+    net: CompletionNet, row_THWC: NDArray[np.float32], column_VHWC: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Fill a grid: row 0 [T, H, W, 3] and column 0 [V, H, W, 3] in 0..1 -> [V, T, H, W, 3].
+
+    Given cells come out unchanged (the row's first frame is the corner).  UserError when the clips
+    are of different sizes.
+    """
+    if row_THWC.ndim != 4 or row_THWC.shape[1:] != column_VHWC.shape[1:]:
+        raise UserError(
+            f"the clips must be [frames, height, width, 3] of one size; got {row_THWC.shape} and "
+            f"{column_VHWC.shape}"
+        )
+    views, times = len(column_VHWC), len(row_THWC)
+    column_VHWC = np.concatenate([row_THWC[:1], column_VHWC[1:]])
+    row, column = (np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (row_THWC, column_VHWC))
+    out = np.empty((views, times, *row.shape[1:]), np.float32)
+    out[0], out[:, 0] = row_THWC, column_VHWC
+    view_flow, time_flow = to_first(column), to_first(row)
+    row_f, column_f = frames_of(row), frames_of(column)
+    cells = all_cells(views, times)
+    share = places(cells, max(views, times, WINDOW))
+    device = next(net.parameters()).device
+    for i in range(0, len(cells), AT_ONCE):
+        part = cells[i : i + AT_ONCE]
+        said = candidates(row_f, column_f, view_flow, time_flow, part).to(device)
+        made = net(said, row_f[0].to(device), share[i : i + AT_ONCE].to(device))
+        images = ((made.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
+        out[part[:, 0], part[:, 1]] = images
+    return out
+
+
+def save_completion(net: CompletionNet, folder: Path, how_made: dict[str, Any]) -> None:
+    """Write the network (bf16) into a weights folder."""
+    save_shards(folder, NAME, net.state_dict())
+    config = {
+        "format": "fourreal-completion",
+        "version": 1,
+        "params": asdict(net.params),
+        "how_made": how_made,
+    }
+    with atomic_file(folder / f"{NAME}.json") as path:
+        path.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def has_completion(folder: Path) -> bool:
+    """Whether a weights folder holds a completion network."""
+    return (Path(folder) / f"{NAME}.json").is_file()
+
+
+def load_completion(folder: Path) -> CompletionNet:
+    """The completion network of a weights folder, in eval mode on the CPU.
+
+    Raises UserError when there is none or its files do not fit together.
+    """
+    path = Path(folder) / f"{NAME}.json"
+    if not has_completion(folder):
+        raise UserError(f"{folder} holds no completion network ({NAME}.json is missing)")
+    try:
+        config = read_json(path)
+        if config["format"] != "fourreal-completion" or config["version"] != 1:
+            raise ValueError("unknown format or version")
+        params = config["params"]
+        net = CompletionNet(CompletionParams(tuple(params["widths"]), params["blocks"]))
+        net.load_state_dict(load_shards(Path(folder), NAME))
+    except (*DAMAGED, SafetensorError) as error:
+        raise UserError(f"the completion network in {folder} does not fit: {error}") from error
+    return net.eval().requires_grad_(False)

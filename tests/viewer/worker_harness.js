@@ -1,0 +1,43 @@
+// Runs the page's worker (worker.js) in node and prints what it makes of a scene.
+//   node worker_harness.js WORKER PAYLOAD REQUEST > answer.json
+// REQUEST is JSON: a list of {time, w2c}. Answered is, for each, where every point is (in the
+// payload's order) and the order in which they are drawn.
+"use strict";
+const fs = require("node:fs");
+const vm = require("node:vm");
+
+const [worker, payload, request] = process.argv.slice(2);
+const said = [];
+const page = {
+  Blob, Response, TextDecoder, DecompressionStream, atob, console,
+  self: { postMessage: (message) => said.push(message) },
+};
+vm.createContext(page);
+vm.runInContext(fs.readFileSync(worker, "utf8"), page);
+
+// The worker's own functions, point after point.
+const PLACES = `(({ time, w2c }) => {
+  const at = blend(time), turn = turnFor(w2c);
+  return Array.from({ length: scene.n }, (_, i) => place(i, at, turn));
+})(request)`;
+
+const last = (type) => said.filter((message) => message.type === type).at(-1);
+
+async function main() {
+  const bytes = new Uint8Array(fs.readFileSync(payload));
+  await page.self.onmessage({ data: { type: "decode", bytes } });
+  if (last("error")) throw new Error(last("error").message);
+  const answers = [];
+  for (const { time, w2c } of JSON.parse(fs.readFileSync(request, "utf8"))) {
+    page.request = { time, w2c };
+    const points = vm.runInContext(PLACES, page);
+    await page.self.onmessage({ data: { type: "sort", row: w2c.slice(8, 12), time } });
+    answers.push({ points, order: Array.from(last("order").order) });
+  }
+  fs.writeSync(1, JSON.stringify(answers));
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
