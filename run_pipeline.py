@@ -3,6 +3,7 @@
     python run_pipeline.py prompt "a red ball bouncing beside a blue cube on a checkered floor"
     python run_pipeline.py videos --fixed-view A.mp4 --freeze-time B.mp4
     python run_pipeline.py grid PATH
+    python run_pipeline.py prompt --list    (what can be asked for)
     python run_pipeline.py view|export|inspect DIR      python run_pipeline.py doctor
 
 Every run writes a folder (docs/FORMATS.md) and continues after its last finished stage when the
@@ -27,7 +28,7 @@ from pipeline.doctor import Doctor, doctor
 from pipeline.export import Export, export
 from pipeline.grid import Grid, grid_job
 from pipeline.inspect import Inspect, inspect
-from pipeline.prompt import prompt_job
+from pipeline.prompt import run_prompt
 from pipeline.prompt_options import Prompt
 from pipeline.stages import LESS_MEMORY, make_scene
 from pipeline.videos import Videos, videos_job
@@ -35,7 +36,7 @@ from pipeline.view import View, view
 
 FEWER_POINTS = "the scene has too many points for it: make it again at a smaller --size"
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "prompt": (Prompt, lambda options: make_scene(prompt_job(options))),
+    "prompt": (Prompt, run_prompt),
     "videos": (Videos, lambda options: make_scene(videos_job(options))),
     "grid": (Grid, lambda options: make_scene(grid_job(options))),
     "view": (View, view),

@@ -7,6 +7,7 @@ window grows by windows that overlap, along time and then along view (paper 3.3)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -33,6 +34,7 @@ from gen.network.text import Tokenizer
 from gen.sync.mixer_file import load_two_stream
 from gen.sync.mixers import MixerName, SyncParams, layers_without
 from gen.sync.two_stream import TwoStream
+from gen.words import check_words, read
 
 
 def _to_model(frames: NDArray[np.float32]) -> Tensor:
@@ -95,6 +97,11 @@ class GridGenerator:
         """Unit noise that depends on `key` alone, on the model's device."""
         return keyed_noise(shape, *key).to(self.base.device)
 
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features [B, L, D] and mask [B, L] of prompts, read in the model's own words."""
+        known = self.base.tokenizer.words
+        return self.base.encode_text([read(prompt, known).text for prompt in prompts])
+
     def _clip_model(
         self, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
     ) -> CleanModel:
@@ -127,7 +134,7 @@ class GridGenerator:
         clip, known = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
         if start is not None:
             clip[:known_count], known[:known_count] = start.cpu(), True
-        text, mask = base.encode_text([prompt, ""])
+        text, mask = self.encode([prompt, ""])
         sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
         name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
         name = "first frame" if length == 1 else name
@@ -177,7 +184,7 @@ class GridGenerator:
         """
         base = self.base
         model = model or self.two_stream(config)
-        text, mask = base.encode_text([prompt])
+        text, mask = self.encode([prompt])
         sigmas = linear_sigmas(config.grid_steps, config.shift).to(base.device)
         parts = grid_parts(len(known_VT), known_VT.shape[1])
         first = known_VT[parts[0]]
@@ -213,7 +220,7 @@ class GridGenerator:
     ) -> GeneratedGrid:
         """Text -> clips -> grid.  UserError when the model knows no word of the prompt."""
         config = self._checked(config)
-        self.base.tokenizer.check_prompt(prompt)
+        check_words(prompt, self.base.tokenizer.words)
         row = self.row_of(prompt, config, report)
         column = self.clip(prompt, Mode.FREEZE_TIME, config.views, config, row[:1], report)
         return self._complete(row, column, prompt, config, report)
@@ -271,5 +278,6 @@ def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> 
 
 
 def check_prompt(prompt: str, folder: Path) -> None:
-    """Refuse a prompt without a known word (UserError), warn about unknown ones; loads nothing."""
-    Tokenizer(read_config(folder)["vocabulary"]).check_prompt(prompt)
+    """Refuse a prompt without a known word (UserError), say what is taken for what and what is
+    ignored; loads nothing."""
+    check_words(prompt, Tokenizer(read_config(folder)["vocabulary"]).words)

@@ -69,14 +69,8 @@ class GeneratedGrid:
     freeze_time: NDArray[np.float32]
 
 
-class Generator(Protocol):
-    """Makes whole grids; every method is a pure function of its arguments and the seed."""
-
-    def from_prompt(
-        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
-    ) -> GeneratedGrid:
-        """Text -> fixed-view clip -> freeze-time clip -> grid. UserError: unusable words."""
-        ...
+class Fills(Protocol):
+    """Completes grids of footage; a pure function of its arguments and the seed."""
 
     def complete_grid(
         self,
@@ -88,6 +82,16 @@ class Generator(Protocol):
     ) -> GeneratedGrid:
         """Fill the grid between a fixed-view clip [T, H, W, 3] and a freeze-time clip [V, H, W, 3]
         (RGB in 0..1). Both start with the same frame; they are resized to the model's size."""
+        ...
+
+
+class Generator(Fills, Protocol):
+    """Makes whole grids; every method is a pure function of its arguments and the seed."""
+
+    def from_prompt(
+        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
+    ) -> GeneratedGrid:
+        """Text -> fixed-view clip -> freeze-time clip -> grid. UserError: unusable words."""
         ...
 
 

@@ -12,7 +12,8 @@ from fourreal.console import reporting, say
 from fourreal.video_io import resize_frames, write_image, write_video
 from gen.bundled import load_bundled, weights_folder
 from gen.camera_move import trained_cameras
-from gen.generate import GenerateConfig, GeneratedGrid, Generator
+from gen.completion.model import has_completion, load_completion
+from gen.generate import Fills, GenerateConfig, GeneratedGrid
 from gen.grid import VideoGrid
 from gen.network.runtime import Runtime
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
@@ -50,13 +51,19 @@ def generate_from_prompt(options: Prompt, clips: Path) -> VideoGrid:
 
 
 def complete_with_bundled(grid: VideoGrid, seed: int, max_memory_gb: float | None) -> VideoGrid:
-    """Fill the unknown cells of a grid with the bundled model, which works at its own small size:
-    filled cells are enlarged to the grid's."""
-    generator = load_bundled(runtime=Runtime(max_memory_gb=max_memory_gb))
+    """Fill the unknown cells of a grid with the bundled completion network or, where the weights
+    have none, the bundled model; either works at its own small size: filled cells are enlarged to
+    the grid's."""
+    folder = weights_folder()
+    generator: Fills = (
+        load_completion(folder)
+        if has_completion(folder)
+        else load_bundled(folder, Runtime(max_memory_gb=max_memory_gb))
+    )
     return complete_cells(grid, generator, GenerateConfig(grid_steps=STEPS, seed=seed))
 
 
-def complete_cells(grid: VideoGrid, generator: Generator, config: GenerateConfig) -> VideoGrid:
+def complete_cells(grid: VideoGrid, generator: Fills, config: GenerateConfig) -> VideoGrid:
     """Fill the unknown cells of a grid of which one row and one column are known.
 
     Known cells stay exactly as they are. It starts at the shared cell and goes both ways along

@@ -43,7 +43,7 @@ def inspect(options: Inspect) -> None:
         )
     if p.suffix == ".safetensors":
         return
-    if p.suffix in (".html", ".4dgs", ".ply"):
+    if p.suffix in (".html", ".fr4d", ".4dgs", ".ply"):
         say(f"{p}: {_exported_facts(p)}")
         return
     report = inspect_footage(p, options.tiles)
@@ -63,10 +63,9 @@ def _exported_facts(path: Path) -> str:
         from recon.ply import read_ply
 
         return f"{len(read_ply(path)['means'])} Gaussians of one moment"
-    from viewer.page.html import read_player
-    from viewer.page.payload import read_4dgs
+    from viewer.read.any_scene import read_player_scene
 
-    scene = read_player(path) if path.suffix == ".html" else read_4dgs(path)
+    scene = read_player_scene(path)
     return (
         f"player of {len(scene.means)} Gaussians, {len(scene.times)} times, {len(scene.K)} cameras "
         f"of {scene.size[0]}x{scene.size[1]}, {path.stat().st_size / 1e6:.2f} MB"

@@ -10,14 +10,24 @@ from fourreal.option_values import key_settings
 from fourreal.run_folder import slug
 from gen.grid import VideoGrid
 from pipeline.prompt_options import Prompt
-from pipeline.stages import Job
+from pipeline.stages import Job, make_scene
+
+
+def run_prompt(options: Prompt) -> None:
+    """Make the scene, or say what can be asked for."""
+    if options.list:
+        from pipeline.prompt_list import list_prompts
+
+        list_prompts(options)
+    else:
+        make_scene(prompt_job(options))
 
 
 def prompt_job(options: Prompt) -> Job:
     """What the stages are to do. Raises UserError: impossible options."""
     options.check()
     settings = asdict(options)
-    del settings["run"]
+    del settings["run"], settings["list"]
     return Job(
         kind="prompt",
         name=slug(options.prompt),
@@ -31,7 +41,7 @@ def prompt_job(options: Prompt) -> Job:
 
 def _made_from(options: Prompt) -> dict[str, Any]:
     """What the grid follows from. UserError: unusable words or weights."""
-    settings = key_settings(options, "max_memory", "run", "wan")
+    settings = key_settings(options, "max_memory", "run", "wan", "list")
     settings["seed"] = options.run.seed
     if options.base == "wan":
         return {"options": settings, **options.wan.made_from(options.weights)}

@@ -22,8 +22,10 @@ STEPS = 12  # of the bundled model, unless told otherwise
 class Prompt:
     """Text -> fixed-view clip -> freeze-time clip -> whole grid -> 4D scene."""
 
-    prompt: Positional[str]
-    """What to make, in words the bundled model knows (any, with Wan)."""
+    prompt: Positional[str] = ""
+    """What to make, in words the bundled model knows (any, with Wan); --list shows them."""
+    list: bool = False
+    """Only say what can be asked for and draw a picture of every subject."""
     base: Literal["bundled", "wan"] = "bundled"
     """The pre-trained model: our small one, or Wan, whose weights you have (docs/WAN.md)."""
     views: int = 8

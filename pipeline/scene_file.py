@@ -1,4 +1,4 @@
-"""The scene of a finished run, and what lies beside it."""
+"""The scene that a command is given: a run folder, or any file that holds one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from gen.grid import VideoGrid
 
 if TYPE_CHECKING:
     from recon.scene import Scene4D
+    from viewer.player_scene import PlayerScene
 
 SCENE_FILE = "scene.safetensors"
-
-
-def load_scene(path: Path) -> Scene4D:
-    """The scene of a file."""
-    from recon.scene import Scene4D
-
-    return Scene4D.load(path)
 
 
 def scene_path(run: str | Path) -> Path:
@@ -39,8 +33,33 @@ def scene_path(run: str | Path) -> Path:
     return path
 
 
+def load_scene(path: Path) -> Scene4D:
+    """The scene of a file of any kind, with nodes and cameras. Raises UserError if it has none."""
+    scene = open_scene(path)
+    from recon.scene import Scene4D
+
+    if isinstance(scene, Scene4D):
+        return scene
+    from viewer.read.any_scene import as_scene
+
+    return as_scene(scene)
+
+
+def open_scene(path: Path) -> Scene4D | PlayerScene:
+    """The scene of a file as it is: ours from ``.safetensors``, what a viewer needs of others."""
+    if path.suffix == ".safetensors":
+        from recon.scene import Scene4D
+
+        return Scene4D.load(path)
+    from viewer.read.any_scene import read_player_scene
+
+    return read_player_scene(path)
+
+
 def grid_beside(scene: Path) -> VideoGrid | None:
     """The grid of the run that a scene file lies in; None, with a warning, if it is not there."""
+    if scene.suffix != ".safetensors":
+        return None  # a file to share stands alone
     if (scene.parent / "grid" / "grid.json").exists():
         return VideoGrid.load(scene.parent / "grid")
     warn(f"no grid folder beside {scene}: its frames are not shown")

@@ -15,7 +15,7 @@ class View:
     """Open a run in the viser viewer (a local web server)."""
 
     run: Positional[str]
-    """Folder of the run, or a scene.safetensors."""
+    """Folder of the run, or a file: scene.safetensors, .fr4d, .4dgs, a player's .html."""
     host: str = "127.0.0.1"
     """Address to listen on; anything but 127.0.0.1 is reachable from other machines."""
     port: int = 8080

@@ -77,7 +77,6 @@ class GridStage(Stage):
         base.requires_grad_(cfg.train == "all")
         self.module: GridModel = GridModel(base, two_stream).to(device)
         self.blocks = base.dit.blocks
-        freeze_unused(self.module.two_stream)
         size = base.params.height, base.params.width_px
         self.grids = grid_mixture(cfg, *size, cfg.seed, device)
         self.grids.warn_of_unknown(base.tokenizer.words)
@@ -158,14 +157,6 @@ class GridStage(Stage):
             {k[len(name) :]: v for k, v in state.items() if k.startswith(name)}
         )
         save_mixer(two_stream, folder, self.cfg.mixer, how_made)
-
-
-def freeze_unused(model: TwoStream) -> None:
-    """Mixers after blocks that do not synchronise (--layers) are not trained."""
-    if isinstance(model.mixer, Mixer):
-        for stream in (model.mixer.row, model.mixer.column):
-            for layer, module in enumerate(stream):
-                module.requires_grad_(layer in model.mixer.active)
 
 
 def main(cfg: Train4DConfig) -> None:

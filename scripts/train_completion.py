@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gen.completion.model import save_completion
+from fourreal.image_metrics import decibel
+from gen.completion.model import load_completion, save_completion
 from gen.completion.network import CompletionNet, CompletionParams
 from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Clip, ClipPool, Mapping, PoolConfig, Source
@@ -32,6 +33,8 @@ from gen.train.mix import Mixture
 from gen.train.options import TrainOptions, parse_resolution
 from gen.train.presets import run_training
 from gen.train.run import Samples, Stage, train
+
+RULES = {"column": 1, "additive": 2, "moved": 6}  # reported beside the network
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class TrainCompletionConfig(TrainOptions):
     """The completion network."""
 
     world: Path  # cache of scripts/render_world.py
+    start: Path | None = None  # a weights folder whose completion network is the start
     videos: Path | None = None  # captioned videos with motion to warp instead of procedural clips
     mix: CompletionMix = CompletionMix()
     widths: tuple[int, int, int] = CompletionParams.widths
@@ -101,7 +105,10 @@ class CompletionStage(Stage):
     def __init__(self, cfg: TrainCompletionConfig, device: torch.device):
         self.cfg, self.device = cfg, device
         torch.manual_seed(cfg.seed)
-        self.module: CompletionNet = CompletionNet(cfg.params()).to(device)
+        net = CompletionNet(cfg.params())
+        if cfg.start is not None:
+            net = load_completion(cfg.start).net.train().requires_grad_(True)
+        self.module: CompletionNet = net.to(device)
         self.blocks = nn.ModuleList()
         self.grids = grid_source(cfg, device)
         size = parse_resolution(cfg.resolution)
@@ -119,7 +126,7 @@ class CompletionStage(Stage):
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
         """Mean squared error, pixels that change over time weighing more."""
         d = self.device
-        made = model(batch.candidates.to(d), batch.corner.to(d), batch.place.to(d))
+        made = model(*(x.to(d) for x in batch.inputs))
         weight = 1 + self.cfg.changing_weight * batch.changed.to(d).float()
         error = (made - batch.clean.to(d)).square().mean(1)
         return (error * weight).mean() / weight.mean()
@@ -128,25 +135,18 @@ class CompletionStage(Stage):
     def sample(self) -> Samples:
         """PSNR on held-out scenes, beside the better of the column frame and the additive rule."""
         test, d = self.test, self.device
-        made = torch.cat(
-            [
-                self.module(c.to(d), k.to(d), p.to(d)).cpu()
-                for c, k, p in zip(
-                    test.candidates.split(32), test.corner.split(32), test.place.split(32),
-                    strict=True,
-                )
-            ]
-        )  # fmt: skip
-        tried = {"network": made, **{f"rule{i}": test.candidates[:, i] for i in range(3)}}
+        parts = zip(*(x.split(32) for x in test.inputs), strict=True)
+        made = torch.cat([self.module(*(x.to(d) for x in part)).cpu() for part in parts])
+        tried = {"network": made, **{n: test.candidates[:, i] for n, i in RULES.items()}}
         scalars = {}
         for name, frames in tried.items():
             every, moving = squared_error(frames, test)
-            scalars[f"{name}_psnr"] = float(-10 * every.log10())
-            scalars[f"{name}_psnr_changing"] = float(-10 * moving.log10())
-        parts = [test.candidates[:, i] for i in (0, 1, 2, 4, 5)]
+            scalars[f"{name}_psnr"] = float(decibel(float(every)))
+            scalars[f"{name}_psnr_changing"] = float(decibel(float(moving)))
+        parts = [test.candidates[:, i] for i in (0, 1, 4, 5, 6)]
         shown = [frames[::8] for frames in (*parts, made, test.clean)]
         sheet = torch.stack(shown, 1).permute(0, 1, 3, 4, 2)
-        names = "row, column, additive, row moved, column moved, made, truth"
+        names = "row, column, row moved, column moved, changes moved, made, truth"
         return Samples(scalars, sheet, [names])
 
     def start(self) -> str:
@@ -156,7 +156,7 @@ class CompletionStage(Stage):
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         net = CompletionNet(self.module.params)
         net.load_state_dict(state)
-        save_completion(net, folder, how_made)
+        save_completion(net, folder, parse_resolution(self.cfg.resolution), how_made)
 
 
 def main(cfg: TrainCompletionConfig) -> None:

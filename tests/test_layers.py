@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_nothing_is_imported_from_a_higher_floor(graph):
         if FLOORS.index(other.split(".")[0]) > FLOORS.index(module.split(".")[0])
     ]
     assert not upward, upward
+
+
+def test_other_floors_come_in_through_the_public_modules(graph):
+    """Scripts may look anywhere (they train and measure what is inside), the ground is public."""
+    for floor in FLOORS[1:5]:
+        public = {f"{floor}.{name}" for name in importlib.import_module(floor).PUBLIC}
+        used = {
+            other
+            for module, others in graph.items()
+            for other in others
+            if other.startswith(f"{floor}.") and module.split(".")[0] not in (floor, "scripts")
+        }
+        assert used == public, f"{floor}/__init__.py: {sorted(used ^ public)}"
 
 
 def test_no_module_imports_itself_through_others(graph):

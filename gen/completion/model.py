@@ -17,12 +17,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fourreal.atomic import atomic_file
+from fourreal.console import Report
 from fourreal.errors import UserError
 from fourreal.read_text import read_json
+from fourreal.video_io import resize_frames
 from gen.completion.flow import to_first
 from gen.completion.network import CompletionNet, CompletionParams
-from gen.completion.rules import candidates
+from gen.completion.rules import candidates, hidden_cells
 from gen.flow.windows import WINDOW
+from gen.generate import GenerateConfig, GeneratedGrid, check_clips
+from gen.grid import VideoGrid
 from gen.network.base import DAMAGED, load_shards, save_shards
 
 NAME = "completion"
@@ -32,12 +36,6 @@ AT_ONCE = 32  # cells that go through the network together
 def frames_of(clip_FHWC: NDArray[np.uint8]) -> Tensor:
     """uint8 [F, H, W, 3] -> [-1, 1], [F, 3, H, W]."""
     return torch.from_numpy(np.ascontiguousarray(clip_FHWC)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def all_cells(views: int, times: int) -> Tensor:
-    """(v, t) of every hidden cell [N, 2]."""
-    v, t = torch.meshgrid(torch.arange(1, views), torch.arange(1, times), indexing="ij")
-    return torch.stack([v.flatten(), t.flatten()], 1)
 
 
 def places(cells_N2: Tensor, window: int = WINDOW) -> Tensor:
@@ -54,11 +52,7 @@ def complete(
     Given cells come out unchanged (the row's first frame is the corner).  UserError when the clips
     are of different sizes.
     """
-    if row_THWC.ndim != 4 or row_THWC.shape[1:] != column_VHWC.shape[1:]:
-        raise UserError(
-            f"the clips must be [frames, height, width, 3] of one size; got {row_THWC.shape} and "
-            f"{column_VHWC.shape}"
-        )
+    check_clips(row_THWC, column_VHWC)
     views, times = len(column_VHWC), len(row_THWC)
     column_VHWC = np.concatenate([row_THWC[:1], column_VHWC[1:]])
     row, column = (np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (row_THWC, column_VHWC))
@@ -66,24 +60,56 @@ def complete(
     out[0], out[:, 0] = row_THWC, column_VHWC
     view_flow, time_flow = to_first(column), to_first(row)
     row_f, column_f = frames_of(row), frames_of(column)
-    cells = all_cells(views, times)
+    cells = hidden_cells(views, times)
     share = places(cells, max(views, times, WINDOW))
     device = next(net.parameters()).device
     for i in range(0, len(cells), AT_ONCE):
         part = cells[i : i + AT_ONCE]
-        said = candidates(row_f, column_f, view_flow, time_flow, part).to(device)
-        made = net(said, row_f[0].to(device), share[i : i + AT_ONCE].to(device))
+        said, hints = candidates(row_f, column_f, view_flow, time_flow, part)
+        inputs = said, hints, row_f[0], share[i : i + AT_ONCE]
+        made = net(*(x.to(device) for x in inputs))
         images = ((made.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         out[part[:, 0], part[:, 1]] = images
     return out
 
 
-def save_completion(net: CompletionNet, folder: Path, how_made: dict[str, Any]) -> None:
-    """Write the network (bf16) into a weights folder."""
+class Completer:
+    """The completion network as what fills grids of footage (see `gen.generate.Generator`)."""
+
+    def __init__(self, net: CompletionNet, size: tuple[int, int]):
+        """size: (height, width) of the frames it was trained on, which it works at."""
+        self.net, self.size = net, size
+
+    def complete_grid(
+        self,
+        row: NDArray[np.float32],
+        column: NDArray[np.float32],
+        prompt: str = "",
+        config: GenerateConfig | None = None,
+        report: Report | None = None,
+    ) -> GeneratedGrid:
+        """Fill the grid between a fixed-view clip [T, H, W, 3] and a freeze-time clip
+        [V, H, W, 3]; frames are resized to the network's size.  Words and seeds have no say."""
+        check_clips(row, column)
+        row, column = (resize_frames(clip, *self.size) for clip in (row, column))
+        cells = complete(self.net, row, column)
+        if report is not None:
+            report("completed grid", 1, 1)
+        fps = GenerateConfig.fps if config is None else config.fps
+        times = np.linspace(0, 1, len(row), dtype=np.float32) if len(row) > 1 else np.zeros(1)
+        grid = VideoGrid(frames=cells, times=times.astype(np.float32), fps=fps, prompt=prompt)
+        return GeneratedGrid(grid, grid.row(0), grid.column(0))
+
+
+def save_completion(
+    net: CompletionNet, folder: Path, size: tuple[int, int], how_made: dict[str, Any]
+) -> None:
+    """Write the network (bf16), trained on frames of `size`, into a weights folder."""
     save_shards(folder, NAME, net.state_dict())
     config = {
         "format": "fourreal-completion",
         "version": 1,
+        "size": list(size),
         "params": asdict(net.params),
         "how_made": how_made,
     }
@@ -96,7 +122,7 @@ def has_completion(folder: Path) -> bool:
     return (Path(folder) / f"{NAME}.json").is_file()
 
 
-def load_completion(folder: Path) -> CompletionNet:
+def load_completion(folder: Path) -> Completer:
     """The completion network of a weights folder, in eval mode on the CPU.
 
     Raises UserError when there is none or its files do not fit together.
@@ -111,6 +137,7 @@ def load_completion(folder: Path) -> CompletionNet:
         params = config["params"]
         net = CompletionNet(CompletionParams(tuple(params["widths"]), params["blocks"]))
         net.load_state_dict(load_shards(Path(folder), NAME))
+        size = int(config["size"][0]), int(config["size"][1])
     except (*DAMAGED, SafetensorError) as error:
         raise UserError(f"the completion network in {folder} does not fit: {error}") from error
-    return net.eval().requires_grad_(False)
+    return Completer(net.eval().requires_grad_(False), size)

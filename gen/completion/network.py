@@ -1,8 +1,8 @@
 """The completion network: per pixel, how much to trust which rule, and what all of them miss.
 
-A small convolutional U-Net over one cell's candidates and the corner frame.  Its head starts at
-zero with a leaning to row + column - corner, so an untrained network is close to that rule, and
-what it has never seen passes through: colours are mixed from what is given, not remembered.
+A small convolutional U-Net over one cell's candidates, hints and the corner frame.  It answers with
+weights for the candidates and a small correction, so what it has never seen passes through: colours
+are mixed from what is given, not remembered.
 
 Shape legend: N cells, K candidates, H W pixels.
 """
@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gen.completion.rules import CANDIDATES
+from gen.completion.rules import CANDIDATES, HINTS
 
 FACTOR = 8  # sides must be multiples of it; `CompletionNet.forward` pads
-PRIOR = (-1.0, 1.0, 1.5, 0.0, 0.0, 0.0)  # of the candidates' weights, before training
+PRIOR = (-2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # of the candidates' weights, before training
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class CompletionNet(nn.Module):
         self.params = params or CompletionParams()
         a, b, c = self.params.widths
         n = self.params.blocks
-        channels = 3 * (CANDIDATES + 1) + 2
+        channels = 3 * (CANDIDATES + 1) + HINTS + 2
 
         def blocks(width: int) -> nn.Sequential:
             return nn.Sequential(*(Residual(width) for _ in range(n)))
@@ -92,19 +92,28 @@ class CompletionNet(nn.Module):
         self.leave = nn.Conv2d(a, 4 * (CANDIDATES + 3), 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        # What a single pixel tells, without the way through the levels.
+        self.glance = nn.Sequential(
+            nn.Conv2d(channels, 32, 1), nn.SiLU(), nn.Conv2d(32, CANDIDATES, 1)
+        )
         self.prior: Tensor
         self.register_buffer("prior", torch.tensor(PRIOR)[:, None, None], persistent=False)
 
-    def forward(self, candidates_NK3HW: Tensor, corner_3HW: Tensor, place_N2: Tensor) -> Tensor:
+    def forward(
+        self, candidates_NK3HW: Tensor, hints_NJHW: Tensor, corner_3HW: Tensor, place_N2: Tensor
+    ) -> Tensor:
         """Cells [N, 3, H, W] in about [-1, 1].
 
-        candidates in [-1, 1]; corner: the frame that row and column share, one for all cells or
-        one each; place: (v, t) of the cells as shares of the window, 0..1.
+        candidates in [-1, 1] and hints as `rules.candidates` gives them; corner: the frame that
+        row and column share, one for all cells or one each; place: (v, t) of the cells as shares
+        of the window, 0..1.
         """
         n, k, _, height, width = candidates_NK3HW.shape
         corner = corner_3HW.expand(n, 3, height, width)
         place = place_N2[:, :, None, None].expand(n, 2, height, width)
-        x = torch.cat([candidates_NK3HW.flatten(1, 2), corner, place.to(corner.dtype)], 1)
+        parts = [candidates_NK3HW.flatten(1, 2), corner, hints_NJHW, place.to(corner.dtype)]
+        x = torch.cat(parts, 1)
+        glance = self.glance(x)
         pad = (-width % FACTOR, -height % FACTOR)
         x = F.pad(x, (0, pad[0], 0, pad[1]), mode="replicate")
         x1 = self.down1(self.enter(F.pixel_unshuffle(x, 2)))
@@ -113,5 +122,5 @@ class CompletionNet(nn.Module):
         x2 = self.up2(x2 + F.pixel_shuffle(self.from3(x3), 2))
         x1 = self.up1(x1 + F.pixel_shuffle(self.from2(x2), 2))
         out = F.pixel_shuffle(self.leave(F.silu(x1)), 2)[..., :height, :width]
-        trust = (out[:, :k] + self.prior).softmax(1)
+        trust = (4 * (out[:, :k] + glance) + self.prior).softmax(1)
         return (trust[:, :, None] * candidates_NK3HW).sum(1) + out[:, k:]

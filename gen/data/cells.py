@@ -23,15 +23,21 @@ CHANGED = 0.04  # of 0..1: a pixel that moves over time differs by more from its
 
 @dataclass
 class CellBatch:
-    """candidates [N, K, 3, H, W], corner [N, 3, H, W], clean [N, 3, H, W] in [-1, 1]; place [N, 2];
-    changed [N, H, W]: pixels that change over time; items: numbers of the batch's grids."""
+    """candidates [N, K, 3, H, W], hints [N, J, H, W], corner and clean [N, 3, H, W], in [-1, 1];
+    place [N, 2]; changed [N, H, W]: pixels that change over time; items: the grids' numbers."""
 
     candidates: Tensor
+    hints: Tensor
     corner: Tensor
     place: Tensor
     clean: Tensor
     changed: Tensor
     items: range
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the network takes."""
+        return self.candidates, self.hints, self.corner, self.place
 
 
 def varied(cells_VTHWC: NDArray[np.uint8], g: Generator) -> NDArray[np.uint8]:
@@ -54,20 +60,19 @@ def varied(cells_VTHWC: NDArray[np.uint8], g: Generator) -> NDArray[np.uint8]:
     return np.ascontiguousarray(cells)
 
 
-def cells_of(
-    grid_VTHWC: NDArray[np.uint8], count: int, g: Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`count` random hidden cells of a grid: the first five fields of `CellBatch`."""
+def cells_of(grid_VTHWC: NDArray[np.uint8], count: int, g: Generator) -> tuple[Tensor, ...]:
+    """`count` random hidden cells of a grid: the fields of `CellBatch` but the last."""
     views, times = grid_VTHWC.shape[:2]
     pick = torch.randperm((views - 1) * (times - 1), generator=g)[:count]
     cells = torch.stack([1 + pick // (times - 1), 1 + pick % (times - 1)], 1)
     row, column = frames_of(grid_VTHWC[0]), frames_of(grid_VTHWC[:, 0])
-    said = candidates(row, column, to_first(grid_VTHWC[:, 0]), to_first(grid_VTHWC[0]), cells)
+    moves = to_first(grid_VTHWC[:, 0]), to_first(grid_VTHWC[0])
+    said, hints = candidates(row, column, *moves, cells)
     clean = frames_of(grid_VTHWC[cells[:, 0], cells[:, 1]])
     still = column[cells[:, 0]]
     changed = ((clean - still).abs() / 2).amax(1) > CHANGED
     corner = row[:1].expand(len(cells), -1, -1, -1)
-    return said, corner, places(cells), clean, changed
+    return said, hints, corner, places(cells), clean, changed
 
 
 def draw_cells(
@@ -82,7 +87,6 @@ def draw_cells(
         grid = source.item(step, number).frames.numpy()
         return cells_of(varied(grid, g) if vary else grid, count, g)
 
-    said, corner, place, clean, changed = (
-        torch.cat(part) for part in zip(*map_items(one, items), strict=True)
-    )
-    return CellBatch(said, corner, place, clean, changed, items)
+    fields = [torch.cat(part) for part in zip(*map_items(one, items), strict=True)]
+    said, hints, corner, place, clean, changed = fields
+    return CellBatch(said, hints, corner, place, clean, changed, items)

@@ -49,6 +49,7 @@ class TrainOptions:
     checkpoint_minutes: float = 5.0
     checkpoint_every: int = 0  # also every so many steps
     sample_every: int = 250
+    trained_steps: int = 0  # steps behind the weights it starts from: for the record alone
     pool: PoolConfig = field(default_factory=PoolConfig)  # procedural scenes
 
     def __post_init__(self) -> None:

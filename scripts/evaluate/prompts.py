@@ -29,6 +29,7 @@ from gen.data.world.captions import parse_prompt
 from gen.data.world.scene import Attributes
 from gen.generate import GenerateConfig
 from gen.network.runtime import Runtime
+from gen.words import check_words
 from scripts.evaluate.held_out import trained_world
 from scripts.evaluate.metrics.prompts import (
     Marks,
@@ -94,7 +95,7 @@ def read_prompts(path: Path, generator: GridGenerator) -> list[str]:
     if not prompts:
         raise UserError(f"{path} holds no prompts; write one a line")
     for prompt in prompts:
-        generator.base.tokenizer.check_prompt(prompt)
+        check_words(prompt, generator.base.tokenizer.words)
     return prompts
 
 

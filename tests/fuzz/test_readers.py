@@ -9,6 +9,7 @@ import struct
 from dataclasses import asdict
 from pathlib import Path
 
+import fourdgs
 import numpy as np
 import pytest
 import torch
@@ -30,12 +31,31 @@ from tests.fuzz.damage import STRANGERS, bounded, damaged, read_or_refuse, wrong
 from tests.gen.footage import footage_files
 from tests.recon.scenes import column_from_depth, moving_square, tiny_scene
 from tracking.column_file import load_column, save_column
+from viewer.export.open_4dgs import write_open_4dgs
 from viewer.export.ply import write_sequence
 from viewer.page.html import read_player, write_player
-from viewer.page.payload import MAGIC, decode, encode
+from viewer.page.payload import MAGIC, decode, encode, write_fr4d
 from viewer.player_scene import PlayerScene
+from viewer.read.any_scene import read_player_scene
 
 FRAMES = np.random.default_rng(0).random((2, 2, 16, 24, 3)).astype(np.float32)
+
+
+def write_theirs(path):
+    """A container of the other temporal model, as other programs write it."""
+    n, rng = 12, np.random.default_rng(3)
+    gaussians = fourdgs.GaussianSet(
+        positions=rng.normal(size=(n, 3)).astype("f4"),
+        scales=np.full((n, 3), 0.1, "f4"),
+        rotations=np.tile(np.array([0, 0, 0, 1], "f4"), (n, 1)),
+        colors=rng.random((n, 4)).astype("f4"),
+        motions=rng.normal(size=(n, 3)).astype("f4"),
+        mu_t=np.linspace(0, 1, n).astype("f4"),
+        sigma_t=np.full(n, 0.3, "f4"),
+        win_lo=np.zeros(n),
+        win_hi=np.ones(n),
+    )
+    fourdgs.write(str(path), gaussians, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +73,9 @@ def sound(tmp_path_factory):
     scene.save(made / "scene.safetensors")
     write_sequence(scene, made / "ply")
     write_player(scene, made / "page.html")
+    write_fr4d(scene, made / "scene.fr4d")
+    write_open_4dgs(scene, made / "scene.4dgs", frames=3)
+    write_theirs(made / "theirs.4dgs")
     frames, depth, K, w2c = moving_square(views=2, times=1, size=(16, 24))
     save_column(column_from_depth(frames[:, 0], depth[:, 0], K, w2c, 1), made / "t.npz")
     with np.load(made / "t.npz") as stored:
@@ -68,6 +91,9 @@ READERS = {
     "scene.safetensors": (Scene4D.load, 60),
     "ply/frame0001.ply": (read_ply, 60),
     "page.html": (read_player, 40),
+    "scene.fr4d": (read_player_scene, 40),
+    "scene.4dgs": (read_player_scene, 150),
+    "theirs.4dgs": (read_player_scene, 80),
     "image.png": (read_image, 40),
     "image.jpg": (read_image, 40),
 }

@@ -137,12 +137,14 @@ def _find(words: list[str], table: dict[str, tuple[str, ...]]) -> str | None:
 def parse_asset_prompt(text: str) -> Said:
     """What the prompt says of its first subject and of the place."""
     words = split_words(text)
+    second = [i for i, w in enumerate(words) if w in ("beside", "next", "and") and i > 1]
+    first = words[: second[0]] if second else words
     nouns = {s.name: s.nouns for s in SUBJECTS}
     actions = {a: tuple(p for pair in group for p in pair) for a, (_, group) in ACTIONS.items()}
     return Said(
-        _find(words, nouns),
-        _find(words, COAT_WORDS),
-        _find(words, actions),
+        _find(first, nouns),
+        _find(first, COAT_WORDS),
+        _find(first, actions),
         _find(words, GROUND_PHRASES),
         _find(words, LIGHT_PHRASES),
     )
