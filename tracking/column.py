@@ -7,7 +7,7 @@ central view's median depth, or those of the cameras when they are given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
-from tracking.cameras.find import find_cameras, shrink
+from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
+from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
 from tracking.depth.blank import blank_backdrop
 from tracking.depth.colours import view_colours
@@ -105,9 +106,14 @@ def track_column(
     tell("flow")(views - 1)
     if config.central is None:
         central = central_view(pairs, config.flow.min_chain)
+    limits = config.fallbacks
+    if network is not None:  # its depth takes the stand-in's place
+        limits = replace(limits, allow_stand_in=True)
     found = find_cameras(
-        pairs, frames.shape[1:3], central, K, w2c, config.poses, config.fallbacks, note
-    )
+        pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
+        lambda focal: wide_cameras(frames, focal),
+    )  # fmt: skip
+    central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
     colours = None
@@ -134,6 +140,12 @@ def track_column(
         )  # fmt: skip
         if colours is not None:
             note("the views differ in exposure or colour: evened to those of the central one")
+        agreed = float((confidence[central] > 0.3).mean())
+        if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
+            raise UserError(
+                f"cameras could not be recovered (those of wide-baseline features agree with "
+                f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"
+            )
         blank = blank_backdrop(frames)
         if blank is not None:
             note(

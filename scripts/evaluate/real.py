@@ -173,12 +173,12 @@ def score(
         mean.add("cells", shown(image, int(v)), capture.frames[v, t])
         rows.append([capture.frames[v, t], shown(image, int(v))])
     world = align_cameras(capture.w2c, found)
-    zoom = np.mean(scene.K[:, 0, 0].cpu().numpy() / capture.K[:, 0, 0])
     for view in capture.held:
         K = view.K.copy()
-        if not given:
-            K = scene.K[scene.canonical_view].cpu().double().numpy().copy()
-            K[:2, :2] = view.K[:2, :2] * zoom
+        if not given:  # the lens as the method found it
+            middle = scene.canonical_view
+            K = scene.K[middle].cpu().double().numpy().copy()
+            K[:2, :2] *= view.K[0, 0] / capture.K[middle, 0, 0]
         start = world.camera(view.w2c)
         for t in range(0, len(view.frames), max(1, len(view.frames) // 4)):
             moment, target = float(capture.times[t]), view.frames[t]

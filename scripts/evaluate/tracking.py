@@ -16,7 +16,7 @@ import io
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -36,7 +36,9 @@ from scripts.evaluate.tracking_pictures import picture
 from scripts.evaluate.tracking_scores import camera_errors, depth_errors, track_errors
 from tracking.backends.table import Choice
 from tracking.backends.with_any import track_with
+from tracking.cameras.fallbacks import FallbackConfig
 from tracking.column import ColumnTracks, track_column
+from tracking.config import TrackConfig
 
 COMPARED = "pycolmap"
 POSE_RUNS = 5
@@ -88,7 +90,7 @@ def evaluate(
     def note_time(stage: str, done: int, total: int) -> None:
         stages[stage] = time.perf_counter() - clock, time.process_time() - cpu
 
-    column = track_with(clip.frames, choice, progress=note_time)
+    column = track_with(clip.frames, replace(choice, allow_stand_in=True), progress=note_time)
     seconds, busy = time.perf_counter() - clock, time.process_time() - cpu
     out: dict[str, Any] = {
         "rotation_deg": None, "centre_percent": None, "focal_percent": None,
@@ -125,7 +127,8 @@ def pose_seconds(clip: Clip) -> float:
 
     clock = time.perf_counter()
     with contextlib.suppress(_CamerasFound), contextlib.redirect_stderr(io.StringIO()):
-        track_column(clip.frames, progress=stop)
+        limits = FallbackConfig(allow_stand_in=True, wide=False)
+        track_column(clip.frames, config=TrackConfig(fallbacks=limits), progress=stop)
     return time.perf_counter() - clock
 
 

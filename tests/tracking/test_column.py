@@ -137,8 +137,8 @@ def test_a_clip_without_texture_does_not_crash():
 
 def test_noise_is_not_a_scene():
     frames = np.random.default_rng(0).random((4, 48, 64, 3)).astype(np.float32)
-    column = track_column(frames)
-    assert not column.parallax and "could not be recovered" in column.notes[0]
+    with pytest.raises(UserError, match="could not be recovered.*allow-stand-in"):
+        track_column(frames)
 
 
 @pytest.mark.slow

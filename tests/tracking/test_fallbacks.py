@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from fourreal.cameras import pixel_grid, relative_pose
+from fourreal.errors import UserError
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import arc, at_angles, render_path, texture
+from tracking.cameras.fallbacks import FallbackConfig
 from tracking.column import track_column
+from tracking.config import TrackConfig
 from tracking.depth.consistency import reproject
 from tracking.flow.optical import sample
 
@@ -62,11 +65,23 @@ def test_two_views_are_enough():
 def test_views_that_share_nothing_are_refused_in_one_line(capsys):
     """As with four cameras all around a stage: too far apart for dense matching."""
     frames = np.stack([texture(20 + v)[:72, :96] for v in range(4)])
-    column = track_column(frames)
+    with pytest.raises(UserError) as ended:
+        track_column(frames)
+    (line,) = str(ended.value).splitlines()
+    assert "cameras could not be recovered (" in line and "wide-baseline" in line
+    assert "15 degrees" in line and not capsys.readouterr().err
+    allowed = TrackConfig(fallbacks=FallbackConfig(allow_stand_in=True, wide=False))
+    column = track_column(frames, config=allowed)
     assert not column.parallax and len(column.notes) == 1
-    assert "cameras could not be recovered (" in column.notes[0]
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "do not expect parallax" in said[0]
+
+
+def test_given_cameras_of_another_scene_end_with_the_figures():
+    frames = np.stack([texture(20 + v)[:72, :96] for v in range(3)])
+    room = render_path(at_angles(np.array([-20.0, 0.0, 20.0])))
+    with pytest.raises(UserError, match="agree with the given cameras.*--pick-views"):
+        track_column(frames, K=room.K, w2c=room.w2c)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Cameras that are given: unlike lenses, sparse points on epipolar lines, chance, colours."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,8 +27,6 @@ def room():
 
 def oblong(room, view):
     """The room's frames, one view's picture squeezed and shifted, and the intrinsics of that."""
-    import cv2
-
     frames, K = room.frames.copy(), np.tile(room.K, (len(room.frames), 1, 1)).reshape(-1, 3, 3)
     K = K[: len(frames)]
     h, w = frames.shape[1:3]

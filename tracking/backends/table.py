@@ -161,6 +161,8 @@ class Choice:
     """Folder of the depth network's checkout (not needed when it is installed)."""
     depth_weights: str = ""
     """The depth network's checkpoint, or its folder."""
+    allow_stand_in: bool = False
+    """Go on with a smooth stand-in for depth where cameras cannot be found, instead of ending."""
 
     def __post_init__(self) -> None:
         for kind, name, table in (
@@ -174,7 +176,7 @@ class Choice:
         """The same choice with the paths that the environment gives."""
         tracker = _filled(TRACKERS[self.tracker], self.tracker_path, self.tracker_weights)
         depth = _filled(DEPTHS[self.depth], self.depth_path, self.depth_weights)
-        return Choice(self.tracker, self.depth, *tracker, *depth)
+        return Choice(self.tracker, self.depth, *tracker, *depth, self.allow_stand_in)
 
     def files(self) -> list[Path]:
         """The checkouts and weights on disk that a resolved choice names."""

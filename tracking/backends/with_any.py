@@ -15,8 +15,10 @@ from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from fourreal.npz_file import read_npz
 from tracking.backends.table import Choice, TracksFile
+from tracking.cameras.fallbacks import FallbackConfig
 from tracking.cameras.from_tracks import cameras_from_tracks
 from tracking.column import ColumnTracks, check_cameras, check_frames, track_column
+from tracking.config import TrackConfig
 from tracking.depth.consistency import reproject
 from tracking.protocols import Depth, DepthEstimator, Tracker
 from tracking.tracks import Tracks
@@ -39,21 +41,22 @@ def track_with(
     Raises:
         UserError: a backend is missing something, or its result does not fit the clip.
     """
+    config = TrackConfig(fallbacks=FallbackConfig(allow_stand_in=choice.allow_stand_in))
     network = None if choice.depth == "flow" else choice.make_depth()
     if choice.tracker == "flow":
-        return track_column(frames, K=K, w2c=w2c, network=network, progress=progress)
+        return track_column(frames, K=K, w2c=w2c, config=config, network=network, progress=progress)
     tracker = choice.make_tracker()
     frames = check_frames(frames)
     central = len(frames) // 2
     K, w2c = check_cameras(K, w2c, len(frames))
     if choice.tracker == "npz":
         assert isinstance(tracker, TracksFile)
-        return _from_file(frames, tracker, network, progress)
+        return _from_file(frames, tracker, network, config, progress)
     estimate = None if network is None else network(frames)
     if estimate is not None and estimate.kind != "disparity":
         return _from_depth(frames, tracker, estimate, K, w2c, central)
     # triangulated geometry (with disparity aligned to it); the tracker gives the motion
-    column = track_column(frames, K=K, w2c=w2c, network=estimate, progress=progress)
+    column = track_column(frames, K=K, w2c=w2c, config=config, network=estimate, progress=progress)
     central = column.central
     depth = Depth(column.depth, column.depth_confidence, column.K[central], "scale")
     tracks = tracker(frames, depth, column.K[central], central)
@@ -142,6 +145,7 @@ def _from_file(
     frames: np.ndarray,
     file: TracksFile,
     network: DepthEstimator | None,
+    config: TrackConfig,
     progress: Report | None,
 ) -> ColumnTracks:
     """Imported tracks: their cameras (recovered from them when they are all alike) and depth."""
@@ -155,7 +159,9 @@ def _from_file(
         notes.append("the tracks came without cameras: they were recovered from the points")
         warn(notes[-1])
     if depth is None:
-        swept = track_column(frames, K=tracks.K, w2c=tracks.w2c, network=network, progress=progress)
+        swept = track_column(
+            frames, K=tracks.K, w2c=tracks.w2c, config=config, network=network, progress=progress
+        )
         depth, confidence, notes = swept.depth, swept.depth_confidence, notes + swept.notes
     else:
         confidence = np.full(depth.shape, 0.8, np.float32)

@@ -31,6 +31,11 @@ class FallbackConfig:
     max_residual_px: float = 1.8
     textureless_share: float = 0.4
     nonrigid_share: float = 0.05
+    allow_stand_in: bool = False  # a smooth depth where cameras cannot be found, instead of an end
+    wide: bool = True  # wide-baseline features where flow cannot link the views
+    wide_placed: float = 0.6  # share of the views that these must place
+    wide_error_px: float = 1.5
+    wide_agreed: float = 0.1  # share of the central picture whose depth must be sure
 
 
 def is_static(pairs: PairFlows, config: FallbackConfig) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fourreal.errors import UserError
 from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.fallbacks import (
     FallbackConfig,
@@ -23,6 +24,7 @@ from tracking.cameras.fallbacks import (
 from tracking.cameras.follow import follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
 from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses, working_intrinsics
+from tracking.cameras.wide import WideCameras
 from tracking.flow.optical import PairFlows
 
 
@@ -35,6 +37,57 @@ class Cameras:
     points: np.ndarray | None
     trust: float = 1.0
     dropped: list[int] = field(default_factory=list)
+    central: int | None = None  # another view must be the world, since the first was not placed
+    wide: bool = False  # from wide-baseline features
+
+
+STAND_IN = "--allow-stand-in makes a scene without depth all the same"
+CLOSER = (
+    "give views at most about 15 degrees apart of something that stands still and has texture, or "
+    "cameras that are known"
+)
+NEARER_CAMERAS = (
+    "cameras more than about 30 degrees apart see too little in common: choose neighbours with "
+    "--pick-views, and check that the cameras belong to these pictures"
+)
+
+
+def not_usable(found: WideCameras | None, limits: FallbackConfig) -> str | None:
+    """Why the cameras of wide-baseline features cannot be used, or None."""
+    if found is None:
+        return "wide-baseline features start no model"
+    placed, views = int(found.placed.sum()), len(found.placed)
+    if placed < max(3, limits.wide_placed * views):
+        return f"wide-baseline features place {placed} of {views} views"
+    if len(found.points) < 50:
+        return f"wide-baseline features give {len(found.points)} points"
+    if found.error_px > limits.wide_error_px:
+        return f"wide-baseline features are off by {found.error_px:.1f} pixels"
+    return None
+
+
+def wide_result(
+    found: WideCameras,
+    pairs: PairFlows,
+    size: tuple[int, int],
+    central: int,
+    K: np.ndarray | None,
+    why: str,
+    note: Callable[[str], None],
+) -> Cameras:
+    """Cameras of wide-baseline features, the placed view nearest to `central` as the world."""
+    good = np.flatnonzero(found.placed)
+    middle = int(good[np.abs(good - central).argmin()])
+    home = found.w2c[middle]
+    w2c = interpolate_missing(found.w2c @ np.linalg.inv(home), found.placed)
+    points = found.points @ home[:3, :3].T + home[:3, 3]
+    dropped = np.flatnonzero(~found.placed).tolist()
+    note(f"neighbouring views cannot be linked ({why}): cameras come from wide-baseline features")
+    for v in dropped:
+        note(f"view {v} could not be placed: it is left out, its camera is interpolated")
+    if K is None:
+        K = intrinsics(found.focal * pairs.scale[0], pairs, size)
+    return Cameras(K, w2c, points, 1.0, dropped, middle, True)
 
 
 def intrinsics(focal: float, pairs: PairFlows, size: tuple[int, int]) -> np.ndarray:
@@ -58,8 +111,16 @@ def find_cameras(
     config: PoseConfig,
     limits: FallbackConfig,
     note: Callable[[str], None],
+    wide: Callable[[float | None], WideCameras | None] | None = None,
 ) -> Cameras:
-    """Cameras of the clip; K and w2c, when given, are kept as they are."""
+    """Cameras of the clip; K and w2c, when given, are kept as they are.
+
+    wide(focal of the frames or None): cameras of views that flow cannot link.
+
+    Raises:
+        UserError: no cameras can be found and the views are no rotation (unless
+            limits.allow_stand_in).
+    """
     focal = None if K is None else float(K[central, 0, 0] * pairs.scale[0])
     guess = focal or focal_of_fov(50.0, pairs.size)
 
@@ -67,9 +128,15 @@ def find_cameras(
         note(f"{why}: depth is a smooth stand-in, do not expect parallax from new viewpoints")
         return Cameras(K if K is not None else intrinsics(focal, pairs, size), w2c, None)
 
+    def end(why: str, advice: str, w2c: np.ndarray, focal: float) -> Cameras:
+        """Without cameras there is no scene; a stand-in only where it was asked for."""
+        if not limits.allow_stand_in:
+            raise UserError(f"{why}; {advice} ({STAND_IN})")
+        return no_parallax(w2c, focal, why)
+
     if w2c is not None:
         assert K is not None
-        return known_cameras(pairs, central, K, w2c, config, note)
+        return known_cameras(pairs, central, K, w2c, config, end)
     still = np.tile(np.eye(4), (pairs.views, 1, 1))
     if is_static(pairs, limits):
         return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
@@ -87,8 +154,14 @@ def find_cameras(
     except ValueError as error:
         solution, why = None, str(error)
     if solution is None or why is not None:
+        if wide is not None and limits.wide:
+            found = wide(None if focal is None else focal / pairs.scale[0])
+            reason = not_usable(found, limits)
+            if found is not None and reason is None:
+                return wide_result(found, pairs, size, central, K, why or "", note)
+            why = f"{why}; {reason}"
         cameras = rotation_cameras(obs, pairs, central, guess)
-        return no_parallax(cameras, guess, f"cameras could not be recovered ({why})")
+        return end(f"cameras could not be recovered ({why})", CLOSER, cameras, guess)
     angle = triangulation_angle_deg(solution, obs)
     if angle < limits.useless_angle_deg:
         cameras = rotation_cameras(obs, pairs, central, solution.focal)
@@ -103,7 +176,7 @@ def find_cameras(
     points = world_points(solution, obs, working_intrinsics(pairs, K, central)[1])
     if len(points) < 12:
         cameras = rotation_cameras(obs, pairs, central, guess)
-        return no_parallax(cameras, guess, "too few points fit one rigid scene")
+        return end("too few points fit one rigid scene", CLOSER, cameras, guess)
     return Cameras(
         K if K is not None else intrinsics(solution.focal, pairs, size),
         interpolate_missing(solution.w2c, solution.registered),
@@ -119,7 +192,7 @@ def known_cameras(
     K: np.ndarray,
     w2c: np.ndarray,
     config: PoseConfig,
-    note: Callable[[str], None],
+    end: Callable[[str, str, np.ndarray, float], Cameras],
 ) -> Cameras:
     """The cameras as given, and points that lie where they see the same things."""
     pinhole = working_intrinsics(pairs, K, central)
@@ -135,8 +208,7 @@ def known_cameras(
     except CamerasDisagree as error:
         points, why = np.zeros((0, 3)), str(error)
     if why is not None:
-        note(f"{why}: depth is a smooth stand-in")
-        return Cameras(K, w2c, None)
+        return end(why, NEARER_CAMERAS, w2c, pinhole[0])
     return Cameras(K, w2c, points)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
+
 
 @dataclass
 class WideCameras:
@@ -32,6 +34,25 @@ def wide_cameras(frames: np.ndarray, focal: float | None = None) -> WideCameras 
 
     None when no two views start a model.
     """
+    best: WideCameras | None = None
+    scale = float(np.clip(LONG_SIDE / max(frames.shape[1:3]), 1.0, 2.0))
+    if scale > 1.0:  # small pictures give few features, and coarse ones
+        size = round(frames.shape[2] * scale), round(frames.shape[1] * scale)
+        frames = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in frames])
+    for affine in (False, True):
+        found = _mapped(frames, None if focal is None else focal * scale, affine)
+        if found is not None:
+            found.focal /= scale
+            found.error_px /= scale
+            if best is None or found.placed.sum() > best.placed.sum():
+                best = found
+        if best is not None and best.placed.all():
+            break
+    return best
+
+
+def _mapped(frames: np.ndarray, focal: float | None, affine: bool) -> WideCameras | None:
+    """One go of the mapping; affine: features that bear a turned surface, four times as slow."""
     import pycolmap
 
     pycolmap.logging.minloglevel = 3
@@ -48,10 +69,10 @@ def wide_cameras(frames: np.ndarray, focal: float | None = None) -> WideCameras 
             reader.camera_params = f"{focal},{width / 2},{height / 2}"
         extraction = pycolmap.FeatureExtractionOptions()
         extraction.num_threads, extraction.use_gpu = 1, False
-        extraction.sift.estimate_affine_shape = True
-        extraction.sift.domain_size_pooling = True
+        extraction.sift.estimate_affine_shape = affine
+        extraction.sift.domain_size_pooling = affine
         matching = pycolmap.FeatureMatchingOptions()
-        matching.num_threads, matching.use_gpu, matching.guided_matching = 1, False, True
+        matching.num_threads, matching.use_gpu = 1, False
         mapping = pycolmap.IncrementalPipelineOptions()
         mapping.num_threads, mapping.min_model_size = 1, 3
         mapping.mapper.init_min_num_inliers = 50
