@@ -5,6 +5,7 @@ PUBLIC = (
     "bundled",
     "camera_move",
     "completion.model",
+    "footage.column",
     "footage.detect",
     "footage.footage",
     "footage.inspection",

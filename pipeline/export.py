@@ -101,7 +101,7 @@ class Export:
         if self.time is not None:
             if self.format not in ("ply-sequence", *_FILES):
                 raise UserError(
-                    f"--time goes with ply-sequence, glb, spz and sog, not {self.format}"
+                    f"--time goes with ply-sequence, glb, spz and sog, not with {self.format}"
                 )
             if not 0 <= self.time <= 1:
                 raise UserError(f"--time {self.time:g}: choose 0..1")
@@ -161,8 +161,12 @@ def _ply(options: Export, scene: Any, source: Path, target: Any, frames: int | N
     from viewer.export.ply import write_frame, write_sequence, write_sequence_zip
 
     if options.time is not None:
+        from viewer.export.per_moment import write_moment
+
+        written = target("scene.ply")
         write_layout = partial(write_frame, layout=options.layout)
-        return _moment(options, scene, target("scene.ply"), write_layout)
+        write_moment(scene, written, ".ply", options.time, write_layout)
+        return written
     written = target("ply.zip" if options.zip else "ply")
     write = write_sequence_zip if options.zip else write_sequence
     write(scene, written, frames, options.layout)
@@ -171,29 +175,15 @@ def _ply(options: Export, scene: Any, source: Path, target: Any, frames: int | N
 
 def _per_moment(options: Export, scene: Any, source: Path, target: Any, frames: int | None) -> Path:
     """glb, spz, sog."""
-    from viewer.export.gltf import write_glb
-    from viewer.export.sequence import write_moments
-    from viewer.export.sog import find_splat_transform, write_sog
-    from viewer.export.spz import write_spz
-    from viewer.player_scene import PlayerScene
+    from viewer.export.per_moment import write_all, write_moment
 
-    if options.format == "sog":
-        find_splat_transform()
-    write = {"glb": write_glb, "spz": write_spz, "sog": write_sog}[options.format]
+    suffix = _FILES[options.format]
     if options.time is not None:
-        return _moment(options, scene, target(f"scene{_FILES[options.format]}"), write)
+        written = target(f"scene{suffix}")
+        write_moment(scene, written, suffix, options.time)
+        return written
     written = target(options.format)
-    player = PlayerScene.from_scene(scene)
-    write_moments(player, written, frames, _FILES[options.format], write)
-    return written
-
-
-def _moment(options: Export, scene: Any, written: Path, write: Any) -> Path:
-    from viewer.export.sequence import write_one
-    from viewer.player_scene import PlayerScene
-
-    assert options.time is not None
-    write_one(PlayerScene.from_scene(scene), written, options.time, write)
+    write_all(scene, written, suffix, frames)
     return written
 
 

@@ -2,14 +2,11 @@
 
 # Modules that the floors above may import; what is not here is this floor's own business.
 PUBLIC = (
-    "export.gltf",
     "export.open_4dgs",
+    "export.per_moment",
     "export.ply",
     "export.pointcloud",
-    "export.sequence",
-    "export.sog",
     "export.splatv",
-    "export.spz",
     "export.usd",
     "export.video",
     "nerfstudio_plugin.export",
