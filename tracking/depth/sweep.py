@@ -10,15 +10,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from fourreal.cameras import relative_pose
 from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
 
 NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
-
-
-def relative_pose(w2c_from: np.ndarray, w2c_to: np.ndarray) -> np.ndarray:
-    """4x4 that takes camera-frame points of `from` into `to`."""
-    return w2c_to @ np.linalg.inv(w2c_from)
 
 
 def pixel_transfer(
