@@ -194,6 +194,7 @@ def test_keys_press_the_button_they_are_on_and_turn_the_scene(folder, browser):
     press(browser, "ArrowLeft", "ArrowLeft", modifiers=8)
     after = browser.evaluate("player.camera.goal.position")
     assert np.abs(np.subtract(after, before)).max() > 0.05
+    browser.evaluate("document.getElementById('help').focus()")
     press(browser, "Slash", "?", modifiers=8)
     legend = "[document.activeElement.id, document.getElementById('help').ariaExpanded]"
     assert browser.evaluate(legend) == ["legend", "true"]

@@ -113,6 +113,7 @@ function showScene(player, options) {
 }
 
 function bindActions(player) {
+  let before = null; // what had the keyboard's focus before the legend
   const choose = (list, value, by) => list[(list.indexOf(value) + by + list.length) % list.length];
   const actions = {
     play: () => (player.playing ? player.pause() : player.play()),
@@ -141,9 +142,11 @@ function bindActions(player) {
     hide: () => document.body.classList.toggle("bare"),
     help: (show) => {
       if (show === !$("legend").hidden) return;
+      if (show) before = document.activeElement;
       $("legend").hidden = !show;
       $("help").setAttribute("aria-expanded", `${show}`);
-      (show ? $("legend") : $("help")).focus({ preventScroll: true });
+      if (show) $("legend").focus({ preventScroll: true });
+      else before?.focus({ preventScroll: true }); // back to where the keys were
     },
     focus: (x, y) => player.focus(x, y),
     touched: () => {

@@ -141,6 +141,7 @@ function* fromBase64(text) {
 async function gunzip(pieces) {
   if (typeof DecompressionStream === "undefined")
     throw new Error("This browser has no DecompressionStream; please update it.");
+  report(0.02, "Unpacking");
   const stream = new DecompressionStream("gzip");
   const unpacked = new Response(stream.readable).arrayBuffer();
   unpacked.catch(() => {}); // said below
