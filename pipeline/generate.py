@@ -51,9 +51,8 @@ def generate_from_prompt(options: Prompt, clips: Path) -> VideoGrid:
 
 
 def complete_with_bundled(grid: VideoGrid, seed: int, max_memory_gb: float | None) -> VideoGrid:
-    """Fill the unknown cells of a grid with the bundled completion network or, where the weights
-    have none, the bundled model; either works at its own small size: filled cells are enlarged to
-    the grid's."""
+    """Fill the unknown cells of a grid with the bundled completion network, at the grid's size, or,
+    where the weights have none, with the bundled model, whose small cells are enlarged."""
     folder = weights_folder()
     generator: Fills = (
         load_completion(folder)

@@ -13,7 +13,8 @@ from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.option_values import Size, Tiles, existing, key_settings
 from fourreal.run_folder import slug
-from gen.footage.detect import check_format, is_marker, read_source
+from fourreal.stage_key import fingerprint
+from gen.footage.detect import check_format, read_source, source_paths
 from gen.footage.footage import Footage
 from gen.footage.selection import (
     MAX_VIEWS,
@@ -36,7 +37,10 @@ class Grid:
 
     path: Positional[str]
     """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
-    video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml."""
+    video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml,
+    photos with cameras (images/ + sparse/0, poses_bounds.npy, cameras.json)."""
+    cameras: str = ""
+    """Cameras of photos or of a rig that lie elsewhere: see `videos`."""
     pick_views: str = ""
     """A:B or A:B:STEP: which views to use."""
     pick_times: str = ""
@@ -84,16 +88,18 @@ def grid_job(options: Grid) -> Job:
 def _made_from(options: Grid) -> dict[str, Any]:
     """What the grid follows from. UserError: nothing is there, or of no known format."""
     path = existing(options.path)
-    check_format(path)
+    check_format(path, options.cameras)
+    footage, *cameras = source_paths(path, options.cameras)
     return {
         "options": key_settings(options, "run", "tracking"),
-        "footage": path.parent if is_marker(path) else path,
+        "footage": footage,
+        "cameras": tuple(fingerprint(at) for at in cameras),
     }
 
 
 def _make_grid(options: Grid) -> VideoGrid:
     """Read the footage and take the part of it that is asked for."""
-    source = read_source(options.path, options.tiles)
+    source = read_source(options.path, options.tiles, options.cameras)
     try:
         grid = _part(options, source)
     except ValueError as error:

@@ -26,6 +26,8 @@ class Inspect:
     """Where to write the contact sheet (.png or .jpg); by default outputs/inspect/NAME.png."""
     tiles: Tiles = None
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
+    cameras: str = ""
+    """Cameras of a clip, photos or a rig that lie elsewhere: see `videos`."""
 
 
 def inspect(options: Inspect) -> None:
@@ -46,7 +48,7 @@ def inspect(options: Inspect) -> None:
     if p.suffix in (".html", ".fr4d", ".4dgs", ".ply"):
         say(f"{p}: {_exported_facts(p)}")
         return
-    report = inspect_footage(p, options.tiles)
+    report = inspect_footage(p, options.tiles, options.cameras)
     for line in report.lines:
         say(line)
     if (p / SCENE_FILE).is_file() and not options.sheet:

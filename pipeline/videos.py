@@ -13,6 +13,8 @@ from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.option_values import Size, check_memory, existing, key_settings
 from fourreal.run_folder import slug
+from fourreal.stage_key import fingerprint
+from gen.footage.column import key_paths
 from gen.footage.pair import PairRequest, load_pair
 from gen.footage.selection import check_counts, check_timing
 from gen.grid import VideoGrid
@@ -30,6 +32,9 @@ class Videos:
     """Clip (or image folder) of a frozen moment: only the camera moves."""
     fixed_view: str = ""
     """Clip (or image folder) of a still camera: only the scene moves. Absent: a static scene."""
+    cameras: str = ""
+    """Cameras of the freeze-time clip: COLMAP model (sparse/0), transforms.json, poses_bounds.npy,
+    cameras.json, or a folder with one; by default those found in or beside a folder of photos."""
     pick_views: str = ""
     """A:B or A:B:STEP: which frames of the freeze-time clip to use."""
     pick_times: str = ""
@@ -97,9 +102,11 @@ def videos_job(options: Videos) -> Job:
 def _made_from(options: Videos) -> dict[str, Any]:
     """What the grid follows from. UserError: a clip is missing."""
     names = ("max_memory", "run", "tracking", "wan")
+    clip, *cameras = key_paths(existing(options.freeze_time), options.cameras)
     made = {
         "options": key_settings(options, *names),
-        "freeze_time_clip": existing(options.freeze_time),
+        "freeze_time_clip": clip,
+        "cameras": tuple(fingerprint(at) for at in cameras),
         "fixed_view_clip": existing(options.fixed_view) if options.fixed_view else "",
     }
     if options.complete != "none":
@@ -119,6 +126,7 @@ def _make_grid(options: Videos) -> VideoGrid:
         PairRequest(
             options.freeze_time,
             options.fixed_view,
+            options.cameras,
             options.pick_views,
             options.pick_times,
             options.start,

@@ -22,7 +22,7 @@ from fourreal.errors import UserError
 from fourreal.read_text import read_json
 from fourreal.video_io import resize_frames
 from gen.completion.flow import to_first
-from gen.completion.network import CompletionNet, CompletionParams
+from gen.completion.network import CompletionNet, CompletionParams, mix
 from gen.completion.rules import candidates, hidden_cells
 from gen.flow.windows import WINDOW
 from gen.generate import GenerateConfig, GeneratedGrid, check_clips
@@ -43,31 +43,56 @@ def places(cells_N2: Tensor, window: int = WINDOW) -> Tensor:
     return cells_N2.float() / (window - 1)
 
 
+class Cross:
+    """Row 0 and column 0 at one size, as the rules want them."""
+
+    def __init__(self, row_THWC: NDArray[np.float32], column_VHWC: NDArray[np.float32]):
+        """RGB in 0..1."""
+        row, column = (
+            np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (row_THWC, column_VHWC)
+        )
+        self.row, self.column = frames_of(row), frames_of(column)
+        self.view_flow, self.time_flow = to_first(column, True), to_first(row, True)
+
+    def candidates(self, cells_N2: Tensor) -> tuple[Tensor, Tensor]:
+        """What the rules say of cells, and hints (`rules.candidates`)."""
+        return candidates(self.row, self.column, self.view_flow, self.time_flow, cells_N2)
+
+
 @torch.no_grad()
 def complete(
-    net: CompletionNet, row_THWC: NDArray[np.float32], column_VHWC: NDArray[np.float32]
+    net: CompletionNet,
+    row_THWC: NDArray[np.float32],
+    column_VHWC: NDArray[np.float32],
+    size: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Fill a grid: row 0 [T, H, W, 3] and column 0 [V, H, W, 3] in 0..1 -> [V, T, H, W, 3].
 
-    Given cells come out unchanged (the row's first frame is the corner).  UserError when the clips
-    are of different sizes.
+    size: (height, width) that the network looks at; it decides there whom to trust, and what is
+    trusted is taken from the frames at their own size.  None: the frames' size.  Given cells come
+    out unchanged (the row's first frame is the corner).  UserError when the clips are of different
+    sizes.
     """
     check_clips(row_THWC, column_VHWC)
-    views, times = len(column_VHWC), len(row_THWC)
+    views, times, own = len(column_VHWC), len(row_THWC), row_THWC.shape[1:3]
     column_VHWC = np.concatenate([row_THWC[:1], column_VHWC[1:]])
-    row, column = (np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (row_THWC, column_VHWC))
-    out = np.empty((views, times, *row.shape[1:]), np.float32)
+    out = np.empty((views, times, *row_THWC.shape[1:]), np.float32)
     out[0], out[:, 0] = row_THWC, column_VHWC
-    view_flow, time_flow = to_first(column), to_first(row)
-    row_f, column_f = frames_of(row), frames_of(column)
+    full = looked_at = Cross(row_THWC, column_VHWC)
+    if size is not None and size != own:
+        looked_at = Cross(*(resize_frames(c, *size) for c in (row_THWC, column_VHWC)))
     cells = hidden_cells(views, times)
     share = places(cells, max(views, times, WINDOW))
     device = next(net.parameters()).device
-    for i in range(0, len(cells), AT_ONCE):
-        part = cells[i : i + AT_ONCE]
-        said, hints = candidates(row_f, column_f, view_flow, time_flow, part)
-        inputs = said, hints, row_f[0], share[i : i + AT_ONCE]
-        made = net(*(x.to(device) for x in inputs))
+    at_once = max(1, min(AT_ONCE, AT_ONCE * 64 * 64 // (own[0] * own[1])))
+    for i in range(0, len(cells), at_once):
+        part = cells[i : i + at_once]
+        said, hints = looked_at.candidates(part)
+        inputs = said, hints, looked_at.row[0], share[i : i + at_once]
+        trust, correction = net.weigh(*(x.to(device) for x in inputs))
+        if full is not looked_at:
+            said, _ = full.candidates(part)
+        made = mix(said.to(device), trust, correction)
         images = ((made.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         out[part[:, 0], part[:, 1]] = images
     return out
@@ -77,7 +102,7 @@ class Completer:
     """The completion network as what fills grids of footage (see `gen.generate.Generator`)."""
 
     def __init__(self, net: CompletionNet, size: tuple[int, int]):
-        """size: (height, width) of the frames it was trained on, which it works at."""
+        """size: (height, width) of the frames it was trained on, at which it decides."""
         self.net, self.size = net, size
 
     def complete_grid(
@@ -89,10 +114,8 @@ class Completer:
         report: Report | None = None,
     ) -> GeneratedGrid:
         """Fill the grid between a fixed-view clip [T, H, W, 3] and a freeze-time clip
-        [V, H, W, 3]; frames are resized to the network's size.  Words and seeds have no say."""
-        check_clips(row, column)
-        row, column = (resize_frames(clip, *self.size) for clip in (row, column))
-        cells = complete(self.net, row, column)
+        [V, H, W, 3], at their size.  Words and seeds have no say."""
+        cells = complete(self.net, row, column, self.size)
         if report is not None:
             report("completed grid", 1, 1)
         fps = GenerateConfig.fps if config is None else config.fps

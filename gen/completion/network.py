@@ -99,10 +99,10 @@ class CompletionNet(nn.Module):
         self.prior: Tensor
         self.register_buffer("prior", torch.tensor(PRIOR)[:, None, None], persistent=False)
 
-    def forward(
+    def weigh(
         self, candidates_NK3HW: Tensor, hints_NJHW: Tensor, corner_3HW: Tensor, place_N2: Tensor
-    ) -> Tensor:
-        """Cells [N, 3, H, W] in about [-1, 1].
+    ) -> tuple[Tensor, Tensor]:
+        """Trust in the candidates [N, K, H, W], summing to 1, and a correction [N, 3, H, W].
 
         candidates in [-1, 1] and hints as `rules.candidates` gives them; corner: the frame that
         row and column share, one for all cells or one each; place: (v, t) of the cells as shares
@@ -114,13 +114,29 @@ class CompletionNet(nn.Module):
         parts = [candidates_NK3HW.flatten(1, 2), corner, hints_NJHW, place.to(corner.dtype)]
         x = torch.cat(parts, 1)
         glance = self.glance(x)
-        pad = (-width % FACTOR, -height % FACTOR)
-        x = F.pad(x, (0, pad[0], 0, pad[1]), mode="replicate")
+        x = F.pad(x, (0, -width % FACTOR, 0, -height % FACTOR), mode="replicate")
         x1 = self.down1(self.enter(F.pixel_unshuffle(x, 2)))
         x2 = self.down2(self.to2(x1))
         x3 = self.middle(self.to3(x2))
         x2 = self.up2(x2 + F.pixel_shuffle(self.from3(x3), 2))
         x1 = self.up1(x1 + F.pixel_shuffle(self.from2(x2), 2))
         out = F.pixel_shuffle(self.leave(F.silu(x1)), 2)[..., :height, :width]
-        trust = (4 * (out[:, :k] + glance) + self.prior).softmax(1)
-        return (trust[:, :, None] * candidates_NK3HW).sum(1) + out[:, k:]
+        return (4 * (out[:, :k] + glance) + self.prior).softmax(1), out[:, k:]
+
+    def forward(
+        self, candidates_NK3HW: Tensor, hints_NJHW: Tensor, corner_3HW: Tensor, place_N2: Tensor
+    ) -> Tensor:
+        """Cells [N, 3, H, W] in about [-1, 1]; arguments as of `weigh`."""
+        trust, correction = self.weigh(candidates_NK3HW, hints_NJHW, corner_3HW, place_N2)
+        return mix(candidates_NK3HW, trust, correction)
+
+
+def mix(candidates_NK3HW: Tensor, trust_NKhw: Tensor, correction_N3hw: Tensor) -> Tensor:
+    """Candidates of any size [N, K, 3, H, W] mixed by trust of the same or a smaller one."""
+    size = candidates_NK3HW.shape[-2:]
+    if trust_NKhw.shape[-2:] != size:
+        trust_NKhw, correction_N3hw = (
+            F.interpolate(x, size, mode="bilinear", align_corners=False)
+            for x in (trust_NKhw, correction_N3hw)
+        )
+    return (trust_NKhw[:, :, None] * candidates_NK3HW).sum(1) + correction_N3hw

@@ -95,7 +95,8 @@ def _moved(grid_VTHWC: NDArray, which: int) -> NDArray:
     clips = [np.clip(c * 255 + 0.5, 0, 255).astype(np.uint8) for c in (out[0], out[:, 0])]
     row, column = (torch.from_numpy(c).permute(0, 3, 1, 2).float() / 255 for c in clips)
     cells = hidden_cells(*out.shape[:2])
-    said, _ = candidates(row, column, to_first(clips[1]), to_first(clips[0]), cells)
+    time_flow, view_flow = (to_first(c, careful=True) for c in clips)
+    said, _ = candidates(row, column, view_flow, time_flow, cells)
     out[cells[:, 0], cells[:, 1]] = said[:, which].permute(0, 2, 3, 1).clamp(0, 1).numpy()
     return out
 

@@ -14,6 +14,8 @@ import torch
 
 from fourreal.errors import UserError
 from fourreal.script import run_script
+from gen.completion.model import save_completion
+from gen.completion.network import CompletionNet, CompletionParams
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, load_base, save_base
 from gen.network.params import SIZES
@@ -41,6 +43,8 @@ def tiny_weights(folder: Path, mixers: tuple[str, ...] = ("soft",), seed: int = 
     save_base(base, folder, {"pool": {"world": "narrow"}})
     for mixer in mixers:
         add_mixer(folder, mixer)
+    net = CompletionNet(CompletionParams((8, 8, 16)))
+    save_completion(net, folder, (base.params.height, base.params.width_px), {})
     return folder
 
 

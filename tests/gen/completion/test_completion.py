@@ -111,11 +111,11 @@ def test_given_cells_come_out_unchanged_and_the_rows_corner_wins():
         complete(net, frames[0], column[:, :8])
 
 
-def test_a_completer_works_at_its_own_size():
+def test_a_completer_decides_at_its_own_size_and_answers_at_that_of_the_clips():
     made = Completer(CompletionNet(TINY).eval(), (16, 24)).complete_grid(
         moving_grid()[0].astype(np.float32) / 255, moving_grid()[:3, 0].astype(np.float32) / 255
     )
-    assert made.grid.frames.shape == (3, 4, 16, 24, 3) and made.freeze_time.shape[0] == 3
+    assert made.grid.frames.shape == (3, 4, 40, 64, 3) and made.freeze_time.shape[0] == 3
 
 
 def test_files_come_back_and_damage_is_named(tmp_path):
