@@ -87,8 +87,9 @@ def match(names: Sequence[str], calibration: Calibration, by_order: bool = False
     """The camera of each image: indices into ``calibration.cameras``, -1 for none.
 
     Names are compared as they are, then without regard to case, then without suffix, then without
-    folders, then by their last number where both sides have the same numbers. ``by_order`` lets
-    the k-th image have the k-th camera where no name fits and there are as many of both.
+    folders, then by their last number where both sides have the same numbers, then the name of the
+    camera with the folder of the only image in it. ``by_order`` lets the k-th image have the k-th
+    camera where no name fits and there are as many of both.
 
     Raises:
         ValueError: cameras that go by order, of another number.
@@ -113,6 +114,10 @@ def match(names: Sequence[str], calibration: Calibration, by_order: bool = False
             found = {}
         if found:
             return [found.get(k, -1) for k in range(len(names))]
+    table = _unique([_without_folders(n) for n in listed])
+    folders = _unique([_without_suffix(PurePosixPath(_as_it_is(n)).parent.name) for n in names])
+    if found := {at: table[key] for key, at in folders.items() if key in table}:
+        return [found.get(k, -1) for k in range(len(names))]
     if by_order and len(cameras) == len(names):
         order = sorted(range(len(listed)), key=lambda k: (natural_key(listed[k]), k))
         out = [0] * len(names)

@@ -19,8 +19,8 @@ from gen.footage.llff import read_poses_bounds
 from gen.footage.transforms import read_transforms_cameras
 
 # Folders of COLMAP models; those that go with undistorted photos before those of the originals.
-MODELS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "colmap", "dense/sparse",
-          "dense/0/sparse", "distorted/sparse/0", "distorted/sparse")  # fmt: skip
+MODELS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "colmap", "colmap/0",
+          "distorted/sparse/0", "distorted/sparse")  # fmt: skip
 FILES = ("transforms.json", "transforms_train.json", *LLFF_NAMES, "cameras.json")
 # Cameras of other programs, which are not read: pattern, program, what to do.
 OTHERS = (

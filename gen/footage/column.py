@@ -15,7 +15,8 @@ from fourreal.natural_order import natural_key
 from gen.footage.camera_files import named_cameras, read_cameras
 from gen.footage.footage import Footage
 from gen.footage.lens import Lens
-from gen.footage.photos import camera_source, find_photos, read_photos
+from gen.footage.photo_folder import find_photos
+from gen.footage.photos import camera_source, read_photos
 from gen.footage.views import SAME_SHAPE, VideoView, open_clip
 
 Size = tuple[int, int]

@@ -7,17 +7,12 @@ from pathlib import Path
 
 from fourreal.errors import UserError
 from gen.footage.camera_files import named_cameras
+from gen.footage.colmap import is_model
 from gen.footage.easyvolcap import read_easyvolcap
 from gen.footage.footage import Footage
 from gen.footage.panoptic import read_train_meta
-from gen.footage.photos import (
-    FOLDERS,
-    camera_source,
-    find_photos,
-    is_moving_rig,
-    no_images,
-    read_photos,
-)
+from gen.footage.photo_folder import FOLDERS, find_photos, is_moving_rig, no_images
+from gen.footage.photos import camera_source, read_photos
 from gen.footage.rig import image_folders_in, read_image_folders, read_videos, videos_in
 from gen.footage.transforms import read_transforms
 from gen.grid import MARKER, VideoGrid
@@ -36,6 +31,8 @@ LISTING = (
     "transforms_train.json, train_meta.json, intri.yml + extri.yml, or images/ with sparse/0, "
     "poses_bounds.npy or cameras.json"
 )
+
+STILLS = (".jpg", ".jpeg", ".heic", ".heif")
 
 
 def is_marker(path: Path) -> bool:
@@ -115,6 +112,11 @@ def unknown(folder: Path) -> str:
             f"scene are used by `videos --freeze-time {folder}`, or name their cameras with "
             "--cameras"
         )
+    if is_model(folder):
+        return (
+            f"{folder} is a COLMAP model without its photos; name the folder that holds images/ "
+            "and the model, or the photos with --cameras"
+        )
     said = no_images(folder, "grid")
     if "export" in said:
         return said
@@ -139,12 +141,18 @@ def _reader(folder: Path, named: str, cameras: str = "") -> tuple[Source, Path] 
     return None
 
 
+def _live_photos(folder: Path) -> bool:
+    """Whether the videos of a folder are the moving halves of photos of the same names."""
+    photos = {f.stem.casefold() for f in folder.iterdir() if f.suffix.lower() in STILLS}
+    return {f.stem.casefold() for f in videos_in(folder)} <= photos
+
+
 def _several_times(folder: Path, named: str, cameras: str) -> tuple[Source, Path] | None:
     """The reader of a folder of views over time and what it reads; None for other folders."""
     for marker, reader in MARKERS:
         if (folder / marker).is_file() and named in ("", marker):
             return reader, folder / marker
-    if len(videos_in(folder)) > 1:
+    if len(videos_in(folder)) > 1 and not _live_photos(folder):
         return lambda at: read_videos(at, cameras), folder
     rows = [d for d in image_folders_in(folder) if d.name.lower() not in FOLDERS]
     if len(rows) > 1 and not is_moving_rig(folder):

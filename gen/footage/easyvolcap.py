@@ -215,6 +215,11 @@ def _intrinsics(
                 f"{size[0]}x{size[1]}"
             )
         K = scale_intrinsics(K, shown, size)
+    elif not (0 <= K[0, 2] <= size[1] and 0 <= K[1, 2] <= size[0]):
+        raise ValueError(
+            f"the principal point of 'K_{name}' ({K[0, 2]:g}, {K[1, 2]:g}) lies outside of its "
+            f"images ({size[0]}x{size[1]}): write 'H_{name}' and 'W_{name}' of the calibration"
+        )
     distortion = _matrix(intri, f"D_{name}")
     if distortion is None:
         distortion = _matrix(intri, f"dist_{name}")

@@ -15,7 +15,7 @@ from fourreal.video_io import to_uint8
 from gen.footage.column import Column, open_column
 from gen.footage.detect import is_known, read_source
 from gen.footage.footage import Footage
-from gen.footage.photos import find_photos
+from gen.footage.photo_folder import find_photos
 from gen.footage.selection import default_size
 from gen.footage.sheet import cell_size, contact_sheet, shrink, some
 from gen.grid import VideoGrid

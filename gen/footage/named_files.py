@@ -13,8 +13,10 @@ from typing import Any
 
 from fourreal.video_io import IMAGE_SUFFIXES
 from gen.footage.fields import escapes
+from gen.footage.views import images_in
 
 DRIVE = re.compile(r"^(?:[A-Za-z]:(?=/)|//[^/]+/)")
+DOWNSCALED = (2, 4, 8)  # nerfstudio and others keep such copies beside `images`
 
 
 class NamedFiles:
@@ -29,6 +31,7 @@ class NamedFiles:
         self._taken: dict[Path, str] = {}
         self._elsewhere: list[str] = []
         self._spelt: list[tuple[str, str]] = []
+        self._copies: dict[str, str] = {}
 
     def find(self, name: Any, what: str) -> Path | None:
         """The image of a name; None when it is missing.
@@ -76,6 +79,8 @@ class NamedFiles:
                 f"paths of another folder or machine ({self._elsewhere[0][:80]}): "
                 f"{len(self._elsewhere)} found below {self.folder.name or '.'}"
             )
+        for named, copy in self._copies.items():
+            out.append(f"{named}/ is not there: the downscaled copies in {copy}/ are read")
         written = [x for x in self._spelt if not _only_suffix_added(*x)]
         if written:
             out.append(
@@ -83,6 +88,16 @@ class NamedFiles:
                 f"({written[0][0]} is {written[0][1]})"
             )
         return out
+
+    def not_named(self) -> list[str]:
+        """Images that lie beside those that were found and that no name led to."""
+        folders = dict.fromkeys(f.parent for f in self._taken)
+        return [
+            file.name
+            for folder in folders
+            for file in images_in(folder)
+            if file not in self._taken and not file.name.startswith(".")
+        ]
 
     def why_missing(self, name: str) -> str:
         """What there is to say about a name that was not found, after a colon, or nothing."""
@@ -94,22 +109,26 @@ class NamedFiles:
         at = self.folder
         for part in parts[:-1]:
             if not (at / part).is_dir():
-                spelt = self._listing(at).get(_folded(part))
-                if spelt is None or not (at / spelt).is_dir():
+                names = (part, *(f"{part}_{n}" for n in DOWNSCALED))
+                listed = [self._listing(at).get(_folded(n)) for n in names]
+                spelt = next((n for n in listed if n is not None and (at / n).is_dir()), None)
+                if spelt is None:
                     return None
+                if _folded(spelt) != _folded(part):
+                    self._copies[part] = spelt
                 part = spelt
             at = at / part
         return self._file(at, parts[-1]) if parts else None
 
     def _file(self, at: Path, name: str) -> Path | None:
         suffix = Path(name).suffix.lower()
-        if suffix in IMAGE_SUFFIXES and (at / name).is_file():
+        if suffix in IMAGE_SUFFIXES and _is_there(at / name):
             return at / name
         stem = name if suffix not in IMAGE_SUFFIXES else name[: -len(suffix)]
         # PNG first: D-NeRF, which leaves the suffix away, means it
         for ending in (suffix, *IMAGE_SUFFIXES) if stem != name else IMAGE_SUFFIXES:
             spelt = self._listing(at).get(_folded(stem + ending))
-            if spelt is not None and (at / spelt).is_file():
+            if spelt is not None and _is_there(at / spelt):
                 return at / spelt
         return None
 
@@ -126,6 +145,11 @@ class NamedFiles:
 def _folded(name: str) -> str:
     """A name without regard to case, and to how a system writes letters with marks."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a file is there and has content (a copy that broke off leaves an empty one)."""
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _only_suffix_added(named: str, found: str) -> bool:

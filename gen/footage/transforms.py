@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import intrinsics_from_fov, w2c_from_c2w
 from fourreal.video_io import image_size
-from gen.footage.calibration import Calibration, Camera, Intrinsics, Size, takes_stored_pixels
+from gen.footage.calibration import (
+    Calibration,
+    Camera,
+    Intrinsics,
+    Size,
+    some_of,
+    takes_stored_pixels,
+)
 from gen.footage.fields import array, need, number, read_object
 from gen.footage.footage import Cell, Footage, footage_of_cells
 from gen.footage.named_files import NamedFiles
@@ -34,7 +41,10 @@ OTHER_LENSES = {"is_fisheye": "fisheye", "ftheta_p0": "F-theta", "latlong": "lat
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a transforms.json: its camera, named by ``file_path``, and its place."""
+    """One frame of a transforms.json: its camera, named by ``file_path``, and its place.
+
+    ``implied``: (height, width) that a principal point in the middle would have, None without one.
+    """
 
     camera: Camera
     path: Any
@@ -42,6 +52,7 @@ class Frame:
     view: str
     time: float
     named: bool
+    implied: Size | None
 
 
 def read_transforms(file: Path, kind: str) -> Footage:
@@ -59,7 +70,7 @@ def read_transforms(file: Path, kind: str) -> Footage:
         if path is None:
             missing.append((str(frame.path), frame.where))
             continue
-        stored = takes_stored_pixels(path, frame.camera.size)
+        stored = takes_stored_pixels(path, frame.camera.size or frame.implied)
         K, lens = frame.camera.at(image_size(path, not stored))
         cells.append(Cell(frame.view, frame.time, path, K, frame.camera.w2c, lens, stored))
     if not cells:
@@ -69,6 +80,11 @@ def read_transforms(file: Path, kind: str) -> Footage:
     footage = footage_of_cells(kind, file, cells, max(times - 1, 1) / SEQUENCE_FPS)
     footage.notes += images.notes
     footage.miss([p for p, _ in missing])
+    if others := images.not_named():
+        footage.notes.append(
+            f"{len(others)} images that {file.name} does not name are passed over: "
+            f"{some_of(others)}"
+        )
     return footage
 
 
@@ -108,9 +124,13 @@ def _frame(frame: dict[str, Any], where: str) -> Frame:
         raise ValueError(f"'transform_matrix' in {where} must be 3x4 or 4x4")
     w2c = w2c_from_c2w(matrix, "opengl")
     coefficients = tuple(number(frame.get(k, 0), f"'{k}' in {where}") for k in COEFFICIENTS)
-    size = None
+    size = implied = None
     if "w" in frame and "h" in frame:
         size = _side(frame, "h", where), _side(frame, "w", where)
+    elif "cx" in frame and "cy" in frame:
+        middle = [number(frame[k], f"'{k}' in {where}") for k in ("cy", "cx")]
+        if all(1 <= m < 1e6 for m in middle):
+            implied = round(2 * middle[0]), round(2 * middle[1])
     path = frame.get("file_path")
     named = frame.get("camera_id", frame.get("cam_id"))
     return Frame(
@@ -120,6 +140,7 @@ def _frame(frame: dict[str, Any], where: str) -> Frame:
         _pose_name(w2c) if named is None else _padded(named),
         number(frame.get("time", 0.0), f"'time' in {where}"),
         named is not None,
+        implied,
     )
 
 
@@ -168,6 +189,11 @@ def _intrinsics(frame: dict[str, Any], where: str) -> Intrinsics:
             raise ValueError(f"{where} says {h:g}x{w:g} pixels, its image is {height}x{width}")
         cx = number(frame.get("cx", w / 2), f"'cx' in {where}")
         cy = number(frame.get("cy", h / 2), f"'cy' in {where}")
+        if not (0 <= cx <= w and 0 <= cy <= h) and "w" not in frame:
+            raise ValueError(
+                f"the principal point of {where} ({cx:g}, {cy:g}) lies outside of its image "
+                f"({height}x{width}): the calibration is of other pixels; write 'w' and 'h' of them"
+            )
         if "fl_x" in frame:
             fx = number(frame["fl_x"], f"'fl_x' in {where}")
             fy = number(frame.get("fl_y", fx), f"'fl_y' in {where}")

@@ -80,6 +80,25 @@ def test_names_that_are_found_elsewhere_are_said(scene, tmp_path):
     assert "is 00_000.PNG" in whole(folder, scene)
 
 
+def test_downscaled_copies_stand_in_for_images_that_are_gone(scene, tmp_path):
+    folder = files.nerfstudio(scene, tmp_path)
+    for file in (folder / "images").iterdir():
+        image = Image.open(file)
+        image.resize((image.width // 2, image.height // 2), Image.BOX).save(file)
+    (folder / "images").rename(folder / "images_2")
+    source = read_source(folder)
+    assert source.size == (24, 40) and np.allclose(source.K[:, :2] * 2, scene.K[:, :2])
+    assert "the downscaled copies in images_2/ are read" in "\n".join(source.describe())
+
+
+def test_images_that_are_not_named_are_said(scene, tmp_path):
+    folder = files.nerfstudio(scene, tmp_path)
+    write_image(folder / "images" / "extra.png", np.zeros((48, 80, 3)))
+    assert "1 images that transforms.json does not name are passed over: extra.png" in whole(
+        folder, scene
+    )
+
+
 def test_nothing_outside_the_folder_is_opened_by_name(tmp_path):
     write_image(tmp_path / "secret.png", np.zeros((4, 4, 3)))
     (tmp_path / "set").mkdir()
@@ -353,6 +372,28 @@ def test_matching_of_names():
     assert match(["x9", "x10"], cameras_called("a2", "a10"), by_order=True) == [0, 1]
     # two cameras of one name are none of it
     assert match(["1/a.png"], cameras_called("x/a.png", "y/a.png")) == [-1]
+
+
+def test_calibration_of_other_pixels_that_does_not_say_so_is_refused(scene, tmp_path):
+    """K of the full size beside images of a quarter of it, and no 'w' and 'h' to scale by."""
+    folder = files.nerfstudio(scene, tmp_path / "a")
+    data = json.loads((folder / "transforms.json").read_text())
+    data |= {name: 4 * data[name] for name in ("fl_x", "fl_y", "cx", "cy")}
+    del data["w"], data["h"]
+    (folder / "transforms.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="principal point .* lies outside of its image .48x80.*'w'"):
+        read_source(folder)
+    folder = easyvolcap(replace(scene, K=scene.K * [[4], [4], [1]]), tmp_path / "b", list("abcd"))
+    text = (folder / "intri.yml").read_text()
+    (folder / "intri.yml").write_text(re.sub(r"(?m)^[HW]_.*\n", "", text))
+    with pytest.raises(UserError, match="lies outside of its images .48x80.: write 'H_a'"):
+        read_source(folder)
+
+
+def test_an_empty_file_counts_as_missing(scene, tmp_path):
+    folder = files.nerfstudio(scene, tmp_path)
+    (folder / "images" / "02_001.png").write_bytes(b"")
+    assert "1 of 12 images are missing" in whole(folder, scene, unknown=1)
 
 
 def test_focal_length_that_changes_over_time_is_said(scene, tmp_path):

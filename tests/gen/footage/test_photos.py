@@ -360,3 +360,91 @@ def test_photos_of_two_shapes_are_refused_by_name(scene, tmp_path):
     colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
     with pytest.raises(UserError, match="is for 48x80 pixels, the image is 48x48"):
         read_source(tmp_path)
+
+
+def test_what_lies_beside_the_photos_is_passed_over_and_said(scene, tmp_path):
+    colmap.photos(scene, tmp_path / "images", NAMES)
+    colmap.photos(scene, tmp_path / "images_2", NAMES, 2)
+    colmap.photos(scene, tmp_path / "masks", NAMES)
+    write_image(tmp_path / "preview.png", np.zeros((20, 20, 3)))
+    colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
+    np.save(tmp_path / "poses_bounds.npy", np.ones((4, 17)))
+    said = "\n".join(both_ways(tmp_path, scene).describe())
+    assert "passed over, not in images/: preview.png" in said
+    assert "passed over, folders of other images: images_2/, masks/" in said
+    assert "also there, not used: poses_bounds.npy" in said
+
+
+def test_what_the_undistorter_of_colmap_leaves(scene, tmp_path):
+    """`dense/images` and `dense/sparse` are undistorted; `sparse/0` is of the originals."""
+    colmap.photos(scene, tmp_path / "dense" / "images", NAMES)
+    colmap.model(scene, tmp_path / "dense" / "sparse", NAMES)
+    both_ways(tmp_path, scene)
+    both_ways(tmp_path / "dense", scene)
+    both_ways(tmp_path / "dense" / "images", scene)
+
+
+def test_a_model_of_nearly_the_size_is_doubted_aloud(scene, tmp_path):
+    """Undistorted photos differ a little in size from the originals that have the same names."""
+    colmap.photos(scene, tmp_path / "images", NAMES)
+    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, scale=1.05)
+    said = "\n".join(read_source(tmp_path).describe())
+    assert "is for 50x84 pixels, 00.png has 48x80: is it of these photos" in said
+
+
+def test_a_rig_of_one_time_is_a_clip_too(scene, tmp_path):
+    still = scene.pick(slice(None), slice(0, 1))
+    folder = files.image_folders(still, tmp_path / "rig" / "images").parent
+    colmap.ours(scene, folder / "cameras.json", [f"cam{v:02d}" for v in range(4)])
+    close(load_pair(PairRequest(str(folder), size=SIZE)), scene)
+    several = files.image_folders(scene, tmp_path / "several")
+    with pytest.raises(UserError, match="folders of images.*grid"):
+        load_pair(PairRequest(str(several)))
+
+
+def test_cameras_beside_that_are_of_something_else_are_left_alone(scene, tmp_path):
+    """`cam00/` of a rig is a clip; the rig's cameras are not its frames'."""
+    colmap.photos(scene, tmp_path / "cam00", NAMES)
+    colmap.ours(scene, tmp_path / "cameras.json", [f"cam{v:02d}" for v in range(4)])
+    np.save(tmp_path / "poses_bounds.npy", np.ones((4, 17)))
+    assert load_pair(PairRequest(str(tmp_path / "cam00"))).w2c is None
+    (tmp_path / "cameras.json").unlink()
+    (tmp_path / "poses_bounds.npy").unlink()
+    colmap.transforms(scene, tmp_path / "transforms.json", [f"cam00/{n}" for n in NAMES])
+    close(load_pair(PairRequest(str(tmp_path / "cam00"), size=SIZE)), scene)
+
+
+def test_inspect_of_an_unknown_folder_lists_all_formats(scene, tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing to see")
+    with pytest.raises(UserError, match=r"expected v00/t000\.png .* intri\.yml .* sparse/0"):
+        inspect_footage(tmp_path)
+    model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
+    with pytest.raises(UserError, match="is a COLMAP model without its photos"):
+        inspect_footage(model)
+
+
+def test_moving_halves_of_live_photos_make_no_rig(scene, tmp_path):
+    for k in range(4):
+        write_image(tmp_path / f"IMG_{k}.JPG", scene.frames[k, 0])
+        write_video(tmp_path / f"IMG_{k}.MOV.mp4", scene.frames[k], 8)
+        (tmp_path / f"IMG_{k}.MOV.mp4").rename(tmp_path / f"IMG_{k}.MOV")
+    assert "clip of 4 photos" in inspect_footage(tmp_path).lines[0]
+
+
+@pytest.mark.slow
+def test_the_run_uses_the_cameras_that_were_given(scene, tmp_path, monkeypatch):
+    """From photos with a model to tracks and scene: the cameras stay those of the model."""
+    import run_pipeline
+    from tracking.column_file import load_column
+
+    monkeypatch.chdir(tmp_path)
+    colmap.photos(scene, tmp_path / "set" / "images", NAMES)
+    colmap.model(scene, tmp_path / "set" / "sparse" / "0", NAMES)
+    small = ["--preset", "debug", "--size", "48x80"]
+    assert run_pipeline.main(["videos", "--freeze-time", "set", "--out", "a", *small]) == 0
+    assert run_pipeline.main(["grid", "set", "--out", "b", *small]) == 0
+    for run in ("a", "b"):
+        column = load_column(tmp_path / run / "tracks.npz")
+        assert np.allclose(column.w2c, scene.w2c, atol=1e-5)
+        assert np.allclose(column.K, scene.K, rtol=1e-4)
+        assert (tmp_path / run / "overview.png").is_file()
