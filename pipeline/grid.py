@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
 
-from fourreal.console import say
+from fourreal.console import say, warn
 from fourreal.errors import UserError
 from fourreal.option_values import Size, Tiles, existing, key_settings
 from fourreal.run_folder import slug
@@ -25,6 +25,7 @@ from gen.footage.selection import (
     default_size,
     thin,
 )
+from gen.footage.sync import find_offsets, in_step
 from gen.grid import VideoGrid
 from pipeline.run_options import RunOptions
 from pipeline.stages import Job
@@ -58,6 +59,9 @@ class Grid:
     tiles: Tiles = None
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
 
+    sync: Literal["say", "on", "off"] = "say"
+    """Cameras that began earlier or later than the others, as far as motion tells: say, shift
+    them (on), or do not look (off)."""
     run: Annotated[RunOptions, arg(name="")] = field(default_factory=RunOptions)
     tracking: Annotated[Choice, arg(name="")] = field(default_factory=Choice)
 
@@ -109,6 +113,17 @@ def _make_grid(options: Grid) -> VideoGrid:
     return grid
 
 
+def _synchronised(source: Footage, even_out: bool) -> Footage:
+    """The footage; views that began at another time are named, and shifted if that is asked for."""
+    offsets = find_offsets(source)
+    for line in offsets.lines():
+        if even_out:
+            say(f"  evened out: {line}")
+        else:
+            warn(f"{line}; --sync on evens that out")
+    return in_step(source, offsets) if even_out and not offsets.in_step else source
+
+
 def _part(options: Grid, source: VideoGrid | Footage) -> VideoGrid:
     size = options.size
     if isinstance(source, VideoGrid):
@@ -127,6 +142,8 @@ def _part(options: Grid, source: VideoGrid | Footage) -> VideoGrid:
         return grid.resize(*(size or default_size(grid.height, grid.width)))
     for note in source.describe():
         say(f"  {note}")
+    if options.sync != "off":
+        source = _synchronised(source, options.sync == "on")
     views, times = source.usable()
     views = views[choose_views(len(views), options.pick_views)]
     seconds = source.seconds[times] - source.seconds[times[0]]

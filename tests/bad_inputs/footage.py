@@ -60,10 +60,22 @@ def poses(rows: np.ndarray, pickled: bool = False) -> None:
     np.save("data/poses_bounds.npy", rows, allow_pickle=pickled)
 
 
-def rates() -> None:
-    grid = scene()
-    files.videos(grid, Path("data"))
-    write_video("data/cam01.mp4", grid.row(1), 25)
+def wrapped() -> None:
+    write_video("plain.mp4", scene().row(0), 8)
+    files.ffmpeg("-i", "plain.mp4", "-c", "copy", "last.mp4")
+    files.with_360_mark(Path("last.mp4"), Path("a.mp4"))
+
+
+def programs() -> None:
+    Path("data").mkdir()
+    for name in ("index.ts", "main.ts"):
+        Path("data", name).write_text("export const a = 1;\n")
+
+
+def one_camera() -> None:
+    Path("data").mkdir()
+    for name in ("cam00", "cam00_mask", "cam00_depth"):
+        write_video(f"data/{name}.mp4", scene().row(0), 8)
 
 
 def shapes() -> None:
@@ -115,7 +127,11 @@ CASES = [
              lambda: poses(np.ones((2, 17)))),
     BadInput("pickled poses", "grid data", r"not a plain array",
              lambda: poses(np.array([{}], dtype=object), True)),
-    BadInput("videos of different frame rates", "grid data", r"make them equal", rates),
+    BadInput("360-degree video", "videos --freeze-time a.mp4", r"360-degree video", wrapped),
+    BadInput("videos beside programs of the same suffix", "grid data",
+             r"nothing that can be read as a grid", programs),
+    BadInput("one camera with masks and depth beside it", "grid data",
+             r"one camera .cam00..* masks: cam00_mask.* depth: cam00_depth", one_camera),
     BadInput("views of different shapes", "grid data", r"cut them to one shape", shapes),
     BadInput("nothing left after --start", "grid data --start 60", r"times are empty",
              lambda: files.videos(scene(), Path("data"))),

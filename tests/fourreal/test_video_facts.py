@@ -1,6 +1,5 @@
 """Facts about video files: those that a player goes by, whatever tags and names say."""
 
-import struct
 import subprocess
 
 import av
@@ -11,7 +10,7 @@ from fourreal import ffmpeg as program
 from fourreal.video_decode import frames, pick_frames
 from fourreal.video_facts import probe
 from fourreal.video_io import read_clip, read_video, write_video
-from tests.gen.footage.footage_files import ffmpeg
+from tests.gen.footage.footage_files import atom, ffmpeg, with_360_mark, with_box
 
 SIZE = (48, 64)
 
@@ -188,23 +187,6 @@ def test_interlaced_clips_are_deinterlaced(tmp_path, field):
         assert facts.interlaced and "interlaced: deinterlaced" in facts.notes
 
 
-def atom(kind, payload):
-    return struct.pack(">I4s", 8 + len(payload), kind) + payload
-
-
-def with_box(source, target, box):
-    """A copy of an mp4 whose sample description holds one more box, as cameras write it."""
-    data = bytearray(source.read_bytes())
-    at = data.rindex(b"avcC") - 4
-    length = int.from_bytes(data[at : at + 4], "big")
-    data[at + length : at + length] = box
-    for parent in (b"avc1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
-        where = data.rindex(parent) - 4
-        grown = int.from_bytes(data[where : where + 4], "big") + len(box)
-        data[where : where + 4] = grown.to_bytes(4, "big")
-    target.write_bytes(data)
-
-
 @pytest.fixture(scope="module")
 def index_last(clip):
     """The clip with its index behind the pictures, whose places then stay as they are."""
@@ -213,11 +195,7 @@ def index_last(clip):
 
 
 def test_360_degree_video_is_named_and_refused(index_last, tmp_path):
-    maker = atom(b"svhd", bytes(4) + b"maker\0")
-    turn = atom(b"prhd", bytes(16))
-    wrap = atom(b"equi", bytes(20))
-    with_box(index_last, tmp_path / "a.mp4",
-             atom(b"sv3d", maker + atom(b"proj", turn + wrap)))  # fmt: skip
+    with_360_mark(index_last, tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="360-degree video .equirectangular.*v360"):
         probe(tmp_path / "a.mp4")
 
