@@ -131,7 +131,7 @@ CASES = [
     BadInput("videos beside programs of the same suffix", "grid data",
              r"nothing that can be read as a grid", programs),
     BadInput("one camera with masks and depth beside it", "grid data",
-             r"one camera .cam00..* masks: cam00_mask.* depth: cam00_depth", one_camera),
+             r"one camera .cam00..* depth: cam00_depth.* masks: cam00_mask", one_camera),
     BadInput("views of different shapes", "grid data", r"cut them to one shape", shapes),
     BadInput("nothing left after --start", "grid data --start 60", r"times are empty",
              lambda: files.videos(scene(), Path("data"))),
