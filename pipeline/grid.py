@@ -14,6 +14,7 @@ from fourreal.errors import UserError
 from fourreal.option_values import Size, Tiles, existing, key_settings
 from fourreal.run_folder import slug
 from fourreal.stage_key import fingerprint
+from gen.data.assets.as_grid import AssetRequest, asset_files, asset_grid, is_asset
 from gen.footage.detect import check_format, read_source, source_paths
 from gen.footage.footage import Footage
 from gen.footage.selection import (
@@ -37,7 +38,8 @@ class Grid:
     """A grid of frames that exists already (folder, .npz, tiled .mp4) -> 4D scene."""
 
     path: Positional[str]
-    """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
+    """Animated asset (.glb, .gltf; needs the extra [render]), grid folder (v00/t000.png …), .npz
+    with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
     video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml,
     photos with cameras (images/ + sparse/0, poses_bounds.npy, cameras.json)."""
     cameras: str = ""
@@ -59,6 +61,14 @@ class Grid:
     tiles: Tiles = None
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
 
+    views: int | None = None
+    """Asset (.glb, .gltf): so many views of it; by default 8."""
+    times: int | None = None
+    """Asset: so many times of its animation; by default 8."""
+    clip: str = ""
+    """Asset: part of the name of the animation; by default the first that moves."""
+    arc: float | None = None
+    """Asset: degrees between its first and last view, 360 for a ring; by default 70."""
     sync: Literal["say", "on", "off"] = "say"
     """Cameras that began earlier or later than the others, as far as motion tells: say, shift
     them (on), or do not look (off)."""
@@ -69,6 +79,23 @@ class Grid:
         """Refuse values that no stage can work with. Raises UserError."""
         check_counts(self.max_views, self.max_times)
         check_timing(self.start, self.fps)
+        for name in ("views", "times", "clip", "arc"):
+            if getattr(self, name) not in (None, "") and not is_asset(Path(self.path)):
+                raise UserError(f"--{name} goes with a .glb or .gltf file, not with {self.path}")
+        for name, count in (("views", self.views), ("times", self.times)):
+            if count is not None and not 2 <= count <= 64:
+                raise UserError(f"--{name} {count}: choose 2..64")
+
+    def asset(self) -> AssetRequest:
+        """How an asset is filmed."""
+        usual = AssetRequest()
+        return AssetRequest(
+            self.views or usual.views,
+            self.times or usual.times,
+            self.clip or usual.clip,
+            usual.arc if self.arc is None else self.arc,
+            self.size or usual.size,
+        )
 
 
 def grid_job(options: Grid) -> Job:
@@ -92,6 +119,9 @@ def grid_job(options: Grid) -> Job:
 def _made_from(options: Grid) -> dict[str, Any]:
     """What the grid follows from. UserError: nothing is there, or of no known format."""
     path = existing(options.path)
+    if is_asset(path):
+        files = tuple(fingerprint(at) for at in asset_files(path))
+        return {"options": key_settings(options, "run", "tracking"), "asset": files}
     check_format(path, options.cameras)
     footage, *cameras = source_paths(path, options.cameras)
     return {
@@ -103,7 +133,11 @@ def _made_from(options: Grid) -> dict[str, Any]:
 
 def _make_grid(options: Grid) -> VideoGrid:
     """Read the footage and take the part of it that is asked for."""
-    source = read_source(options.path, options.tiles, options.cameras)
+    source: VideoGrid | Footage
+    if is_asset(Path(options.path)):
+        source = asset_grid(Path(options.path), options.asset())
+    else:
+        source = read_source(options.path, options.tiles, options.cameras)
     try:
         grid = _part(options, source)
     except ValueError as error:

@@ -164,13 +164,13 @@ def _views(
         return views, known, np.arange(len(stamps)) / FPS, []
     if len(videos) < len(kept):
         raise ValueError("some cameras have images and some videos: bring them to one of the two")
-    clips = []
+    opened = []
     for name, video in videos.items():
         try:
-            clips.append(VideoView(probe(video), name))
+            opened.append(VideoView(probe(video), name))
         except ValueError as error:
             raise ValueError(f"{video.name}: {error}") from error
-    return timed_views(clips)
+    return timed_views(opened)
 
 
 def _matrix(storage: cv2.FileStorage, key: str) -> NDArray | None:

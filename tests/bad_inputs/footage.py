@@ -10,6 +10,8 @@ import numpy as np
 from fourreal.video_io import write_image, write_video
 from gen.data.world.grid import make_grid
 from tests.bad_inputs.case import BadInput
+from tests.bad_inputs.grids import void
+from tests.gen.data.tiny_gltf import bent_box
 from tests.gen.footage import footage_files as files
 
 TITLE = "Data sets and pairs"
@@ -58,6 +60,14 @@ def yml(text: str) -> None:
 def poses(rows: np.ndarray, pickled: bool = False) -> None:
     files.neural_3d_video(scene(), Path("data"))
     np.save("data/poses_bounds.npy", rows, allow_pickle=pickled)
+
+
+def asset() -> None:
+    Path("a.glb").write_bytes(bent_box().glb())
+
+
+def rig() -> None:
+    files.videos(scene(), Path("data"))
 
 
 def wrapped() -> None:
@@ -128,6 +138,12 @@ CASES = [
     BadInput("pickled poses", "grid data", r"not a plain array",
              lambda: poses(np.array([{}], dtype=object), True)),
     BadInput("360-degree video", "videos --freeze-time a.mp4", r"360-degree video", wrapped),
+    BadInput("an animation that the asset has not", "grid a.glb --clip Jump",
+             r"no clip like 'Jump'; it has Rig.Bend_Over", asset),
+    BadInput("views of something that is no asset", "grid data --views 4",
+             r"--views goes with a \.glb or \.gltf file", rig),
+    BadInput("an arc of nothing", "grid a.glb --arc 0", r"--arc 0: choose degrees", asset),
+    BadInput("a .glb that is none", "grid a.glb", r"a\.glb", lambda: void("a.glb")),
     BadInput("videos beside programs of the same suffix", "grid data",
              r"nothing that can be read as a grid", programs),
     BadInput("one camera with masks and depth beside it", "grid data",

@@ -3,6 +3,7 @@
 import subprocess
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -205,6 +206,27 @@ def test_stereo_video_is_named_and_refused(index_last, tmp_path, mode, name):
     with_box(index_last, tmp_path / "a.mp4", atom(b"st3d", bytes(4) + bytes([mode])))
     with pytest.raises(ValueError, match=f"stereo video .{name}.*per eye"):
         probe(tmp_path / "a.mp4")
+
+
+def test_stereo_and_360_without_marks_are_told_by_their_looks(tmp_path):
+    rough = np.random.default_rng(0).random((9, 20, 3), np.float32)
+    picture = cv2.resize(rough, (160, 72), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    eyes = np.concatenate([picture[:, :128], picture[:, 4:132]], 1)
+    write_video(tmp_path / "eyes.mp4", np.stack([eyes] * 3), 8)
+    with pytest.raises(ValueError, match="seems to be stereo video, side by side"):
+        probe(tmp_path / "eyes.mp4")
+    around = np.concatenate([rough[:, :8], rough[:, :8], rough[:, :8]], 1)  # meets itself
+    wrap = cv2.resize(around, (384, 64), interpolation=cv2.INTER_CUBIC)[:, 128:256].clip(0, 1)
+    wrap[:3], wrap[-3:] = 0.8, 0.3  # poles
+    write_video(tmp_path / "wrap.mp4", np.stack([wrap] * 3), 8)
+    with pytest.raises(ValueError, match="seems to be 360-degree video"):
+        probe(tmp_path / "wrap.mp4")
+    wide = cv2.resize(rough, (256, 72), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    plain = np.ones((64, 128, 3), np.float32)
+    plain[20:50, 40:90] = 0.2
+    for name, ordinary in (("wide", wide), ("square", wide[:, :144]), ("plain", plain)):
+        write_video(tmp_path / f"{name}.mp4", np.stack([ordinary] * 3), 8)
+        assert probe(tmp_path / f"{name}.mp4").count == 3
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
