@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,9 +23,12 @@ from fourreal.errors import UserError
 from fourreal.health import NotFinite
 from fourreal.read_text import parse_json
 from recon.gaussians import Gaussians
+from recon.motion.curve import curve_at, eased
+from recon.motion.turning import NodeTurns, carried_along, rotation_rows
 from recon.place import Moment, Sight, literal_turn, place, view_weights
 
-FORMAT, VERSION = "fourreal-scene", 1
+FORMAT, VERSION = "fourreal-scene", 2
+_READ = (1, 2)
 OFFSET_FRAMES = ("rotated", "literal")
 
 
@@ -39,6 +41,11 @@ class Scene4D:
         colors: [N,3] RGB, clamped to 0..1 when rendered.
         times: [T] the time stamps of ``node_offsets``, increasing in 0..1.
         node_offsets: [T,M,3] displacement of every control node; zero at the canonical time.
+        node_slopes: optional [T,M,3] its change per unit of time (``recon.motion.curve``); absent:
+            straight lines between stamps, as scenes of version 1 have them.
+        node_places: optional [M,3] where the nodes stand at the canonical time, node_turns:
+            optional [T,M,4] unit quaternions w, x, y, z by which they turn, and turn_slopes:
+            [T,M,4]. Absent: nodes do not turn.
         node_index: int64 [N,K] and node_weights: [N,K]: the nodes each Gaussian follows.
         view_offsets: [V,N,3] compensation d_i in world axes (float16 on disk).
         K: [V,3,3] and w2c: [V,4,4]: the input cameras.
@@ -72,6 +79,10 @@ class Scene4D:
     visibility: Tensor | None = None
     log_stretch: Tensor | None = None
     rotations: Tensor | None = None
+    node_slopes: Tensor | None = None
+    node_places: Tensor | None = None
+    node_turns: Tensor | None = None
+    turn_slopes: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, t = len(self.means), len(self.w2c), len(self.times)
@@ -94,6 +105,13 @@ class Scene4D:
         for name in ("shade", "visibility"):
             if getattr(self, name) is not None:
                 expected[name] = (t, n)
+        if self.node_slopes is not None:
+            expected["node_slopes"] = (t, m, 3)
+        turning = [self.node_places, self.node_turns, self.turn_slopes]
+        if any(x is not None for x in turning):
+            if any(x is None for x in (*turning, self.node_slopes)):
+                raise ValueError("Scene4D: nodes that turn need places, turns and all slopes")
+            expected |= {"node_places": (m, 3), "node_turns": (t, m, 4), "turn_slopes": (t, m, 4)}
         if (self.log_stretch is None) != (self.rotations is None):
             raise ValueError("Scene4D: log_stretch and rotations go together")
         if self.log_stretch is not None:
@@ -124,25 +142,19 @@ class Scene4D:
         """The camera of an input view."""
         return Camera(self.w2c[view], self.K[view], self.size)
 
-    def _bracket(self, t: float) -> tuple[int, int, float]:
-        """Stamps around ``t`` and the fraction between them; clamped to the first and last."""
-        stamps = self.times.tolist()
-        if t <= stamps[0] or len(stamps) == 1:
-            return 0, 0, 0.0
-        if t >= stamps[-1]:
-            return len(stamps) - 1, len(stamps) - 1, 0.0
-        right = int(np.searchsorted(stamps, t, side="right"))
-        left = right - 1
-        return left, right, (t - stamps[left]) / (stamps[right] - stamps[left])
-
-    def _over_time(self, values_T: Tensor, t: float) -> Tensor:
-        left, right, f = self._bracket(t)
-        return values_T[left] if f == 0 else torch.lerp(values_T[left], values_T[right], f)
+    def motion(self, t: float) -> tuple[Tensor, Tensor | None]:
+        """dp_t [N,3] and the unit quaternions [N,4] by which Gaussians turn (None: they do not)."""
+        offsets = curve_at(self.times, self.node_offsets, self.node_slopes, t)
+        if self.node_turns is None or self.node_places is None:
+            return (offsets[self.node_index] * self.node_weights[..., None]).sum(1), None
+        turns = curve_at(self.times, self.node_turns, self.turn_slopes, t)
+        turns = torch.nn.functional.normalize(turns, dim=1)
+        nodes = NodeTurns(self.node_places, rotation_rows(turns))
+        return carried_along(self.means, offsets, self.node_index, self.node_weights, nodes, turns)
 
     def displacement(self, t: float) -> Tensor:
-        """dp_t of every Gaussian [N,3] at time ``t`` in 0..1, linear between time stamps."""
-        nodes = self._over_time(self.node_offsets, t)
-        return (nodes[self.node_index] * self.node_weights[..., None]).sum(1)
+        """dp_t of every Gaussian [N,3] at time ``t`` in 0..1."""
+        return self.motion(t)[0]
 
     def offsets(self) -> Tensor:
         """dp_t of every Gaussian at every time stamp, [T,N,3]."""
@@ -163,9 +175,10 @@ class Scene4D:
 
     def moment(self, t: float) -> Moment:
         """What is different at time ``t`` in 0..1 (clamped)."""
-        shade = None if self.shade is None else self._over_time(self.shade, t)
-        visibility = None if self.visibility is None else self._over_time(self.visibility, t)
-        return Moment(self.displacement(t), shade, visibility)
+        gains = (
+            None if v is None else eased(self.times, v, t) for v in (self.shade, self.visibility)
+        )
+        return Moment(*self.motion(t), *gains)
 
     def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:
         """What is different from a camera; arguments as in ``at``."""
@@ -259,8 +272,8 @@ class Scene4D:
                 header = handle.metadata() or {}
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}
             meta = parse_json(header["scene"])
-            if meta["format"] != FORMAT or meta["version"] != VERSION:
-                raise ValueError(f"its version is {meta.get('version')}, expected {VERSION}")
+            if meta["format"] != FORMAT or meta["version"] not in _READ:
+                raise ValueError(f"its version is {meta.get('version')}, expected 1 or {VERSION}")
             known = {f.name for f in fields(cls)}
             if unknown := set(tensors) - known:
                 raise ValueError(f"it holds an unknown tensor '{sorted(unknown)[0]}'")
