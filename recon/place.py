@@ -25,7 +25,8 @@ from recon.motion.turning import multiplied
 class Moment:
     """What is different at one time. None: as at the canonical time.
 
-    moved [N,3]: dp_t. turned [N,4]: the unit quaternions by which Gaussians turn. shade [N]: factor on the colours. visibility [N]: factor on the opacities.
+    moved [N,3]: dp_t. turned [N,4]: unit quaternions by which Gaussians turn. shade [N]: factor on
+    the colours. visibility [N]: factor on the opacities.
     """
 
     moved: Tensor | None = None

@@ -23,7 +23,7 @@ from fourreal.errors import UserError
 from fourreal.health import NotFinite
 from fourreal.read_text import parse_json
 from recon.gaussians import Gaussians
-from recon.motion.curve import curve_at, eased
+from recon.motion.curve import curve_at, eased, straight
 from recon.motion.turning import NodeTurns, carried_along, rotation_rows
 from recon.place import Moment, Sight, literal_turn, place, view_weights
 
@@ -175,10 +175,12 @@ class Scene4D:
 
     def moment(self, t: float) -> Moment:
         """What is different at time ``t`` in 0..1 (clamped)."""
-        gains = (
-            None if v is None else eased(self.times, v, t) for v in (self.shade, self.visibility)
-        )
-        return Moment(*self.motion(t), *gains)
+        over_time = straight if self.node_slopes is None else eased  # as the motion is
+
+        def gain(values: Tensor | None) -> Tensor | None:
+            return None if values is None else over_time(self.times, values, t)
+
+        return Moment(*self.motion(t), gain(self.shade), gain(self.visibility))
 
     def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:
         """What is different from a camera; arguments as in ``at``."""

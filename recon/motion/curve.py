@@ -74,14 +74,20 @@ def hermite(f: float) -> tuple[float, float, float, float]:
 def curve_at(times_T: Tensor, values: Tensor, slopes: Tensor | None, t: float) -> Tensor:
     """Values [M, C] at time ``t`` of curves [T, M, C]; without slopes straight lines."""
     left, right, f = bracket(times_T, t)
+    if slopes is None:
+        return straight(times_T, values, t)
     if f == 0:
         return values[left]
-    if slopes is None:
-        return torch.lerp(values[left], values[right], f)
     span = float(times_T[right] - times_T[left])
     a, b, c, d = hermite(f)
     ends = a * values[left] + c * values[right]
     return ends + span * (b * slopes[left] + d * slopes[right])
+
+
+def straight(times_T: Tensor, values: Tensor, t: float) -> Tensor:
+    """Values at ``t`` of [T, ...], on straight lines from stamp to stamp."""
+    left, right, f = bracket(times_T, t)
+    return values[left] if f == 0 else torch.lerp(values[left], values[right], f)
 
 
 def eased(times_T: Tensor, values: Tensor, t: float) -> Tensor:
