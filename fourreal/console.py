@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
+
+Report = Callable[[str, int, int], None]
+"""How long work tells how far it is: (what is being made, steps done, steps in all)."""
+
+
+def print_any_name() -> None:
+    """What a console cannot show is printed as an escape from now on, instead of ending the work:
+    a name in another script, or one whose bytes are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError, ValueError):  # it is closed
+                stream.reconfigure(errors="backslashreplace")
 
 
 def say(message: str) -> None:
@@ -45,3 +60,22 @@ def progress(
         leave=False,
         dynamic_ncols=True,
     )
+
+
+@contextmanager
+def reporting() -> Iterator[Report]:
+    """A report that draws a progress bar for each thing that is made, while it is being made."""
+    bars: dict[str, tqdm] = {}
+
+    def report(name: str, done: int, total: int) -> None:
+        if name not in bars:
+            bars[name] = progress(description=name, total=total)
+        bars[name].update(done - bars[name].n)
+        if done >= total:
+            bars[name].close()
+
+    try:
+        yield report
+    finally:
+        for bar in bars.values():
+            bar.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from fourreal.errors import UserError
 
@@ -48,19 +51,37 @@ def parse_size(text: str) -> tuple[int, int] | None:
     return height, width
 
 
+def _pair_option(
+    parse: Callable[[str], tuple[int, int] | None], metavar: str
+) -> PrimitiveConstructorSpec[tuple[int, int] | None]:
+    """How the command line reads and shows a pair; a UserError of `parse` is what it says."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, tuple),
+        str_from_instance=lambda value: ["x".join(map(str, value)) if value else ""],
+    )
+
+
+def parse_tiles(text: str) -> tuple[int, int] | None:
+    """``RxC`` -> (rows, columns); '' is None. UserError: not of that form."""
+    return parse_pair(text, "--tiles", "ROWSxCOLUMNS", "2x4") if text else None
+
+
+Size = Annotated[tuple[int, int] | None, _pair_option(parse_size, "HEIGHTxWIDTH")]
+Tiles = Annotated[tuple[int, int] | None, _pair_option(parse_tiles, "ROWSxCOLUMNS")]
+
+
 def check_memory(gigabytes: float) -> None:
     """Refuse an impossible bound on memory. Raises UserError."""
     if not gigabytes >= 0:
         raise UserError(f"--max-memory {gigabytes}: give GB, or 0 for no bound")
 
 
-def key_settings(options: Any, kind: type) -> dict[str, Any]:
-    """The fields that ``kind`` declares and that shape the result.
-
-    How much memory was allowed changes no result: another bound is no reason to start again.
-    """
-    names = [f.name for f in fields(kind) if f.name != "max_memory"]
-    return {name: getattr(options, name) for name in names}
+def key_settings(options: Any, *without: str) -> dict[str, Any]:
+    """The fields of a dataclass that shape the result: all but those named."""
+    return {f.name: getattr(options, f.name) for f in fields(options) if f.name not in without}
 
 
 def existing(path: str) -> Path:

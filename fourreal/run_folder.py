@@ -1,18 +1,18 @@
 """The run folder: stages that leave whole artefacts behind and are skipped when they are done.
 
-``run.yaml`` records, for every finished stage, a key (a hash of its settings and of everything
-it was made from), its seconds and its peak memory. Running the same command again continues
-after the last finished stage; a changed input changes the key and the stage is redone. A refused
-or interrupted command leaves the record of what an earlier one finished as it was.
+``run.yaml`` records, for every finished stage, its key (`fourreal.stage_key`: everything that
+decides its result), its seconds and its peak memory. Running the same command again continues
+after the last finished stage; whatever changed changes the key, and the stage is done again,
+saying why. A refused or interrupted command leaves the record of what an earlier one finished as
+it was.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
+import errno
 import importlib.metadata
-import json
 import platform
 import re
 import time
@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from fourreal.atomic import PARTIAL, atomic_file, remove_partials
 from fourreal.console import say, warn
 from fourreal.errors import UserError
 from fourreal.read_text import read_yaml
+from fourreal.stage_key import StageKey
 
 RECORD = "run.yaml"
 LOCK = ".lock"
@@ -35,31 +35,6 @@ LOCK = ".lock"
 def slug(text: str) -> str:
     """A folder name from any text."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "scene"
-
-
-def content_hash(*parts: Any) -> str:
-    """A short stable hash of JSON-able values, arrays and paths (whose contents are hashed)."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Path):
-            _hash_path(digest, part)
-        elif isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
-        else:
-            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()[:16]
-
-
-def _hash_path(digest: Any, path: Path) -> None:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        name = file.name if file == path else file.relative_to(path).as_posix()
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as handle:
-            while chunk := handle.read(1 << 20):
-                digest.update(chunk)
 
 
 class RunFolder:
@@ -138,6 +113,7 @@ class RunFolder:
             for stage in loaded.get("stages", {}).values():
                 float(stage["seconds"])
                 str(stage["key"])
+                dict(stage.get("made_from", {}))
         except (ValueError, TypeError, KeyError, AttributeError):
             raise UserError(
                 f"{file} is damaged; delete it to redo the run, or choose another --out"
@@ -146,17 +122,23 @@ class RunFolder:
 
     def _write(self, record: dict[str, Any]) -> None:
         with atomic_file(self.path / RECORD) as temporary:
-            temporary.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+            text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+            temporary.write_text(text, "utf-8")
 
     def stage(
-        self, name: str, title: str, key: str, outputs: Iterable[str], work: Callable[[], None]
+        self,
+        name: str,
+        title: str,
+        key: StageKey,
+        outputs: Iterable[str],
+        work: Callable[[], None],
     ) -> bool:
         """Run ``work`` unless the stage is recorded with this key and its outputs are there.
 
         Args:
             name: the stage's name, as ``--force`` takes it.
             title: what is printed.
-            key: hash of the settings and inputs (``content_hash``).
+            key: everything that decides the result.
             outputs: names relative to the folder that ``work`` writes atomically.
 
         Returns:
@@ -167,10 +149,10 @@ class RunFolder:
         if name == self._force:
             self._forcing = True
         present = all((self.path / n).exists() for n in names)
-        if done and done["key"] == key and present and not self._forcing:
+        if done and done["key"] == str(key) and present and not self._forcing:
             say(f"[{name}] {title}: done before ({done['seconds']:.1f} s)")
             return False
-        say(f"[{name}] {title} …")
+        say(f"[{name}] {title} …{self._why_again(done, key, present)}")
         start = time.perf_counter()
         reset_peak_memory()
         with self._running(name, names):
@@ -180,7 +162,8 @@ class RunFolder:
             raise RuntimeError(f"stage {name} did not write {', '.join(missing)}")
         seconds, peak = time.perf_counter() - start, peak_memory_mb()
         self.record["stages"][name] = {
-            "key": key,
+            "key": str(key),
+            "made_from": dict(key.parts),
             "seconds": round(seconds, 2),
             "peak_mb": round(peak),
             "outputs": names,
@@ -189,6 +172,18 @@ class RunFolder:
         self._ran_any = True
         say(f"[{name}] done in {seconds:.1f} s, peak memory {peak / 1024:.1f} GB")
         return True
+
+    def _why_again(self, done: dict[str, Any] | None, key: StageKey, present: bool) -> str:
+        """Why a stage that was finished before is done again; empty when it never was."""
+        if done is None:
+            return ""
+        if self._forcing:
+            return " (again: --force)"
+        if "made_from" not in done:
+            return " (again: an earlier version did not record everything it was made from)"
+        if changed := key.changed_since(done["made_from"]):
+            return f" (again: changed: {', '.join(changed)})"
+        return "" if present else " (again: its files are gone)"
 
     @contextlib.contextmanager
     def _running(self, name: str, outputs: list[str]) -> Iterator[None]:
@@ -239,10 +234,15 @@ def _lock_exclusively(handle: Any, path: Path) -> None:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(
-            f"{path} is in use by another run; wait for it or choose another --out"
-        ) from None
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise UserError(
+                f"{path} is in use by another run; wait for it or choose another --out"
+            ) from None
+        warn(
+            f"the drive of {path} cannot lock ({error.strerror}): two runs on one folder would not "
+            "be noticed there"
+        )
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from fourreal.console import print_any_name
 from fourreal.errors import UserError
 
 Config = TypeVar("Config")
@@ -18,6 +19,7 @@ def run_script(main: Callable[[Config], Any], config: type[Config], description:
 
     A UserError is one line on stderr and exit code 2, also when the configuration raises it.
     """
+    print_any_name()
     try:
         main(tyro.cli(config, description=description))
     except UserError as error:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import errno
-import re
 import signal
 import subprocess
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fourreal import video_decode
+from fourreal import ffmpeg, video_decode
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
+from fourreal.ffmpeg import MAX_PIXELS
+from fourreal.natural_order import natural_key
+from fourreal.video_facts import probe
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_CLIP_BYTES = 6 * 2**30
-MAX_PIXELS = video_decode.MAX_PIXELS
 
 
 def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -41,8 +41,8 @@ def resize_frames(frames: NDArray[np.float32], height: int, width: int) -> NDArr
     return np.clip(out, 0, 1).astype(np.float32).reshape(*frames.shape[:-3], height, width, 3)
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of an image as it is shown, from its header alone.
+def image_size(path: str | Path, upright: bool = True) -> tuple[int, int]:
+    """(height, width) of an image from its header alone: as it is shown, or as it is stored.
 
     Raises:
         UserError: missing, not an image, or of more than ``MAX_PIXELS``.
@@ -57,17 +57,29 @@ def image_size(path: str | Path) -> tuple[int, int]:
             photo = image.format in ("JPEG", "MPO")
             turned = photo and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except Exception:
-        raise UserError(f"cannot read the image {p}; use PNG or JPEG") from None
+        raise UserError(f"cannot read the image {p}; {_what_instead(p)}") from None
     finally:
         Image.MAX_IMAGE_PIXELS = usual
     if width * height > MAX_PIXELS:
         raise UserError(f"{p} is {height}x{width}, more than {MAX_PIXELS >> 20} megapixels")
-    return (width, height) if turned else (height, width)
+    return (width, height) if turned and upright else (height, width)
 
 
-def read_image(path: str | Path) -> NDArray[np.float32]:
+def _what_instead(path: Path) -> str:
+    """What to do about a file that is no image that can be read."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(12)
+    except OSError:
+        head = b""
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"avif"):
+        return "it is HEIC or AVIF, whatever its name says: export it as JPEG"
+    return "use PNG or JPEG"
+
+
+def read_image(path: str | Path, upright: bool = True) -> NDArray[np.float32]:
     """Read one image as RGB in 0..1 [H, W, 3]: grey is repeated, transparent parts become white,
-    16 bits keep their precision, a camera's orientation tag is obeyed.
+    16 bits keep their precision, a photo's orientation tag is obeyed unless ``upright`` is false.
 
     Raises:
         UserError: missing, unreadable or too large.
@@ -77,6 +89,8 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
     # only the plain reading obeys the orientation tag of a photograph
     photo = p.suffix.lower() in (".jpg", ".jpeg")
     flags = cv2.IMREAD_COLOR if photo else cv2.IMREAD_UNCHANGED
+    if photo and not upright:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), flags)
     except cv2.error:
@@ -117,7 +131,8 @@ def read_clip(path: str | Path, what: str = "clip") -> tuple[NDArray[np.float32]
         except ValueError as error:
             raise UserError(f"cannot read the {what} {p}: {error}") from error
         return frames, fps
-    images = sorted(f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    images = [f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
+    images.sort(key=lambda f: natural_key(f.name))
     if not images:
         raise UserError(f"the {what} folder {p} holds no {', '.join(IMAGE_SUFFIXES)} images")
     loaded = [read_image(f) for f in images]
@@ -133,7 +148,7 @@ def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
     Raises:
         ValueError: not a video, broken off, or too large to hold in memory.
     """
-    facts = video_decode.probe(path)
+    facts = probe(path)
     limit = MAX_CLIP_BYTES // (facts.width * facts.height * 12)
     shown: list[NDArray[np.uint8]] = []
     for frame in video_decode.frames(facts):
@@ -143,24 +158,7 @@ def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
                 f"more than {limit} frames of {facts.height}x{facts.width} do not fit in memory; "
                 "cut the clip first"
             )
-    return np.stack(shown).astype(np.float32) / np.float32(255), facts.fps, _comment(facts.path)
-
-
-def _comment(path: Path) -> str:
-    """The container's ``comment`` tag, or an empty string."""
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        *video_decode.opened(path),
-        "-f",
-        "ffmetadata",
-        "-",
-    ]
-    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
-    text = result.stdout.decode("utf-8", "replace")
-    match = re.search(r"^comment=((?:\\.|[^\n\\])*)", text, re.MULTILINE | re.DOTALL)
-    return re.sub(r"\\(.)", r"\1", match.group(1), flags=re.DOTALL) if match else ""
+    return np.stack(shown).astype(np.float32) / np.float32(255), facts.fps, facts.comment
 
 
 def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = "") -> None:
@@ -176,14 +174,17 @@ def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = ""
     size = f"{data.shape[2]}x{data.shape[1]}"
     with atomic_file(path) as temporary:
         command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error",
+            ffmpeg.program(), "-y", "-v", "error",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{max(fps, 0.1)}", "-i", "-",
             "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-movflags", "+faststart",
             "-metadata", f"comment={comment}", str(temporary),
         ]  # fmt: skip
-        done = subprocess.run(
-            command, input=np.ascontiguousarray(data).data.cast("B"), capture_output=True
-        )
+        try:
+            done = subprocess.run(
+                command, input=np.ascontiguousarray(data).data.cast("B"), capture_output=True
+            )
+        except FileNotFoundError as error:
+            raise ffmpeg.no_ffmpeg(f"{command[0]}: {error.strerror}") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
             too_long = getattr(signal, "SIGXFSZ", 0)  # a bound on file sizes was met

@@ -1,94 +1,283 @@
-"""Cameras of grids made from text: the one camera move that the weights were trained on.
+"""Text, or a pair of clips, -> a V x T grid of frames, by our own model (`gen.network`).
 
-A model whose training world has a single camera move shows that move in every freeze-time clip it
-makes, so the cameras of such a grid need not be estimated from its (small, soft) frames. The move
-lies beside the weights (``cameras.json``), written when they were trained: what today's training
-code draws has no say in it.
+Text -> fixed-view clip (dynamic mode) -> its first frame starts the freeze-time clip -> the
+two-stream model fills the grid with row 0 and column 0 given; what is longer than the model's
+window grows by windows that overlap, along time and then along view (paper 3.3).
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fourreal.atomic import atomic_file
+from fourreal.console import Report
 from fourreal.errors import UserError
-from fourreal.read_text import read_json
-from gen.network.base import read_config
-
-FILE = "cameras.json"
-FORMAT = "fourreal-camera-move"
-
-
-def save_camera_move(folder: Path, focal: float, paths: list[NDArray[np.float64]]) -> None:
-    """Write the move beside the weights of `folder`.
-
-    focal: focal length over the width of a frame.  paths: for 1, 2, … views the world-to-camera
-    matrices [V, 4, 4] (OpenCV axes) of a grid with so many views.
-    """
-    content = {
-        "format": FORMAT,
-        "version": 1,
-        "focal": focal,
-        "w2c": [np.asarray(path, np.float64)[:, :3].tolist() for path in paths],
-    }
-    with atomic_file(Path(folder) / FILE) as temporary:
-        temporary.write_text(json.dumps(content) + "\n")
+from fourreal.video_io import resize_frames
+from gen.flow.rectified import keep_known, linear_sigmas
+from gen.flow.samplers import SAMPLERS, CleanModel, guided, keyed_noise
+from gen.flow.windows import Part, clip_parts, frame_index, grid_parts, grow
+from gen.generate import GenerateConfig, GeneratedGrid, check_clips, window_report
+from gen.grid import VideoGrid
+from gen.limits import Work, clips_at_once
+from gen.network.base import BaseModel, load_base, read_config
+from gen.network.dit import Mode
+from gen.network.runtime import Runtime
+from gen.network.text import Tokenizer
+from gen.sync.mixer_file import load_two_stream
+from gen.sync.mixers import MixerName, SyncParams, layers_without
+from gen.sync.two_stream import TwoStream
+from gen.words import check_words, read
 
 
-def trained_cameras(
-    folder: Path, views: int, height: int, width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """K [V, 3, 3] and world-to-camera [V, 4, 4] (OpenCV axes) of a grid made by the weights in
-    `folder`, with frames of `height` x `width` that are central parts of the model's own.
-
-    The world's mean camera path; a scene's own differs by a few degrees.  None when the weights
-    know several moves (they come without a move then), and for more views than one window: how far
-    the camera gets beyond it was never trained.
-
-    Raises:
-        UserError: the file with the move is damaged.
-    """
-    path = Path(folder) / FILE
-    if not path.is_file():
-        return None
-    try:
-        focal, paths = _checked(read_json(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not describe a camera move: {error}") from None
-    if views > len(paths):
-        return None
-    params = read_config(folder)["params"]
-    own_h, own_w = params["height"], params["width_px"]
-    focal *= own_w
-    part_h = min(own_h, round(own_w * height / width))
-    part_w = min(own_w, round(own_h * width / height))
-    K = np.array(
-        [
-            [focal * width / part_w, 0, width / 2],
-            [0, focal * height / part_h, height / 2],
-            [0, 0, 1.0],
-        ]
-    )
-    return np.tile(K, (views, 1, 1)), paths[views - 1]
+def _to_model(frames: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames, np.float32)) * 2 - 1
 
 
-def _checked(content: dict[str, Any]) -> tuple[float, list[NDArray[np.float64]]]:
-    """Focal length and paths of a file's content; ValueError, KeyError or TypeError otherwise."""
-    if content["format"] != FORMAT or content["version"] != 1:
-        raise ValueError("unknown format or version")
-    focal, paths = float(content["focal"]), []
-    for views, rows in enumerate(content["w2c"], 1):
-        w2c = np.tile(np.eye(4), (views, 1, 1))
-        w2c[:, :3] = np.asarray(rows, np.float64).reshape(views, 3, 4)
-        turn = w2c[:, :3, :3]
-        if not np.isfinite(w2c).all() or abs(turn @ turn.swapaxes(1, 2) - np.eye(3)).max() > 1e-3:
-            raise ValueError(f"the path for {views} views holds no world-to-camera matrices")
-        paths.append(w2c)
-    if not 0.05 < focal < 100:
-        raise ValueError(f"focal {focal:g} widths")
-    return focal, paths
+def _to_images(x: Tensor) -> NDArray[np.float32]:
+    return ((x.clamp(-1, 1) + 1) / 2).cpu().numpy().astype(np.float32)
+
+
+class _Given(NamedTuple):
+    """What is known: clean [1, ..., H, W, 3] where known [1, ...]."""
+
+    clean: Tensor
+    known: Tensor
+
+
+def _grid_model(
+    two_stream: TwoStream, given: _Given, index_V: Tensor, index_T: Tensor, text: Tensor,
+    mask: Tensor,
+) -> CleanModel:  # fmt: skip
+    """The 4D model as a sampler wants it, around one window's given cells."""
+
+    def model(x: Tensor, sigma: Tensor) -> Tensor:
+        x = keep_known(x, given.clean, given.known)
+        return two_stream(x, given.known, sigma.reshape(1), text, mask, index_V, index_T)
+
+    return model
+
+
+class GridGenerator:
+    """A base model with its mixers; every method is a pure function of its arguments and seed."""
+
+    def __init__(self, base: BaseModel, folder: Path | None = None, runtime: Runtime | None = None):
+        """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is."""
+        self.base = base.eval() if runtime is None else runtime.prepare(base)
+        self.folder = folder
+        self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.base.params.height, self.base.params.width_px
+
+    def two_stream(self, config: GenerateConfig) -> TwoStream:
+        """The 4D model with the asked mixer; UserError when its trained weights are missing."""
+        if config.untrained_sync or config.mixer == "none":
+            layers = layers_without(self.base.params.depth, config.drop_sync)
+            sync = SyncParams(config.mixer, layers=layers)
+            model = TwoStream(self.base.dit, sync, config.output).to(self.base.device).eval()
+        elif self.folder is None:
+            raise UserError("no trained mixer at hand; use an untrained one (untrained_sync)")
+        else:
+            model, _ = load_two_stream(
+                self.base, self.folder, config.mixer, config.output, config.drop_sync
+            )
+        return model
+
+    def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
+        """Unit noise that depends on `key` alone, on the model's device."""
+        return keyed_noise(shape, *key).to(self.base.device)
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features [B, L, D] and mask [B, L] of prompts, read in the model's own words."""
+        known = self.base.tokenizer.words
+        return self.base.encode_text([read(prompt, known).text for prompt in prompts])
+
+    def _clip_model(
+        self, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
+    ) -> CleanModel:
+        """The base model as a sampler wants it, around one clip's given frames."""
+        mode_B = torch.full((1,), int(mode), device=self.base.device)
+
+        def model(x: Tensor, sigma: Tensor) -> Tensor:
+            x = keep_known(x, given.clean, given.known)
+            out = self.base.dit(x, given.known, sigma.reshape(1), mode_B, text, mask, index_F)
+            return keep_known(out, given.clean, given.known)
+
+        return model
+
+    @torch.no_grad()
+    def clip(
+        self,
+        prompt: str,
+        mode: Mode,
+        length: int,
+        config: GenerateConfig,
+        start: Tensor | None = None,
+        report: Report | None = None,
+    ) -> Tensor:
+        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...].
+
+        It grows on the CPU; one window at a time is on the model's device.
+        """
+        base, (h, w) = self.base, self.size
+        known_count = 0 if start is None else len(start)
+        clip, known = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
+        if start is not None:
+            clip[:known_count], known[:known_count] = start.cpu(), True
+        text, mask = self.encode([prompt, ""])
+        sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
+        name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
+        name = "first frame" if length == 1 else name
+        parts = clip_parts(length)
+
+        def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
+            given, index = _Given(clean, known), frame_index(clean.shape[1]).to(base.device)
+            # Guidance sharpens what only the words say: everything at the start of a clip, the
+            # motion of a row; what a column shows is said better by its first frame.
+            scale = 1.0
+            if number == 0 and known_count == 0:
+                scale = config.guidance
+            elif mode == Mode.DYNAMIC and number == 0:
+                scale = config.motion_guidance
+            model = guided(
+                self._clip_model(given, index, mode, text[:1], mask[:1]),
+                self._clip_model(given, index, mode, text[1:], mask[1:]),
+                scale,
+                config.guidance_interval,
+            )
+            x = self.noise(tuple(clean.shape), config.seed, int(mode), part[0].start)
+            callback = window_report(report, name, number, len(parts))
+            return SAMPLERS[config.sampler](model, x, sigmas, callback)
+
+        return grow(clip, known, parts, sample, base.device).clamp(-1, 1)
+
+    def row_of(self, prompt: str, config: GenerateConfig, report: Report | None = None) -> Tensor:
+        """The fixed-view clip [T, H, W, 3] in [-1, 1] of a prompt."""
+        start = None
+        if config.picture_first:
+            start = self.clip(prompt, Mode.DYNAMIC, 1, config, report=report)
+        return self.clip(prompt, Mode.DYNAMIC, config.times, config, start, report)
+
+    @torch.no_grad()
+    def fill(
+        self,
+        cells_VTHWC: Tensor,
+        known_VT: Tensor,
+        prompt: str,
+        config: GenerateConfig,
+        report: Report | None = None,
+        model: TwoStream | None = None,
+    ) -> Tensor:
+        """Complete a grid in [-1, 1]; known cells come out unchanged.
+
+        model: the 4D model to use instead of the one that `config` asks for.
+        """
+        base = self.base
+        model = model or self.two_stream(config)
+        text, mask = self.encode([prompt])
+        sigmas = linear_sigmas(config.grid_steps, config.shift).to(base.device)
+        parts = grid_parts(len(known_VT), known_VT.shape[1])
+        first = known_VT[parts[0]]
+        self._bound_memory(model, len(first), first.shape[1], config.mixer)
+
+        def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
+            index = [frame_index(n).to(base.device) for n in known.shape[1:]]
+            predict = _grid_model(model, _Given(clean, known), index[0], index[1], text, mask)
+            x = self.noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
+            callback = window_report(report, "grid", number, len(parts))
+            return SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)
+
+        return grow(cells_VTHWC, known_VT, parts, sample, base.device)
+
+    def _bound_memory(self, model: TwoStream, views: int, times: int, mixer: MixerName) -> None:
+        """Let so many clips go through the model at once as the memory bound allows."""
+        dtype = self.base.dit.block_dtype or torch.float32
+        work = Work(self.base.params, views, times, *self.size, dtype.itemsize)
+        parameters = sum(
+            p.numel() for module in (self.base, model.mixer) for p in module.parameters()
+        )
+        model.clips_at_once = clips_at_once(work, parameters, mixer, self.max_memory_gb)
+
+    def _checked(self, config: GenerateConfig | None) -> GenerateConfig:
+        """The configuration; UserError when it asks for frames that the model does not make."""
+        config = config or GenerateConfig()
+        if config.size not in (None, self.size):
+            raise UserError(f"this model makes frames of {self.size}, not of {config.size}")
+        return config
+
+    def from_prompt(
+        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
+    ) -> GeneratedGrid:
+        """Text -> clips -> grid.  UserError when the model knows no word of the prompt."""
+        config = self._checked(config)
+        check_words(prompt, self.base.tokenizer.words)
+        row = self.row_of(prompt, config, report)
+        column = self.clip(prompt, Mode.FREEZE_TIME, config.views, config, row[:1], report)
+        return self._complete(row, column, prompt, config, report)
+
+    def complete_grid(
+        self,
+        row: NDArray[np.float32],
+        column: NDArray[np.float32],
+        prompt: str = "",
+        config: GenerateConfig | None = None,
+        report: Report | None = None,
+    ) -> GeneratedGrid:
+        """Fill the grid between a fixed-view clip [T,H,W,3] and a freeze-time clip [V,H,W,3].
+
+        The clips (RGB in 0..1) are resized to the model's size; both start with the same frame,
+        and the row's is the one that is kept.
+        """
+        config = self._checked(config)
+        check_clips(row, column)
+        config = replace(config, views=len(column), times=len(row))
+        resized = [_to_model(resize_frames(clip, *self.size)) for clip in (row, column)]
+        return self._complete(resized[0], resized[1], prompt, config, report)
+
+    def _complete(
+        self, row: Tensor, column: Tensor, prompt: str, config: GenerateConfig,
+        report: Report | None,
+    ) -> GeneratedGrid:  # fmt: skip
+        h, w = self.size
+        cells = torch.zeros(config.views, config.times, h, w, 3)
+        known = torch.zeros(config.views, config.times, dtype=torch.bool)
+        cells[:, 0], cells[0] = column.cpu(), row.cpu()
+        known[:, 0] = known[0] = True
+        if config.views > 1 and config.times > 1:
+            cells = self.fill(cells, known, prompt, config, report)
+        times = np.linspace(0, 1, config.times) if config.times > 1 else np.zeros(1)
+        grid = VideoGrid(
+            frames=_to_images(cells), times=times.astype(np.float32), fps=config.fps, prompt=prompt
+        )
+        return GeneratedGrid(grid, grid.row(0), grid.column(0))
+
+
+def weights_folder(path: str | Path = "") -> Path:
+    """The given weights folder, or the one in the package; UserError when it holds no weights."""
+    folder = Path(path) if str(path) else Path(str(resources.files("gen"))) / "weights"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no weights (config.json is missing)")
+    return folder
+
+
+def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> GridGenerator:
+    """The generator with the package's weights, or those of another weights folder."""
+    folder = weights_folder(folder or "")
+    base, _ = load_base(folder)
+    return GridGenerator(base, folder, runtime or Runtime())
+
+
+def check_prompt(prompt: str, folder: Path) -> None:
+    """Refuse a prompt without a known word (UserError), say what is taken for what and what is
+    ignored; loads nothing."""
+    check_words(prompt, Tokenizer(read_config(folder)["vocabulary"]).words)

@@ -1,47 +1,34 @@
-"""Text, or a pair of clips, -> a V x T grid of frames.
+"""What every generator of grids takes, gives and is: one configuration, one protocol.
 
-Text -> fixed-view clip (dynamic mode) -> its first frame starts the freeze-time clip -> the
-two-stream model fills the grid with row 0 and column 0 given; what is longer than the model's
-window grows by windows that overlap, along time and then along view (paper 3.3).
+`gen.bundled` is the generator over our own small model, `gen.wan.generate` the one over Wan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib import resources
-from pathlib import Path
-from typing import NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Protocol, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from fourreal.console import Report
 from fourreal.errors import UserError
-from fourreal.video_io import resize_frames
-from gen.flow.rectified import keep_known, linear_sigmas
-from gen.flow.samplers import SAMPLERS, CleanModel, guided, keyed_noise
-from gen.flow.windows import frame_index, windows
+from gen.flow.samplers import SAMPLERS
 from gen.grid import MAX_CELLS, VideoGrid
-from gen.limits import Work, clips_at_once
-from gen.network.base import BaseModel, load_base, read_config
-from gen.network.dit import Mode
-from gen.network.runtime import Runtime
-from gen.network.text import Tokenizer
-from gen.network.weights_file import load_two_stream
-from gen.sync.mixers import MIXERS, Drop, MixerName, SyncParams, layers_without
-from gen.sync.two_stream import Output, TwoStream
-
-Report = Callable[[str, int, int], None]  # (what is made, step, steps)
+from gen.sync.mixers import MIXERS, Drop, MixerName
+from gen.sync.streams import Output
 
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """How a grid is made; `guidance` acts on what is made from text alone."""
+    """How a grid is made; `guidance` acts on what is made from text alone.
+
+    The values are those of the bundled model; other models say theirs beside their generator.
+    """
 
     views: int = 8
     times: int = 8
+    size: tuple[int, int] | None = None  # height, width of the frames; None: the model's own
     steps: int = 12
     grid_steps: int = 8
     sampler: str = "euler"
@@ -82,195 +69,8 @@ class GeneratedGrid:
     freeze_time: NDArray[np.float32]
 
 
-def _to_model(frames: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frames, np.float32)) * 2 - 1
-
-
-def _to_images(x: Tensor) -> NDArray[np.float32]:
-    return ((x.clamp(-1, 1) + 1) / 2).cpu().numpy().astype(np.float32)
-
-
-class _Given(NamedTuple):
-    """What is known: clean [1, ..., H, W, 3] where known [1, ...]."""
-
-    clean: Tensor
-    known: Tensor
-
-
-def _grid_model(
-    two_stream: TwoStream, given: _Given, index_V: Tensor, index_T: Tensor, text: Tensor,
-    mask: Tensor,
-) -> CleanModel:  # fmt: skip
-    """The 4D model as a sampler wants it, around one window's given cells."""
-
-    def model(x: Tensor, sigma: Tensor) -> Tensor:
-        x = keep_known(x, given.clean, given.known)
-        return two_stream(x, given.known, sigma.reshape(1), text, mask, index_V, index_T)
-
-    return model
-
-
-class GridGenerator:
-    """A base model with its mixers; every method is a pure function of its arguments and seed."""
-
-    def __init__(self, base: BaseModel, folder: Path | None = None, runtime: Runtime | None = None):
-        """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is."""
-        self.base = base.eval() if runtime is None else runtime.prepare(base)
-        self.folder = folder
-        self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the frames."""
-        return self.base.params.height, self.base.params.width_px
-
-    def two_stream(self, config: GenerateConfig) -> TwoStream:
-        """The 4D model with the asked mixer; UserError when its trained weights are missing."""
-        if config.untrained_sync or config.mixer == "none":
-            layers = layers_without(self.base.params.depth, config.drop_sync)
-            sync = SyncParams(config.mixer, layers=layers)
-            model = TwoStream(self.base.dit, sync, config.output).to(self.base.device).eval()
-        elif self.folder is None:
-            raise UserError("no trained mixer at hand; use an untrained one (untrained_sync)")
-        else:
-            model, _ = load_two_stream(
-                self.base, self.folder, config.mixer, config.output, config.drop_sync
-            )
-        return model
-
-    def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
-        """Unit noise that depends on `key` alone, on the model's device."""
-        return keyed_noise(shape, *key).to(self.base.device)
-
-    def _clip_model(
-        self, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
-    ) -> CleanModel:
-        """The base model as a sampler wants it, around one clip's given frames."""
-        mode_B = torch.full((1,), int(mode), device=self.base.device)
-
-        def model(x: Tensor, sigma: Tensor) -> Tensor:
-            x = keep_known(x, given.clean, given.known)
-            out = self.base.dit(x, given.known, sigma.reshape(1), mode_B, text, mask, index_F)
-            return keep_known(out, given.clean, given.known)
-
-        return model
-
-    @torch.no_grad()
-    def clip(
-        self,
-        prompt: str,
-        mode: Mode,
-        length: int,
-        config: GenerateConfig,
-        start: Tensor | None = None,
-        report: Report | None = None,
-    ) -> Tensor:
-        """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...].
-
-        It grows on the CPU; one window at a time is on the model's device.
-        """
-        base, (h, w) = self.base, self.size
-        known_count = 0 if start is None else len(start)
-        clip, done = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
-        if start is not None:
-            clip[:known_count], done[:known_count] = start.cpu(), True
-        text, mask = base.encode_text([prompt, ""])
-        sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
-        name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
-        name = "first frame" if length == 1 else name
-        spans = windows(length)
-        for number, span in enumerate(spans):
-            part = slice(span.start, span.stop)
-            if bool(done[part].all()):
-                continue
-            given = _Given(clip[None, part].to(base.device), done[None, part].to(base.device))
-            index = frame_index(len(span)).to(base.device)
-            # Guidance sharpens what only the words say: everything at the start of a clip, the
-            # motion of a row; what a column shows is said better by its first frame.
-            scale = 1.0
-            if number == 0 and known_count == 0:
-                scale = config.guidance
-            elif mode == Mode.DYNAMIC and number == 0:
-                scale = config.motion_guidance
-            model = guided(
-                self._clip_model(given, index, mode, text[:1], mask[:1]),
-                self._clip_model(given, index, mode, text[1:], mask[1:]),
-                scale,
-                config.guidance_interval,
-            )
-            x = self.noise((1, len(span), h, w, 3), config.seed, int(mode), span.start)
-            clip[part] = SAMPLERS[config.sampler](
-                model, x, sigmas, window_callback(report, name, number, len(spans))
-            )[0].cpu()
-            done[part] = True
-        return clip.clamp(-1, 1)
-
-    def row_of(self, prompt: str, config: GenerateConfig, report: Report | None = None) -> Tensor:
-        """The fixed-view clip [T, H, W, 3] in [-1, 1] of a prompt."""
-        start = None
-        if config.picture_first:
-            start = self.clip(prompt, Mode.DYNAMIC, 1, config, report=report)
-        return self.clip(prompt, Mode.DYNAMIC, config.times, config, start, report)
-
-    @torch.no_grad()
-    def fill(
-        self,
-        cells_VTHWC: Tensor,
-        known_VT: Tensor,
-        prompt: str,
-        config: GenerateConfig,
-        report: Report | None = None,
-        model: TwoStream | None = None,
-    ) -> Tensor:
-        """Complete a grid in [-1, 1]; known cells come out unchanged.
-
-        model: the 4D model to use instead of the one that `config` asks for.
-        """
-        base = self.base
-        model = model or self.two_stream(config)
-        cells, done = cells_VTHWC.cpu().clone(), known_VT.cpu().clone()
-        v_all, t_all, h, w, _ = cells.shape
-        text, mask = base.encode_text([prompt])
-        sigmas = linear_sigmas(config.grid_steps, config.shift).to(base.device)
-        tiles = [(v, t) for v in windows(v_all) for t in windows(t_all)]
-        self._bound_memory(model, len(tiles[0][0]), len(tiles[0][1]), config.mixer)
-        for number, (vs, ts) in enumerate(tiles):
-            rows, cols = slice(vs.start, vs.stop), slice(ts.start, ts.stop)
-            given = _Given(
-                cells[None, rows, cols].to(base.device), done[None, rows, cols].to(base.device)
-            )
-            if bool(given.known.all()):
-                continue
-            index = frame_index(len(vs)).to(base.device), frame_index(len(ts)).to(base.device)
-            predict = _grid_model(model, given, *index, text, mask)
-            x = self.noise((1, len(vs), len(ts), h, w, 3), config.seed, 2, vs.start, ts.start)
-            out = SAMPLERS[config.sampler](
-                predict, x, sigmas, window_callback(report, "grid", number, len(tiles))
-            )[0]
-            cells[rows, cols] = keep_known(
-                out.clamp(-1, 1).cpu(), cells[rows, cols], done[rows, cols]
-            )
-            done[rows, cols] = True
-        return cells
-
-    def _bound_memory(self, model: TwoStream, views: int, times: int, mixer: MixerName) -> None:
-        """Let so many clips go through the model at once as the memory bound allows."""
-        dtype = self.base.dit.block_dtype or torch.float32
-        work = Work(self.base.params, views, times, *self.size, dtype.itemsize)
-        parameters = sum(
-            p.numel() for module in (self.base, model.mixer) for p in module.parameters()
-        )
-        model.clips_at_once = clips_at_once(work, parameters, mixer, self.max_memory_gb)
-
-    def from_prompt(
-        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
-    ) -> GeneratedGrid:
-        """Text -> clips -> grid.  UserError when the model knows no word of the prompt."""
-        config = config or GenerateConfig()
-        self.base.tokenizer.check_prompt(prompt)
-        row = self.row_of(prompt, config, report)
-        column = self.clip(prompt, Mode.FREEZE_TIME, config.views, config, row[:1], report)
-        return self._complete(row, column, prompt, config, report)
+class Fills(Protocol):
+    """Completes grids of footage; a pure function of its arguments and the seed."""
 
     def complete_grid(
         self,
@@ -280,61 +80,32 @@ class GridGenerator:
         config: GenerateConfig | None = None,
         report: Report | None = None,
     ) -> GeneratedGrid:
-        """Fill the grid between a fixed-view clip [T,H,W,3] and a freeze-time clip [V,H,W,3].
+        """Fill the grid between a fixed-view clip [T, H, W, 3] and a freeze-time clip [V, H, W, 3]
+        (RGB in 0..1). Both start with the same frame; they are resized to the model's size."""
+        ...
 
-        The clips (RGB in 0..1) are resized to the model's size; both start with the same frame,
-        and the row's is the one that is kept.
-        """
-        config = config or GenerateConfig()
-        if row.ndim != 4 or column.ndim != 4 or row.shape[1:] != column.shape[1:]:
-            raise UserError(
-                f"the clips must be [frames, height, width, 3] of one size; got {row.shape} and "
-                f"{column.shape}"
-            )
-        config = replace(config, views=len(column), times=len(row))
-        resized = [_to_model(resize_frames(clip, *self.size)) for clip in (row, column)]
-        return self._complete(resized[0], resized[1], prompt, config, report)
 
-    def _complete(
-        self, row: Tensor, column: Tensor, prompt: str, config: GenerateConfig,
-        report: Report | None,
-    ) -> GeneratedGrid:  # fmt: skip
-        h, w = self.size
-        cells = torch.zeros(config.views, config.times, h, w, 3)
-        known = torch.zeros(config.views, config.times, dtype=torch.bool)
-        cells[:, 0], cells[0] = column.cpu(), row.cpu()
-        known[:, 0] = known[0] = True
-        if config.views > 1 and config.times > 1:
-            cells = self.fill(cells, known, prompt, config, report)
-        times = np.linspace(0, 1, config.times) if config.times > 1 else np.zeros(1)
-        grid = VideoGrid(
-            frames=_to_images(cells), times=times.astype(np.float32), fps=config.fps, prompt=prompt
+class Generator(Fills, Protocol):
+    """Makes whole grids; every method is a pure function of its arguments and the seed."""
+
+    def from_prompt(
+        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
+    ) -> GeneratedGrid:
+        """Text -> fixed-view clip -> freeze-time clip -> grid. UserError: unusable words."""
+        ...
+
+
+def check_clips(row: NDArray[np.float32], column: NDArray[np.float32]) -> None:
+    """Refuse clips that are not of one size. Raises UserError."""
+    if row.ndim != 4 or column.ndim != 4 or row.shape[1:] != column.shape[1:]:
+        raise UserError(
+            f"the clips must be [frames, height, width, 3] of one size; got {row.shape} and "
+            f"{column.shape}"
         )
-        return GeneratedGrid(grid, grid.row(0), grid.column(0))
 
 
-def window_callback(report: Report | None, name: str, window: int, windows_total: int):
+def window_report(report: Report | None, name: str, window: int, windows_total: int):
     """What a sampler calls after each step of a window, or None when nobody wants to know."""
     if report is None:
         return None
     return lambda i, n, clean: report(name, window * n + i + 1, n * windows_total)
-
-
-def weights_folder(path: str | Path = "") -> Path:
-    """The given weights folder, or the one in the package; UserError when it holds no weights."""
-    folder = Path(path) if str(path) else Path(str(resources.files("gen"))) / "weights"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no weights (config.json is missing)")
-    return folder
-
-
-def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> GridGenerator:
-    """The generator with the package's weights, or those of another weights folder."""
-    folder = weights_folder(folder or "")
-    base, _ = load_base(folder)
-    return GridGenerator(base, folder, runtime or Runtime())
-
-
-def check_prompt(prompt: str, folder: Path) -> None:
-    """Refuse a prompt without a known word (UserError), warn about unknown ones; loads nothing."""
-    Tokenizer(read_config(folder)["vocabulary"]).check_prompt(prompt)

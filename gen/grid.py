@@ -22,6 +22,7 @@ from fourreal.atomic import atomic_file, atomic_folder
 from fourreal.cameras import scale_intrinsics
 from fourreal.errors import UserError
 from fourreal.health import NotFinite
+from fourreal.natural_order import natural_key
 from fourreal.npz_file import read_npz
 from fourreal.read_text import parse_json, read_json
 
@@ -200,7 +201,7 @@ class VideoGrid:
                 for t in range(self.T):
                     if self.known[v, t]:
                         video_io.write_image(view / f"t{t:03d}.png", self.frames[v, t])
-            (out / MARKER).write_text(json.dumps(self._metadata(), indent=1))
+            (out / MARKER).write_text(json.dumps(self._metadata(), indent=1), "utf-8")
 
     def save_npz(self, path: str | Path) -> None:
         """Write the grid as one compressed ``.npz`` (8 bit), atomically."""
@@ -310,7 +311,8 @@ def _load_folder(folder: Path) -> VideoGrid:
             raise ValueError(f"{MARKER} is {error}") from error
         if meta.get("version", VERSION) != VERSION:
             raise ValueError(f"{MARKER} has an unknown version; expected {VERSION}")
-    views = sorted(d for d in folder.glob("v[0-9]*") if d.is_dir())
+    folders = (d for d in folder.glob("v[0-9]*") if d.is_dir())
+    views = sorted(folders, key=lambda d: natural_key(d.name))
     if not views:
         raise ValueError("no v00/, v01/, … folders with t000.png, t001.png, … inside")
     if "known" in meta:

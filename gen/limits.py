@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fourreal.console import warn
 from fourreal.errors import UserError
-from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 from gen.sync.mixers import MixerName
 
 # Token grids alive beside a running block: what the streams were embedded as, what they are, what

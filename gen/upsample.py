@@ -17,7 +17,6 @@ Shape legend: B clips, F frames, V views, T times, H W target pixels, h w low-re
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fourreal.atomic import atomic_file
+from fourreal.console import Report
 from fourreal.errors import UserError
 from fourreal.read_text import read_json
 from fourreal.video_io import resize_frames
@@ -38,7 +38,7 @@ from gen.flow.samplers import keyed_noise, sample_euler
 from gen.flow.windows import WINDOW, frame_index, windows
 from gen.limits import GB, Work, clip_bytes, clips_at_once, resident_bytes
 from gen.network.base import DAMAGED, BaseModel, check_claim, load_shards, save_shards
-from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 from gen.network.runtime import Runtime
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
@@ -65,8 +65,6 @@ UPSAMPLER_SIZES: dict[str, DiTParams] = {
         reference=False, frame_place=False, shared_adaln=False,
     ),
 }  # fmt: skip
-
-Report = Callable[[str, int, int], None]  # (what is made, step, steps)
 
 
 def enlarge(low: Tensor, height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What this machine can do, in one screen: versions, devices, optional parts, and what is slow."""
+"""The command `doctor`: what this machine can do, in one screen, and what is slow."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from fourreal.console import say
 from fourreal.run_folder import versions
 
 # module: (what it is for, extra that installs it)
@@ -26,31 +29,73 @@ LITTLE_MEMORY, LITTLE_DISK = 4.0, 2.0  # GB under which a run may fail
 RUN_DISK = 1.0  # GB that a run may need
 
 
-def report() -> list[str]:
-    """The lines of ``run_pipeline.py doctor``, at most a screenful."""
-    from gen.wan.memory import fit_lines
-    from tracking.backends.table import listing
+@dataclass
+class Doctor:
+    """Versions, devices, optional parts, memory and disk in one screen."""
 
-    available, total = memory()
-    disk, scratch = (shutil.disk_usage(p).free / 2**30 for p in (".", tempfile.gettempdir()))
-    lines = [
-        "versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()),
-        f"system: {platform.platform()}; {cores()} of {os.cpu_count()} cores usable",
-        f"memory: {_gb(available)} of {_gb(total)} available",
-        f"disk: {disk:.0f} GB free in {Path.cwd()}, a run needs up to {RUN_DISK:.0f} GB; "
-        f"{scratch:.0f} GB in {tempfile.gettempdir()}",
-        *devices(),
-        f"video: {_ffmpeg()}",
-        f"weights: {_weights()}",
+
+def doctor(options: Doctor | None = None) -> None:
+    """Print versions, devices, optional parts, memory, disk and what will be slow."""
+    for line in report():
+        say(line)
+
+
+def report() -> list[str]:
+    """The lines of ``run_pipeline.py doctor``, at most a screenful.
+
+    What cannot be told on this machine is a line that says so; the others follow all the same.
+    """
+    sections: dict[str, Callable[[], list[str]]] = {
+        "versions": lambda: [", ".join(f"{k} {v}" for k, v in versions().items())],
+        "system": lambda: [f"{platform.platform()}; {cores()} of {os.cpu_count()} cores usable"],
+        "memory": lambda: ["{} of {} available".format(*map(_gb, memory()))],
+        "disk": _disk,
+        "device": devices,
+        "video": _video,
+        "weights": lambda: [_weights()],
+        "optional": _optional,
+        "tracker": _trackers,
+        "wan": _wan,
+        "slow": lambda: what_is_slow(memory()[0], _free(".")) or ["nothing stands out"],
+    }
+    lines = []
+    for name, tell in sections.items():
+        try:
+            told = tell()
+        except Exception as error:  # whatever is broken here must not hide the rest
+            said = " ".join(str(error).split())[:160]
+            told = [f"cannot be told ({type(error).__name__}: {said})"]
+        lines += [line if line.startswith("depth: ") else f"{name}: {line}" for line in told]
+    return lines
+
+
+def _disk() -> list[str]:
+    scratch = tempfile.gettempdir()
+    return [
+        f"{_free('.'):.0f} GB free in {Path.cwd()}, a run needs up to {RUN_DISK:.0f} GB; "
+        f"{_free(scratch):.0f} GB in {scratch}"
     ]
+
+
+def _optional() -> list[str]:
+    lines = []
     for module, (what, extra) in OPTIONAL_PARTS.items():
         there = importlib.util.find_spec(module) is not None
         state = _version(module) if there else f"no: pip install -e '.[{extra}]'"
-        lines.append(f"optional: {module} ({what}): {state}")
-    lines += listing()
-    lines += [f"wan: {line}" for line in fit_lines(free_gpu_memory())]
-    slow = what_is_slow(available, disk)
-    return lines + [f"slow: {line}" for line in slow or ["nothing stands out"]]
+        lines.append(f"{module} ({what}): {state}")
+    return lines
+
+
+def _trackers() -> list[str]:
+    from tracking.backends.table import listing
+
+    return [line.removeprefix("tracker: ") for line in listing()]
+
+
+def _wan() -> list[str]:
+    from gen.wan.memory import fit_lines
+
+    return fit_lines(free_gpu_memory())
 
 
 def devices() -> list[str]:
@@ -59,14 +104,14 @@ def devices() -> list[str]:
 
     if not torch.cuda.is_available():
         why = "this torch has no CUDA" if torch.version.cuda is None else "no driver or no GPU"
-        return [f"device: no CUDA ({why}); drawn by our CPU rasterizer (numba)"]
+        return [f"no CUDA ({why}); drawn by our CPU rasterizer (numba)"]
     lines = []
     for k in range(torch.cuda.device_count()):
         free, total = (n / 2**30 for n in torch.cuda.mem_get_info(k))
         major, minor = torch.cuda.get_device_capability(k)
         name = torch.cuda.get_device_name(k)
         lines.append(
-            f"device: CUDA {torch.version.cuda}, {name} (compute {major}.{minor}), {free:.0f} of "
+            f"CUDA {torch.version.cuda}, {name} (compute {major}.{minor}), {free:.0f} of "
             f"{total:.0f} GB free; drawn by gsplat"
         )
     return lines
@@ -106,7 +151,7 @@ def what_is_slow(available: float | None, disk: float) -> list[str]:
         found.append(f"{disk:.1f} GB of disk: a run may not fit; choose another --out")
     if not _kernels_are_kept():
         found.append(
-            "compiled kernels cannot be kept beside the package: every run compiles them anew "
+            "compiled kernels cannot be kept: every run compiles them anew "
             "(set NUMBA_CACHE_DIR to a folder that can be written)"
         )
     return found
@@ -139,6 +184,11 @@ def memory() -> tuple[float | None, float | None]:
     return min(available, bound - used), min(total, bound)
 
 
+def _free(folder: str) -> float:
+    """GB free for files in a folder."""
+    return shutil.disk_usage(folder).free / 2**30
+
+
 def _gb(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1f} GB"
 
@@ -157,18 +207,20 @@ def _version(module: str) -> str:
         return "yes"
 
 
-def _ffmpeg() -> str:
+def _video() -> list[str]:
+    import av
     import imageio_ffmpeg
 
     try:
-        return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
+        ffmpeg = f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
     except RuntimeError as error:
-        return f"no ffmpeg: {str(error).splitlines()[0]}"
+        ffmpeg = f"no ffmpeg: {str(error).splitlines()[0]}"
+    return [f"{ffmpeg}, PyAV {av.__version__}"]
 
 
 def _weights() -> str:
     from fourreal.errors import UserError
-    from gen.generate import weights_folder
+    from gen.bundled import weights_folder
     from gen.network.base import read_config
     from gen.upsample import has_upsampler
 
@@ -183,9 +235,7 @@ def _weights() -> str:
 
 
 def _kernels_are_kept() -> bool:
-    """Whether numba can write its cache (without one every process compiles for seconds)."""
-    import recon
+    """Whether compiled kernels outlive a process (without that every one compiles for seconds)."""
+    from fourreal.kernels import cache_root
 
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    place = Path(chosen) if chosen else Path(recon.__file__).parent
-    return os.access(place, os.W_OK) or os.access(Path.home(), os.W_OK)
+    return cache_root() is not None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from fourreal.errors import UserError
-from fourreal.option_values import check_memory, key_settings, parse_size
-from fourreal.run_folder import slug
-from gen.grid import MAX_CELLS, VideoGrid
+from fourreal.option_values import Size, check_memory
+from gen.grid import MAX_CELLS
+from pipeline.run_options import RunOptions
 from pipeline.wan_options import WanOptions
 
 Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
@@ -20,11 +19,13 @@ STEPS = 12  # of the bundled model, unless told otherwise
 
 
 @dataclass
-class PromptOptions:
-    """A text, and how its grid is generated."""
+class Prompt:
+    """Text -> fixed-view clip -> freeze-time clip -> whole grid -> 4D scene."""
 
-    prompt: Positional[str]
-    """What to make, in words the bundled model knows (any, with Wan)."""
+    prompt: Positional[str] = ""
+    """What to make, in words the bundled model knows (any, with Wan); --list shows them."""
+    list: bool = False
+    """Only say what can be asked for and draw a picture of every subject."""
     base: Literal["bundled", "wan"] = "bundled"
     """The pre-trained model: our small one, or Wan, whose weights you have (docs/WAN.md)."""
     views: int = 8
@@ -37,7 +38,7 @@ class PromptOptions:
     """How the two streams are synchronised."""
     untrained_sync: bool = False
     """Use the training-free weights of the mixer."""
-    size: str = ""
+    size: Size = None
     """HEIGHTxWIDTH of the grid's frames; by default the generated ones times a whole number, with
     Wan 480x832."""
     upsampler: UpsamplerChoice = "auto"
@@ -51,15 +52,7 @@ class PromptOptions:
     """GB that the generator may take (estimated); fewer clips at a time then. 0: no bound."""
     wan: Annotated[WanOptions, arg(name="")] = field(default_factory=WanOptions)
 
-    @property
-    def title(self) -> str:
-        """What the stage is called on screen."""
-        return f'"{self.prompt}" -> {self.views} x {self.times} grid'
-
-    @property
-    def name(self) -> str:
-        """A folder name."""
-        return slug(self.prompt)
+    run: Annotated[RunOptions, arg(name="")] = field(default_factory=RunOptions)
 
     def check(self) -> None:
         """Refuse values that no stage can work with. Raises UserError."""
@@ -74,31 +67,9 @@ class PromptOptions:
                 raise UserError(f"--{name} {value}: choose {low}..{high}")
         if self.views * self.times > MAX_CELLS:
             raise UserError(f"--views {self.views} --times {self.times}: at most {MAX_CELLS} cells")
-        parse_size(self.size)
         check_memory(self.max_memory)
         self.wan.check(self.base == "wan")
         if self.base == "wan" and self.upsampler == "on":
             raise UserError("--upsampler on: there is none for Wan; ask for a larger --size")
         if self.wan.adapter and self.untrained_sync:
             raise UserError("--adapter and --untrained-sync exclude each other")
-
-    def key_parts(self, seed: int) -> list[Any]:
-        """What the grid is made from, for `content_hash`. UserError: unusable words or weights."""
-        settings = key_settings(self, PromptOptions)
-        if self.base == "wan":
-            return [settings, seed, *self.wan.key_parts(self.weights)]
-        from gen.generate import check_prompt, weights_folder
-
-        folder = weights_folder(self.weights)
-        check_prompt(self.prompt, folder)
-        return [settings, seed, folder]
-
-    def make_grid(self, run: Path, seed: int) -> VideoGrid:
-        """Generate the grid; the clips it grows from are kept in ``run/clips``."""
-        if self.base == "wan":
-            from pipeline.wan_command import generate_with_wan
-
-            return generate_with_wan(self, run / "clips", seed)
-        from pipeline.prompt_command import generate_from_prompt
-
-        return generate_from_prompt(self, run / "clips", seed)

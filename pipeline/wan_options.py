@@ -30,10 +30,15 @@ class WanOptions:
                 f"no adapter at {self.adapter}; scripts/train_4d.py --base wan makes one"
             )
 
-    def key_parts(self, weights: str) -> list[Any]:
-        """What Wan's share of a grid is made from. Raises UserError without weights."""
+    def made_from(self, weights: str) -> dict[str, Any]:
+        """What Wan's share of a grid follows from. Raises UserError without weights."""
         from gen.wan.folder import WanFolder, check_installed
 
         folder = WanFolder(weights)
         check_installed()
-        return [folder.fingerprint(), *([Path(self.adapter)] if self.adapter else [])]
+        adapter = Path(self.adapter) if self.adapter else ""
+        return {
+            "weights": folder.fingerprint(),
+            "adapter": adapter,
+            "time_stride": self.time_stride,
+        }

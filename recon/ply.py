@@ -2,8 +2,9 @@
 
 The layout of the 3D Gaussian Splatting reference: colour as the zeroth spherical-harmonic
 coefficient, opacity as a logit, scale as a natural logarithm, rotation (1, 0, 0, 0) and three
-equal scales for isotropic Gaussians. Positions keep OpenCV axes (y down). Exactly these 14 float32
-properties, in this order.
+equal scales for isotropic Gaussians. Positions keep OpenCV axes (y down). Layout `minimal` has
+exactly these 14 float32 properties, in this order; `full` has the reference's 62, for readers that
+count them: nx ny nz after the positions and f_rest_0..44 after f_dc_2, all zero.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ PROPERTIES = (
     *("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
-_DTYPE = np.dtype([(name, "<f4") for name in PROPERTIES])
+LAYOUTS = {
+    "minimal": PROPERTIES,
+    "full": (
+        *(*PROPERTIES[:3], "nx", "ny", "nz", *PROPERTIES[3:6]),
+        *(f"f_rest_{k}" for k in range(45)),
+        *PROPERTIES[6:],
+    ),
+}
 
 Array = NDArray[np.float32]
 
@@ -33,6 +41,7 @@ def write_ply(
     opacity_logits: Array,
     colors: Array,
     rotations: Array | None = None,
+    layout: str = "minimal",
 ) -> None:
     """Write N Gaussians, atomically.
 
@@ -40,6 +49,7 @@ def write_ply(
         means: [N, 3] positions. log_scales: [N] log of the standard deviation, or [N, 3] along
             the axes that the quaternions rotations [N, 4] (w, x, y, z) turn.
         opacity_logits: [N]. colors: [N, 3] RGB, clamped to 0..1 as when rendering.
+        layout: name in ``LAYOUTS``.
     """
     n = len(means)
     logs = np.asarray(log_scales)
@@ -55,18 +65,21 @@ def write_ply(
     table[:, 6] = opacity_logits
     table[:, 7:10] = logs
     table[:, 10:14] = turns
+    names = LAYOUTS[layout]
+    out = np.zeros((n, len(names)), "<f4")
+    out[:, [names.index(name) for name in PROPERTIES]] = table
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
-    header += [f"property float {name}" for name in PROPERTIES] + ["end_header", ""]
+    header += [f"property float {name}" for name in names] + ["end_header", ""]
     with atomic_file(path) as temporary, temporary.open("wb") as handle:
         handle.write("\n".join(header).encode("ascii"))
-        handle.write(table.tobytes())
+        handle.write(out.tobytes())
 
 
 def read_ply(path: str | Path) -> dict[str, Array]:
     """Read means [N,3], log_scales [N], opacity_logits [N], colors [N,3] of a PLY of Gaussians.
 
-    The properties may stand in any order. Anisotropic Gaussians also have log_axes [N,3] and
-    rotations [N,4]; their log_scales are those of the first axis.
+    Either layout is read, its properties in any order. Anisotropic Gaussians also have log_axes
+    [N,3] and rotations [N,4]; their log_scales are those of the first axis.
 
     Raises:
         UserError: not a PLY of this layout.
@@ -84,12 +97,13 @@ def read_ply(path: str | Path) -> dict[str, Array]:
     if end < 0 or lines[:2] != ["ply", "format binary_little_endian 1.0"] or len(counts) != 1:
         raise UserError(f"{file} is not a binary little-endian PLY with one vertex element")
     floats = all(words[0] == "float" for words in properties if words)
-    if sorted(names) != sorted(PROPERTIES) or not floats:
+    known = [sorted(layout) for layout in LAYOUTS.values()]
+    if sorted(names) not in known or not floats:
         raise UserError(f"{file} has other properties than a Gaussian PLY: {' '.join(names)}")
     body = data[end + len(b"end_header\n") :]
-    if len(body) != counts[0] * _DTYPE.itemsize:
+    if len(body) != counts[0] * 4 * len(names):
         raise UserError(f"{file} is cut off: {len(body)} bytes for {counts[0]} Gaussians")
-    table = np.frombuffer(body, "<f4").reshape(counts[0], len(PROPERTIES))
+    table = np.frombuffer(body, "<f4").reshape(counts[0], len(names))
     table = table[:, [names.index(name) for name in PROPERTIES]]
     out = {
         "means": table[:, 0:3].copy(),

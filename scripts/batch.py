@@ -28,8 +28,8 @@ from fourreal.atomic import atomic_file
 from fourreal.console import progress, say, warn
 from fourreal.errors import UserError
 from fourreal.read_text import read_json
-from fourreal.run_folder import content_hash
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
 from scripts.batch_list import Item, read_items
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -16,7 +16,8 @@ from typing import Any
 
 from fourreal.errors import UserError
 from fourreal.read_text import parse_json, parse_yaml_list
-from fourreal.run_folder import content_hash, slug
+from fourreal.run_folder import slug
+from fourreal.stage_key import content_hash
 
 KINDS = ("prompt", "videos", "grid", "render")
 POSITIONAL = {"prompt": "prompt", "grid": "path", "render": "run"}

@@ -23,8 +23,8 @@ from typing import Any
 from fourreal.atomic import remove_partials
 from fourreal.console import progress, say, warn
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
 from gen.data.assets.batch import (
     Chance,
     caption,

@@ -26,14 +26,16 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
-from gen.bundled import FILE as CAMERA_MOVE
+from fourreal.image_metrics import decibel
+from gen.camera_move import FILE as CAMERA_MOVE
+from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
 from gen.flow.windows import WINDOW
 from gen.network.base import BaseModel, load_base, save_base
-from gen.network.weights_file import save_mixer
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import Mixer, SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.train.mix import grid_mixture
@@ -75,7 +77,6 @@ class GridStage(Stage):
         base.requires_grad_(cfg.train == "all")
         self.module: GridModel = GridModel(base, two_stream).to(device)
         self.blocks = base.dit.blocks
-        freeze_unused(self.module.two_stream)
         size = base.params.height, base.params.width_px
         self.grids = grid_mixture(cfg, *size, cfg.seed, device)
         self.grids.warn_of_unknown(base.tokenizer.words)
@@ -83,6 +84,11 @@ class GridStage(Stage):
         self.test = draw_grids(held_out, HELD_OUT_SEED, 0, range(4))
         self.test.known[:] = False
         self.test.known[:, 0] = self.test.known[:, :, 0] = True
+        self.tests = {"": self.test}
+        if cfg.world is not None:
+            assets = CachedGrids(cfg.world, *size, HELD_OUT_SEED, held_out=True)
+            self.tests["_assets"] = draw_grids(assets, HELD_OUT_SEED, 0, range(4))
+            self.tests["_assets"].known[:] = self.test.known
 
     def _big(self, step: int) -> bool:
         return self.cfg.big_every > 0 and step % self.cfg.big_every == 0
@@ -108,7 +114,15 @@ class GridStage(Stage):
     @torch.no_grad()
     def sample(self, steps: int = 6) -> Samples:
         """Completed test grids and the PSNR of their completed cells."""
-        test, d = self.test, self.device
+        scalars = {}
+        for name, test in self.tests.items():
+            out, clean, scalars[f"grid_psnr{name}"] = self._completed(test, steps)
+        sheet = torch.cat([out[:2], clean[:2]], 3)  # completed and true cells side by side
+        return Samples(scalars, sheet.flatten(0, 1), test.texts)
+
+    def _completed(self, test: GridBatch, steps: int) -> tuple[Tensor, Tensor, float]:
+        """Test grids completed, their true cells, the PSNR of the completed ones."""
+        d = self.device
         clean, known = test.clean.to(d), test.known.to(d)
         ids = self.module.base.tokenizer.encode(test.texts, WORDS).to(d)
         iv, it = test.index_v.to(d), test.index_t.to(d)
@@ -120,11 +134,11 @@ class GridStage(Stage):
         noise = torch.randn(clean.shape, generator=seeded(6)).to(d)
         out = sample_euler(predict, noise, linear_sigmas(steps, 2.0).to(d)).clamp(-1, 1)
         error = ((out - clean) / 2)[~known].square().mean()
-        sheet = torch.cat([out[:2], clean[:2]], 3)  # completed and true cells side by side
-        return Samples({"grid_psnr": float(-10 * error.log10())}, sheet.flatten(0, 1), test.texts)
+        return out, clean, float(decibel(float(error)))
 
     def start(self) -> str:
-        return f"step 0  grid_psnr {self.sample().scalars['grid_psnr']:.2f} (training-free)"
+        figures = self.sample().scalars.items()
+        return "step 0  " + "  ".join(f"{k} {v:.2f}" for k, v in figures) + " (training-free)"
 
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         """The base (tuned or as it was) and the mixer, together a weights folder."""
@@ -143,14 +157,6 @@ class GridStage(Stage):
             {k[len(name) :]: v for k, v in state.items() if k.startswith(name)}
         )
         save_mixer(two_stream, folder, self.cfg.mixer, how_made)
-
-
-def freeze_unused(model: TwoStream) -> None:
-    """Mixers after blocks that do not synchronise (--layers) are not trained."""
-    if isinstance(model.mixer, Mixer):
-        for stream in (model.mixer.row, model.mixer.column):
-            for layer, module in enumerate(stream):
-                module.requires_grad_(layer in model.mixer.active)
 
 
 def main(cfg: Train4DConfig) -> None:

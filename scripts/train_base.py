@@ -22,10 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
-from gen.bundled import save_camera_move
+from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
+from gen import dist
+from gen.camera_move import save_camera_move
+from gen.data.assets.cache import CachedClips
 from gen.data.batches import (
     HELD_OUT_SEED,
     ClipBatch,
+    ClipPool,
     Mapping,
     draw_clips,
     seeded,
@@ -35,9 +40,8 @@ from gen.data.world.camera_move import mean_camera_move
 from gen.data.world.captions import VOCABULARY
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
-from gen.network.base import BaseModel, save_base, with_vocabulary
-from gen.network.text import split_words
-from gen.train import dist
+from gen.network.base import BaseModel, load_base, read_config, save_base, with_vocabulary
+from gen.network.text import SPECIAL, split_words
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
 from gen.train.presets import BASE_PRESETS, run_training
@@ -53,11 +57,32 @@ def vocabulary_of(cfg: TrainBaseConfig, sources: list[Mixture]) -> list[str]:
             path = folder / "vocabulary.json"
             return json.loads(path.read_text()) if path.exists() else list(VOCABULARY)
     words = {w for entry in VOCABULARY for w in split_words(entry)} if cfg.mix.procedural else set()
+    if cfg.start is not None:
+        words |= set(read_config(cfg.start)["vocabulary"])
     counts: Counter[str] = Counter()
     for source in sources:
         counts.update(source.word_counts())
     common = sorted(counts, key=lambda w: (-counts[w], w))[: cfg.vocabulary]
     return sorted(words | set(common))
+
+
+def start_from(model: BaseModel, folder: Path) -> None:
+    """Take over the weights of a folder: all of the network, and the words that it knows; words
+    that are new keep their fresh embeddings.  UserError when the network has another shape."""
+    old, _ = load_base(folder)
+    own, given = model.state_dict(), old.state_dict()
+    name = "text.embedding.weight"
+    table = own[name].clone()
+    table[:SPECIAL] = given[name][:SPECIAL]
+    for i, word in enumerate(old.tokenizer.words):
+        if word in model.tokenizer.words:
+            table[SPECIAL + model.tokenizer.words.index(word)] = given[name][SPECIAL + i]
+    try:
+        model.load_state_dict({**given, name: table})
+    except RuntimeError as error:
+        raise UserError(f"--start {folder} is a network of another shape; choose its --size") from (
+            error
+        )
 
 
 class BaseStage(Stage):
@@ -78,6 +103,8 @@ class BaseStage(Stage):
                 path.write_text(json.dumps(words))
         torch.manual_seed(cfg.seed)
         self.module: BaseModel = BaseModel(cfg.params(), words).to(device)
+        if cfg.start is not None:
+            start_from(self.module, cfg.start)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         self.clips.warn_of_unknown(self.module.tokenizer.words)
@@ -87,6 +114,12 @@ class BaseStage(Stage):
         if cfg.frames > 1:
             self.shown.known[:5] = False
             self.shown.known[5:] = torch.arange(cfg.frames) < 1
+        self.tests = {"": self.test}
+        if cfg.world is not None:
+            size = self.module.params.height, self.module.params.width_px
+            assets = CachedClips(cfg.world, *size, HELD_OUT_SEED, held_out=True, frames=cfg.frames)
+            self.tests["_assets"] = draw_clips(assets, HELD_OUT_SEED, 0, range(32))
+            self.shown = draw_clips(assets, HELD_OUT_SEED, 1, range(32 if cfg.frames == 1 else 10))
 
     def _as_pictures(self, step: int) -> bool:
         return self.pictures is not None and step % self.cfg.picture_every == 0
@@ -122,15 +155,16 @@ class BaseStage(Stage):
     @torch.no_grad()
     def sample(self) -> Samples:
         """PSNR of the clean prediction on unknown frames at fixed levels; clips of some texts."""
-        d, test, shown = self.device, self.test, self.shown
-        clean, known = test.clean.to(d), test.known.to(d)
-        noise = torch.randn(clean.shape, generator=seeded(5)).to(d)
+        d, shown = self.device, self.shown
         scalars = {}
-        for level in LEVELS:
-            x = (1 - level) * clean + level * noise
-            out = self._predict(test, x, torch.tensor(level, device=d))
-            error = ((out.clamp(-1, 1) - clean) / 2)[~known].square().mean()
-            scalars[f"clean_psnr_{level}"] = float(-10 * error.log10())
+        for name, test in self.tests.items():
+            clean, known = test.clean.to(d), test.known.to(d)
+            noise = torch.randn(clean.shape, generator=seeded(5)).to(d)
+            for level in LEVELS:
+                x = (1 - level) * clean + level * noise
+                out = self._predict(test, x, torch.tensor(level, device=d))
+                error = ((out.clamp(-1, 1) - clean) / 2)[~known].square().mean()
+                scalars[f"clean_psnr_{level}{name}"] = float(decibel(float(error)))
 
         def model(x: Tensor, sigma: Tensor) -> Tensor:
             out = self._predict(shown, x, sigma)
@@ -150,8 +184,10 @@ class BaseStage(Stage):
             words |= source.word_counts().keys()
         known = [w for w in model.tokenizer.words if w in words]
         save_base(with_vocabulary(model, known), folder, how_made)
-        alone = self.cfg.mix.procedural and len(self.clips.sources) == 1
-        if alone and (move := mean_camera_move(self.cfg.pool.world)) is not None:
+        # Scenes for prompts of the asset world share the procedural world's camera move.
+        alone = all(isinstance(s, (ClipPool, CachedClips)) for s in self.clips.sources)
+        move = mean_camera_move(self.cfg.pool.world) if self.cfg.mix.procedural else None
+        if alone and move is not None:
             save_camera_move(folder, *move)
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from gen.data.batches import HELD_OUT_SEED, Mapping, PoolConfig, seeded, trained_words
 from gen.data.upsampling import FACTOR, Inputs, UpsampleBatch, UpsamplePool, draw_upsample
 from gen.flow.rectified import (
@@ -34,7 +35,7 @@ from gen.flow.rectified import (
 )
 from gen.flow.samplers import sample_euler
 from gen.network.base import BaseModel, load_base
-from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 from gen.train.options import TrainOptions
 from gen.train.presets import run_training
 from gen.train.run import WORDS, Samples, Stage, train
@@ -196,7 +197,7 @@ class UpsamplerStage(Stage):
 
 def psnr(a: Tensor, b: Tensor) -> float:
     """PSNR in dB of frames in [-1, 1]."""
-    return float(-10 * ((a.clamp(-1, 1) - b) / 2).square().mean().log10())
+    return float(decibel(float(((a.clamp(-1, 1) - b) / 2).square().mean())))
 
 
 def main(cfg: TrainUpsamplerConfig) -> None:

@@ -1,1 +1,11 @@
 """Freeze-time video -> cameras, dense depth and dense 3-D tracks (paper Sec. 3.4)."""
+
+# Modules that the floors above may import; what is not here is this floor's own business.
+PUBLIC = (
+    "backends.table",
+    "backends.with_any",
+    "column",
+    "column_file",
+    "depth.consistency",
+    "flow.optical",
+)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from fourreal.console import warn
+from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from tracking.anchored import canonical_tracks, track_stride
 from tracking.cameras.fallbacks import FallbackConfig, pseudo_depth
@@ -27,7 +27,6 @@ from tracking.flow.optical import FlowConfig, PairFlows, canonical_flow, linked_
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 
-Progress = Callable[[str, int, int], None]
 FLAT = 2.0 / 255.0  # local contrast of a surface with nothing to match
 
 
@@ -86,7 +85,7 @@ def track_column(
     w2c: np.ndarray | None = None,
     config: TrackConfig | None = None,
     network: DepthEstimator | Depth | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
 
@@ -241,7 +240,7 @@ def column_depth(
     init: np.ndarray | None = None,
     init_frames: np.ndarray | None = None,
     config: TrackConfig | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth [V, H, W] and confidence of another column of the grid, cameras known from column 0.
 

@@ -25,9 +25,9 @@ from gen.data.world.captions import caption
 from gen.data.world.procedural import render
 from gen.data.world.scene import SceneBatch
 from gen.data.world.scene_sampling import sample_scenes
+from gen.dist import render_shared
 from gen.network.dit import Mode
 from gen.network.text import split_words
-from gen.train.dist import render_shared
 
 # Parts of the procedural world to train on: arguments of `sample_scenes`.
 WORLDS: dict[str, dict[str, Any]] = {

@@ -28,10 +28,10 @@ from fourreal.video_io import to_uint8
 from gen.data.batches import randint, seeded
 from gen.data.grid_batches import Grid
 from gen.data.video_folder import crop_window, resize_uint8
+from gen.dist import warn
 from gen.flow.windows import WINDOW
 from gen.grid import MARKER, VideoGrid
 from gen.network.text import split_words
-from gen.train.dist import warn
 
 CACHE_BYTES = 2**30
 

@@ -33,9 +33,9 @@ from torch import Generator
 from fourreal.errors import UserError
 from fourreal.video_io import IMAGE_SUFFIXES
 from gen.data.batches import Clip, randint, seeded
+from gen.dist import warn
 from gen.network.dit import Mode
 from gen.network.text import split_words
-from gen.train.dist import warn
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 CAPTIONS = "captions.jsonl"

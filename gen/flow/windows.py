@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourreal.psnr import decibel
+from fourreal.image_metrics import decibel
+from gen.flow.rectified import keep_known
 
 WINDOW = 8  # frames of a training clip
 OVERLAP = 4  # frames a later window starts from
@@ -27,6 +29,49 @@ def windows(length: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[r
         stop = min(length, result[-1].stop + window - overlap)
         result.append(range(stop - window, stop))
     return result
+
+
+Part = tuple[slice, ...]  # one slice along each axis of a clip (F) or of a grid (V, T)
+
+
+def clip_parts(length: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[Part]:
+    """The windows of a clip as parts for `grow`."""
+    return [(slice(w.start, w.stop),) for w in windows(length, window, overlap)]
+
+
+def grid_parts(views: int, times: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[Part]:
+    """The windows of a grid as parts for `grow`: along time first, then along view."""
+    along_times = clip_parts(times, window, overlap)
+    return [v + t for v in clip_parts(views, window, overlap) for t in along_times]
+
+
+def grow(
+    cells: Tensor,
+    known: Tensor,
+    parts: Sequence[Part],
+    sample: Callable[[int, Part, Tensor, Tensor], Tensor],
+    device: torch.device | str,
+) -> Tensor:
+    """Complete a clip or a grid window by window, each from what the ones before left.
+
+    Args:
+        cells: [F, ...] or [V, T, ...]; known [F] or [V, T]: which of them are given.
+        parts: windows that cover it, in order; one that is known already is left alone.
+        sample: (number of the part, part, clean [1, ...], known [1, ...]) -> the part, filled. Its
+            tensors are on ``device``; the whole stays on the CPU.
+
+    Returns:
+        A filled copy on the CPU; known cells are unchanged.
+    """
+    cells, done = cells.cpu().clone(), known.cpu().clone()
+    for number, part in enumerate(parts):
+        clean, given = cells[part][None].to(device), done[part][None].to(device)
+        if bool(given.all()):
+            continue
+        made = sample(number, part, clean, given)[0].cpu()
+        cells[part] = keep_known(made, cells[part], done[part])
+        done[part] = True
+    return cells
 
 
 def frame_index(length: int, window: int = WINDOW) -> Tensor:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from fourreal.cameras import check_rigid, path_order, scale_intrinsics
 from fourreal.console import progress
 from fourreal.errors import UserError
+from fourreal.natural_order import natural_key
+from gen.footage.calibration import some_of
 from gen.footage.lens import Lens
-from gen.footage.views import ImagesView, View
+from gen.footage.views import SAME_SHAPE, ImagesView, View
 from gen.grid import MAX_CELLS, VideoGrid, shared_cell
-
-SAME_SHAPE = 0.01
 
 
 @dataclass
@@ -60,6 +60,15 @@ class Footage:
                 self._reorder(order)
                 listed = " ".join(v.name for v in self.views)
                 self.notes.append(f"views put in the order of the cameras' path: {listed}")
+
+    def miss(self, names: Sequence[str]) -> None:
+        """Note the images that are listed and not there: their cells are left out."""
+        if names:
+            there = int(self.known.sum())
+            self.notes.append(
+                f"{len(names)} of {there + len(names)} images are missing, their cells are left "
+                f"out: {some_of(names)}"
+            )
 
     def _reorder(self, order: NDArray[np.intp]) -> None:
         self.views = [self.views[k] for k in order]
@@ -107,8 +116,12 @@ class Footage:
             f"{cameras}, {int(self.known.sum())} of {V * T} cells there"
         ]
         lines += self.notes
-        own = {n: v.name for v in self.views for n in v.notes}
-        return lines + [f"{name}: {note}" for note, name in own.items() if note not in self.notes]
+        own: dict[str, list[str]] = {}
+        for view in self.views:
+            for note in view.notes:
+                own.setdefault(note, []).append(view.name)
+        told = {n: x[0] if len(x) == 1 else f"{len(x)} views" for n, x in own.items()}
+        return lines + [f"{who}: {note}" for note, who in told.items() if note not in self.notes]
 
     def usable(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The views and times to use so that one view has all times and one time all views.
@@ -131,6 +144,19 @@ class Footage:
             )
         return views, times
 
+    def intrinsics(
+        self, views: NDArray[np.intp], height: int, width: int
+    ) -> NDArray[np.float64] | None:
+        """K [n, 3, 3] of undistorted frames of these views at a size; None when not given."""
+        if self.K is None:
+            return None
+        out = np.zeros((len(views), 3, 3))
+        for row, v in enumerate(views.tolist()):
+            lens = self.lenses[v]
+            own = self.K[v] if lens is None else lens.pinhole
+            out[row] = scale_intrinsics(own, self.views[v].size, (height, width))
+        return out
+
     def grid(
         self, views: NDArray[np.intp], times: NDArray[np.intp], height: int, width: int
     ) -> VideoGrid:
@@ -149,20 +175,15 @@ class Footage:
                 "pick fewer (--max-views, --max-times, --fps)"
             )
         frames = np.zeros((*known.shape, height, width, 3), np.uint8)
-        K = None if self.K is None else np.zeros((len(views), 3, 3))
         for row, v in enumerate(progress(views.tolist(), "reading the views")):
-            view, lens = self.views[v], self.lenses[v]
-            frames[row] = view.read(times.tolist(), height, width, lens)
-            if K is not None and self.K is not None:
-                own = self.K[v] if lens is None else lens.pinhole
-                K[row] = scale_intrinsics(own, view.size, (height, width))
+            frames[row] = self.views[v].read(times.tolist(), height, width, self.lenses[v])
         stamps = self.seconds[times] - self.seconds[times[0]]
         span = float(stamps[-1])
         return VideoGrid(
             frames.astype(np.float32) / np.float32(255),
             known,
             times=(stamps / span if span > 0 else stamps).astype(np.float32),
-            K=K,
+            K=self.intrinsics(views, height, width),
             w2c=None if self.w2c is None else self.w2c[views],
             fps=(len(times) - 1) / span if span > 0 else self.fps,
             shared=shared,
@@ -171,7 +192,10 @@ class Footage:
 
 @dataclass(frozen=True)
 class Cell:
-    """One image of a data set that lists its images: which view and time, and its camera."""
+    """One image of a data set that lists its images: which view and time, and its camera.
+
+    ``stored``: the camera is of the pixels as they are stored, see ``ImagesView``.
+    """
 
     view: str
     time: float
@@ -179,15 +203,16 @@ class Cell:
     K: NDArray[np.float64]
     w2c: NDArray[np.float64]
     lens: Lens | None = None
+    stored: bool = False
 
 
 def footage_of_cells(kind: str, path: Path, cells: Sequence[Cell], seconds: float) -> Footage:
     """Footage of a list of images; ``seconds``: how long it lasts from the first to the last time.
 
     Raises:
-        ValueError: two images of one cell, a view whose camera moves, or a missing image.
+        ValueError: two images of one cell, or a view whose camera moves.
     """
-    names = sorted({c.view for c in cells})
+    names = sorted({c.view for c in cells}, key=natural_key)
     stamps = np.unique([c.time for c in cells])
     at = {(names.index(c.view), int(np.searchsorted(stamps, c.time))): c for c in cells}
     if len(at) < len(cells):
@@ -201,15 +226,20 @@ def footage_of_cells(kind: str, path: Path, cells: Sequence[Cell], seconds: floa
     for (v, _), cell in at.items():
         if np.abs(cell.w2c - first[v].w2c).max() > 1e-3 * (1 + np.abs(first[v].w2c).max()):
             raise ValueError(f"the camera of view {names[v]} moves; a row needs a still camera")
-        if not cell.file.is_file():
-            raise ValueError(f"the image {cell.file.name} is missing")
+    rows = [[at.get((v, t)) for t in range(len(stamps))] for v in range(len(names))]
     views = [
         ImagesView(
             name,
-            tuple(at[v, t].file if known[v, t] else None for t in range(len(stamps))),
+            tuple(None if c is None else c.file for c in row),
+            all(c is None or c.stored for c in row),
         )
-        for v, name in enumerate(names)
+        for name, row in zip(names, rows, strict=True)
     ]
+    notes = []
+    uneven = [n for n, row in zip(names, rows, strict=True) if _zooms(row)]
+    if uneven:
+        said = "the focal length changes over time, that of the first image is used"
+        notes.append(f"{said}: {some_of(uneven)}")
     span = float(stamps[-1] - stamps[0])
     return Footage(
         kind,
@@ -220,4 +250,11 @@ def footage_of_cells(kind: str, path: Path, cells: Sequence[Cell], seconds: floa
         np.stack([c.K for c in first]),
         np.stack([c.w2c for c in first]),
         [c.lens for c in first],
+        notes,
     )
+
+
+def _zooms(row: Sequence[Cell | None]) -> bool:
+    """Whether the focal lengths of a view, in parts of the image's width, differ by over 1 %."""
+    wide = [c.K[0, 0] / (c.K[0, 2] or 1.0) for c in row if c is not None]
+    return max(wide) > 1.01 * min(wide)

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.errors import UserError
-from fourreal.video_io import IMAGE_SUFFIXES, to_uint8
-from gen.footage.detect import read_source
+from fourreal.video_facts import VIDEO_SUFFIXES
+from fourreal.video_io import to_uint8
+from gen.footage.column import Column, open_column
+from gen.footage.detect import is_known, read_source
 from gen.footage.footage import Footage
+from gen.footage.photo_folder import find_photos
 from gen.footage.selection import default_size
 from gen.footage.sheet import cell_size, contact_sheet, shrink, some
-from gen.footage.views import VIDEO_SUFFIXES, open_clip
 from gen.grid import VideoGrid
 
 VIEWS, TIMES, FRAMES = 8, 8, 24  # shown on a sheet
@@ -29,22 +31,22 @@ class Report:
     sheet: NDArray[np.uint8]
 
 
-def inspect_footage(path: Path, tiles: tuple[int, int] | None = None) -> Report:
-    """Look into a grid, a data set or a clip.
+def inspect_footage(path: Path, tiles: tuple[int, int] | None = None, cameras: str = "") -> Report:
+    """Look into a grid, a data set or a clip; ``cameras`` as in ``read_source``.
 
     Raises:
         UserError: nothing there that is known, or it is damaged or cannot make a grid.
     """
-    clip = path.suffix.lower() in VIDEO_SUFFIXES and not tiles
-    images = path.is_dir() and any(f.suffix.lower() in IMAGE_SUFFIXES for f in path.iterdir())
-    if clip or images:
+    if path.suffix.lower() in VIDEO_SUFFIXES and not tiles and path.is_file():
         try:
             return _grid(path, read_source(path, tiles))
         except UserError as error:
-            if "unknown layout" not in str(error) and "no v00/" not in str(error):
+            if "unknown layout" not in str(error):
                 raise
-            return _clip(path)
-    return _grid(path, read_source(path, tiles))
+            return _clip(path, cameras)
+    if path.is_dir() and not cameras and not is_known(path) and find_photos(path) is not None:
+        return _photos(path)
+    return _grid(path, read_source(path, tiles, cameras))
 
 
 def _grid(path: Path, source: VideoGrid | Footage) -> Report:
@@ -88,30 +90,42 @@ def _footage(path: Path, source: Footage) -> Report:
     return Report(lines, _sheet(cells, known, names, stamps, lines[0]))
 
 
-def _clip(path: Path) -> Report:
-    view, count, fps = open_clip(path)
-    height, width = view.size
+def _photos(path: Path) -> Report:
+    """A folder of photos without cameras: a clip."""
+    column = open_column(str(path), "", "clip")
+    height, width = column.size
+    line = f"{path}: clip of {column.count} photos, {height}x{width}, cameras not given"
+    lines = [line, *(f"  {x}" for x in column.lines[1:])]
+    lines.append(f"  a still scene is made of them by `videos --freeze-time {path}`")
+    return Report(lines, _strip(column, line))
+
+
+def _clip(path: Path, cameras: str) -> Report:
+    column = open_column(str(path), cameras, "clip")
+    height, width = column.size
+    count, fps = column.count, column.fps
     line = f"{path}: clip of {count} frames, {height}x{width}, {fps:.4g} fps, {count / fps:.1f} s"
-    index = some(count, FRAMES)
-    size = cell_size(height, width)
-    try:
-        frames = view.read(index.tolist(), *size)
-    except ValueError as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+    return Report([line, *(f"  {x}" for x in column.lines)], _strip(column, line))
+
+
+def _strip(column: Column, line: str) -> NDArray[np.uint8]:
+    """A contact sheet of frames of a clip."""
+    index = some(column.count, FRAMES)
+    size = cell_size(*column.size)
+    frames = column.read(index, size)
     across = 6
     rows = -(-len(index) // across)
     cells = np.zeros((rows * across, *frames.shape[1:]), np.uint8)
     cells[: len(frames)] = frames
     known = np.arange(rows * across) < len(frames)
     names = [f"from {index[r * across]}" for r in range(rows)]
-    sheet = _sheet(
+    return _sheet(
         cells.reshape(rows, across, *frames.shape[1:]),
         known.reshape(rows, across),
         names,
         [""] * across,
         line,
     )
-    return Report([line, *(f"  {note}" for note in view.notes)], sheet)
 
 
 def _sheet(

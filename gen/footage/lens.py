@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """A distorted camera: K [3, 3] (pixel centres at +0.5), OpenCV's k1 k2 p1 p2 k3, image size."""
+    """A distorted camera: K [3, 3] (pixel centres at +0.5), OpenCV's k1 k2 p1 p2 k3 (or, as its
+    rational model, k1 k2 p1 p2 k3 k4 k5 k6), image size."""
 
     K: NDArray[np.float64]
-    coefficients: tuple[float, float, float, float, float]
+    coefficients: tuple[float, ...]
     size: tuple[int, int]
 
     @cached_property
@@ -55,12 +56,15 @@ class Lens:
 def lens_or_none(
     K: NDArray[np.float64], coefficients: Sequence[float], size: tuple[int, int]
 ) -> Lens | None:
-    """A lens; None when nothing is distorted. Coefficients are k1 k2 p1 p2 k3, then zeros only.
+    """A lens; None when nothing is distorted. Coefficients are k1 k2 p1 p2 k3, then zeros only, or
+    the eight of OpenCV's rational model.
 
     Raises:
         ValueError: more coefficients than that are in use.
     """
     values = [float(c) for c in coefficients]
+    if len(values) == 8 and any(values[5:]):
+        return Lens(K, tuple(values), size)
     if any(values[5:]):
         raise ValueError(
             f"distortion has more terms than k1 k2 p1 p2 k3 ({_text(values)}); undistort the images"

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from fourreal.console import say, warn
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from fourreal.video_io import resize_frames
+from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
+from gen.footage.lens import Lens
 from gen.footage.selection import choose_times, choose_views, default_size, thin
 from gen.footage.shake import Shake, measure_shake, stabilise
 from gen.footage.shared_frame import (
@@ -43,11 +46,12 @@ class Clip:
     index: NDArray[np.intp]
     fps: float
     path: str
+    lens: Lens | None = None
 
     def read(self, index: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Frames at a size. Raises UserError."""
         try:
-            return self.view.read(index.tolist(), *size)
+            return self.view.read(index.tolist(), *size, self.lens)
         except ValueError as error:
             raise UserError(f"cannot read {self.path}: {error}") from error
 
@@ -59,6 +63,7 @@ class PairRequest:
     Attributes:
         freeze_time, fixed_view: paths of the clips (video, or folder of images); '' for no fixed
             view: a static scene.
+        cameras: what holds the cameras of the freeze-time clip; '' to look beside photos for them.
         pick_views, pick_times: ``A:B[:STEP]`` on the frames of each clip.
         start, fps: seconds of the fixed-view clip to leave out, and its frames per second to use.
         size: (height, width) to work at; by default the short side becomes 144 px.
@@ -69,6 +74,7 @@ class PairRequest:
 
     freeze_time: str
     fixed_view: str = ""
+    cameras: str = ""
     pick_views: str = ""
     pick_times: str = ""
     start: float = 0.0
@@ -87,21 +93,24 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     Raises:
         UserError: a clip is missing, unreadable, too short, or the two do not belong together.
     """
-    column = _open(ask.freeze_time, "freeze-time clip")
-    column_index = column.index[choose_views(len(column.index), ask.pick_views)]
+    column = open_column(ask.freeze_time, ask.cameras, "freeze-time clip")
+    for note in column.lines:
+        say(f"  freeze-time clip: {note}")
+    column_index = choose_views(column.count, ask.pick_views)
     if len(column_index) < 2:
         raise UserError(
             f"the freeze-time clip {ask.freeze_time} has {len(column_index)} frame(s) after "
             "picking; at least 2 views are needed"
         )
-    size = ask.size or default_size(*column.view.size)
+    size = ask.size or default_size(*column.size)
     views = "--pick-views or --max-views"
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
-        return VideoGrid(_float(column.read(column_index, size))[:, None])
+        K, w2c = column.cameras(column_index, size)
+        return VideoGrid(_float(column.read(column_index, size))[:, None], K=K, w2c=w2c)
 
-    row = _open(ask.fixed_view, "fixed-view clip")
+    row = _open_row(ask.fixed_view, column)
     row_index = choose_times(row.index / row.fps, ask.pick_times, ask.start, ask.fps)
     if len(row_index) < 2:
         raise UserError(
@@ -130,20 +139,28 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     known = np.zeros(frames.shape[:2], bool)
     known[over] = known[:, at] = True
     stamps = row_index - row_index[0]
+    K, w2c = column.cameras(column_index, size)
     return VideoGrid(
         frames,
         known,
         times=(stamps / stamps[-1]).astype(np.float32),
+        K=K,
+        w2c=w2c,
         fps=row.fps * (len(row_index) - 1) / float(stamps[-1]),
         shared=(over, at),
     )
 
 
-def _open(path: str, what: str) -> Clip:
+def _open_row(path: str, column: Column) -> Clip:
+    """The fixed-view clip; a lens that all of the freeze-time clip has is its own as well."""
+    what = "fixed-view clip"
     view, count, fps = open_clip(path, what)
     for note in view.notes:
         say(f"  {what}: {note}")
-    return Clip(view, np.arange(count), fps, f"the {what} {path}")
+    lens = column.lens_at(view.size)
+    if lens is not None:
+        say(f"  {what}: undistorted as the freeze-time clip is, for the same camera took both")
+    return Clip(view, np.arange(count), fps, f"the {what} {path}", lens)
 
 
 def _float(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -151,19 +168,19 @@ def _float(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _meet(
-    row: Clip, row_index: NDArray, column: Clip, column_index: NDArray, ask: PairRequest
+    row: Clip, row_index: NDArray, column: Column, column_index: NDArray, ask: PairRequest
 ) -> tuple[int, int]:
     """The shared frame: its number in the fixed-view and in the freeze-time clip.
 
     Raises:
         UserError: there is none, unless ``force``.
     """
-    (rh, rw), (ch, cw) = row.view.size, column.view.size
+    (rh, rw), (ch, cw) = row.view.size, column.size
     reason = ""
     if abs(rw * ch / (rh * cw) - 1) > DIFFERENT_SHAPE:
         reason = f"the clips have different shapes ({rh}x{rw} and {ch}x{cw})"
     if ask.shared_frame:
-        a, b = parse_shared_frame(ask.shared_frame, len(row.index), len(column.index))
+        a, b = parse_shared_frame(ask.shared_frame, len(row.index), column.count)
         if a not in row_index or b not in column_index:
             raise UserError(
                 f"--shared-frame {ask.shared_frame} is not among the picked frames; change "
@@ -191,7 +208,7 @@ def _meet(
         meeting = column.read(columns[[found.column]], fine)[0]
         time = found.nearly[nearest_moment(row.read(rows[list(found.nearly)], fine), meeting)]
     shared = int(rows[time]), int(columns[found.column])
-    if shared != (int(row.index[0]), int(column.index[0])):
+    if shared != (int(row.index[0]), 0):
         _tell(shared, found, ask)
     return shared
 
@@ -287,5 +304,4 @@ def _check_fixed(shake: Shake, ask: PairRequest) -> Shake:
 
 def agreement(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """PSNR in dB of two pictures in 0..1, at most 60."""
-    error = float(np.mean((np.asarray(a, np.float64) - b) ** 2))
-    return 60.0 if error < 1e-6 else -10 * float(np.log10(error))
+    return float(decibel(np.mean((np.asarray(a, np.float64) - b) ** 2)))

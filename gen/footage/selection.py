@@ -9,6 +9,8 @@ from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.option_values import parse_slice
 
+MAX_VIEWS = 256  # that are tracked together
+
 
 def check_timing(start: float, fps: float) -> None:
     """Refuse impossible values of --start and --fps. Raises UserError."""
@@ -73,3 +75,10 @@ def thin(
         chosen[np.abs(chosen - at).argmin()] = at
     say(f"  {what}: {len(index)}, using {limit} evenly spaced ones ({flags} chooses)")
     return index[chosen]
+
+
+def check_counts(views: int, times: int) -> None:
+    """Refuse impossible upper numbers. Raises UserError."""
+    for name, value in (("views", views), ("times", times)):
+        if not 2 <= value <= MAX_VIEWS:
+            raise UserError(f"--max-{name} {value}: choose 2..{MAX_VIEWS}")

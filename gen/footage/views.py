@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from fourreal import video_decode
 from fourreal.errors import UserError
-from fourreal.video_decode import VideoFacts, probe, resized
+from fourreal.video_decode import resized
+from fourreal.video_facts import VideoFacts, probe
 from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, to_uint8
 from gen.footage.lens import Lens
 
 SEQUENCE_FPS = 8.0
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+SAME_SHAPE = 0.01  # how much two shapes may differ that are resized to one
 
 
 class View(Protocol):
@@ -77,18 +78,25 @@ class VideoView:
 
 @dataclass(frozen=True)
 class ImagesView:
-    """A view that is one image per time (None: no image of that time)."""
+    """A view that is one image per time (None: no image of that time).
+
+    ``stored``: its pixels are taken as they are stored, whatever an orientation tag says.
+    """
 
     name: str
     files: tuple[Path | None, ...]
+    stored: bool = False
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        return image_size(next(f for f in self.files if f is not None))
+        return image_size(next(f for f in self.files if f is not None), not self.stored)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return ()
+        first = next(f for f in self.files if f is not None)
+        if not self.stored or image_size(first) == image_size(first, False):
+            return ()
+        return ("orientation tags are left aside: the cameras are of the pixels as stored",)
 
     def read(
         self, times: list[int], height: int, width: int, lens: Lens | None = None
@@ -99,9 +107,14 @@ class ImagesView:
             file = self.files[t]
             if file is None:
                 continue
-            image = to_uint8(read_image(file))
-            if image.shape[:2] != first:
-                raise ValueError(f"{file.name} differs in size from the first image of {self.name}")
+            image = to_uint8(read_image(file, not self.stored))
+            h, w = image.shape[:2]
+            if (h, w) != first:
+                if abs(w * first[0] / (h * first[1]) - 1) >= SAME_SHAPE:
+                    raise ValueError(
+                        f"{file.name} differs in size from the first image of {self.name}"
+                    )
+                image = resized(image, *first)
             out[k] = resized(image if lens is None else lens.undistort(image), height, width)
         return out
 

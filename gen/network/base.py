@@ -21,7 +21,8 @@ from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
 from fourreal.health import require_finite
 from fourreal.read_text import read_json
-from gen.network.dit import DiT, DiTParams
+from gen.network.dit import DiT
+from gen.network.params import DiTParams
 from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000

@@ -6,16 +6,14 @@ d values a head.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gen.network.params import DiTParams
 from gen.network.rope import Rope, apply_rope
-
-if TYPE_CHECKING:
-    from gen.network.dit import DiTParams
 
 
 class Context(NamedTuple):

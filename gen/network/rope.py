@@ -5,13 +5,12 @@ Shape legend: B clips, F frames, S patches a frame, N = F*S tokens, h heads, d v
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from gen.network.dit import DiTParams
+from gen.network.params import DiTParams
 
 
 class Rope(NamedTuple):

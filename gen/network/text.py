@@ -15,9 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fourreal.console import warn
-from fourreal.errors import UserError
-
 PAD = 0
 EMPTY = 1  # the one token of an empty prompt: what text dropout and guidance use
 SPECIAL = 2
@@ -52,7 +49,7 @@ class Tokenizer:
         L is `length` (longer texts are cut) or else the longest text's number of known words, at
         most `MAX_WORDS`.
 
-        Unknown words are left out silently: `check_prompt` is where a user hears about them.
+        Unknown words are left out silently: `gen.words` is where a user hears about them.
         """
         rows = []
         for text in texts:
@@ -61,20 +58,6 @@ class Tokenizer:
             rows.append(ids or [EMPTY])
         length = length or max(len(row) for row in rows)
         return torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
-
-    def check_prompt(self, text: str) -> None:
-        """Warn about unknown words; raise UserError when a prompt has no known word at all."""
-        words = split_words(text)
-        unknown = self.unknown(text)
-        if len(unknown) == len(set(words)):
-            raise UserError(
-                f"the prompt {text!r} has no word the bundled model knows; "
-                f"it knows: {', '.join(self.words)}"
-            )
-        if unknown:
-            warn(f"words the model does not know are ignored: {', '.join(unknown)}")
-        if len(words) - len(unknown) > MAX_WORDS:
-            warn(f"the prompt is longer than {MAX_WORDS} known words; the rest is ignored")
 
 
 class TextLayer(nn.Module):

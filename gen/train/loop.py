@@ -1,6 +1,6 @@
 """The parts of a training loop: optimisers, schedules, EMA, checkpoints, the progress line.
 
-Everything works on whole and on sharded parameters (`gen.train.dist.shard`); checkpoints always
+Everything works on whole and on sharded parameters (`gen.dist.shard`); checkpoints always
 hold whole tensors, so that a run may go on with any number of processes.
 """
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from fourreal.atomic import atomic_file
 from fourreal.console import say
 from fourreal.errors import UserError
-from gen.train import dist
-from gen.train.dist import warn
+from gen import dist
+from gen.dist import warn
 from gen.train.muon import Muon
 
 

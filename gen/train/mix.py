@@ -8,14 +8,15 @@ from typing import Generic, TypeVar
 
 import torch
 
+from gen.data.assets.cache import CachedClips, CachedGrids, CachedScenes
 from gen.data.batches import Clip, ClipPool, PoolConfig, Source, seeded
 from gen.data.grid_batches import Grid, GridPool
 from gen.data.grid_folder import GridFolder
 from gen.data.pseudo4d import Pseudo4D, enlarged
 from gen.data.video_folder import VideoFolder
+from gen.dist import warn
 from gen.flow.windows import WINDOW
 from gen.network.dit import Mode
-from gen.train.dist import warn
 from gen.train.options import Train4DConfig, TrainBaseConfig
 
 Item = TypeVar("Item")
@@ -50,7 +51,7 @@ class Mixture(Generic[Item]):
         for source in self.sources:
             if isinstance(source, Pseudo4D):
                 source = source.clips
-            if isinstance(source, (VideoFolder, GridFolder)):
+            if isinstance(source, (VideoFolder, GridFolder, CachedScenes)):
                 counts.update(source.word_counts())
         return counts
 
@@ -86,6 +87,9 @@ def clip_mixture(
     ):
         if folder is not None and weight and not (held_out and sources):
             sources.append((VideoFolder(folder, mode, frames, height, width, seed), weight))
+    if cfg.world is not None and mix.assets and not (held_out and sources):
+        assets = CachedClips(cfg.world, height, width, seed, frames=frames)
+        sources.append((assets, mix.assets))
     return Mixture(sources, seed)
 
 
@@ -118,4 +122,6 @@ def grid_mixture(
         sources.append((Pseudo4D(clips, height, width, seed), mix.pseudo4d))
     if cfg.grids is not None and mix.grids:
         sources.append((GridFolder(cfg.grids, height, width, seed), mix.grids))
+    if cfg.world is not None and mix.assets:
+        sources.append((CachedGrids(cfg.world, height, width, seed), mix.assets))
     return Mixture(sources, seed)

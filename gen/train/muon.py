@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gen.train.dist import full, like
+from gen.dist import full, like
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:

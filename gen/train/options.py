@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gen.data.batches import PoolConfig
 from gen.flow.windows import WINDOW
-from gen.network.dit import SIZES, DiTParams
+from gen.network.params import SIZES, DiTParams
 from gen.sync.mixers import MixerName
 
 
@@ -49,6 +49,7 @@ class TrainOptions:
     checkpoint_minutes: float = 5.0
     checkpoint_every: int = 0  # also every so many steps
     sample_every: int = 250
+    trained_steps: int = 0  # steps behind the weights it starts from: for the record alone
     pool: PoolConfig = field(default_factory=PoolConfig)  # procedural scenes
 
     def __post_init__(self) -> None:
@@ -80,7 +81,8 @@ def _check_mix(weights: dict[str, float], folders: dict[str, Path | None]) -> No
         raise ValueError("mixing ratios must not be negative, and one must be positive")
     for name, folder in folders.items():
         if weights[name] > 0 and folder is None:
-            raise ValueError(f"--mix.{name} needs a folder")
+            flag = "--world" if name == "assets" else f"--{name}"
+            raise ValueError(f"--mix.{name} needs a folder: {flag}")
         if weights[name] == 0 and folder is not None:
             raise ValueError(f"a folder is given but --mix.{name} is 0: its clips are never drawn")
 
@@ -92,6 +94,7 @@ class ClipMix:
     procedural: float = 1.0
     dynamic: float = 0.0  # captioned videos with any motion: --dynamic
     static: float = 0.0  # captioned videos of static scenes: --static
+    assets: float = 0.0  # the asset world: --world
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class GridMix:
     procedural: float = 1.0
     pseudo4d: float = 0.0  # warped clips: of --videos, or procedural ones
     grids: float = 0.0  # rendered grids: --grids
+    assets: float = 0.0  # the asset world: --world
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class TrainBaseConfig(TrainOptions):
     first_frames: Literal["leaning", "uniform"] = "leaning"  # uniform: the paper's K in 0..4
     dynamic: Path | None = None  # captioned videos with any motion
     static: Path | None = None  # captioned videos of static scenes
+    world: Path | None = None  # the asset world: a cache of scripts/render_world.py
+    start: Path | None = None  # a weights folder to start from; words that are new to it are added
     mix: ClipMix = ClipMix()
     vocabulary: int = 30_000  # most words to know of those that the videos' captions use
     compile: bool = False
@@ -139,7 +145,10 @@ class TrainBaseConfig(TrainOptions):
             raise ValueError("frames, use_frames and picture_batch must be at least 1")
         if self.compile and self.shard:
             raise ValueError("--compile does not go with --shard")
-        _check_mix(asdict(self.mix), {"dynamic": self.dynamic, "static": self.static})
+        folders = {"dynamic": self.dynamic, "static": self.static, "assets": self.world}
+        _check_mix(asdict(self.mix), folders)
+        if self.start is not None and self.init is not None:
+            raise ValueError("give --start (a weights folder) or --init (a run), not both")
         self.params()
 
     def params(self) -> DiTParams:
@@ -164,6 +173,7 @@ class Train4DConfig(TrainOptions):
     big_batch: int = 1
     videos: Path | None = None  # captioned videos with motion, to be warped into pseudo-4D grids
     grids: Path | None = None  # rendered grids
+    world: Path | None = None  # the asset world: a cache of scripts/render_world.py
     mix: GridMix = GridMix()
     lr: float = 1e-3
     warmup: int = 50
@@ -181,7 +191,7 @@ class Train4DConfig(TrainOptions):
             raise ValueError("mixer 'none' has nothing to train")
         if not (2 <= self.views <= WINDOW and 2 <= self.times <= WINDOW) or self.big_batch < 1:
             raise ValueError(f"views and times must be 2..{WINDOW}, big_batch at least 1")
-        _check_mix(asdict(self.mix), {"grids": self.grids})
+        _check_mix(asdict(self.mix), {"grids": self.grids, "assets": self.world})
         if self.videos is not None and self.mix.pseudo4d == 0:
             raise ValueError("--videos is given but --mix.pseudo4d is 0: they are never drawn")
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from fourreal.atomic import remove_partials
 from fourreal.errors import UserError
+from gen import dist
 from gen.data.batches import ClipBatch, Mapping, seeded
 from gen.data.grid_batches import GridBatch
 from gen.flow.rectified import add_noise, keep_known, sample_sigma
 from gen.network.base import BaseModel
-from gen.train import dist
 from gen.train.loop import (
     EMA,
     Optimisers,
@@ -286,5 +286,5 @@ def _show(samples: Samples, step: int, folder: Path, board: _Board) -> None:
     dist.say(f"step {step}  {figures}")
     path = folder / f"{step:06d}.png"
     save_sheet(samples.sheet, path)
-    path.with_suffix(".txt").write_text("\n".join(samples.texts) + "\n")
+    path.with_suffix(".txt").write_text("\n".join(samples.texts) + "\n", "utf-8")
     board.samples(samples, step)

@@ -1,6 +1,6 @@
 """Floating-point operations of the two streams over Wan, counted from their sizes.
 
-2 per multiply-add; matrix products and attention only, as in `gen.network.flops`.  A test compares
+2 per multiply-add; matrix products and attention only, as in `gen.flops`.  A test compares
 with PyTorch's own counter.
 """
 

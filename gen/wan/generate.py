@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fourreal.errors import UserError
+from fourreal.console import Report
+from fourreal.video_io import resize_frames
 from gen.flow.rectified import keep_known, linear_sigmas
-from gen.flow.samplers import SAMPLERS, guided, keyed_noise
-from gen.flow.windows import windows
-from gen.generate import Report, window_callback
-from gen.grid import MAX_CELLS, VideoGrid
+from gen.flow.samplers import SAMPLERS, CleanModel, guided, keyed_noise
+from gen.flow.windows import Part, clip_parts, grid_parts, grow
+from gen.generate import GenerateConfig, GeneratedGrid, check_clips, window_report
+from gen.grid import VideoGrid
 from gen.network.dit import Mode
-from gen.sync.streams import Output
-from gen.wan.lattice import LatentCodec, TimeStride, covered_frames, latent_times
+from gen.wan.lattice import LatentCodec, covered_frames, latent_times
 from gen.wan.params import TIME_STRIDE
 from gen.wan.path import clean_from_velocity, timestep
 from gen.wan.text import TextFeatures, in_mode
@@ -37,34 +37,11 @@ WINDOW = 21  # latents of a clip that Wan was trained on (81 frames)
 OVERLAP = 4
 
 
-@dataclass(frozen=True)
-class WanConfig:
-    """How a grid is made; `guidance` acts on what is made from text alone."""
-
-    views: int = 8
-    times: int = 9
-    height: int = 480
-    width: int = 832
-    steps: int = 30
-    grid_steps: int = 30
-    sampler: str = "euler"
-    shift: float = 3.0  # moves the noise levels of the steps towards noise
-    guidance: float = 5.0
-    time_stride: TimeStride = TIME_STRIDE
-    output: Output = "mean"
-    seed: int = 0
-    fps: float = 16.0  # of Wan's own videos
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise UserError(f"unknown sampler {self.sampler!r}; choose from {', '.join(SAMPLERS)}")
-        if self.views < 1 or self.times < 1 or self.views * self.times > MAX_CELLS:
-            raise UserError(
-                f"a grid of {self.views} views x {self.times} times is not possible; at most "
-                f"{MAX_CELLS} cells are"
-            )
-        if self.steps < 1 or self.grid_steps < 1:
-            raise UserError("the number of steps must be at least 1")
+# How Wan makes a grid, as the other values of `GenerateConfig` are the bundled model's. The mixer
+# comes with the adapter, the time stride with the codec; the rate is that of Wan's own videos.
+WAN = GenerateConfig(
+    times=9, size=(480, 832), steps=30, grid_steps=30, shift=3.0, guidance=5.0, fps=16.0
+)
 
 
 @dataclass
@@ -118,7 +95,7 @@ class WanGenerator:
 
     @torch.no_grad()
     def clip(
-        self, mode: Mode, latents: int, config: WanConfig, words: dict[str, Tensor],
+        self, mode: Mode, latents: int, config: GenerateConfig, words: dict[str, Tensor],
         start_CHW: Tensor | None = None, report: Report | None = None,
     ) -> Tensor:  # fmt: skip
         """Latents [L, C, h, w] of a clip from text by the base model, the first one given or not.
@@ -126,20 +103,19 @@ class WanGenerator:
         It grows on the CPU; one window at a time is on the device.
         """
         model, codec, device = self.two_stream.model, self.parts.codec, self.parts.device
-        size = config.height // codec.space, config.width // codec.space
+        height, width = frame_size(config)
+        size = height // codec.space, width // codec.space
         clip = torch.zeros(latents, model.params.channels, *size)
-        done = torch.zeros(latents, dtype=torch.bool)
+        known = torch.zeros(latents, dtype=torch.bool)
         if start_CHW is not None:
-            clip[0], done[0] = start_CHW, True
+            clip[0], known[0] = start_CHW, True
         sigmas = linear_sigmas(config.steps, config.shift).to(device)
         text = words["row" if mode == Mode.DYNAMIC else "column"]
         name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
-        spans = windows(latents, WINDOW, OVERLAP)
-        for number, span in enumerate(spans):
-            part = slice(span.start, span.stop)
-            clean, known = clip[None, part].to(device), done[None, part].to(device)
+        parts = clip_parts(latents, WINDOW, OVERLAP)
 
-            def predict(words_: Tensor, clean: Tensor = clean, known: Tensor = known):
+        def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
+            def predict(words_: Tensor) -> CleanModel:
                 def model_(x: Tensor, sigma: Tensor) -> Tensor:
                     x = keep_known(x, clean, known)
                     levels = timestep(sigma) * ~known
@@ -150,64 +126,50 @@ class WanGenerator:
 
                 return model_
 
-            x = self._noise(tuple(clean.shape), config.seed, int(mode), span.start)
+            x = self._noise(tuple(clean.shape), config.seed, int(mode), part[0].start)
+            guide = guided(predict(text), predict(words["none"]), config.guidance, (0.0, 1.0))
+            callback = window_report(report, name, number, len(parts))
             with self.parts.using(self.two_stream):
-                clip[part] = SAMPLERS[config.sampler](
-                    guided(predict(text), predict(words["none"]), config.guidance, (0.0, 1.0)),
-                    x, sigmas, window_callback(report, name, number, len(spans)),
-                )[0].cpu()  # fmt: skip
-            done[part] = True
-        return clip
+                return SAMPLERS[config.sampler](guide, x, sigmas, callback).cpu()
+
+        return grow(clip, known, parts, sample, device)
 
     @torch.no_grad()
     def fill(
-        self, lattice_VLCHW: Tensor, known_VL: Tensor, config: WanConfig, words: dict[str, Tensor],
-        report: Report | None = None,
+        self, lattice_VLCHW: Tensor, known_VL: Tensor, config: GenerateConfig,
+        words: dict[str, Tensor], report: Report | None = None,
     ) -> Tensor:  # fmt: skip
         """Complete a lattice on the CPU; known latents come out unchanged."""
-        cells, done = lattice_VLCHW.clone(), known_VL.clone()
         device = self.parts.device
         sigmas = linear_sigmas(config.grid_steps, config.shift).to(device)
-        tiles = [
-            (v, t)
-            for v in windows(cells.shape[0], WINDOW, OVERLAP)
-            for t in windows(cells.shape[1], WINDOW, OVERLAP)
-        ]
-        self.two_stream.output = config.output
-        for number, (vs, ts) in enumerate(tiles):
-            rows, cols = slice(vs.start, vs.stop), slice(ts.start, ts.stop)
-            clean, known = cells[None, rows, cols].to(device), done[None, rows, cols].to(device)
-            if bool(known.all()):
-                continue
+        parts = grid_parts(len(known_VL), known_VL.shape[1], WINDOW, OVERLAP)
 
-            def predict(
-                x: Tensor, sigma: Tensor, clean: Tensor = clean, known: Tensor = known
-            ) -> Tensor:
-                sigma_B = sigma.reshape(1)
+        def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
+            def predict(x: Tensor, sigma: Tensor) -> Tensor:
+                level = sigma.reshape(1)
                 return self.two_stream.clean(
-                    x, clean, known, sigma_B, words["row"], words["column"]
+                    x, clean, known, level, words["row"], words["column"]
                 ).float()
 
-            x = self._noise(tuple(clean.shape), config.seed, 2, vs.start, ts.start)
+            x = self._noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
+            callback = window_report(report, "grid", number, len(parts))
             with self.parts.using(self.two_stream):
-                out = SAMPLERS[config.sampler](
-                    predict, x, sigmas, window_callback(report, "grid", number, len(tiles))
-                )[0].cpu()
-            cells[rows, cols] = keep_known(out, cells[rows, cols], done[rows, cols])
-            done[rows, cols] = True
-        return cells
+                return SAMPLERS[config.sampler](predict, x, sigmas, callback).cpu()
+
+        return grow(lattice_VLCHW, known_VL, parts, sample, device)
 
     def _decode_grid(self, lattice: Tensor, times: int) -> Tensor:
         with self.parts.using(self.parts.codec.vae):
             return self.parts.codec.decode_grid(lattice, times)
 
     def from_prompt(
-        self, prompt: str, config: WanConfig, report: Report | None = None
-    ) -> VideoGrid:
+        self, prompt: str, config: GenerateConfig | None = None, report: Report | None = None
+    ) -> GeneratedGrid:
         """Text -> clips -> grid."""
+        config = config or WAN
         codec, words = self.parts.codec, self.words(prompt)
-        latents = latent_times(config.times, config.time_stride)
-        apart = TIME_STRIDE // config.time_stride  # frames of Wan's videos between two of a row
+        latents = latent_times(config.times, codec.time_stride)
+        apart = TIME_STRIDE // codec.time_stride  # frames of Wan's videos between two of a row
         row = self.clip(Mode.DYNAMIC, latents, config, words, report=report)
         column = self.clip(Mode.FREEZE_TIME, config.views, config, words, row[0], report)
         videos = LatentCodec(codec.vae)  # both are videos of Wan's own kind
@@ -215,39 +177,47 @@ class WanGenerator:
             row_frames = videos.decode_clip(row, covered_frames(latents))[::apart][: config.times]
             views = videos.decode_clip(column, covered_frames(config.views))[::TIME_STRIDE]
             lattice, known = codec.encode_cross(row_frames, views)
-        if config.time_stride == TIME_STRIDE:
+        if codec.time_stride == TIME_STRIDE:
             lattice[0] = row  # as they were made, not decoded and encoded again
-        return self._grid(
-            lattice, known, row_frames, views, prompt, config, config.fps / apart, words, report
-        )
+        config = replace(config, fps=config.fps / apart)
+        return self._grid(lattice, known, row_frames, views, prompt, config, words, report)
 
-    def complete(
+    def complete_grid(
         self,
         row: NDArray[np.float32],
         column: NDArray[np.float32],
-        prompt: str,
-        config: WanConfig,
+        prompt: str = "",
+        config: GenerateConfig | None = None,
         report: Report | None = None,
-    ) -> VideoGrid:
+    ) -> GeneratedGrid:
         """Fill the grid between a fixed-view clip [T,H,W,3] and a freeze-time clip [V,H,W,3].
 
-        RGB in 0..1, of the configuration's size; both start with the same frame.
+        RGB in 0..1, resized to the configuration's size; both start with the same frame.
         """
+        check_clips(row, column)
+        config = replace(config or WAN, views=len(column), times=len(row))
         words = self.words(prompt)
-        clips = [torch.from_numpy(np.ascontiguousarray(c)) * 2 - 1 for c in (row, column)]
+        resized = (resize_frames(clip, *frame_size(config)) for clip in (row, column))
+        clips = [torch.from_numpy(np.ascontiguousarray(c)) * 2 - 1 for c in resized]
         with self.parts.using(self.parts.codec.vae):
             lattice, known = self.parts.codec.encode_cross(*clips)
-        return self._grid(
-            lattice, known, clips[0], clips[1], prompt, config, config.fps, words, report
-        )
+        return self._grid(lattice, known, clips[0], clips[1], prompt, config, words, report)
 
     def _grid(
         self, lattice: Tensor, known: Tensor, row: Tensor, column: Tensor, prompt: str,
-        config: WanConfig, fps: float, words: dict[str, Tensor], report: Report | None,
-    ) -> VideoGrid:  # fmt: skip
+        config: GenerateConfig, words: dict[str, Tensor], report: Report | None,
+    ) -> GeneratedGrid:  # fmt: skip
         """Fill, decode, and keep the frames of row 0 and column 0 as they are."""
         lattice = self.fill(lattice, known, config, words, report)
         frames = self._decode_grid(lattice, len(row))
         frames[:, 0], frames[0] = column, row
         images = ((frames.clamp(-1, 1) + 1) / 2).numpy().astype(np.float32)
-        return VideoGrid(images, fps=fps, prompt=prompt)
+        grid = VideoGrid(images, fps=config.fps, prompt=prompt)
+        return GeneratedGrid(grid, grid.row(0), grid.column(0))
+
+
+def frame_size(config: GenerateConfig) -> tuple[int, int]:
+    """(height, width) that Wan is to work at; its own where nothing is asked."""
+    size = config.size or WAN.size
+    assert size is not None
+    return size

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids, sample_grid_known
 from gen.flow.rectified import add_noise, keep_known, linear_sigmas, sample_sigma
@@ -136,7 +137,7 @@ class WanStage(Stage):
         frames = self.codec.decode_grid(out[0].float(), truth.shape[1]).clamp(-1, 1)
         error = ((frames - truth) / 2)[1:, 1:].square().mean()
         sheet = torch.cat([frames, truth], 1)  # completed and true frames side by side
-        return Samples({"grid_psnr": float(-10 * error.log10())}, sheet, self.test.texts)
+        return Samples({"grid_psnr": float(decibel(float(error)))}, sheet, self.test.texts)
 
     def start(self) -> str:
         return f"step 0  grid_psnr {self.sample().scalars['grid_psnr']:.2f} (training-free)"

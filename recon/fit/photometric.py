@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourreal.image_metrics import ssim_map
 from recon.fit import photometric_kernels as kernels
 from recon.raster.kernels.threads import run_threaded
 
@@ -50,7 +51,8 @@ def photometric_loss(pred: Tensor, target: Tensor, ssim_weight: float = 0.2) -> 
     `pred` and `target` [H,W,3] in 0..1, both sides at least 6 pixels; only `pred` gets a
     gradient. SSIM: Wang et al. 2004 with an 11 x 11 Gaussian window of sigma 1.5 px, per channel,
     mirrored borders. CPU float32 runs our kernels (about as long as drawing the image),
-    anything else kornia's ssim, with the same value. Raises ValueError for wrong shapes.
+    anything else `fourreal.image_metrics.ssim_map`, with the same value. Raises ValueError for
+    wrong shapes.
     """
     if pred.ndim != 3 or pred.shape[2] != 3 or pred.shape != target.shape:
         raise ValueError(
@@ -63,7 +65,4 @@ def photometric_loss(pred: Tensor, target: Tensor, ssim_weight: float = 0.2) -> 
     if pred.device.type == "cpu" and pred.dtype == target.dtype == torch.float32:
         threads = torch.get_num_threads() if pred.numel() > 50_000 else 1
         return _PhotometricLoss.apply(pred, target, ssim_weight, threads)
-    from kornia.metrics import ssim
-
-    ssim_map = ssim(pred.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None], 11)
-    return (pred - target).abs().mean() + ssim_weight * 0.5 * (1 - ssim_map.mean())
+    return (pred - target).abs().mean() + ssim_weight * 0.5 * (1 - ssim_map(pred, target).mean())

@@ -17,8 +17,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from fourreal.kernels import njit
 from recon.raster.kernels.threads import take
 
 RADIUS = 5

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourreal.kernels import njit
 from recon.raster.kernels.threads import run_threaded, take
 
 CHUNK = 4096  # Gaussians taken at once

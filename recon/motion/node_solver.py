@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
 from fourreal.cameras import project, transform
+from fourreal.kernels import njit
 
 FloatArray = NDArray[np.floating]
 SWEEPS = 40

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fourreal.kernels import njit
 from recon.raster.kernels.geometry import row_times
 from recon.raster.kernels.threads import take
 

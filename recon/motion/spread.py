@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourreal.kernels import njit
 from recon.raster.kernels.threads import run_threaded, take
 
 _CHUNK = 2048  # rows taken at once

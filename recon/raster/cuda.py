@@ -22,6 +22,11 @@ def gsplat_available() -> tuple[bool, str]:
     return True, ""
 
 
+def on_gpu(tensor: Tensor) -> bool:
+    """Whether a tensor is where gsplat's kernels run."""
+    return tensor.is_cuda
+
+
 def rasterize_gsplat(
     gaussians: Gaussians, camera: Camera, background: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +40,7 @@ def rasterize_gsplat(
     if not available:
         raise ValueError(f'backend "gsplat" cannot run: {reason}; use backend "cpu"')
     means = gaussians.means
-    if not means.is_cuda:
+    if not on_gpu(means):
         raise ValueError(f'backend "gsplat" takes CUDA tensors, got {means.device}')
     from gsplat import rasterization
 

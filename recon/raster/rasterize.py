@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fourreal.cameras import Camera
 from recon.gaussians import Gaussians
+from recon.raster import cuda
 from recon.raster.inputs import check_camera, check_finite, check_inputs
 
 BACKENDS = ("auto", "cpu", "gsplat", "dense")
@@ -56,13 +57,11 @@ def rasterize(
     check_camera(camera)
 
     if backend == "auto":
-        backend = "gsplat" if means.is_cuda else "cpu"
+        backend = "gsplat" if cuda.on_gpu(means) else "cpu"
     if backend != "cpu":  # the CPU kernels check while they project
         check_finite(means, gaussians.scales, gaussians.opacities, gaussians.colors)
     if backend == "gsplat":
-        from recon.raster.cuda import rasterize_gsplat
-
-        return RasterOutput(*rasterize_gsplat(gaussians, camera, background))
+        return RasterOutput(*cuda.rasterize_gsplat(gaussians, camera, background))
     if backend == "dense":
         from recon.raster.dense import rasterize_dense
 

@@ -31,7 +31,7 @@ from typing import Literal
 from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.script import run_script
-from gen.generate import GridGenerator, load_bundled, weights_folder
+from gen.bundled import GridGenerator, load_bundled, weights_folder
 from gen.network.runtime import Runtime
 from gen.sync.mixers import Drop, MixerName, layers_without
 from scripts.evaluate.grid_methods import LEARNED

@@ -57,7 +57,7 @@ def record_runs(runs: tuple[Path, ...], target: Path) -> None:
     results: dict[str, Any] = {}
     for run in runs:
         try:
-            record = yaml.safe_load((run / "run.yaml").read_text())
+            record = yaml.safe_load((run / "run.yaml").read_text("utf-8"))
             metrics = json.loads((run / "metrics.json").read_text())
         except OSError as error:
             raise UserError(f"{run} is no finished run ({error.strerror})") from None
@@ -123,7 +123,7 @@ def main(options: Options) -> None:
     files = result_files(options.folder)
     pages = [section(n, d, recorded_scenes(d, options.data)) for n, d in files.items()]
     with atomic_file(options.out) as temporary:
-        temporary.write_text("\n".join([HEADER, *pages]))
+        temporary.write_text("\n".join([HEADER, *pages]), "utf-8")
     print(f"wrote {options.out} from {len(files)} files")
 
 

@@ -2,11 +2,13 @@
 
     python scripts/evaluate.py generation --n 24 --json generation.json --sheet generation.png
     python scripts/evaluate.py generation --data ../shared/data/grids --json rendered.json
+    python scripts/evaluate.py generation --assets CACHE --json assets.json
 
 Without --data the test set is n held-out procedural scenes of the world that the weights were
 trained on (200 by default with a GPU, 24 without), with their captions; with it, the grids of that
 folder (SCENE/cameras.json and grid_HxW.npz as scripts/render_procedural.py writes them), without
-captions. Only row 0 and column 0 are shown; true cameras and depth only score. Metrics are those of
+captions; with --assets, the held-out scenes of the asset world, with theirs. Only row 0 and column
+0 are shown; true cameras and depth only score. Metrics are those of
 `scripts.evaluate.metrics.truth` and `scripts.evaluate.metrics.epipolar`.
 
 Rows that the JSON file holds already are kept, so an interrupted run goes on, and two processes may
@@ -30,13 +32,22 @@ from numpy.typing import NDArray
 from fourreal.console import progress, say, warn
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash, peak_memory_mb, reset_peak_memory
+from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames, to_uint8
-from gen.generate import GenerateConfig, GridGenerator, load_bundled
+from gen.bundled import GridGenerator, load_bundled
+from gen.generate import GenerateConfig
 from gen.network.runtime import Runtime
-from scripts.evaluate.grid_methods import BASELINES, LEARNED, Complete, completion, weights_key
-from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
+from scripts.evaluate.grid_methods import (
+    BASELINES,
+    FOOTAGE,
+    LEARNED,
+    Complete,
+    completion,
+    weights_key,
+)
+from scripts.evaluate.held_out import TrueGrid, held_out_assets, held_out_grids, trained_world
 from scripts.evaluate.metrics.epipolar import epipolar_errors, epipolar_summary
 from scripts.evaluate.metrics.prompts import score_prompts, shares
 from scripts.evaluate.metrics.truth import (
@@ -49,7 +60,7 @@ from scripts.evaluate.metrics.truth import (
 from scripts.evaluate.result_file import ResultFile
 
 TRUTH = "truth"  # the true frames: what the epipolar and flicker metrics themselves reach
-ORDER = (*BASELINES, *LEARNED, "default", TRUTH)
+ORDER = (*BASELINES, FOOTAGE, *LEARNED, "default", TRUTH)
 SLOW = ("sequential_untrained", "fused_untrained")  # not among the comparisons: only when asked for
 METRICS = (
     "psnr", "psnr_lo", "psnr_hi", "psnr_changing", "psnr_changing_lo", "psnr_changing_hi", "ssim",
@@ -81,9 +92,11 @@ class EvaluateGenerationConfig:
     """Held-out scenes: 200 with a GPU, 24 without; with --data, at most so many of its scenes."""
     data: Path | None = None
     """Folder of ground-truth scenes to score instead of held-out procedural ones."""
+    assets: Path | None = None
+    """Cache of scripts/render_world.py: score its held-out scenes instead, with their captions."""
     scenes: tuple[str, ...] = ()
     """Names of scenes in --data; all by default."""
-    methods: tuple[str, ...] = tuple(m for m in (*BASELINES, *LEARNED) if m not in SLOW)
+    methods: tuple[str, ...] = tuple(m for m in (*BASELINES, FOOTAGE, *LEARNED) if m not in SLOW)
     """Rows to make."""
     prompts: int = 0
     """Score the fixed-view clips of so many prompts too, as scripts/evaluate.py prompts does."""
@@ -107,9 +120,9 @@ class EvaluateGenerationConfig:
     """PNG of the first grid: the truth beside every method."""
 
     def __post_init__(self) -> None:
-        unknown = [m for m in self.methods if m not in BASELINES and m not in LEARNED]
+        unknown = [m for m in self.methods if m not in (*BASELINES, FOOTAGE, *LEARNED)]
         if unknown:
-            known = ", ".join((*BASELINES, *LEARNED))
+            known = ", ".join((*BASELINES, FOOTAGE, *LEARNED))
             raise UserError(f"unknown method {unknown[0]!r}; choose from {known}")
         if self.n is not None and self.n < 1:
             raise UserError(f"--n must be at least 1; got {self.n}")
@@ -198,6 +211,12 @@ def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterat
     if cfg.data is not None:
         for grid_set in rendered_sets(cfg, size):
             yield replace(grid_set, settings={**grid_set.settings, **common})
+        return
+    if cfg.assets is not None:
+        grids = held_out_assets(cfg.assets, cfg.n or 24, size)
+        if not cfg.captions:
+            grids = [replace(grid, prompt="") for grid in grids]
+        yield GridSet("assets", grids, {"n": len(grids), "captions": cfg.captions, **common})
         return
     n = cfg.n or (200 if generator.base.device.type == "cuda" else 24)
     world = trained_world(generator.folder, cfg.world)

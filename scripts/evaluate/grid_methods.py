@@ -1,7 +1,8 @@
 """Every way to complete a grid that the evaluation compares, by name.
 
-Two need no learning: the bar that a model has to clear. The others run the bundled kind of model
-with a mixer of `gen.sync.mixers`, trained or training-free, on all or on some of its layers.
+Some need no learning: the bar that a model has to clear. One is the network for footage. The others
+run the bundled kind of model with a mixer of `gen.sync.mixers`, trained or training-free, on all or
+on some of its layers.
 """
 
 from __future__ import annotations
@@ -9,33 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.run_folder import content_hash
+from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames
-from gen.generate import GenerateConfig, GridGenerator
+from gen.bundled import GridGenerator
+from gen.completion.model import load_completion
+from gen.completion.rules import additive, column_moved, copy_nearest, row_moved
+from gen.generate import GenerateConfig
 from gen.sync.mixers import Drop, MixerName
 from scripts.evaluate.held_out import TrueGrid
 
 Complete = Callable[[TrueGrid, int], NDArray]  # (grid, seed) -> all cells; reads row 0, column 0
-
-
-def copy_nearest(grid_VTHWC: NDArray) -> NDArray:
-    """Cell (v, t) = row 0 at t or column 0 at v, whichever is fewer steps away."""
-    out = grid_VTHWC.copy()
-    for v in range(1, out.shape[0]):
-        for t in range(1, out.shape[1]):
-            out[v, t] = out[0, t] if v <= t else out[v, 0]
-    return out
-
-
-def additive(grid_VTHWC: NDArray) -> NDArray:
-    """Cell (v, t) = row + column - corner, clamped to 0..1."""
-    grid = grid_VTHWC
-    out = np.clip(grid[:1] + grid[:, :1] - grid[:1, :1], 0, 1)
-    out[0], out[:, 0] = grid[0], grid[:, 0]
-    return out
 
 
 @dataclass(frozen=True)
@@ -51,7 +37,10 @@ class Learned:
 BASELINES: dict[str, Callable[[NDArray], NDArray]] = {
     "copy_nearest": copy_nearest,
     "additive": additive,
+    "row_moved": row_moved,
+    "column_moved": column_moved,
 }
+FOOTAGE = "completion"  # the network for footage, which starts from what the rules say
 LEARNED: dict[str, Learned] = {
     "none": Learned("none", untrained=True),
     "soft_untrained": Learned("soft", untrained=True),
@@ -71,6 +60,16 @@ def completion(name: str, generator: GridGenerator, steps: int) -> Complete:
     """The method of a name.  UserError when its trained weights are missing or do not fit."""
     if name in BASELINES:
         return lambda grid, seed: BASELINES[name](grid.frames)
+    if name == FOOTAGE:
+        assert generator.folder is not None
+        completer = load_completion(generator.folder)
+
+        def fill(grid: TrueGrid, seed: int) -> NDArray:
+            frames = grid.frames
+            made = completer.complete_grid(frames[0], frames[:, 0])
+            return resize_frames(made.grid.frames, *frames.shape[2:4])
+
+        return fill
     how = LEARNED[name]
     settings = GenerateConfig(
         mixer=how.mixer, untrained_sync=how.untrained, drop_sync=how.drop, grid_steps=steps
@@ -90,9 +89,10 @@ def completion(name: str, generator: GridGenerator, steps: int) -> Complete:
 def weights_key(name: str, generator: GridGenerator) -> str:
     """What a row is made from besides the test set: the mixer's weights, "absent" without them."""
     how = LEARNED.get(name)
-    if how is None or how.untrained:
+    if name != FOOTAGE and (how is None or how.untrained):
         return ""
     assert generator.folder is not None
-    files = [generator.folder / f"{how.mixer}.json"]
-    files += sorted(generator.folder.glob(f"{how.mixer}-*.safetensors"))
+    stem = FOOTAGE if how is None else how.mixer
+    files = [generator.folder / f"{stem}.json"]
+    files += sorted(generator.folder.glob(f"{stem}-*.safetensors"))
     return content_hash(*files) if files[0].is_file() else "absent"

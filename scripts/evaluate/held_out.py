@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from fourreal.console import warn
 from fourreal.errors import UserError
 from fourreal.video_io import to_uint8
+from gen.data.assets.cache import CachedScenes
+from gen.data.assets.captions import caption
 from gen.data.batches import HELD_OUT_SEED, WORLDS, seeded
 from gen.data.world.captions import canonical_caption
 from gen.data.world.procedural import render
@@ -64,6 +66,22 @@ def held_out_scenes(world: str, n: int, seed: int, purpose: int = GRIDS) -> Scen
     if n < 1:
         raise UserError(f"at least one scene is needed; got {n}")
     return sample_scenes(n, seeded(HELD_OUT_SEED + purpose, seed), **WORLDS[world])
+
+
+def held_out_assets(cache: Path, n: int | None, size: tuple[int, int]) -> list[TrueGrid]:
+    """Grids of the asset world that are never trained on (clips, headings and grounds of their
+    own), with canonical captions.
+
+    What stands still is told by colours (the cache holds no depth). UserError: there are none.
+    """
+    held = CachedScenes(cache, *size, 0, held_out=True, most=n)
+    grids = []
+    for scene, rgb in zip(held.scenes, held.frames, strict=True):
+        frames = rgb.astype(np.float32) / np.float32(255)
+        static = static_pixels(frames, np.zeros(frames.shape[:-1]))
+        K = np.tile(scene.intrinsics(*size), (len(rgb), 1, 1))
+        grids.append(TrueGrid(rgb, static, K, scene.cameras(), caption(scene)))
+    return grids
 
 
 def held_out_grids(

@@ -15,16 +15,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourreal.console import say
+from fourreal.console import reporting, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.option_values import parse_pair
 from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
+from gen.bundled import load_bundled
 from gen.flow.windows import Seams, measure_seams
-from gen.generate import GenerateConfig, load_bundled
+from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
 from gen.network.runtime import Runtime
-from pipeline.prompt_command import progress_bars
 from scripts.evaluate.result_file import ResultFile
 
 SCENE = "long grids"
@@ -81,20 +81,14 @@ def main(config: EvaluateLongGridsConfig) -> None:
         if results.done(SCENE, name):
             say(f"{name}: kept from {config.json}")
             continue
-        report, close = progress_bars()
         reset_peak_memory()
         started = time.monotonic()
-        try:
-            made = generator.from_prompt(
-                config.prompt,
-                GenerateConfig(
-                    views=views, times=times, steps=config.steps, grid_steps=config.grid_steps,
-                    seed=config.seed,
-                ),
-                report,
-            )  # fmt: skip
-        finally:
-            close()
+        asked = GenerateConfig(
+            views=views, times=times, steps=config.steps, grid_steps=config.grid_steps,
+            seed=config.seed,
+        )  # fmt: skip
+        with reporting() as report:
+            made = generator.from_prompt(config.prompt, asked, report)
         row = measure(made.grid)
         row |= {"seconds": round(time.monotonic() - started, 1), "peak_mb": peak_memory_mb()}
         results.add(SCENE, name, row)

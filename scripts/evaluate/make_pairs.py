@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fourreal.errors import UserError
 from fourreal.script import run_script
-from gen.generate import load_bundled
+from gen.bundled import load_bundled
 from gen.network.runtime import Runtime
 from scripts.evaluate.grid_methods import BASELINES, LEARNED
 from scripts.evaluate.metrics.pairs import Pairs, note_command, write_inputs, write_method

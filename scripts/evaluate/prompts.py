@@ -2,6 +2,7 @@
 
     python scripts/evaluate.py prompts --n 20 --json prompts.json --sheet prompts.png
     python scripts/evaluate.py prompts --prompts docs/prompts.txt --sheet chosen.png
+    python scripts/evaluate.py prompts --assets CACHE --n 40 --json prompts.json --sheet assets.png
 
 Without --prompts, prompts are drawn from the caption grammar over the world that the weights were
 trained on, and only their fixed-view clips are made; how they are read is in
@@ -22,13 +23,17 @@ from pathlib import Path
 from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
+from gen.bundled import GridGenerator, load_bundled
 from gen.data.world.captions import parse_prompt
 from gen.data.world.scene import Attributes
-from gen.generate import GenerateConfig, GridGenerator, load_bundled
+from gen.generate import GenerateConfig
 from gen.network.runtime import Runtime
+from gen.words import check_words
 from scripts.evaluate.held_out import trained_world
+from scripts.evaluate.metrics.asset_prompts import score_asset_prompts
+from scripts.evaluate.metrics.asset_prompts import shares as asset_shares
 from scripts.evaluate.metrics.prompts import (
     Marks,
     PromptScores,
@@ -51,6 +56,9 @@ class EvaluatePromptsConfig:
     seed: int = 0
     weights: Path | None = None
     """A weights folder; the package's own when left out."""
+    assets: Path | None = None
+    """Cache of scripts/render_world.py: draw prompts of the asset world instead (animals and
+    characters), of scenes kept from training."""
     world: str | None = None
     """Where prompts are drawn from; default: the world the weights were trained on."""
     steps: int = GenerateConfig.steps
@@ -93,7 +101,7 @@ def read_prompts(path: Path, generator: GridGenerator) -> list[str]:
     if not prompts:
         raise UserError(f"{path} holds no prompts; write one a line")
     for prompt in prompts:
-        generator.base.tokenizer.check_prompt(prompt)
+        check_words(prompt, generator.base.tokenizer.words)
     return prompts
 
 
@@ -129,6 +137,28 @@ def drawn(world: str, generator: GridGenerator, cfg: EvaluatePromptsConfig) -> P
     return scored
 
 
+def drawn_assets(
+    generator: GridGenerator, cfg: EvaluatePromptsConfig, results: ResultFile, key: str
+) -> None:
+    """Score drawn prompts of the asset world and draw the contact sheet of their clips."""
+    assert cfg.assets is not None
+    scored = score_asset_prompts(generator, cfg.assets, cfg.n, cfg.sampling())
+    if cfg.sheet is not None:
+        titles = []
+        for prompt, mark in zip(scored.prompts, scored.marks, strict=True):
+            wrong = [name for name, right in mark.items() if right is False]
+            titles.append(f"{prompt}  [{f'other {wrong}' if wrong else 'as asked'}]")
+        pictures = [grid_picture(clip[None]) for clip in scored.clips]
+        save_contact_sheet(cfg.sheet, list(zip(titles, pictures, strict=True)))
+    results.add("prompts_assets", "truth", asset_shares(scored.true_marks))
+    values = {**asset_shares(scored.marks), "seconds": scored.seconds}
+    results.add("prompts_assets", "default", values, key)
+    results.note(
+        f"prompts_assets: {cfg.n} prompts, seed {cfg.seed}; shares read back as asked.",
+        instead_of="prompts_assets: ",
+    )
+
+
 def main(cfg: EvaluatePromptsConfig) -> None:
     generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
     assert generator.folder is not None
@@ -140,11 +170,15 @@ def main(cfg: EvaluatePromptsConfig) -> None:
         shards += sorted(generator.folder.glob(f"{cfg.sampling().mixer}-*.safetensors"))
     else:
         prompts, count = [], cfg.n
-        world = trained_world(generator.folder, cfg.world)
-        label = f"prompts_{world}"
+        world = "" if cfg.assets is not None else trained_world(generator.folder, cfg.world)
+        label = "prompts_assets" if cfg.assets is not None else f"prompts_{world}"
     key = content_hash(vars(cfg.sampling()), prompts, count, *shards)
     if results.done(label, "default", key) and (cfg.sheet is None or cfg.sheet.exists()):
         say(f"{label}: done before")
+        return
+    if cfg.assets is not None and not prompts:
+        drawn_assets(generator, cfg, results, key)
+        say_rows(label, results)
         return
     if prompts:
         started = time.monotonic()
@@ -160,6 +194,11 @@ def main(cfg: EvaluatePromptsConfig) -> None:
         "motion are read back as asked; seconds a prompt.",
         instead_of=f"{label}: ",
     )
+    say_rows(label, results)
+
+
+def say_rows(label: str, results: ResultFile) -> None:
+    """Print the rows of a set."""
     for variant, values in results.variants(label).items():
         texts = [f"{k} {v:.2f}" for k, v in values.items() if v is not None]
         say(f"{label} {variant}: " + "  ".join(texts))

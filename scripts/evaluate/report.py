@@ -172,7 +172,7 @@ def run_section(run: Path) -> str:
     import yaml
 
     try:
-        record = yaml.safe_load((run / "run.yaml").read_text())
+        record = yaml.safe_load((run / "run.yaml").read_text("utf-8"))
         stages = record["stages"]
         rows = [f"{n}: {s['seconds']:.1f} s, {s['peak_mb']:.0f} MiB" for n, s in stages.items()]
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -212,7 +212,7 @@ def main(cfg: ReportConfig) -> None:
         "</main></body></html>\n"
     )
     with atomic_file(cfg.out) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, "utf-8")
     say(f"wrote {cfg.out} from {len(documents)} result files")
 
 

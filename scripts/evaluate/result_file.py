@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from fourreal.atomic import atomic_file
+from fourreal.console import warn
 from fourreal.errors import UserError
 
 SCHEMA = 1
@@ -198,7 +199,10 @@ def _locked(path: Path) -> Iterator[None]:
         return
     folder = os.open(path.parent, os.O_RDONLY)  # locking the folder leaves no lock file behind
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except OSError as error:
+            warn(f"the drive of {path} cannot lock ({error.strerror}): run one process on it only")
         yield
     finally:
         os.close(folder)

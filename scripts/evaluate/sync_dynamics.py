@@ -31,8 +31,9 @@ from torch import Tensor
 from fourreal.console import progress, say
 from fourreal.errors import UserError
 from fourreal.script import run_script
+from gen.bundled import load_bundled
 from gen.flow.rectified import linear_sigmas
-from gen.generate import GenerateConfig, load_bundled
+from gen.generate import GenerateConfig
 from gen.sync.mixers import MixerName
 from gen.sync.two_stream import TwoStream
 from scripts.evaluate.held_out import held_out_grids, trained_world

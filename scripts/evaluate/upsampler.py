@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
+from fourreal.image_metrics import decibel
 from fourreal.option_values import parse_size
-from fourreal.psnr import decibel
-from fourreal.run_folder import content_hash
 from fourreal.script import run_script
+from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames
-from gen.generate import GenerateConfig, load_bundled, weights_folder
+from gen.bundled import load_bundled, weights_folder
+from gen.generate import GenerateConfig
 from gen.upsample import Upsampler, load_upsampler
 from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
 from scripts.evaluate.metrics.truth import score_grid, summary

@@ -24,7 +24,7 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import psnr
 from fourreal.script import run_script
 from gen.grid import VideoGrid
-from pipeline.look import scene_path
+from pipeline.scene_file import scene_path
 from recon.scene import Scene4D
 from scripts.evaluate.result_file import ResultFile
 from scripts.tools.make_gallery import caption

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gen.bundled import GridGenerator
 from gen.data.world.captions import VOCABULARY
+from gen.flops import PEAK_BF16, clip_flops, two_stream_flops
 from gen.flow.rectified import linear_sigmas
-from gen.generate import GenerateConfig, GridGenerator
+from gen.generate import GenerateConfig
 from gen.network.base import BaseModel
-from gen.network.dit import SIZES, Mode
-from gen.network.flops import PEAK_BF16, clip_flops, two_stream_flops
+from gen.network.dit import Mode
+from gen.network.params import SIZES
 from gen.network.runtime import Precision, Runtime
 from gen.network.text import split_words
 from gen.sync.mixers import SyncParams
@@ -61,7 +63,7 @@ def network_calls(config: GenerateConfig, scale: float) -> int:
 
 
 def counted_flops(check: GeneratorCheck) -> dict[str, int]:
-    """Operations of each stage (`gen.network.flops`)."""
+    """Operations of each stage (`gen.flops`)."""
     params, large, config = SIZES[check.size], UPSAMPLER_SIZES[check.upsampler], check.config()
     words, size = len(split_words(PROMPT)), (params.height, params.width_px)
     first = network_calls(config, config.guidance)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gen.network.flops import PEAK_BF16
+from gen.flops import PEAK_BF16
 from gen.sync.mixers import SyncParams
 from gen.wan.flops import step_flops
 from gen.wan.lattice import TimeStride

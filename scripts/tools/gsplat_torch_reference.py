@@ -82,25 +82,36 @@ def intersect(
     return gaussians[blends], pixels[blends]
 
 
-def rasterize_gsplat_torch(
+def rasterization(
+    *,
     means: Tensor,
+    quats: Tensor,
     scales: Tensor,
     opacities: Tensor,
     colors: Tensor,
-    w2c: Tensor,
-    K: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
     width: int,
     height: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Arguments and outputs of `scripts.tools.raster_scene.draw_scene`, through gsplat's PyTorch
-    code."""
+    near_plane: float,
+    packed: bool,
+    render_mode: str,
+    rasterize_mode: str,
+) -> tuple[Tensor, Tensor, dict]:
+    """`gsplat.rasterization` for one camera, by gsplat's PyTorch code on the CPU.
+
+    Same arguments and outputs, so that it can stand in where there is no GPU: rendered [1,H,W,4]
+    (RGB and expected depth), alpha [1,H,W,1]. ValueError for modes other than the ones we use.
+    """
     from gsplat.cuda import _torch_impl as gsplat_torch
 
+    if (render_mode, rasterize_mode, packed, len(viewmats)) != ("RGB+ED", "classic", False, 1):
+        raise ValueError("only one camera, RGB+ED, classic and unpacked is implemented here")
     if "nerfacc" not in sys.modules:
         _install_nerfacc_stand_in()
-    covars = (scales * scales)[:, None, None] * torch.eye(3)
+    covars, _ = gsplat_torch._quat_scale_to_covar_preci(quats, scales, True, False, False)
     radii, means2d, depths, conics, _ = gsplat_torch._fully_fused_projection(
-        means, covars, w2c[None], K[None], width, height
+        means, covars, viewmats, Ks, width, height, near_plane=near_plane
     )
     gaussians, pixels = intersect(
         means2d[0], conics[0], radii[0], depths[0], opacities, width, height
@@ -117,5 +128,35 @@ def rasterize_gsplat_torch(
         width,
         height,
     )
-    alpha = alpha[0, ..., 0]
-    return rendered[0, ..., :3], alpha, rendered[0, ..., 3] / alpha.clamp(min=1e-10)
+    depth = rendered[..., 3:] / alpha.clamp(min=1e-10)
+    return torch.cat((rendered[..., :3], depth), -1), alpha, {}
+
+
+def rasterize_gsplat_torch(
+    means: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    w2c: Tensor,
+    K: Tensor,
+    width: int,
+    height: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Arguments and outputs of `scripts.tools.raster_scene.draw_scene`, through gsplat's PyTorch
+    code."""
+    rendered, alpha, _ = rasterization(
+        means=means,
+        quats=torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4),
+        scales=scales[:, None].expand(-1, 3),
+        opacities=opacities,
+        colors=colors,
+        viewmats=w2c[None],
+        Ks=K[None],
+        width=width,
+        height=height,
+        near_plane=0.01,
+        packed=False,
+        render_mode="RGB+ED",
+        rasterize_mode="classic",
+    )
+    return rendered[0, ..., :3], alpha[0, ..., 0], rendered[0, ..., 3]

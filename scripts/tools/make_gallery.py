@@ -27,7 +27,7 @@ from fourreal.cameras import scale_intrinsics
 from fourreal.console import progress
 from fourreal.errors import UserError
 from fourreal.script import run_script
-from pipeline.look import scene_path
+from pipeline.scene_file import scene_path
 from recon.render import render_scene
 from recon.scene import Scene4D
 from viewer.camera_paths import along_cameras

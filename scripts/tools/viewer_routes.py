@@ -31,7 +31,7 @@ from viewer.export.ply import write_sequence
 from viewer.export.video import write_camera_video
 from viewer.nerfstudio_plugin.space import Similarity
 from viewer.page.html import write_player
-from viewer.page.payload import read_4dgs, write_4dgs
+from viewer.page.payload import read_fr4d, write_fr4d
 from viewer.viser.app import ViserApp
 
 
@@ -157,10 +157,10 @@ def supersplat(shot: Shot) -> View:
 
 
 def payload(shot: Shot) -> View:
-    """The .4dgs file, read back by our own reader and drawn by our rasterizer."""
-    path = shot.work / "scene.4dgs"
-    write_4dgs(shot.scene, path)
-    scene = read_4dgs(path)
+    """The .fr4d file, read back by our own reader and drawn by our rasterizer."""
+    path = shot.work / "scene.fr4d"
+    write_fr4d(shot.scene, path)
+    scene = read_fr4d(path)
     means, radii, opacities, colors = scene.at(shot.t, shot.w2c)
     rgb = _rasterized(shot, means, radii, opacities, colors, scene.stretch, scene.rotations)
     return View(rgb, megabytes=_megabytes(path))

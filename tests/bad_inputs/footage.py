@@ -1,6 +1,7 @@
 """Data sets of others, and pairs of clips, that cannot be used."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,11 @@ def frame(**fields: object) -> None:
     changed = data["frames"][1] | fields
     data["frames"][1] = {k: v for k, v in changed.items() if v is not None}
     file.write_text(json.dumps(data))
+
+
+def gone() -> None:
+    transforms()
+    shutil.rmtree("data/images")
 
 
 def moving() -> None:
@@ -93,8 +99,7 @@ CASES = [
              lambda: frame(transform_matrix=None)),
     BadInput("a frame file outside the folder", "grid data", r"leads out of the folder",
              lambda: frame(file_path="../../etc/passwd")),
-    BadInput("a frame file that is not there", "grid data", r"gone.png of frame 1 .* is missing",
-             lambda: frame(file_path="images/gone.png")),
+    BadInput("no frame file is there", "grid data", r"00_000.png of frame 0 .* is missing", gone),
     BadInput("a camera of a rig that moves", "grid data", r"camera of view 0000 moves", moving),
     BadInput("two frames of one view and time", "grid data", r"share view and time",
              lambda: frame(time=0.0)),

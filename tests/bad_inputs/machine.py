@@ -11,7 +11,7 @@ import torch
 
 from fourreal.run_folder import RunFolder
 from gen.network.base import BaseModel, save_base
-from gen.network.dit import SIZES
+from gen.network.params import SIZES
 from tests.bad_inputs.case import BadInput
 from tests.bad_inputs.grids import frames, npz
 

@@ -8,6 +8,7 @@ from recon.ply import write_ply
 from tests.bad_inputs.case import BadInput
 from tests.bad_inputs.grids import cut, void
 from tests.viewer.toy_scene import toy_scene
+from viewer.export.open_4dgs import write_open_4dgs
 from viewer.page.html import write_player
 
 TITLE = "Run folders, scenes and exports"
@@ -58,6 +59,11 @@ def cut_player() -> None:
     Path("a.html").write_bytes(page[: start + 400] + page[page.index(b"</script>", start) :])
 
 
+def cut_container() -> None:
+    write_open_4dgs(toy_scene(), "a.4dgs")
+    cut("a.4dgs")
+
+
 CASES = [
     BadInput("the output is a file", PROMPT, r"is a file; choose another", lambda: void("run")),
     BadInput("the output folder holds other files", PROMPT, r"nothing was touched", foreign),
@@ -72,8 +78,20 @@ CASES = [
     BadInput("a pickle for a scene", "export run", r"not a usable scene", pickle_for_scene),
     BadInput("too many frames", "export run --frames 20000", r"--frames 20000", scene),
     BadInput("zip of something else", "export run --format html --zip", r"--zip goes with", scene),
+    BadInput("a layout of something else", "export run --format html --layout full",
+             r"--layout goes with --format ply-sequence", scene),
     BadInput("a ply cut off", "inspect a.ply", r"is cut off", cut_ply),
     BadInput("a player whose payload is cut off", "inspect a.html", r"damaged player", cut_player),
+    BadInput("a container cut off", "export a.4dgs", r"a.4dgs: damaged .4dgs", cut_container),
+    BadInput("a file that is no scene", "view a.4dgs", r"is no 4D scene", lambda: void("a.4dgs")),
+    BadInput("one moment of a whole", "export run --format usd --time 0.5",
+             r"--time goes with ply-sequence, glb, spz and sog", scene),
+    BadInput("a moment out of range", "export run --format glb --time 2", r"--time 2: choose 0..1",
+             scene),
+    BadInput("a number of times that is none", "export run --format 4dgs --times some",
+             r"--times some: choose all or 1", scene),
+    BadInput("a USD file of another suffix", "export run --format usd --out a.obj",
+             r"a.obj: name a .usd", scene),
     BadInput("a page that is no player", "inspect a.html", r"not a player page",
              lambda: void("a.html")),
     BadInput("the sequence's folder holds other files", "export run --out precious", r"precious",

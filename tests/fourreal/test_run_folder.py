@@ -1,10 +1,14 @@
 """The run folder: stages are skipped when done, redone when something changed."""
 
+import errno
+import os
+
 import pytest
 import yaml
 
 from fourreal.errors import UserError
-from fourreal.run_folder import RunFolder, content_hash
+from fourreal.run_folder import RunFolder
+from fourreal.stage_key import StageKey
 
 
 def run(path, key="k", force="", fail=False, done=None, kind="test"):
@@ -23,7 +27,9 @@ def run(path, key="k", force="", fail=False, done=None, kind="test"):
 
     try:
         for name in ("first", "second"):
-            folder.stage(name, name, content_hash(key, name), [f"{name}.txt"], work(name))
+            folder.stage(
+                name, name, StageKey.of(settings=key, name=name), [f"{name}.txt"], work(name)
+            )
     finally:
         folder.close()
     return done
@@ -44,6 +50,27 @@ def test_interrupted_run_goes_on_after_the_last_stage(tmp_path):
 def test_changed_settings_redo_the_stages(tmp_path):
     run(tmp_path / "r")
     assert run(tmp_path / "r", key="other") == ["first", "second"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
+def test_a_drive_that_cannot_lock_is_said_and_used(tmp_path, monkeypatch, capsys, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert run(tmp_path / "r") == ["first", "second"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "cannot lock" in said[0]
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    pytest.importorskip("fcntl")
+    first = RunFolder(tmp_path / "r", {"kind": "test"})
+    with pytest.raises(UserError, match="in use by another run"):
+        RunFolder(tmp_path / "r", {"kind": "test"})
+    first.close()
 
 
 def test_lost_output_is_made_again(tmp_path):
@@ -95,10 +122,26 @@ def test_damaged_record_is_named(tmp_path):
         run(tmp_path / "r")
 
 
-def test_hash_follows_file_contents(tmp_path):
-    file = tmp_path / "a.bin"
-    file.write_bytes(b"1")
-    before = content_hash(file, {"x": 1})
-    assert before == content_hash(file, {"x": 1})
-    file.write_bytes(b"2")
-    assert before != content_hash(file, {"x": 1})
+def test_a_stage_done_again_says_why(tmp_path, capsys):
+    run(tmp_path / "r")
+    assert "again" not in capsys.readouterr().out
+    run(tmp_path / "r", key="other")
+    assert "[first] first … (again: changed: settings)" in capsys.readouterr().out
+    (tmp_path / "r" / "second.txt").unlink()
+    run(tmp_path / "r", key="other")
+    assert "[second] second … (again: its files are gone)" in capsys.readouterr().out
+    run(tmp_path / "r", key="other", force="second")
+    assert "[second] second … (again: --force)" in capsys.readouterr().out
+
+
+def test_records_of_earlier_versions_are_redone_once_and_say_so(tmp_path, capsys):
+    run(tmp_path / "r")
+    file = tmp_path / "r" / "run.yaml"
+    record = yaml.safe_load(file.read_text())
+    for stage in record["stages"].values():
+        stage["key"] = "0123456789abcdef"
+        del stage["made_from"]
+    file.write_text(yaml.safe_dump(record))
+    assert run(tmp_path / "r") == ["first", "second"]
+    assert capsys.readouterr().out.count("an earlier version did not record everything") == 2
+    assert run(tmp_path / "r") == []

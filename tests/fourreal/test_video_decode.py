@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fourreal.errors import UserError
-from fourreal.video_decode import frames, over_white, pick_frames, probe
+from fourreal.video_decode import frames, over_white, pick_frames
+from fourreal.video_facts import probe
 from fourreal.video_io import image_size, read_clip, read_image, write_video
 from tests.gen.footage.footage_files import ffmpeg
 
@@ -95,7 +96,7 @@ def test_high_dynamic_range_is_mapped(tmp_path, transfer, name):
 
 
 def test_high_dynamic_range_without_the_filter_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("fourreal.video_decode._has_filters", lambda *names: False)
+    monkeypatch.setattr("fourreal.ffmpeg.has_filters", lambda *names: False)
     colours = "log-level=none:colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
     path = made(tmp_path / "hdr.mp4", "-c:v", "libx265", "-x265-params", colours,
                 "-pix_fmt", "yuv420p10le")  # fmt: skip

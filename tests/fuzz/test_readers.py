@@ -9,6 +9,7 @@ import struct
 from dataclasses import asdict
 from pathlib import Path
 
+import fourdgs
 import numpy as np
 import pytest
 import torch
@@ -16,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourreal.run_folder import RECORD, RunFolder
+from fourreal.stage_key import StageKey
 from fourreal.video_io import read_clip, read_image, write_image, write_video
 from gen.footage.detect import read_source
-from gen.generate import load_base
 from gen.grid import VideoGrid
-from gen.network.base import BaseModel, save_base
-from gen.network.dit import DiTParams
+from gen.network.base import BaseModel, load_base, save_base
+from gen.network.params import DiTParams
 from recon.ply import read_ply
 from recon.scene import Scene4D
 from scripts.batch_list import read_items
@@ -30,12 +31,31 @@ from tests.fuzz.damage import STRANGERS, bounded, damaged, read_or_refuse, wrong
 from tests.gen.footage import footage_files
 from tests.recon.scenes import column_from_depth, moving_square, tiny_scene
 from tracking.column_file import load_column, save_column
+from viewer.export.open_4dgs import write_open_4dgs
 from viewer.export.ply import write_sequence
 from viewer.page.html import read_player, write_player
-from viewer.page.payload import MAGIC, decode, encode
+from viewer.page.payload import MAGIC, decode, encode, write_fr4d
 from viewer.player_scene import PlayerScene
+from viewer.read.any_scene import read_player_scene
 
 FRAMES = np.random.default_rng(0).random((2, 2, 16, 24, 3)).astype(np.float32)
+
+
+def write_theirs(path):
+    """A container of the other temporal model, as other programs write it."""
+    n, rng = 12, np.random.default_rng(3)
+    gaussians = fourdgs.GaussianSet(
+        positions=rng.normal(size=(n, 3)).astype("f4"),
+        scales=np.full((n, 3), 0.1, "f4"),
+        rotations=np.tile(np.array([0, 0, 0, 1], "f4"), (n, 1)),
+        colors=rng.random((n, 4)).astype("f4"),
+        motions=rng.normal(size=(n, 3)).astype("f4"),
+        mu_t=np.linspace(0, 1, n).astype("f4"),
+        sigma_t=np.full(n, 0.3, "f4"),
+        win_lo=np.zeros(n),
+        win_hi=np.ones(n),
+    )
+    fourdgs.write(str(path), gaussians, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +73,9 @@ def sound(tmp_path_factory):
     scene.save(made / "scene.safetensors")
     write_sequence(scene, made / "ply")
     write_player(scene, made / "page.html")
+    write_fr4d(scene, made / "scene.fr4d")
+    write_open_4dgs(scene, made / "scene.4dgs", frames=3)
+    write_theirs(made / "theirs.4dgs")
     frames, depth, K, w2c = moving_square(views=2, times=1, size=(16, 24))
     save_column(column_from_depth(frames[:, 0], depth[:, 0], K, w2c, 1), made / "t.npz")
     with np.load(made / "t.npz") as stored:
@@ -68,6 +91,9 @@ READERS = {
     "scene.safetensors": (Scene4D.load, 60),
     "ply/frame0001.ply": (read_ply, 60),
     "page.html": (read_player, 40),
+    "scene.fr4d": (read_player_scene, 40),
+    "scene.4dgs": (read_player_scene, 150),
+    "theirs.4dgs": (read_player_scene, 80),
     "image.png": (read_image, 40),
     "image.jpg": (read_image, 40),
 }
@@ -202,12 +228,15 @@ def test_payload_of_wrong_values_is_read_or_refused():
 def test_record_of_a_run_is_read_or_refused(tmp_path):
     record = tmp_path / "run" / RECORD
     record.parent.mkdir()
-    sound = b"command: {kind: test}\nstages:\n  grid: {key: abc, seconds: 1.5, outputs: [grid]}\n"
+    sound = (
+        b"command: {kind: test}\nstages:\n"
+        b"  grid: {key: abc, made_from: {a: b}, seconds: 1.5, outputs: [grid]}\n"
+    )
 
     def open_and_run():
         folder = RunFolder(record.parent, {"kind": "test"})
         try:
-            folder.stage("grid", "reading", "abc", [RECORD], lambda: None)
+            folder.stage("grid", "reading", StageKey.of(a=1), [RECORD], lambda: None)
         finally:
             folder.close()
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fourreal.errors import UserError
+from gen.bundled import GridGenerator, check_prompt, load_bundled, weights_folder
 from gen.data.world.attributes import read_objects
-from gen.generate import GenerateConfig, GridGenerator, check_prompt, load_bundled, weights_folder
+from gen.generate import GenerateConfig
 from gen.limits import GB, Work, clip_bytes, resident_bytes
 from gen.network.runtime import Runtime
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from fourreal.errors import UserError
+from gen.bundled import GridGenerator, check_prompt, weights_folder
 from gen.data.world.captions import VOCABULARY
 from gen.flow.windows import borders, frame_index, measure_seams, windows
-from gen.generate import (
-    GenerateConfig,
-    GridGenerator,
-    check_prompt,
-    weights_folder,
-)
+from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
 from gen.network.base import BaseModel, load_base, save_base, with_vocabulary
-from gen.network.dit import SIZES, Mode
-from gen.network.weights_file import load_two_stream, save_mixer
+from gen.network.dit import Mode
+from gen.network.params import SIZES
+from gen.sync.mixer_file import load_two_stream, save_mixer
 from gen.sync.mixers import MIXERS, SyncParams
 from gen.sync.two_stream import TwoStream
-from pipeline.prompt_command import at_size, generate_from_prompt
+from pipeline.generate import at_size, generate_from_prompt
+from pipeline.prompt_options import Prompt
 
 PROMPT = "a red ball bouncing on a checkered floor"
 FAST = GenerateConfig(steps=2, grid_steps=2, untrained_sync=True)
@@ -207,11 +204,11 @@ def test_command_line_functions(tmp_path, capsys):
     check_prompt(PROMPT, weights)
     with pytest.raises(UserError, match="knows"):
         check_prompt("quokkas", weights)
-    command = SimpleNamespace(
-        prompt=PROMPT, views=2, times=3, steps=1, mixer="hard", untrained_sync=True,
-        weights=str(weights), size="32x40", precision="fp32", max_memory=1.0, upsampler="off",
+    command = Prompt(
+        PROMPT, views=2, times=3, steps=1, mixer="hard", untrained_sync=True,
+        weights=str(weights), size=(32, 40), precision="fp32", max_memory=1.0, upsampler="off",
     )  # fmt: skip
-    grid = generate_from_prompt(command, tmp_path / "clips", 0)
+    grid = generate_from_prompt(command, tmp_path / "clips")
     assert grid.frames.shape == (2, 3, 32, 40, 3)
     assert "cropped to 16x20" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == [

@@ -11,9 +11,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from fourreal.errors import UserError
-from gen.generate import GenerateConfig, GridGenerator
+from gen.bundled import GridGenerator
+from gen.generate import GenerateConfig
 from gen.limits import GB, Work, clip_bytes, clips_at_once, fused_bytes, resident_bytes
-from gen.network.dit import SIZES
+from gen.network.params import SIZES
 from gen.network.runtime import Runtime, cpu_has_bf16
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
-from gen.bundled import save_camera_move, trained_cameras
+from gen.bundled import weights_folder
+from gen.camera_move import save_camera_move, trained_cameras
 from gen.data.batches import WORLDS, seeded
 from gen.data.world.camera_move import mean_camera_move
 from gen.data.world.procedural import render
 from gen.data.world.scene_sampling import sample_scenes
-from gen.generate import weights_folder
 
 
 def angle(a, b) -> np.ndarray:

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from fourreal.errors import UserError
 from fourreal.video_io import resize_frames
+from gen.bundled import weights_folder
 from gen.data.batches import PoolConfig, seeded
 from gen.data.upsampling import Inputs, disturb, draw_upsample, shrink
-from gen.generate import weights_folder
 from gen.grid import VideoGrid
 from gen.limits import Work, clip_bytes, resident_bytes
 from gen.network.base import save_shards
@@ -30,7 +30,7 @@ from gen.upsample import (
     save_upsampler,
     split_grid,
 )
-from pipeline.prompt_command import at_size, choose_upsampler
+from pipeline.generate import at_size, choose_upsampler
 from scripts.evaluate.held_out import held_out_grids
 from scripts.train_upsampler import TrainUpsamplerConfig, UpsamplerStage, psnr
 from scripts.train_upsampler import main as train_upsampler

@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import run_pipeline
+from pipeline.grid import Grid, grid_job
+from pipeline.prompt import prompt_job
+from pipeline.prompt_options import Prompt
+from pipeline.videos import Videos, videos_job
 from tests.shared_data import REPOSITORY
 
 
@@ -17,7 +22,7 @@ def refused(capsys, *argv):
 
 def test_words_with_a_space_are_a_prompt():
     command = run_pipeline.parse(["a red ball", "--views", "4"])
-    assert isinstance(command, run_pipeline.Prompt)
+    assert isinstance(command, Prompt)
     assert (command.prompt, command.views, command.times) == ("a red ball", 4, 8)
 
 
@@ -27,12 +32,14 @@ def test_mistyped_command_is_an_error_with_a_suggestion(capsys):
 
 
 def test_default_names():
-    name = run_pipeline.default_out
-    assert name(run_pipeline.Prompt("A red Ball!")) == "outputs/a-red-ball"
-    assert name(run_pipeline.Grid("x/fox/grid_144x256.npz")) == "outputs/fox-grid-144x256"
-    pair = run_pipeline.Videos(freeze_time="b.mp4", fixed_view="a.mp4")
+    outputs = Path("outputs")
+    assert prompt_job(Prompt("A red Ball!")).out == outputs / "a-red-ball"
+    assert grid_job(Grid("x/fox/grid_144x256.npz")).out == outputs / "fox-grid-144x256"
+    pair = Videos(freeze_time="b.mp4", fixed_view="a.mp4")
     pair.run.seed = 3
-    assert name(pair) == "outputs/a-b-seed3"
+    assert videos_job(pair).out == outputs / "a-b-seed3"
+    pair.run.out = "elsewhere/x"
+    assert videos_job(pair).out == Path("elsewhere/x")
 
 
 def test_console_script_prints_no_traceback():

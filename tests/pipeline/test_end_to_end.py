@@ -10,6 +10,7 @@ import run_pipeline
 from fourreal.video_io import write_video
 from gen.data.world.grid import make_grid
 from gen.grid import VideoGrid
+from pipeline import stages
 from recon.scene import Scene4D
 
 ARTEFACTS = (
@@ -46,6 +47,7 @@ def check_run(folder, V, T):
     return json.loads((folder / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_grid_becomes_a_scene_and_the_second_run_does_nothing(footage, tmp_path, capsys):
     out = tmp_path / "run"
     assert run("grid", footage / "grid.npz", "--out", out) == 0
@@ -72,6 +74,7 @@ def test_freeze_time_clip_alone_becomes_a_static_scene(footage, tmp_path):
     check_run(out, 4, 1)
 
 
+@pytest.mark.slow
 def test_prompt_becomes_a_scene(tmp_path):
     out = tmp_path / "run"
     command = ["a red ball bouncing beside a blue cube", "--views", 3, "--times", 3, "--steps", 1]
@@ -83,14 +86,14 @@ def test_prompt_becomes_a_scene(tmp_path):
 @pytest.mark.parametrize("stage", ["tracks", "scene", "outputs"])
 def test_killed_stage_is_finished_by_the_next_run(footage, tmp_path, monkeypatch, capsys, stage):
     out = tmp_path / "run"
-    work = getattr(run_pipeline, f"{stage}_stage")
+    work = getattr(stages, f"{stage}_stage")
 
     def killed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_pipeline, f"{stage}_stage", killed)
+    monkeypatch.setattr(stages, f"{stage}_stage", killed)
     assert run("grid", footage / "grid.npz", "--pick-views", "0:3", "--out", out) == 130
-    monkeypatch.setattr(run_pipeline, f"{stage}_stage", work)
+    monkeypatch.setattr(stages, f"{stage}_stage", work)
     assert run("grid", footage / "grid.npz", "--pick-views", "0:3", "--out", out) == 0
     check_run(out, 3, 3)
 

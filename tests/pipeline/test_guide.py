@@ -9,6 +9,7 @@ import pytest
 import run_pipeline
 from fourreal.video_io import write_video
 from gen.grid import VideoGrid
+from tests.gen.footage import colmap_files
 from tests.gen.footage import footage_files as files
 from tests.shared_data import REPOSITORY
 
@@ -31,6 +32,10 @@ def folder(tmp_path_factory):
     write_video(at / "fixed.mp4", np.repeat(scene.row(0), 2, 0), 8)
     write_video(at / "freeze.mp4", scene.column(0), 8)
     files.cameras_json(scene, at / "rig")
+    names = [f"IMG_{v:04d}.jpg" for v in range(scene.V)]
+    colmap_files.photos(scene, at / "photos", names)
+    colmap_files.photos(scene, at / "colmap_scene" / "images", names)
+    colmap_files.model(scene, at / "colmap_scene" / "sparse" / "0", names)
     return at
 
 
@@ -59,7 +64,8 @@ def test_messages_of_the_guide_are_messages_of_the_program():
     rows = re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
     sources = "\n".join(
         " ".join(re.sub(r'"\s*\n\s*f?"', "", f.read_text()).split())
-        for f in (REPOSITORY / "gen").rglob("*.py")
+        for floor in ("fourreal", "gen", "tracking", "recon", "pipeline")
+        for f in (REPOSITORY / floor).rglob("*.py")
     )
     assert len(rows) >= 8
     for row in rows:

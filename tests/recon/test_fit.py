@@ -124,6 +124,7 @@ def test_scenes_of_few_points_take_more_steps():
     assert preset("debug").scaled(100, 10) == 100
 
 
+@pytest.mark.slow
 def test_the_gpu_preset_is_the_papers_network_on_every_point():
     config = preset("gpu")
     assert config.device == "cuda"

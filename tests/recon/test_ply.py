@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fourreal.errors import UserError
-from recon.ply import PROPERTIES, read_ply, write_ply
+from recon.ply import LAYOUTS, PROPERTIES, read_ply, write_ply
 
 
 def gaussians(n=7):
@@ -30,6 +30,23 @@ def test_layout(tmp_path):
     assert tuple(names) == PROPERTIES and len(body) == 2 * 14 * 4
     row = np.frombuffer(body, "<f4")[:14]
     assert row[7] == row[8] == row[9] and row[10:].tolist() == [1, 0, 0, 0]
+
+
+def test_full_layout_is_the_62_floats_of_the_reference(tmp_path):
+    write_ply(tmp_path / "a.ply", **gaussians(3))
+    write_ply(tmp_path / "b.ply", **gaussians(3), layout="full")
+    header, body = (tmp_path / "b.ply").read_bytes().split(b"end_header\n", 1)
+    names = [line.split()[-1].decode() for line in header.split(b"\n") if b"property" in line]
+    rest = [f"f_rest_{k}" for k in range(45)]
+    assert names[:9] == ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
+    assert names[9:54] == rest and names[54:] == list(PROPERTIES[6:])
+    assert tuple(names) == LAYOUTS["full"] and len(body) == 3 * 62 * 4
+    table = np.frombuffer(body, "<f4").reshape(3, 62)
+    assert not table[:, 3:6].any() and not table[:, 9:54].any()
+    small, large = read_ply(tmp_path / "a.ply"), read_ply(tmp_path / "b.ply")
+    assert small.keys() == large.keys()
+    for name in small:
+        np.testing.assert_array_equal(small[name], large[name])
 
 
 def test_colours_are_clamped_as_when_rendering(tmp_path):

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.shared_data import REPOSITORY
 
 HEAVY = (
-    *("run_pipeline", "pipeline.prompt_command", "tracking.backends.with_any", "recon.reconstruct"),
+    *("run_pipeline", "pipeline.generate", "tracking.backends.with_any", "recon.reconstruct"),
     *("viewer.page.html", "viewer.overview", "viewer.export.ply"),
 )
 

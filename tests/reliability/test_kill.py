@@ -60,6 +60,7 @@ def stage_spans(folder, seconds):
     return list(zip(bounds[:-1], bounds[1:], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_run_ends_like_an_undisturbed_one(runs, tmp_path, name):
     argv, share = COMMANDS[name]

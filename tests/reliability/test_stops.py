@@ -11,7 +11,9 @@ import yaml
 import run_pipeline
 from fourreal.errors import UserError
 from fourreal.guard import exit_code, one_line, out_of_memory
-from fourreal.run_folder import RECORD, RunFolder, content_hash
+from fourreal.run_folder import RECORD, RunFolder
+from fourreal.stage_key import content_hash
+from pipeline import stages
 from tests.bad_inputs.grids import frames
 
 
@@ -80,7 +82,7 @@ def grid_only(monkeypatch, tmp_path):
     """run(): the command `grid grid.npz --out run` with nothing but its first stage."""
     monkeypatch.chdir(tmp_path)
     for stage in ("tracks_stage", "scene_stage", "outputs_stage"):
-        monkeypatch.setattr(run_pipeline, stage, lambda *_: None)
+        monkeypatch.setattr(stages, stage, lambda *_: None)
     np.savez("grid.npz", rgb=frames())
     return lambda: run_pipeline.main(["grid", "grid.npz", "--out", "run"])
 

@@ -44,6 +44,7 @@ def test_routes_without_a_browser_match_our_rasterizer_and_are_kept(run, tmp_pat
     assert json.loads((tmp_path / "a.json").read_text())["results"]["toy"]["ply"] == rows["ply"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     find_chromium() is None and not os.environ.get("CI"), reason="no Chromium (set CHROMIUM)"
 )

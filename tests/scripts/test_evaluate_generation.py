@@ -14,10 +14,12 @@ import torch
 
 from fourreal.errors import UserError
 from fourreal.script import run_script
+from gen.completion.model import save_completion
+from gen.completion.network import CompletionNet, CompletionParams
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, load_base, save_base
-from gen.network.dit import SIZES
-from gen.network.weights_file import save_mixer
+from gen.network.params import SIZES
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 from scripts.evaluate import benchmarks as make_benchmarks
@@ -41,6 +43,8 @@ def tiny_weights(folder: Path, mixers: tuple[str, ...] = ("soft",), seed: int = 
     save_base(base, folder, {"pool": {"world": "narrow"}})
     for mixer in mixers:
         add_mixer(folder, mixer)
+    net = CompletionNet(CompletionParams((8, 8, 16)))
+    save_completion(net, folder, (base.params.height, base.params.width_px), {})
     return folder
 
 
@@ -72,6 +76,7 @@ def rows_of(path: Path, scene: str = SCENE) -> dict:
     return document["results"][scene]
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_method_and_metric(weights, tmp_path):
     cfg = options(weights, tmp_path, methods=EvaluateGenerationConfig().methods, prompts=1)
     cfg.sheet = tmp_path / "sheet.png"
@@ -98,6 +103,7 @@ def test_the_table_holds_every_method_and_metric(weights, tmp_path):
     assert width > 3 * 3 * 96 and height > 3 * 3 * 64
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(weights, tmp_path, monkeypatch, capsys):
     cfg = options(weights, tmp_path)
     evaluate_generation.main(cfg)
@@ -167,6 +173,7 @@ def rendered(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_unseen_grids_are_scored_scene_by_scene(weights, rendered, tmp_path, capsys):
     cfg = options(weights, tmp_path, data=rendered, n=None, methods=("additive", "soft"))
     (broken := rendered / "broken").mkdir()

@@ -11,8 +11,8 @@ import torch
 from fourreal.errors import UserError
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, save_base
-from gen.network.dit import SIZES
-from gen.network.weights_file import save_mixer
+from gen.network.params import SIZES
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.upsample import UPSAMPLER_SIZES, UpsamplerModel, save_upsampler

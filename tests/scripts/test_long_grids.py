@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
-from gen.generate import GridGenerator
+from gen.bundled import GridGenerator
 from gen.network.base import BaseModel
-from gen.network.dit import SIZES
+from gen.network.params import SIZES
 from scripts.evaluate import long_grids as evaluate_long_grids
 from scripts.evaluate.long_grids import EvaluateLongGridsConfig, grid_shape, main
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from fourreal.image_metrics import PSNR_CAP
 from fourreal.image_metrics import ssim as other_ssim
-from fourreal.psnr import PSNR_CAP
 from gen.data.world.procedural import render
 from gen.data.world.scene_sampling import sample_scenes
 from scripts.evaluate.grid_methods import additive, copy_nearest

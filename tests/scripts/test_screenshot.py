@@ -12,6 +12,7 @@ from tests.viewer.toy_scene import toy_scene
 from viewer.page.html import write_player
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_chromium() is None, reason="no Chromium (set CHROMIUM)")
 def test_picture_of_a_phone_and_a_page_without_a_player(tmp_path, monkeypatch, capsys):
     write_player(toy_scene(400), tmp_path / "index.html")

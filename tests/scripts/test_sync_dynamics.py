@@ -10,7 +10,7 @@ import torch
 
 from fourreal.errors import UserError
 from gen.network.base import save_base
-from gen.network.weights_file import save_mixer
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 from scripts.evaluate.sync_dynamics import Recorder, SyncDynamicsConfig, main, measure

@@ -20,6 +20,7 @@ NAMED = (
 ).split()
 
 
+@pytest.mark.slow
 def test_a_procedural_clip_is_scored_drawn_and_kept(tmp_path, capsys):
     options = Options(
         data=(), size="72x128", procedural=1, json=tmp_path / "t.json", pictures=tmp_path

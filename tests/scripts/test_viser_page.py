@@ -32,6 +32,7 @@ def in_both_backgrounds(app, client, height: int) -> tuple[np.ndarray, np.ndarra
     return pictures[0], np.abs(pictures[1] - pictures[0]).max(-1) < 0.02
 
 
+@pytest.mark.slow
 def test_the_page_shows_our_picture_at_two_times():
     app = ViserApp(toy_scene(1500), port=18830)
     app.playing.value = app.show_frusta.value = False

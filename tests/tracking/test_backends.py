@@ -116,6 +116,7 @@ def clip_K(room, frames):
     return np.broadcast_to(room.K, (frames, 3, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tracker", "depth"),
     [("alltracker", "moge"), ("delta", "moge"), ("delta", "flow"), ("flow", "moge")],
@@ -192,6 +193,7 @@ def test_a_still_camera_takes_the_networks_shape(room, monkeypatch, tmp_path):
     assert np.ptp(column.depth[0]) > 0.3
 
 
+@pytest.mark.slow
 def test_tracks_from_a_file(room, plain, tmp_path):
     column = copy.deepcopy(plain)
     save_column(column, tmp_path / "made.npz")

@@ -99,12 +99,14 @@ def test_load_of_a_file_with_only_the_shared_names(tracked, tmp_path):
     np.testing.assert_allclose(again.uv[seen], tracks.uv[seen], atol=0.05)
 
 
+@pytest.mark.slow
 def test_same_input_same_output(room, tracked):
     again = track_column(room.frames)
     np.testing.assert_array_equal(again.depth, tracked.depth)
     np.testing.assert_array_equal(again.tracks.uv, tracked.tracks.uv)
 
 
+@pytest.mark.slow
 def test_given_cameras_are_kept(room):
     column = track_column(room.frames, K=room.K, w2c=room.w2c)
     np.testing.assert_allclose(column.w2c, room.w2c)
@@ -159,6 +161,7 @@ def test_noise_is_not_a_scene():
     assert not column.parallax and "could not be recovered" in column.notes[0]
 
 
+@pytest.mark.slow
 def test_a_moving_box_leaves_the_cameras_right():
     truth = render_path(arc(), shifts=np.linspace(0, 0.35, 6))
     column = track_column(truth.frames)

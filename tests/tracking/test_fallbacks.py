@@ -19,6 +19,7 @@ def depth_error(column, truth):
     return np.median(np.abs(column.depth * scale / truth - 1), axis=(1, 2))
 
 
+@pytest.mark.slow
 def test_a_view_that_does_not_belong_is_left_out_and_the_chain_goes_on_behind_it():
     room = render_path(arc(7, 30.0))
     frames = room.frames.copy()
@@ -69,6 +70,7 @@ def test_views_that_share_nothing_are_refused_in_one_line(capsys):
     assert len(said) == 1 and "do not expect parallax" in said[0]
 
 
+@pytest.mark.slow
 def test_a_jump_of_the_camera_does_not_tear_the_clip():
     """One step is four times the others: sparse matches lead the flow across it."""
     room = render_path(at_angles(np.array([-14.0, -11.0, -8.0, 4.0, 7.0, 10.0])))
@@ -77,6 +79,7 @@ def test_a_jump_of_the_camera_does_not_tear_the_clip():
     assert camera_errors(column.w2c, room.w2c)["rotation_max_deg"] < 1.5
 
 
+@pytest.mark.slow
 def test_views_behind_a_cut_are_left_out_by_name():
     """The clip goes on in another place: those views fit each other, but not the rest."""
     room = render_path(arc(8, 35.0))
@@ -92,6 +95,7 @@ def test_views_behind_a_cut_are_left_out_by_name():
     assert not column.tracks.visible[6:].any()
 
 
+@pytest.mark.slow
 def test_surfaces_without_texture_are_filled_and_said():
     room = render_path(arc(5, 24.0), plain=True)
     noise = np.random.default_rng(0).normal(size=room.frames.shape).astype(np.float32)
@@ -136,6 +140,7 @@ def psnr(a, b):
     return -10.0 * np.log10(np.mean((a - b) ** 2))
 
 
+@pytest.mark.slow
 def test_flow_anchored_points_follow_inconsistent_views_where_rigid_warping_cannot():
     """Every view but the canonical one is bent smoothly: what a generated clip does."""
     room = render_path(arc(5, 16.0))

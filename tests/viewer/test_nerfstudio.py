@@ -18,7 +18,7 @@ import pytest
 import trimesh
 
 from gen.grid import VideoGrid
-from pipeline.look import Export, export
+from pipeline.export import Export, export
 from recon.ply import SH_C0
 from recon.render import render_cells, render_scene
 from scripts.tools import viser_page

@@ -15,11 +15,12 @@ from recon.render import render_cells, render_scene
 from run_pipeline import main
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.camera_paths import PATHS, along_cameras, camera_path, scene_centre
+from viewer.export.open_4dgs import write_open_4dgs
 from viewer.export.ply import write_sequence
 from viewer.export.video import write_camera_video
 from viewer.overview import write_overview
 from viewer.page.html import write_player
-from viewer.page.payload import write_4dgs
+from viewer.page.payload import write_fr4d
 
 
 def vertices(path) -> np.ndarray:
@@ -129,7 +130,8 @@ def damaged_files(folder):
     write_sequence(scene, folder / "ply", frames=1)
     (folder / "ply" / "frame0001.ply").rename(folder / "good.ply")
     write_player(scene, folder / "good.html")
-    write_4dgs(scene, folder / "good.4dgs")
+    write_fr4d(scene, folder / "good.fr4d")
+    write_open_4dgs(scene, folder / "good.4dgs")
     for good in sorted(folder.glob("good.*")):
         data = good.read_bytes()
         inside = data.find(b'id="payload"') + 400 if good.suffix == ".html" else len(data) // 2
@@ -150,7 +152,7 @@ def damaged_files(folder):
 def test_damaged_files_are_refused_in_one_line_and_good_ones_described(tmp_path, capsys):
     damaged_files(tmp_path)
     files = sorted(p for p in tmp_path.iterdir() if p.is_file())
-    assert len(files) == 4 + 4 * 5 + 2
+    assert len(files) == 5 + 5 * 5 + 2
     for path in files:
         code = main(["inspect", str(path)])
         out, error = capsys.readouterr()
@@ -167,12 +169,13 @@ def test_a_moved_scene_folder_still_opens(tmp_path):
     scene.save(tmp_path / "run" / "scene.safetensors")
     (tmp_path / "run").rename(tmp_path / "elsewhere")
     assert main(["export", str(tmp_path / "elsewhere"), "--format", "4dgs"]) == 0
+    assert main(["export", str(tmp_path / "elsewhere"), "--format", "fourreal"]) == 0
     assert main(["export", str(tmp_path / "elsewhere"), "--zip"]) == 0
     assert {p.name for p in (tmp_path / "elsewhere").iterdir()} == {
-        "ply.zip", "scene.4dgs", "scene.safetensors"
+        "ply.zip", "scene.4dgs", "scene.fr4d", "scene.safetensors"
     }  # fmt: skip
     assert main(["export", str(tmp_path / "elsewhere"), "--format", "html", "--zip"]) == 2
-    assert main(["export", str(tmp_path / "elsewhere"), "--format", "4dgs", "--frames", "9"]) == 2
+    assert main(["export", str(tmp_path / "elsewhere"), "--format", "html", "--frames", "9"]) == 2
 
 
 def test_a_sequence_of_48_moments_from_the_command_line(tmp_path):
@@ -193,7 +196,7 @@ def test_files_without_a_camera_announce_offsets_in_camera_axes(tmp_path, capsys
     scene.offset_frame = "literal"
     write_sequence(scene, tmp_path / "ply")
     assert capsys.readouterr().err.count("camera axes") == 1
-    write_4dgs(scene, tmp_path / "a.4dgs")  # the player draws them as they are
+    write_fr4d(scene, tmp_path / "a.fr4d")  # the player draws them as they are
     assert "camera axes" not in capsys.readouterr().err
 
 
@@ -203,7 +206,8 @@ def test_sequence_keeps_shapes(tmp_path):
     got = read_ply(tmp_path / "ply" / "frame0002.ply")
     want = scene.log_scales[:, None] + scene.log_stretch
     np.testing.assert_allclose(got["log_axes"], want, atol=1e-5)
-    np.testing.assert_allclose(got["rotations"], scene.rotations, atol=1e-6)
+    turns = scene.rotations / scene.rotations.norm(dim=1, keepdim=True)
+    np.testing.assert_allclose(got["rotations"], turns, atol=1e-6)
 
 
 def test_one_time_scene_goes_everywhere(tmp_path):

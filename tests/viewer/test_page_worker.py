@@ -13,7 +13,7 @@ import torch
 from recon.scene import Scene4D
 from tests.viewer.toy_scene import toy_scene, uncommon_scene
 from viewer.page import html
-from viewer.page.payload import _point_order, write_4dgs
+from viewer.page.payload import _point_order, write_fr4d
 from viewer.player_scene import PlayerScene
 
 WORKER = Path(html.__file__).parent / "player" / "worker.js"
@@ -49,11 +49,11 @@ def answers(node: str, payload: Path, request: list[dict], work: Path) -> list[d
 def test_points_are_where_the_scene_has_them(node, tmp_path, kind):
     scene = scene_of(kind)
     player = PlayerScene.from_scene(scene)
-    write_4dgs(player, tmp_path / "scene.4dgs")
+    write_fr4d(player, tmp_path / "scene.fr4d")
     order, moving = _point_order(player)
     asked = [(t, v) for t in TIMES for v in (0, 2)]
     request = [{"time": t, "w2c": player.w2c[v].ravel().tolist()} for t, v in asked]
-    found = answers(node, tmp_path / "scene.4dgs", request, tmp_path)
+    found = answers(node, tmp_path / "scene.fr4d", request, tmp_path)
     radius = np.exp(scene.log_scales.min().item())
     travelled = 0.0
     for (t, v), answer in zip(asked, found, strict=True):

@@ -15,7 +15,7 @@ from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.page.html import read_player, write_player
-from viewer.page.payload import _point_order, decode, encode, read_4dgs, write_4dgs
+from viewer.page.payload import _point_order, decode, encode, read_fr4d, write_fr4d
 from viewer.player_scene import PlayerScene
 
 
@@ -136,9 +136,9 @@ PAYLOAD = encode(PlayerScene.from_scene(toy_scene(400)))
 @pytest.mark.parametrize("kind", damaged(PAYLOAD))
 def test_damage_is_refused_in_one_line(kind):
     with pytest.raises(UserError) as caught:
-        decode(damaged(PAYLOAD)[kind], "scene.4dgs")
+        decode(damaged(PAYLOAD)[kind], "scene.fr4d")
     message = str(caught.value)
-    assert message.startswith("scene.4dgs: ") and "\n" not in message
+    assert message.startswith("scene.fr4d: ") and "\n" not in message
 
 
 def test_newer_version_says_update():
@@ -150,18 +150,18 @@ def test_newer_version_says_update():
 
 def test_files(tmp_path):
     scene = toy_scene(400)
-    assert write_4dgs(scene, tmp_path / "a.4dgs") == (tmp_path / "a.4dgs").stat().st_size
+    assert write_fr4d(scene, tmp_path / "a.fr4d") == (tmp_path / "a.fr4d").stat().st_size
     size = write_player(scene, tmp_path / "index.html", title='a <b> & "c"', fps=12)
     assert size == (tmp_path / "index.html").stat().st_size
     page = (tmp_path / "index.html").read_text()
     assert "<title>a &lt;b&gt; &amp; &quot;c&quot;</title>" in page
     assert "http://" not in page and "https://" not in page
     fields = ("means", "offsets", "colors", "shade")
-    bare, inside = read_4dgs(tmp_path / "a.4dgs"), read_player(tmp_path / "index.html")
+    bare, inside = read_fr4d(tmp_path / "a.fr4d"), read_player(tmp_path / "index.html")
     for name in fields:
         np.testing.assert_array_equal(getattr(bare, name), getattr(inside, name))
     assert inside.fps == 12 and inside.prompt == 'a <b> & "c"'
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.4dgs", "index.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.fr4d", "index.html"]
 
 
 def test_files_that_are_no_scene(tmp_path):
@@ -171,8 +171,8 @@ def test_files_that_are_no_scene(tmp_path):
         (read_player, "page.html"),
         (read_player, "bad.html"),
         (read_player, "absent.html"),
-        (read_4dgs, "absent.4dgs"),
-        (read_4dgs, "page.html"),
+        (read_fr4d, "absent.fr4d"),
+        (read_fr4d, "page.html"),
     ):
         with pytest.raises(UserError) as caught:
             call(tmp_path / name)

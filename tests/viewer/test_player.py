@@ -134,6 +134,7 @@ def test_loop_back_and_forth_and_once(browser):
     browser.evaluate("player.set({loop: 'pingpong'}), player.seek(0).then(() => 0)")
 
 
+@pytest.mark.slow
 def test_buttons_keys_and_mouse(browser):
     browser.evaluate("player.release(), player.setView(0, true).then(() => 0)")
     browser.evaluate("document.getElementById('play').click()")

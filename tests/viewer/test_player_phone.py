@@ -55,6 +55,7 @@ def boxes(phone: Browser, selector: str) -> dict[str, list[float]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "scale"), [(PORTRAIT, 3), (LANDSCAPE, 2)])
 def test_canvas_has_the_devices_pixels_and_controls_are_inside_and_apart(phone, size, scale):
     hold(phone, size, scale)
@@ -108,6 +109,7 @@ def goal(phone: Browser) -> dict:
     return phone.evaluate("player.camera.copy(player.camera.goal)")
 
 
+@pytest.mark.slow
 def test_one_finger_turns_two_move_and_zoom(phone):
     hold(phone, PORTRAIT)
     phone.evaluate("player.setView(3, true).then(() => 0)")
@@ -125,6 +127,7 @@ def test_one_finger_turns_two_move_and_zoom(phone):
     assert goal(phone)["distance"] < 0.6 * moved["distance"]
 
 
+@pytest.mark.slow
 def test_a_tap_on_a_button_and_a_double_tap_on_the_scene(phone):
     hold(phone, PORTRAIT)
     phone.evaluate("player.setView(3, true).then(() => 0)")

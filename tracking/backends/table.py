@@ -169,6 +169,17 @@ class Choice:
             if name not in table:
                 raise UserError(f"{kind} {name}: choose from {', '.join(table)}")
 
+    def resolved(self) -> Choice:
+        """The same choice with the paths that the environment gives."""
+        tracker = _filled(TRACKERS[self.tracker], self.tracker_path, self.tracker_weights)
+        depth = _filled(DEPTHS[self.depth], self.depth_path, self.depth_weights)
+        return Choice(self.tracker, self.depth, *tracker, *depth)
+
+    def files(self) -> list[Path]:
+        """The checkouts and weights on disk that a resolved choice names."""
+        named = (self.tracker_path, self.tracker_weights, self.depth_path, self.depth_weights)
+        return [Path(name) for name in named if name and Path(name).exists()]
+
     def check(self) -> None:
         """Find out before any work is done whether both can be used.
 
@@ -184,7 +195,8 @@ class Choice:
         Raises:
             UserError: it cannot be used here, with what is missing.
         """
-        made = _make(TRACKERS[self.tracker], self.tracker_path, self.tracker_weights)
+        full = self.resolved()
+        made = TRACKERS[self.tracker].make(full.tracker_path, full.tracker_weights)
         _refuse(made, f"--tracker {self.tracker}", "--tracker-path, --tracker-weights")
         return made  # type: ignore[return-value]
 
@@ -194,16 +206,18 @@ class Choice:
         Raises:
             UserError: it cannot be used here, with what is missing.
         """
-        made = _make(DEPTHS[self.depth], self.depth_path, self.depth_weights)
+        full = self.resolved()
+        made = DEPTHS[self.depth].make(full.depth_path, full.depth_weights)
         _refuse(made, f"--depth {self.depth}", "--depth-path, --depth-weights")
         return made  # type: ignore[return-value]
 
 
-def _make(backend: Backend, path: str, weights: str) -> Tracker | DepthEstimator:
+def _filled(backend: Backend, path: str, weights: str) -> tuple[str, str]:
+    """Path and weights, looked up in the environment where they are empty."""
     if backend.variable:
         path = path or os.environ.get(backend.variable, "")
         weights = weights or os.environ.get(f"{backend.variable}_WEIGHTS", "")
-    return backend.make(path, weights)
+    return path, weights
 
 
 def _refuse(made: Tracker | DepthEstimator, name: str, options: str) -> None:
@@ -217,7 +231,7 @@ def listing() -> list[str]:
     lines = []
     for kind, table in (("tracker", TRACKERS), ("depth", DEPTHS)):
         for name, backend in table.items():
-            ok, reason = _make(backend, "", "").is_available()
+            ok, reason = backend.make(*_filled(backend, "", "")).is_available()
             why = "" if ok else f": {reason}" + (f" [{backend.variable}]" if reason else "")
             lines.append(f"{kind}: {'yes' if ok else 'no '} {name} ({backend.licence}){why}")
     return lines

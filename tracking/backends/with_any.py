@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fourreal.console import warn
+from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from fourreal.npz_file import read_npz
 from tracking.backends.table import Choice, TracksFile
 from tracking.cameras.from_tracks import cameras_from_tracks
-from tracking.column import ColumnTracks, Progress, check_cameras, check_frames, track_column
+from tracking.column import ColumnTracks, check_cameras, check_frames, track_column
 from tracking.depth.consistency import reproject
 from tracking.depth.sweep import relative_pose
 from tracking.protocols import Depth, DepthEstimator, Tracker
@@ -30,7 +30,7 @@ def track_with(
     *,
     K: np.ndarray | None = None,
     w2c: np.ndarray | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ColumnTracks:
     """Track frames [V, H, W, 3] (0..1) with the chosen backends.
 
@@ -142,7 +142,7 @@ def _from_file(
     frames: np.ndarray,
     file: TracksFile,
     network: DepthEstimator | None,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> ColumnTracks:
     """Imported tracks: their cameras (recovered from them when they are all alike) and depth."""
     tracks = file(frames, None, None, 0)

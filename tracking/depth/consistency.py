@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit
 
+from fourreal.kernels import njit
 from tracking.depth.sweep import relative_pose
 from tracking.flow.optical import inside, pixel_grid
 

@@ -6,7 +6,8 @@ Legend: H W image, D inverse-depth planes. Hot loops are numba kernels, compiled
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from fourreal.kernels import njit
 
 
 @njit(cache=True, fastmath=True)

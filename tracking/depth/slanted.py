@@ -14,8 +14,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from fourreal.kernels import njit
 from tracking.depth.sweep import NOISE, pixel_transfer
 
 

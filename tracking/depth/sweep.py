@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from fourreal.kernels import njit
 
 NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
 

@@ -6,7 +6,8 @@ import math
 
 import cv2
 import numpy as np
-from numba import njit
+
+from fourreal.kernels import njit
 
 
 @njit(cache=True, fastmath=True, nogil=True)

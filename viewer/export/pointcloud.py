@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fourreal.atomic import atomic_folder
 from fourreal.console import say
 from fourreal.errors import UserError
-from viewer.export.ply import check_folder, frame_names, moments
+from viewer.export.moments import moments
+from viewer.export.sequence import check_folder, frame_names
 from viewer.player_scene import PlayerScene
 
 if TYPE_CHECKING:

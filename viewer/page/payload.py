@@ -179,8 +179,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         raise UserError(f"{source}: damaged player payload ({error}); export it again") from error
 
 
-def write_4dgs(scene: Any, path: str | Path, title: str = "", fps: float = 8.0) -> int:
-    """Write the bare payload of ``scene`` as a ``.4dgs`` file; bytes written.
+def write_fr4d(scene: Any, path: str | Path, title: str = "", fps: float = 8.0) -> int:
+    """Write the bare payload of ``scene`` as a ``.fr4d`` file; bytes written.
 
     ``title`` and ``fps`` as in ``viewer.page.html.write_player``.
     """
@@ -190,8 +190,8 @@ def write_4dgs(scene: Any, path: str | Path, title: str = "", fps: float = 8.0) 
     return len(data)
 
 
-def read_4dgs(path: str | Path) -> PlayerScene:
-    """Read a ``.4dgs`` file. Raises UserError when it is absent or not a whole payload."""
+def read_fr4d(path: str | Path) -> PlayerScene:
+    """Read a ``.fr4d`` file. Raises UserError when it is absent or not a whole payload."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:

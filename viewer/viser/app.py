@@ -24,6 +24,7 @@ from recon.scene import Scene4D
 from viewer.camera_paths import scene_centre
 from viewer.viser.capture import Recorder, send_screenshot
 from viewer.viser.look import COLOURINGS, SHAPES, Look, splats_at
+from viewer.viser.shown import client_w2c
 from viewer.viser.splats import SplatNode, Splats
 from viewer.viser.traces import Traces
 
@@ -243,15 +244,6 @@ def follows_camera(scene: Scene4D, compensation: float) -> bool:
     """Whether what is drawn depends on where it is seen from."""
     literal = scene.offset_frame == "literal" and bool((scene.node_offsets != 0).any())
     return bool(compensation) or literal
-
-
-def client_w2c(client: Any) -> NDArray[np.float64]:
-    """World-to-camera [4,4] (OpenCV axes) of a browser, in viser's units."""
-    camera = client.camera
-    out = np.eye(4)
-    out[:3, :3] = Rotation.from_quat(np.roll(camera.wxyz, -1)).as_matrix().T
-    out[:3, 3] = -out[:3, :3] @ np.asarray(camera.position)
-    return out
 
 
 def serve(

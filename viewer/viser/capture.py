@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from fourreal.console import warn
 from fourreal.video_io import to_uint8, write_video
 from viewer.viser.look import picture, splats_at
-
-if TYPE_CHECKING:
-    from viewer.viser.app import ViserApp
+from viewer.viser.shown import Shown, client_w2c
 
 _HEIGHT = 720
 _FPS = 16
@@ -35,15 +33,13 @@ class Shot(NamedTuple):
     aspect: float
 
 
-def shot_of(app: ViserApp, client: Any) -> Shot:
+def shot_of(app: Shown, client: Any) -> Shot:
     """What ``client`` sees now."""
-    from viewer.viser.app import client_w2c
-
     camera = client.camera
     return Shot(float(app.time.value), client_w2c(client), float(camera.fov), float(camera.aspect))
 
 
-def draw(app: ViserApp, shot: Shot, height: int = _HEIGHT) -> NDArray[np.float32]:
+def draw(app: Shown, shot: Shot, height: int = _HEIGHT) -> NDArray[np.float32]:
     """RGB [height,W,3] of a shot in the present look; W follows the shot's aspect and is even."""
     strength = float(app.compensation.value)
     camera = shot.w2c.copy()
@@ -54,7 +50,7 @@ def draw(app: ViserApp, shot: Shot, height: int = _HEIGHT) -> NDArray[np.float32
     return picture(splats, shot.w2c, shot.fov_y, (height, width), background)
 
 
-def send_screenshot(app: ViserApp, client: Any) -> None:
+def send_screenshot(app: Shown, client: Any) -> None:
     """Let the browser download what it shows as a PNG."""
     rgb = to_uint8(draw(app, shot_of(app, client)))
     _, data = cv2.imencode(".png", rgb[..., ::-1])
@@ -64,7 +60,7 @@ def send_screenshot(app: ViserApp, client: Any) -> None:
 class Recorder:
     """Notes time and camera while a recording runs; draws and sends the video afterwards."""
 
-    def __init__(self, app: ViserApp) -> None:
+    def __init__(self, app: Shown) -> None:
         self._app = app
         self.shots: list[Shot] | None = None
         self._next = 0.0
@@ -96,7 +92,7 @@ class Recorder:
         client.send_file_download("fourreal.mp4", film(self._app, shots))
 
 
-def film(app: ViserApp, shots: list[Shot], height: int = _HEIGHT) -> bytes:
+def film(app: Shown, shots: list[Shot], height: int = _HEIGHT) -> bytes:
     """The shots as an mp4, all in the aspect of the first."""
     even = 2 * (height // 2)
     frames = [draw(app, shot._replace(aspect=shots[0].aspect), even) for shot in shots]

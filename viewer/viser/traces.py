@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from viewer.viser.look import moving_points, pick, traces
-
-if TYPE_CHECKING:
-    from viewer.viser.app import ViserApp
+from viewer.viser.shown import Shown
 
 _SAMPLE = 40
 _STILL = 1e-4  # a path shorter than this share of the distance to the scene is a dot
@@ -21,7 +19,7 @@ _DOT = 0.02  # viser units; the scene's centre is 3 away
 class Traces:
     """The controls and the lines they make. Picking takes clicks on the scene while it is on."""
 
-    def __init__(self, app: ViserApp) -> None:
+    def __init__(self, app: Shown) -> None:
         self._app = app
         self.points: list[int] = []
         self._handles: list[Any] = []

@@ -7,6 +7,7 @@ the end, where supersampled pixels are averaged and encoded as sRGB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,10 +99,17 @@ class AssetRenderer:
         for part in self._parts:
             part.set_time(t)
 
-    def colours(self, w2c: NDArray, K: NDArray) -> NDArray[np.float32]:
-        """The picture [H, W, 3], sRGB 0..1, from a camera with intrinsics for the frame size."""
+    def colours(
+        self, w2c: NDArray, K: NDArray, behind: Callable[[NDArray, NDArray], None] | None = None
+    ) -> NDArray[np.float32]:
+        """The picture [H, W, 3], sRGB 0..1, from a camera with intrinsics for the frame size.
+
+        behind: draws (w2c, K) what stands behind the asset, instead of the plain background.
+        """
         self._colour.use()
         self._colour.clear(*self._background, 1.0, depth=1.0)
+        if behind is not None:
+            behind(w2c, K)
         self._draw(0, w2c, K)
         height, width = self._size
         n = self._samples
@@ -129,11 +137,11 @@ class AssetRenderer:
         context, program = self._context, self._programs[which]
         height, width = self._size
         distance = float(np.linalg.norm(w2c[:3, 3]))
-        _set(program, "camera", np.asarray(w2c, np.float32).T.tobytes())
-        _set(program, "lens", (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
-        _set(program, "size", (float(width), float(height)))
-        _set(program, "range", (max(distance - 1.5, 0.02), distance + 1.5))
-        _set(program, "eye", tuple(-w2c[:3, :3].T @ w2c[:3, 3]))
+        set_uniform(program, "camera", np.asarray(w2c, np.float32).T.tobytes())
+        set_uniform(program, "lens", (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
+        set_uniform(program, "size", (float(width), float(height)))
+        set_uniform(program, "range", (max(distance - 1.5, 0.02), distance + 1.5))
+        set_uniform(program, "eye", tuple(-w2c[:3, :3].T @ w2c[:3, 3]))
         context.enable_only(context.DEPTH_TEST)
         self._glassy.sort(key=lambda part: -part.distance(w2c))
         for part in (*self._solid, *self._glassy):
@@ -150,12 +158,12 @@ class AssetRenderer:
             target = self._colour if which == 0 else self._depth
             target.depth_mask = not blend
             mode = {"OPAQUE": 0, "MASK": 1, "BLEND": 2}[material.alpha_mode]
-            _set(program, "alpha_mode", mode)
-            _set(program, "cutoff", material.alpha_cutoff)
-            _set(program, "factor", material.colour)
-            _set(program, "emission", material.emission)
-            _set(program, "unlit", material.unlit)
-            _set(program, "flat_shading", part.flat)
+            set_uniform(program, "alpha_mode", mode)
+            set_uniform(program, "cutoff", material.alpha_cutoff)
+            set_uniform(program, "factor", material.colour)
+            set_uniform(program, "emission", material.emission)
+            set_uniform(program, "unlit", material.unlit)
+            set_uniform(program, "flat_shading", part.flat)
             self._bind(program, "colour_map", 0, part.colour_texture)
             self._bind(program, "emission_map", 1, part.emission_texture)
             part.arrays[which].render()
@@ -174,8 +182,8 @@ class AssetRenderer:
             picture.repeat_x, picture.repeat_y = (w in (REPEAT, MIRROR) for w in texture.wrap)
             mirror = (int(texture.wrap[0] == MIRROR), int(texture.wrap[1] == MIRROR))
         picture.use(unit)
-        _set(program, name, unit)
-        _set(program, f"{name}_mirror", mirror)
+        set_uniform(program, name, unit)
+        set_uniform(program, f"{name}_mirror", mirror)
 
     def release(self) -> None:
         """Give back the memory on the device."""
@@ -188,7 +196,7 @@ class AssetRenderer:
                 attachment.release()
 
 
-def _set(program: Any, name: str, value: Any) -> None:
+def set_uniform(program: Any, name: str, value: Any) -> None:
     """Set a uniform, unless the program's compiler found no use for it."""
     if name in program:
         if isinstance(value, bytes):

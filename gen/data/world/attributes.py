@@ -8,7 +8,6 @@ size, and compared with labelled renders (clean and blurred). Frames are [H,W,3]
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +21,6 @@ from gen.data.world.scene import (
     MOTIONS,
     ROLLING_SHAPES,
     SHAPES,
-    Attributes,
     ObjectAttributes,
     SceneBatch,
 )
@@ -245,49 +243,3 @@ def read_clip(clip: NDArray, n_objects: int = 1) -> list[tuple[ObjectAttributes,
         )
         out.append((what, float(shape.max() / shape.sum()), float(motion.max())))
     return out
-
-
-def read_motion(clip: NDArray, n_objects: int = 1, colour: str | None = None) -> str | None:
-    """The motion in a fixed-view clip [T,H,W,3]: of the object of that colour, otherwise of the
-    first object from the left that moves. None when no object is seen."""
-    found = [a for a, _, _ in read_clip(clip, n_objects)]
-    if colour is not None:
-        found = [a for a in found if a.colour == colour]
-    if not found:
-        return None
-    moving = [a.motion for a in found if a.motion != "still"]
-    return moving[0] if moving else "still"
-
-
-def score_prompt(attributes: Attributes, clip: NDArray) -> dict[str, Any]:
-    """Which of the attributes that a prompt names a clip [T,H,W,3] shows.
-
-    Objects are matched by place (left to right; either way for "around"). Returns booleans
-    "shape", "colour", "order", "motion" per object under "objects" (None: not named), their means
-    "colour", "shape", "motion", and "all": every named attribute is right.
-    """
-    wanted = attributes.objects
-    found = [a for a, _, _ in read_clip(clip, max(len(wanted), 1))]
-    best: list[dict[str, bool | None]] = []
-    orders = [found] if attributes.relation != "around" else [found, found[::-1]]
-    for order in orders:
-        marks = []
-        for k, want in enumerate(wanted):
-            got = order[k] if k < len(order) else ObjectAttributes()
-            motion = want.motion
-            if motion is None and len(wanted) == 2 and any(o.motion for o in wanted):
-                motion = "still"  # the grammar leaves stillness beside a moving object unsaid
-            pairs = (("shape", want.shape), ("colour", want.colour), ("motion", motion))
-            marks.append({n: None if w is None else getattr(got, n) == w for n, w in pairs})
-        if _hits(marks) >= _hits(best):
-            best = marks
-    result: dict[str, Any] = {"objects": best, "found": [vars(a) for a in found]}
-    for name in ("shape", "colour", "motion"):
-        values = [float(m[name] is True) for m in best if m[name] is not None]
-        result[name] = sum(values) / len(values) if values else None
-    result["all"] = all(v is not False for m in best for v in m.values())
-    return result
-
-
-def _hits(marks: list[dict[str, bool | None]]) -> int:
-    return sum(v is True for m in marks for v in m.values())

@@ -22,7 +22,6 @@ from gen.data.world.scene import (
     ROLLING_SHAPES,
     SHAPES,
     SKIES,
-    Attributes,
     ObjectAttributes,
     SceneBatch,
 )
@@ -243,14 +242,4 @@ def _place(
         texture=texture, rgb=rgb, size=size, base=base, yaw=yaw, phase=phase, floor=floor_n,
         floor_rgb=floor_rgb, floor_shift=floor_shift, sky=sky_n, light=light, camera_move=move,
         camera=torch.cat([first, last], -1), target=target,
-    )  # fmt: skip
-
-
-def scene_from_attributes(attributes: Attributes, generator: Generator, n: int = 1) -> SceneBatch:
-    """n scenes that show `attributes` (at least one object); what is unspecified is random."""
-    if not attributes.objects:
-        raise ValueError("attributes must name at least one object")
-    return sample_scenes(
-        n, generator, objects=attributes.objects, relation=attributes.relation,
-        floor=attributes.floor, sky=attributes.sky, camera_move=attributes.camera_move,
     )  # fmt: skip

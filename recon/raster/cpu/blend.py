@@ -14,8 +14,8 @@ after an edit of recon/raster/kernels/simd.py touch this file.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from fourreal.kernels import njit
 from recon.raster.kernels.simd import (
     absolute,
     any_lane,

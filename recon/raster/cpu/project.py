@@ -18,8 +18,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fourreal.kernels import njit
 from recon.raster.kernels.geometry import ray_limits, to_camera
 from recon.raster.kernels.threads import take
 

@@ -1,12 +1,10 @@
-"""Small geometry that numba kernels of several files share; inlined where it is called.
-
-A kernel that is cached on disk does not notice an edit here: touch its file too.
-"""
+"""Small geometry that numba kernels of several files share; inlined where it is called."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from fourreal.kernels import njit
 
 
 @njit(nogil=True)

@@ -17,8 +17,9 @@ import numpy as np
 from fourreal.atomic import atomic_file
 from fourreal.console import progress, say
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash
-from gen.generate import GenerateConfig, GridGenerator
+from fourreal.stage_key import content_hash
+from gen.bundled import GridGenerator
+from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
 from scripts.evaluate.grid_methods import LEARNED, completion, weights_key
 from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from fourreal.console import progress
+from gen.bundled import GridGenerator
 from gen.data.batches import HELD_OUT_SEED, seeded
 from gen.data.world.attributes import read_clip, read_objects
 from gen.data.world.captions import caption
 from gen.data.world.procedural import render
 from gen.data.world.scene import Attributes, attributes_of
-from gen.generate import GenerateConfig, GridGenerator
+from gen.generate import GenerateConfig
 from scripts.evaluate.held_out import PROMPTS, held_out_scenes
 
 READINGS = {

@@ -19,7 +19,7 @@ import numpy as np
 from fourreal.atomic import atomic_file
 from fourreal.console import progress, say, warn
 from fourreal.errors import UserError
-from fourreal.run_folder import content_hash
+from fourreal.stage_key import content_hash
 from fourreal.video_io import read_video
 from scripts.evaluate.metrics.bootstrap import Estimate
 from scripts.evaluate.metrics.grid_set import GridSet

@@ -20,29 +20,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.psnr import decibel
+from fourreal.image_metrics import decibel, ssim
 from scripts.evaluate.metrics.bootstrap import interval, number, resamples
 
 CHANGE = 0.06  # a channel's change that counts as one
 STILL = 0.03  # background may vary by this (noise of a renderer) and is still static
 DEPTH_STILL = 0.005  # relative change of depth that a static pixel may have
-
-
-def ssim(a_HWC: NDArray, b_HWC: NDArray) -> float:
-    """Mean structural similarity of two pictures (Gaussian window of 11 pixels, sigma 1.5)."""
-
-    def blur(x: NDArray) -> NDArray:
-        return cv2.GaussianBlur(x, (11, 11), 1.5)
-
-    a, b = a_HWC.astype(np.float64), b_HWC.astype(np.float64)
-    ma, mb = blur(a), blur(b)
-    va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
-    value = (2 * ma * mb + 1e-4) * (2 * cov + 9e-4)
-    return float((value / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean())
 
 
 def changing_pixels(true_VTHWC: NDArray) -> NDArray[np.bool_]:

@@ -105,10 +105,12 @@ def build_study(
             "questions": [asdict(q) for q in QUESTIONS],
         }
         text = json.dumps(study, ensure_ascii=False).replace("<", "\\u003c")
-        (page / "index.html").write_text(PAGE.read_text().replace("__STUDY__", text))
+        (page / "index.html").write_text(
+            PAGE.read_text("utf-8").replace("__STUDY__", text), "utf-8"
+        )
     with atomic_file(out / "key.json") as temporary:
         values = {"format": KEY_FORMAT, "version": 1, "id": study_id, "names": list(names)}
         pair_ids = {e["id"]: e["videos"] for e in entries}
         document = {**values, "pairs": pair_ids, "videos": key}
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return out / "page" / "index.html"

@@ -74,7 +74,7 @@ class Summary:
 def read_json(path: Path, form: str) -> dict[str, Any]:
     """A file of the study.  UserError when it is none."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable ({error})") from None
     if not isinstance(document, dict) or document.get("format") != form:

@@ -27,7 +27,7 @@ from tests.gen.data.test_gltf import png
 from tests.gen.data.tiny_gltf import bent_box, sheet, turn
 from tests.shared_data import shared_data
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 H, W = 24, 40
 K = np.array([[30.0, 0, 20], [0, 30, 12], [0, 0, 1]])
 FRONT = cameras.look_at((0.0, -3.0, 0.0), np.zeros(3), up=(0.0, 0.0, 1.0))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gen.data.world.attributes import read_clip, read_motion, read_objects, score_prompt
+from gen.data.world.attributes import read_clip, read_objects
 from gen.data.world.captions import canonical_caption, parse_prompt
 from gen.data.world.procedural import render
-from gen.data.world.scene import Attributes, ObjectAttributes, attributes_of
+from gen.data.world.scene import ObjectAttributes, attributes_of
 from gen.data.world.scene_sampling import sample_scenes
 from gen.data.world.segmentation import degrade
 
@@ -24,6 +24,7 @@ def clips():
     return rgb, [attributes_of(scenes, i) for i in range(N)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma,noise", [(0.0, 0.0), (1.0, 0.03)], ids=["clean", "blurred"])
 def test_objects_and_motions_are_read_back(clips, sigma, noise):
     rng = np.random.default_rng(0)
@@ -45,20 +46,7 @@ def test_objects_and_motions_are_read_back(clips, sigma, noise):
     assert motion_right / total >= 0.93
 
 
-def test_score_prompt_accepts_the_truth_and_notices_changes(clips):
-    accepted = 0
-    for frames, truth in zip(clips[0][:20], clips[1][:20], strict=True):
-        accepted += score_prompt(truth, frames)["all"]
-        first, *rest = truth.objects
-        other = ObjectAttributes(first.shape, "red" if first.colour != "red" else "blue")
-        wrong = score_prompt(Attributes((other, *rest)), frames)
-        assert not wrong["all"] and wrong["colour"] < 1
-        if rest:
-            assert not score_prompt(Attributes(truth.objects[::-1]), frames)["all"]
-    assert accepted >= 18
-
-
-def test_readme_prompt_is_scored_at_any_size():
+def test_readme_prompt_is_read_back_at_any_size():
     prompt = "a red ball bouncing beside a blue cube on a checkered floor"
     wanted = parse_prompt(prompt)
     objects = (wanted.objects[0], ObjectAttributes("cube", "blue", "still"))
@@ -67,15 +55,13 @@ def test_readme_prompt_is_scored_at_any_size():
     times = torch.linspace(0, 1, 12)
     for height, width in ((40, 64), (72, 128), (144, 256)):
         clip = render(scenes, torch.zeros(1), times, height, width, samples=2).rgb[0, 0].numpy()
-        result = score_prompt(wanted, clip)
-        assert result["all"], result
-        assert read_motion(clip, 2) == "bounce" and read_motion(clip, 2, colour="blue") == "still"
+        assert {o for o, _, _ in read_clip(clip, 2)} == {
+            ObjectAttributes("sphere", "red", "bounce"), objects[1],
+        }  # fmt: skip
 
 
 def test_empty_frames_have_no_objects():
     grey = np.full((8, 40, 64, 3), 0.5, np.float32)
     assert read_objects(grey[0], 2) == [] and read_clip(grey, 2) == []
-    assert read_motion(grey) is None
-    assert not score_prompt(parse_prompt("a red ball"), grey)["all"]
     with pytest.raises(ValueError, match="clip"):
         read_clip(grey[0])

@@ -23,12 +23,12 @@ from gen.data.world.scene import (
     ObjectAttributes,
     attributes_of,
 )
-from gen.data.world.scene_sampling import sample_scenes, scene_from_attributes
+from gen.data.world.scene_sampling import sample_scenes
 from gen.data.world.shapes import INTERSECT, LOCAL_BOX
 from gen.data.world.tracks import track_points
 
 H, W = 40, 64
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def scenes_of(n=6, seed=0, **constraints):
@@ -251,7 +251,10 @@ def test_attributes_fix_the_scene():
         sky="sunset",
         camera_move="arc_right",
     )
-    scenes = scene_from_attributes(wanted, torch.Generator().manual_seed(0), n=3)
+    scenes = sample_scenes(
+        3, torch.Generator().manual_seed(0), objects=wanted.objects, relation=wanted.relation,
+        floor=wanted.floor, sky=wanted.sky, camera_move=wanted.camera_move,
+    )  # fmt: skip
     assert [attributes_of(scenes, i) for i in range(3)] == [wanted] * 3
     free = sample_scenes(50, torch.Generator().manual_seed(0), floor=("plain", "grassy"), count=2)
     assert {attributes_of(free, i).floor for i in range(50)} == {"plain", "grassy"}

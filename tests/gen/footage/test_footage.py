@@ -15,7 +15,7 @@ from gen.footage.footage import Footage
 from gen.footage.lens import Lens
 from gen.footage.selection import choose_times, thin
 from gen.grid import VideoGrid
-from pipeline.footage_options import GridOptions
+from pipeline.grid import Grid, grid_job
 from tests.gen.footage import footage_files as files
 
 
@@ -25,9 +25,7 @@ def scene():
 
 
 def read(path, **options) -> VideoGrid:
-    chosen = GridOptions(str(path), **options)
-    chosen.check()
-    return chosen.make_grid(path, 0)
+    return grid_job(Grid(str(path), **options)).make_grid(path)
 
 
 @pytest.mark.parametrize("name", files.FORMATS)
@@ -47,7 +45,7 @@ def test_folders_without_cameras_leave_them_to_be_estimated(scene, tmp_path, wri
 
 
 def test_intrinsics_follow_the_size_that_is_worked_at(scene, tmp_path):
-    grid = read(files.neural_3d_video(scene, tmp_path), size="24x40")
+    grid = read(files.neural_3d_video(scene, tmp_path), size=(24, 40))
     assert grid.frames.shape[2:4] == (24, 40)
     assert np.allclose(grid.K[:, :2], scene.K[:, :2] / 2, rtol=1e-4)
 
@@ -148,7 +146,7 @@ def test_distortion_is_removed(tmp_path):
     assert np.abs(out[inner] + 0.5 - seen[inner, 0]).max() < 0.6
     scene = files.scene(V=3, T=2, size=(height, width))
     folder = files.easyvolcap(scene, tmp_path / "e", distortion=(-0.2, 0.05))
-    grid = read(folder, size=f"{height}x{width}")
+    grid = read(folder, size=(height, width))
     assert not np.allclose(grid.K, scene.K, rtol=1e-3)
     assert "lens distortion is removed" in " ".join(read_source(folder).describe())
     fisheye = files.nerfstudio(scene, tmp_path / "f", camera_model="OPENCV_FISHEYE")
@@ -201,8 +199,8 @@ def test_unusable_footage_is_named(scene, tmp_path):
 def test_one_file_of_a_data_set_may_be_named(scene, tmp_path):
     folder = files.nerfstudio(scene, tmp_path)
     assert isinstance(read_source(folder / "transforms.json"), Footage)
-    key = GridOptions(str(folder / "transforms.json")).key_parts(0)
-    assert key[1] == folder
+    made_from = grid_job(Grid(str(folder / "transforms.json"))).made_from()
+    assert made_from["footage"] == folder
 
 
 def test_views_of_different_shape_are_refused(scene, tmp_path):
@@ -217,4 +215,4 @@ def test_an_unknown_folder_is_refused_before_its_content_is_hashed(tmp_path):
     """A slip such as `grid /` must not read a whole disk first."""
     (tmp_path / "notes.txt").write_text("nothing to see")
     with pytest.raises(UserError, match=r"expected v00/t000\.png .* cam\*\.mp4"):
-        GridOptions(str(tmp_path)).key_parts(0)
+        grid_job(Grid(str(tmp_path))).made_from()

@@ -10,7 +10,8 @@ import torch
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel
 from gen.network.blocks import rms_norm
-from gen.network.dit import SIZES, DiT, DiTParams, Mode, build_dit, patchify, unpatchify
+from gen.network.dit import DiT, Mode, patchify, unpatchify
+from gen.network.params import SIZES, DiTParams
 from gen.network.rope import apply_rope, rope_table
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
@@ -19,7 +20,7 @@ from gen.sync.two_stream import TwoStream
 def random_dit(seed: int = 0, size: str = "debug", **changes) -> DiT:
     """A network whose zero-initialised parts are random too, so that nothing is hidden."""
     torch.manual_seed(seed)
-    dit = build_dit(size, **changes)
+    dit = DiT(replace(SIZES[size], **changes))
     with torch.no_grad():
         for p in dit.parameters():
             p.add_(0.05 * torch.randn_like(p))
@@ -48,7 +49,7 @@ def test_patchify_has_an_inverse():
 
 def test_untrained_network_predicts_zero():
     torch.manual_seed(0)
-    dit = build_dit("debug")
+    dit = DiT(SIZES["debug"])
     assert dit(*inputs()).abs().max() == 0
 
 
@@ -183,8 +184,6 @@ def test_compiled_blocks_are_the_same_blocks():
 
 
 def test_bad_arguments_say_what_is_wrong():
-    with pytest.raises(ValueError, match="unknown size"):
-        build_dit("huge")
     with pytest.raises(ValueError, match="multiple"):
         DiTParams(64, 2, 2, 8, 15, 24, text_width=8)
     dit, x = random_dit(), torch.zeros(1, 1, 16, 24, 3)

@@ -9,8 +9,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gen.network.dit import SIZES, DiT
-from gen.network.flops import clip_flops, condition_flops, two_stream_flops
+from gen.flops import clip_flops, condition_flops, two_stream_flops
+from gen.network.dit import DiT
+from gen.network.params import SIZES
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 

@@ -15,17 +15,19 @@ import pytest
 import torch
 import torch.multiprocessing
 
+from gen import dist
 from gen.data.batches import PoolConfig, seeded
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, save_base
-from gen.network.dit import SIZES
-from gen.train import dist
+from gen.network.params import SIZES
 from gen.train.options import GridMix, Train4DConfig, TrainBaseConfig, TrainOptions
 from gen.train.run import Stage, backward, pieces, read_ahead, wrap
 from scripts.train_4d import GridStage
 from scripts.train_4d import main as train_4d
 from scripts.train_base import BaseStage
 from scripts.train_base import main as train_base
+
+pytestmark = pytest.mark.slow
 
 POOL = PoolConfig(chunk=4, keep=2, start=1, steps_per_chunk=2, world="narrow")
 

@@ -19,7 +19,7 @@ from fourreal.errors import UserError
 from gen.data.batches import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
 from gen.data.grid_batches import GridPool, draw_grids, sample_grid_known
 from gen.network.base import load_base
-from gen.network.weights_file import load_two_stream
+from gen.sync.mixer_file import load_two_stream
 from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
 from gen.train.muon import Muon, orthogonalise
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
@@ -27,7 +27,7 @@ from scripts.train_4d import main as train_4d
 from scripts.train_base import main as train_base
 
 SMALL_POOL = PoolConfig(chunk=4, keep=2, start=1, steps_per_chunk=2, world="narrow")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def base_options(out: Path, steps: int, **changes) -> TrainBaseConfig:

@@ -68,7 +68,7 @@ def test_user_errors_are_one_line_and_exit_code_2(capsys, monkeypatch, tmp_path)
     assert error.startswith("error: ") and error.count("\n") == 1 and "config.json" in error
 
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 SCRIPTS = {
     "train_base": (TrainBaseConfig, BASE_PRESETS),
     "train_4d": (Train4DConfig, PRESETS_4D),

@@ -10,7 +10,8 @@ import run_pipeline
 from fourreal.video_io import write_video
 from gen.grid import VideoGrid
 from gen.wan.adapter_file import AdapterConfig, save_adapter
-from pipeline.wan_command import complete_with_wan
+from pipeline.prompt_options import Prompt
+from pipeline.wan import complete_with_wan
 from pipeline.wan_options import WanOptions
 from tests.gen.wan.tiny import PARAMS, two_stream
 
@@ -28,23 +29,24 @@ def refused(capsys, *argv) -> str:
 @pytest.mark.parametrize("stride", [4, 1])
 def test_a_prompt_becomes_a_grid(folder, tmp_path, stride, capsys):
     """`prompt --base wan` up to the grid stage (the next test goes on to the page)."""
-    from pipeline.wan_command import generate_with_wan
+    from pipeline.wan import generate_with_wan
 
     command = run_pipeline.parse([
         "prompt", "a red ball", "--base", "wan", "--weights", str(folder), "--views", "3",
         "--times", "4", "--steps", "2", "--size", "32x48", "--time-stride", str(stride),
     ])  # fmt: skip
-    assert isinstance(command, run_pipeline.Prompt)
+    assert isinstance(command, Prompt)
     command.check()
-    grid = generate_with_wan(command, tmp_path / "clips", 0)
+    grid = generate_with_wan(command, tmp_path / "clips")
     assert grid.frames.shape == (3, 4, 32, 48, 3) and grid.complete
     assert grid.frames.std() > 0.01 and grid.fps == 16 / (4 // stride)
     assert (tmp_path / "clips" / "fixed_view.mp4").exists()
     said = capsys.readouterr().out
     assert "memory, estimated" in said and "training-free soft" in said
-    again = generate_with_wan(command, tmp_path / "again", 0)
+    again = generate_with_wan(command, tmp_path / "again")
     assert np.array_equal(again.frames, grid.frames)
-    assert not np.array_equal(generate_with_wan(command, tmp_path / "b", 1).frames, grid.frames)
+    command.run.seed = 1
+    assert not np.array_equal(generate_with_wan(command, tmp_path / "b").frames, grid.frames)
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ import torch
 import torch.multiprocessing
 
 from fourreal.errors import UserError
+from gen import dist
 from gen.data.batches import PoolConfig
-from gen.train import dist
 from gen.train.options import Train4DConfig, WanTraining
 from gen.wan.adapter_file import build_two_stream, read_adapter
 from gen.wan.folder import WanFolder

@@ -6,7 +6,8 @@ positions and activations are left out.  A test compares with PyTorch's own coun
 
 from __future__ import annotations
 
-from gen.network.dit import PLACE_FEATURES, DiTParams
+from gen.network.dit import PLACE_FEATURES
+from gen.network.params import DiTParams
 from gen.sync.mixers import SIGMA_FEATURES, SyncParams
 
 # Dense bfloat16 peak of a card, operations a second, by a part of the name it reports.

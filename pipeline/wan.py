@@ -5,28 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from fourreal.console import say, warn
+from fourreal.console import reporting, say, warn
 from fourreal.errors import UserError
-from fourreal.option_values import parse_size
-from fourreal.video_io import resize_frames
-from gen.generate import GeneratedGrid
+from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
 from gen.network.runtime import Precision, Runtime
 from gen.sync.mixers import MixerName
 from gen.wan.adapter_file import AdapterConfig, build_two_stream, read_adapter, training_free
 from gen.wan.folder import WanFolder
-from gen.wan.generate import WINDOW, WanConfig, WanGenerator, WanParts
+from gen.wan.generate import WAN, WINDOW, WanGenerator, WanParts, frame_size
 from gen.wan.lattice import covered_frames, fitting_size
 from gen.wan.memory import WanWork, plan_for
 from gen.wan.two_stream import cast_for_inference
-from pipeline.prompt_command import at_size, progress_bars, save_clips
-from pipeline.prompt_options import PromptOptions
+from pipeline.generate import at_size, complete_cells, save_clips
+from pipeline.prompt_options import Prompt
 from pipeline.wan_options import STEPS, WanOptions
-
-DEFAULT_SIZE = (480, 832)  # what Wan 2.1 1.3B was trained at
 
 
 def adapter_of(
@@ -50,7 +45,7 @@ def adapter_of(
 
 def load_generator(
     folder: WanFolder,
-    config: WanConfig,
+    config: GenerateConfig,
     adapter: tuple[AdapterConfig, dict[str, torch.Tensor] | None],
     precision: Precision = "bf16",
     max_memory: float = 0.0,
@@ -61,6 +56,8 @@ def load_generator(
     """
     device = Runtime().torch_device()
     dtype = torch.bfloat16 if device.type == "cuda" or precision == "bf16" else torch.float32
+    stride = adapter[0].time_stride
+    height, width = frame_size(config)
     work = WanWork(
         params=folder.params,
         vae=folder.vae_params,
@@ -68,10 +65,10 @@ def load_generator(
         autoencoder=folder.count("vae"),
         text=folder.count("text_encoder"),
         views=min(config.views, WINDOW),
-        times=min(config.times, covered_frames(WINDOW, config.time_stride)),
-        height=config.height,
-        width=config.width,
-        time_stride=config.time_stride,
+        times=min(config.times, covered_frames(WINDOW, stride)),
+        height=height,
+        width=width,
+        time_stride=stride,
         mixer=adapter[0].mixer,
         rank=adapter[0].rank,
         lora_rank=adapter[0].lora_rank,
@@ -83,10 +80,10 @@ def load_generator(
     plan = plan_for(work, bound)
     say(f"  memory, estimated: {plan}")
     model = folder.transformer(dtype, adapter[0].lora_rank)
-    two_stream = cast_for_inference(build_two_stream(model, *adapter))
+    two_stream = cast_for_inference(build_two_stream(model, *adapter, config.output))
     two_stream.clips_at_once = plan.clips_at_once
     parts = WanParts(
-        folder.text(dtype), folder.codec(config.time_stride, plan.tiled), two_stream, device,
+        folder.text(dtype), folder.codec(stride, plan.tiled), two_stream, device,
         plan.offload, plan.text_on_cpu,
     )  # fmt: skip
     return WanGenerator(parts)
@@ -97,26 +94,23 @@ def _say_measured(device: torch.device) -> None:
         say(f"  memory, measured: {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB")
 
 
-def generate_with_wan(command: PromptOptions, clips: Path, seed: int) -> VideoGrid:
+def generate_with_wan(options: Prompt, clips: Path) -> VideoGrid:
     """The grid of a prompt, with frames of the asked size; its clips are kept in `clips`."""
-    folder = WanFolder(command.weights)
-    adapter = adapter_of(command.wan, folder, command.mixer)
-    size = parse_size(command.size) or DEFAULT_SIZE
-    height, width = fitting_size(*size, folder.pixels_a_token)
-    steps = command.steps or STEPS
-    config = WanConfig(
-        command.views, command.times, height, width, steps, steps, shift=folder.shift,
-        time_stride=command.wan.time_stride, seed=seed, fps=folder.fps,
+    folder = WanFolder(options.weights)
+    adapter = adapter_of(options.wan, folder, options.mixer)
+    steps = options.steps or STEPS
+    config = replace(
+        WAN, views=options.views, times=options.times, steps=steps, grid_steps=steps,
+        shift=folder.shift, seed=options.run.seed, fps=folder.fps,
     )  # fmt: skip
-    generator = load_generator(folder, config, adapter, command.precision, command.max_memory)
-    report, close = progress_bars()
-    try:
-        grid = generator.from_prompt(command.prompt, config, report)
-    finally:
-        close()
+    size = options.size or frame_size(config)
+    config = replace(config, size=fitting_size(*size, folder.pixels_a_token))
+    generator = load_generator(folder, config, adapter, options.precision, options.max_memory)
+    with reporting() as report:
+        made = generator.from_prompt(options.prompt, config, report)
     _say_measured(generator.parts.device)
-    save_clips(GeneratedGrid(grid, grid.row(0), grid.column(0)), clips)
-    return at_size(grid, size)
+    save_clips(made, clips)
+    return at_size(made.grid, size)
 
 
 def complete_with_wan(
@@ -127,37 +121,17 @@ def complete_with_wan(
     steps: int = STEPS,
     max_memory: float = 0.0,
 ) -> VideoGrid:
-    """Fill the unknown cells of a grid of which one row and one column are known.
-
-    Known cells stay exactly as they are. It starts at the shared cell and goes both ways along
-    views and times, so up to four parts are filled one after another.
-    """
-    assert grid.known is not None
+    """Fill the unknown cells of a grid (see `complete_cells`) with Wan."""
     folder = WanFolder(weights)
     adapter = adapter_of(options, folder, "soft")
     height, width = fitting_size(grid.height, grid.width, folder.pixels_a_token)
     if min(height, width) < 240:
         warn(f"Wan knows pictures of 480x832, these are {height}x{width}; give a larger --size")
-    config = WanConfig(
-        grid.V, grid.T, height, width, steps, steps, shift=folder.shift,
-        time_stride=options.time_stride, seed=seed,
+    config = replace(
+        WAN, views=grid.V, times=grid.T, size=(height, width), steps=steps, grid_steps=steps,
+        shift=folder.shift, seed=seed,
     )  # fmt: skip
     generator = load_generator(folder, config, adapter, max_memory=max_memory)
-    frames = grid.frames.copy()
-    for views, times in grid.quadrants():
-        row, column = (
-            resize_frames(clip, height, width)
-            for clip in (grid.fixed_view[times], grid.freeze_time[views])
-        )
-        report, close = progress_bars()
-        try:
-            part_config = replace(config, views=len(views), times=len(times))
-            made = generator.complete(row, column, grid.prompt, part_config, report)
-        finally:
-            close()
-        part = np.ix_(views, times)
-        filled = resize_frames(made.frames, grid.height, grid.width)
-        known = grid.known[part][..., None, None, None]
-        frames[part] = np.where(known, grid.frames[part], filled)
+    grid = complete_cells(grid, generator, config)
     _say_measured(generator.parts.device)
-    return replace(grid, frames=frames, known=None)
+    return grid

@@ -1,75 +1,84 @@
-"""What the command line asks of the generator: a prompt's grid, or the cells footage lacks."""
+"""Grids that a model makes: the whole of a prompt's, or the cells that footage lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fourreal.atomic import atomic_folder
-from fourreal.console import progress, say
-from fourreal.option_values import parse_size
+from fourreal.console import reporting, say
 from fourreal.video_io import resize_frames, write_image, write_video
-from gen.bundled import trained_cameras
-from gen.generate import GenerateConfig, GeneratedGrid, Report, load_bundled, weights_folder
+from gen.bundled import load_bundled, weights_folder
+from gen.camera_move import trained_cameras
+from gen.completion.model import has_completion, load_completion
+from gen.generate import Fills, GenerateConfig, GeneratedGrid
 from gen.grid import VideoGrid
 from gen.network.runtime import Runtime
 from gen.upsample import Upsampler, has_upsampler, load_upsampler
-from pipeline.prompt_options import STEPS, PromptOptions, UpsamplerChoice
+from pipeline.prompt_options import STEPS, Prompt, UpsamplerChoice
 
 WORK_SHORT_SIDE = 144  # generated frames are enlarged by whole factors up to this short side
 
 
-def progress_bars() -> tuple[Report, Callable[[], None]]:
-    """A report that draws one progress bar per thing that is made, and how to close the last."""
-    bars: dict[str, Any] = {}
-
-    def report(name: str, step: int, steps: int) -> None:
-        if name not in bars:
-            close()
-            bars[name] = progress(None, name, total=steps)
-        bars[name].update(1)
-
-    def close() -> None:
-        for bar in bars.values():
-            bar.close()
-
-    return report, close
-
-
-def generate_from_prompt(command: PromptOptions, clips: Path, seed: int) -> VideoGrid:
+def generate_from_prompt(options: Prompt, clips: Path) -> VideoGrid:
     """The grid of a prompt, with frames of the asked size; what it grew from is kept in `clips`.
 
     Where the weights were trained on a single camera move, the grid says its cameras.
     """
-    runtime = Runtime(precision=command.precision, max_memory_gb=command.max_memory or None)
-    folder = weights_folder(command.weights)
-    generator = load_bundled(folder, runtime)
+    runtime = Runtime(precision=options.precision, max_memory_gb=options.max_memory or None)
+    folder, seed = weights_folder(options.weights), options.run.seed
     config = GenerateConfig(
-        views=command.views,
-        times=command.times,
-        steps=command.steps or STEPS,
-        grid_steps=command.steps or STEPS,
-        mixer=command.mixer,
-        untrained_sync=command.untrained_sync,
+        views=options.views,
+        times=options.times,
+        steps=options.steps or STEPS,
+        grid_steps=options.steps or STEPS,
+        mixer=options.mixer,
+        untrained_sync=options.untrained_sync,
         seed=seed,
     )
-    report, close = progress_bars()
-    try:
-        made = generator.from_prompt(command.prompt, config, report)
-    finally:
-        close()
+    with reporting() as report:
+        made = load_bundled(folder, runtime).from_prompt(options.prompt, config, report)
     save_clips(made, clips)
-    size = parse_size(command.size)
-    grid = at_size(made.grid, size, choose_upsampler(command.upsampler, folder, runtime), seed)
+    upsampler = choose_upsampler(options.upsampler, folder, runtime)
+    grid = at_size(made.grid, options.size, upsampler, seed)
     cameras = trained_cameras(folder, grid.V, grid.height, grid.width)
     if cameras is None:
         return grid
     say("  cameras: those of the one move that the model was trained on")
     return replace(grid, K=cameras[0], w2c=cameras[1])
+
+
+def complete_with_bundled(grid: VideoGrid, seed: int, max_memory_gb: float | None) -> VideoGrid:
+    """Fill the unknown cells of a grid with the bundled completion network, at the grid's size, or,
+    where the weights have none, with the bundled model, whose small cells are enlarged."""
+    folder = weights_folder()
+    generator: Fills = (
+        load_completion(folder)
+        if has_completion(folder)
+        else load_bundled(folder, Runtime(max_memory_gb=max_memory_gb))
+    )
+    return complete_cells(grid, generator, GenerateConfig(grid_steps=STEPS, seed=seed))
+
+
+def complete_cells(grid: VideoGrid, generator: Fills, config: GenerateConfig) -> VideoGrid:
+    """Fill the unknown cells of a grid of which one row and one column are known.
+
+    Known cells stay exactly as they are. It starts at the shared cell and goes both ways along
+    views and times, so up to four parts are filled one after another.
+    """
+    assert grid.known is not None
+    frames = grid.frames.copy()
+    for views, times in grid.quadrants():
+        row, column = grid.fixed_view[times], grid.freeze_time[views]
+        with reporting() as report:
+            made = generator.complete_grid(row, column, grid.prompt, config, report)
+        part = np.ix_(views, times)
+        filled = resize_frames(made.grid.frames, grid.height, grid.width)
+        known = grid.known[part][..., None, None, None]
+        frames[part] = np.where(known, grid.frames[part], filled)
+    return replace(grid, frames=frames, known=None)
 
 
 def choose_upsampler(
@@ -119,13 +128,9 @@ def at_size(
         say(f"  {made} resized to {size[0]}x{size[1]} (cubic)")
         return grid.resize(*size)
     say(f"  {made} upsampled to {size[0]}x{size[1]} (diffusion, steps: {upsampler.steps})")
-    report, close = progress_bars()
-    try:
-        return replace(
-            grid, frames=upsampler.grid(grid.frames, size, grid.prompt, seed, report=report)
-        )
-    finally:
-        close()
+    with reporting() as report:
+        frames = upsampler.grid(grid.frames, size, grid.prompt, seed, report=report)
+    return replace(grid, frames=frames)
 
 
 def crop_to_shape(grid: VideoGrid, height: int, width: int) -> VideoGrid:
@@ -136,27 +141,3 @@ def crop_to_shape(grid: VideoGrid, height: int, width: int) -> VideoGrid:
     w = min(grid.width, round(grid.height * width / height))
     y, x = (grid.height - h) // 2, (grid.width - w) // 2
     return replace(grid, frames=grid.frames[:, :, y : y + h, x : x + w])
-
-
-def complete_with_bundled(grid: VideoGrid, seed: int, max_memory: float = 0.0) -> VideoGrid:
-    """Fill the unknown cells of a grid of which one row and one column are known.
-
-    The bundled model works at its own small size: filled cells are enlarged to the grid's, known
-    cells stay exactly as they are. It starts at the shared cell and goes both ways along views and
-    times, so up to four parts are filled one after another.
-    """
-    assert grid.known is not None
-    model = load_bundled(runtime=Runtime(max_memory_gb=max_memory or None))
-    frames = grid.frames.copy()
-    for views, times in grid.quadrants():
-        row, column = grid.fixed_view[times], grid.freeze_time[views]
-        report, close = progress_bars()
-        try:
-            made = model.complete_grid(row, column, grid.prompt, GenerateConfig(seed=seed), report)
-        finally:
-            close()
-        part = np.ix_(views, times)
-        filled = resize_frames(made.grid.frames, grid.height, grid.width)
-        known = grid.known[part][..., None, None, None]
-        frames[part] = np.where(known, grid.frames[part], filled)
-    return replace(grid, frames=frames, known=None)

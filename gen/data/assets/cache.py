@@ -1,0 +1,149 @@
+"""A folder of rendered asset scenes, and training items drawn from it.
+
+LOOK/NNNNNN.png is all cells of a scene as one picture (views down, times across), LOOK/NNNNNN.json
+the scene. `scripts/render_world.py` fills the folder; scenes are named by number, so several
+processes can, and a later call goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fourreal.atomic import atomic_file
+from fourreal.errors import UserError
+from gen.data.assets.captions import caption, vocabulary
+from gen.data.assets.scenes import TIMES, VIEWS, AssetScene, Look, scene_from_json
+from gen.data.batches import Clip, randint, seeded
+from gen.data.grid_batches import Grid
+from gen.network.dit import Mode
+
+HELD_OUT = 900_000  # scenes with this number and above are never trained on
+
+
+def scene_path(folder: Path, look: Look, number: int) -> Path:
+    """The picture of a scene."""
+    return folder / look / f"{number:06d}.png"
+
+
+def write_scene(folder: Path, number: int, scene: AssetScene, cells: NDArray[np.uint8]) -> None:
+    """Write cells [V, T, H, W, 3] and their scene; the picture last, so it tells what is done."""
+    path = scene_path(folder, scene.look, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(scene.as_json()) + "\n")
+    v, t, h, w, _ = cells.shape
+    mosaic = cells.transpose(0, 2, 1, 3, 4).reshape(v * h, t * w, 3)
+    done, data = cv2.imencode(".png", mosaic[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    assert done
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def read_scene(path: Path) -> tuple[AssetScene, NDArray[np.uint8]]:
+    """A scene and its cells [V, T, H, W, 3]; UserError when the files are damaged."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        scene = scene_from_json(json.loads(path.with_suffix(".json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path.with_suffix('.json')} describes no scene ({error})") from error
+    if picture is None or picture.shape[0] % VIEWS or picture.shape[1] % TIMES:
+        raise UserError(f"{path} is no picture of {VIEWS} x {TIMES} cells; delete and render it")
+    h, w = picture.shape[0] // VIEWS, picture.shape[1] // TIMES
+    cells = picture[..., ::-1].reshape(VIEWS, h, TIMES, w, 3).transpose(0, 2, 1, 3, 4)
+    return scene, np.ascontiguousarray(cells)
+
+
+def at_size(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Cells [V, T, h, w, 3] at height x width: the central part of that aspect, by area."""
+    h, w = cells.shape[2:4]
+    part_h, part_w = min(h, round(w * height / width)), min(w, round(h * width / height))
+    y, x = (h - part_h) // 2, (w - part_w) // 2
+    cells = cells[:, :, y : y + part_h, x : x + part_w]
+    flat = cells.reshape(-1, *cells.shape[2:])
+    small = [cv2.resize(c, (width, height), interpolation=cv2.INTER_AREA) for c in flat]
+    return np.stack(small).reshape(*cells.shape[:2], height, width, 3)
+
+
+class CachedScenes:
+    """The scenes of a cache folder at one size, in memory, as a source of grids and of clips.
+
+    looks: which scenes; held_out: only those kept from training instead of the others.  Grids
+    outnumber what fits into memory nowhere so far: 500 at 40x64 are 250 MB.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        height: int,
+        width: int,
+        seed: int,
+        looks: tuple[Look, ...] = ("prompt",),
+        held_out: bool = False,
+        most: int | None = None,
+    ):
+        """UserError when the folder has no such scenes."""
+        paths = [p for look in looks for p in sorted((folder / look).glob("[0-9]*.png"))]
+        paths = [p for p in paths if (int(p.stem) >= HELD_OUT) == held_out][:most]
+        if not paths:
+            kind = "held-out " if held_out else ""
+            raise UserError(
+                f"{folder} has no {kind}scenes ({', '.join(looks)}); render some with "
+                "scripts/render_world.py"
+            )
+        self.seed = seed
+        self.scenes: list[AssetScene] = []
+        self.frames = np.empty((len(paths), VIEWS, TIMES, height, width, 3), np.uint8)
+        for i, path in enumerate(paths):
+            scene, cells = read_scene(path)
+            self.scenes.append(scene)
+            self.frames[i] = at_size(cells, height, width)
+
+    def prepare(self, step: int) -> None:
+        """Nothing to do: everything is in memory."""
+
+    def word_counts(self) -> Counter[str]:
+        """Every word of the grammar once."""
+        return Counter(vocabulary())
+
+
+class CachedGrids(CachedScenes):
+    """8 x 8 grids of the cache (`gen.data.batches.Source` of `Grid`)."""
+
+    def item(self, step: int, number: int) -> Grid:
+        g = seeded(self.seed, step, number, 31)
+        i = randint(len(self.scenes), g)
+        text = caption(self.scenes[i], g, freeze=float(torch.rand((), generator=g)) < 0.3)
+        return Grid(torch.from_numpy(self.frames[i]), text)
+
+
+class CachedClips(CachedScenes):
+    """Rows and columns of the cache's grids (`gen.data.batches.Source` of `Clip`): half start at
+    view 0 and time 0, the others anywhere, as in `gen.data.batches.render_clips`."""
+
+    def __init__(self, *args, frames: int = TIMES, **kwargs):
+        """frames: of a clip: all 8, or 1 for pictures of view 0 and time 0."""
+        super().__init__(*args, **kwargs)
+        self.length = frames
+
+    def item(self, step: int, number: int) -> Clip:
+        g = seeded(self.seed, step, number, 32)
+        i = randint(len(self.scenes), g)
+        mode = Mode(randint(2, g))
+        canonical = self.length == 1 or float(torch.rand((), generator=g)) < 0.5
+        place = 0 if canonical else randint(VIEWS, g)
+        cells = self.frames[i]
+        clip = cells[place] if mode == Mode.DYNAMIC else cells[:, place]
+        text = caption(self.scenes[i], g, freeze=mode == Mode.FREEZE_TIME)
+        return Clip(_tensor(clip[: self.length]), text, mode, canonical)
+
+
+def _tensor(frames: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames))

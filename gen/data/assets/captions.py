@@ -1,0 +1,150 @@
+"""Captions of asset scenes: a grammar with synonyms over the words of the procedural world, and
+the way back.
+
+"a brown horse galloping on grass under a blue sky": coat, subject, action, ground, light, each in
+several wordings; ground, light, and the facing side are sometimes left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator
+
+from gen.data.assets.menagerie import ACTIONS, BY_NAME, COAT_WORDS, SUBJECTS
+from gen.data.assets.scenes import Actor, AssetScene
+from gen.data.world.captions import (
+    CAMERA_PHRASES,
+    FLOOR_PHRASES,
+    FROZEN_PHRASES,
+    LEFT_OF_PHRASES,
+    SKY_PHRASES,
+)
+from gen.network.text import split_words
+
+GROUND_PHRASES: dict[str, tuple[str, ...]] = {
+    **{k: FLOOR_PHRASES[k] for k in ("plain", "checkered", "wooden", "grassy")},
+    "sand": ("on sand", "on a beach", "in the desert"),
+    "snow": ("on snow", "in the snow"),
+}
+LIGHT_PHRASES: dict[str, tuple[str, ...]] = {
+    **SKY_PHRASES,
+    "water": ("under water", "in the sea", "in the ocean"),
+}
+FACING = {"left": ("facing left", "to the left"), "right": ("facing right", "to the right")}
+
+
+def facing(actor: Actor) -> str | None:
+    """The side of the picture a subject looks to at the start; None when to or from the camera."""
+    across = math.sin(actor.heading)
+    return None if abs(across) < 0.6 else ("right" if across > 0 else "left")
+
+
+class Wording:
+    """Draws wordings from a generator, or always takes the canonical one when there is none."""
+
+    def __init__(self, generator: Generator | None) -> None:
+        self.generator = generator
+
+    def chance(self, probability: float) -> bool:
+        if self.generator is None:
+            return probability >= 0.5
+        return float(torch.rand((), generator=self.generator)) < probability
+
+    def pick(self, options: Sequence, first: float = 0.5):
+        """The first option with probability `first`, otherwise any of them."""
+        if self.generator is None or self.chance(first):
+            return options[0]
+        return options[int(torch.randint(len(options), (), generator=self.generator))]
+
+
+def _actor(actor: Actor, say: Wording, say_action: bool = True) -> str:
+    noun = say.pick(BY_NAME[actor.subject].nouns, 0.65)
+    if actor.coat is not None and say.chance(0.8):
+        noun = f"{say.pick(COAT_WORDS[actor.coat], 0.75)} {noun}"
+    text = ("an " if noun[0] in "aeiou" else "a ") + noun
+    if say_action:
+        participle, third = say.pick(ACTIONS[actor.action][1], 0.65)
+        text += f" {participle}" if say.chance(0.65) else f" {third}"
+    side = facing(actor)
+    if side is not None and say.generator is not None and say.chance(0.35):
+        text += " " + say.pick(FACING[side])
+    return text
+
+
+def caption(scene: AssetScene, generator: Generator | None = None, freeze: bool = False) -> str:
+    """A caption of a scene, lower case without punctuation: random words, or the canonical ones.
+    Scenes for completion ("wide") have none.
+
+    freeze: the clip is a freeze-time column: time may stand still, the camera move may be named.
+    """
+    if scene.look == "wide":
+        return ""
+    say = Wording(generator)
+    text = _actor(scene.actors[0], say)
+    if len(scene.actors) == 2:
+        joint = "and" if say.generator is not None and say.chance(0.3) else None
+        text += f" {joint or say.pick(LEFT_OF_PHRASES[:2])} {_actor(scene.actors[1], say)}"
+    if say.chance(0.8):
+        text += " " + say.pick(GROUND_PHRASES[scene.ground.kind])
+    if say.chance(0.9 if scene.light == "water" else 0.35):
+        text += " " + say.pick(LIGHT_PHRASES[scene.light])
+    if freeze:
+        if say.chance(0.3):
+            text += " " + say.pick(FROZEN_PHRASES)
+        if say.chance(0.4):
+            text += " while " + say.pick(CAMERA_PHRASES["arc_left"])
+    return text
+
+
+def vocabulary() -> list[str]:
+    """All words of the grammar, sorted."""
+    phrases: list[str] = ["a an and is while", *LEFT_OF_PHRASES[:2], *FROZEN_PHRASES]
+    phrases += [n for s in SUBJECTS for n in s.nouns]
+    for table in (COAT_WORDS, GROUND_PHRASES, LIGHT_PHRASES, FACING):
+        phrases += [p for group in table.values() for p in group]
+    phrases += [p for _, group in ACTIONS.values() for pair in group for p in pair]
+    phrases += CAMERA_PHRASES["arc_left"]
+    return sorted({w for p in phrases for w in split_words(p)})
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a prompt names of the asset world; None: not said."""
+
+    subject: str | None
+    coat: str | None
+    action: str | None
+    ground: str | None
+    light: str | None
+
+
+def _find(words: list[str], table: dict[str, tuple[str, ...]]) -> str | None:
+    """The key of the longest of the phrases that stands in `words`."""
+    best: tuple[int, str | None] = (0, None)
+    for key, phrases in table.items():
+        for phrase in phrases:
+            target = split_words(phrase)
+            n = len(target)
+            if n > best[0] and any(words[i : i + n] == target for i in range(len(words) - n + 1)):
+                best = (n, key)
+    return best[1]
+
+
+def parse_asset_prompt(text: str) -> Said:
+    """What the prompt says of its first subject and of the place."""
+    words = split_words(text)
+    second = [i for i, w in enumerate(words) if w in ("beside", "next", "and") and i > 1]
+    first = words[: second[0]] if second else words
+    nouns = {s.name: s.nouns for s in SUBJECTS}
+    actions = {a: tuple(p for pair in group for p in pair) for a, (_, group) in ACTIONS.items()}
+    return Said(
+        _find(first, nouns),
+        _find(first, COAT_WORDS),
+        _find(first, actions),
+        _find(words, GROUND_PHRASES),
+        _find(words, LIGHT_PHRASES),
+    )

@@ -1,0 +1,139 @@
+"""Where the cameras of photos or of a rig lie, and their readers.
+
+Read are COLMAP models, transforms.json, poses_bounds.npy, and ours: cameras.json with `width`,
+`height` of the calibration and either a list `cameras` of `name` (and `file`), `K`, `w2c`, or `K`
+(one or V) and `w2c` (V) of the frames in order. Conventions as in ``fourreal.cameras``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fourreal.errors import UserError
+from gen.footage.calibration import Calibration, Camera, sized
+from gen.footage.colmap import is_model, read_model
+from gen.footage.fields import array, intrinsics, need, number, read_object
+from gen.footage.llff import NAMES as LLFF_NAMES
+from gen.footage.llff import read_poses_bounds
+from gen.footage.transforms import read_transforms_cameras
+
+# Folders of COLMAP models; those that go with undistorted photos before those of the originals.
+MODELS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "colmap", "colmap/0",
+          "distorted/sparse/0", "distorted/sparse")  # fmt: skip
+FILES = ("transforms.json", "transforms_train.json", *LLFF_NAMES, "cameras.json")
+# Cameras of other programs, which are not read: pattern, program, what to do.
+OTHERS = (
+    ("*.sfm", "Meshroom", "export the cameras as a COLMAP model"),
+    ("reconstruction.json", "OpenSfM", "opensfm export_colmap makes a COLMAP model of it"),
+    ("*.nvm", "VisualSFM", "colmap model_converter reads it"),
+    ("bundle*.out", "Bundler", "colmap model_converter reads it"),
+    ("cameras_sphere.npz", "IDR and NeuS", "write them as cameras.json (docs/FORMATS.md)"),
+    ("*.xml", "Metashape", "export the cameras as a COLMAP model"),
+    ("database.db", "COLMAP before its mapper ran", "run the mapper; it makes sparse/0"),
+)
+
+
+def find_cameras(folder: Path) -> list[Path]:
+    """What holds cameras in a folder: models first, in the order in which they are preferred."""
+    found = [folder / name for name in MODELS if is_model(folder / name)]
+    for parent in ("sparse", "colmap/sparse", "distorted/sparse"):
+        if (folder / parent).is_dir():
+            found += [d for d in sorted((folder / parent).iterdir()) if is_model(d)]
+    if is_model(folder):
+        found.append(folder)
+    found += [folder / name for name in FILES if (folder / name).is_file()]
+    return list(dict.fromkeys(found))
+
+
+def not_read(folder: Path) -> list[str]:
+    """Lines about cameras of other programs in a folder."""
+    return [
+        f"{next(folder.glob(pattern)).name} holds cameras of {program}, which are not read: {what}"
+        for pattern, program, what in OTHERS
+        if any(folder.glob(pattern))
+    ]
+
+
+def read_cameras(path: Path, below: Path | None = None) -> Calibration:
+    """The cameras that a path holds: a model's folder or one of its files, or a file of cameras.
+
+    ``below``: the folder that the label is relative to.
+
+    Raises:
+        ValueError: of no form that is known, or damaged.
+    """
+    label = path.name
+    if below is not None and path != below and path.is_relative_to(below):
+        label = path.relative_to(below).as_posix()
+    try:
+        if path.is_dir():
+            return read_model(path, label)
+        if path.suffix == ".npy":
+            return read_poses_bounds(path)
+        if path.suffix in (".bin", ".txt") and is_model(path.parent):
+            return read_model(path.parent, path.parent.name)
+        if path.suffix == ".json":
+            data = read_object(path)
+            return read_transforms_cameras(path) if "frames" in data else _ours(data, path.name)
+    except OSError as error:
+        raise ValueError(f"{label} cannot be read ({error.strerror or error})") from error
+    raise ValueError(
+        f"{path.name} holds no cameras; give a COLMAP model (sparse/0), transforms.json, "
+        "poses_bounds.npy or cameras.json"
+    )
+
+
+def named_cameras(path: str) -> Path:
+    """What ``--cameras PATH`` means: the file or model, or what a folder holds of them.
+
+    Raises:
+        UserError: nothing there.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise UserError(f"--cameras {path}: no such file or folder")
+    if given.is_dir() and not is_model(given):
+        found = find_cameras(given)
+        if not found:
+            raise UserError(
+                f"--cameras {path}: it holds no COLMAP model (sparse/0), {', '.join(FILES)}"
+            )
+        return found[0]
+    return given
+
+
+def _ours(data: dict[str, Any], name: str) -> Calibration:
+    size = tuple(number(data.get(n), f"'{n}' in {name}") for n in ("height", "width"))
+    if not all(1 <= side < 1e6 for side in size):
+        raise ValueError(f"'width' and 'height' in {name} must be above 0")
+    shown = int(size[0]), int(size[1])
+
+    def camera(called: str, K: Any, w2c: Any, where: str) -> Camera:
+        own = intrinsics(K, f"'K' of {where}")
+        pose = array(w2c, (4, 4), f"'w2c' of {where}")
+        return Camera(called, pose, sized(own, (size[0], size[1]), name), (), shown)
+
+    if "cameras" not in data and "w2c" in data:
+        poses = need(data, "w2c", list, name)
+        listed = need(data, "K", list, name)
+        one = (
+            bool(listed)
+            and isinstance(listed[0], list)
+            and not isinstance((listed[0] or [0])[0], list)
+        )
+        matrices = [listed] * len(poses) if one else listed
+        if len(matrices) != len(poses):
+            raise ValueError(f"{name} has {len(matrices)} 'K' for {len(poses)} 'w2c'")
+        cameras = [
+            camera(f"{k:04d}", K, pose, f"camera {k} of {name}")
+            for k, (K, pose) in enumerate(zip(matrices, poses, strict=True))
+        ]
+        return Calibration(name, cameras)
+    cameras = []
+    for entry in need(data, "cameras", list, name):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise ValueError(f"a camera of {name} has no 'name'")
+        where = f"camera {entry['name']} of {name}"
+        cameras.append(camera(entry["name"], entry.get("K"), entry.get("w2c"), where))
+    return Calibration(name, cameras)

@@ -1,0 +1,45 @@
+"""Options that every command which makes a scene takes: where to, from which stage, with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fourreal.errors import UserError
+
+STAGES = ("grid", "tracks", "scene", "outputs")
+
+
+@dataclass
+class RunOptions:
+    """Options that every run takes."""
+
+    out: str = ""
+    """Folder of the run; by default outputs/NAME."""
+    force: str = ""
+    """Redo from this stage on: grid, tracks, scene or outputs."""
+    seed: int = 0
+    """Seed of everything random."""
+    preset: Literal["auto", "cpu", "gpu", "debug"] = "auto"
+    """Settings of the fit; auto: gpu where CUDA is, else cpu. debug takes seconds and only shows
+    that everything works."""
+    view: bool = False
+    """Watch the scene in the viser viewer while it is fitted, and afterwards until Ctrl-C."""
+    port: int = 8080
+    """Port of that viewer, on 127.0.0.1."""
+
+    def check(self) -> None:
+        """Refuse values that no stage can work with. Raises UserError."""
+        if self.force and self.force not in STAGES:
+            raise UserError(f"--force {self.force}: no such stage; choose from {', '.join(STAGES)}")
+        self.fit_preset()
+
+    def fit_preset(self) -> str:
+        """The name of the fit's settings on this machine. Raises UserError: gpu without CUDA."""
+        import torch
+
+        if self.preset == "auto":
+            return "gpu" if torch.cuda.is_available() else "cpu"
+        if self.preset == "gpu" and not torch.cuda.is_available():
+            raise UserError("--preset gpu: no CUDA device here; use --preset cpu")
+        return self.preset

@@ -1,0 +1,1 @@
+"""Scenes out of files: ours and those of other programs."""
