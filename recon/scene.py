@@ -160,6 +160,13 @@ class Scene4D:
         """dp_t of every Gaussian at every time stamp, [T,N,3]."""
         return torch.stack([self.displacement(float(t)) for t in self.times])
 
+    def slopes(self) -> Tensor | None:
+        """Change of dp_t per unit of time of every Gaussian at every time stamp, [T,N,3]."""
+        if self.node_slopes is None:
+            return None
+        followed = self.node_slopes[:, self.node_index] * self.node_weights[..., None]
+        return followed.sum(2)
+
     def view_weights(self, camera: Tensor) -> Tensor:
         """Weights [V] of the input views for a camera [4,4] (``recon.place.view_weights``)."""
         return view_weights(self.w2c, camera, self.means[:: max(1, len(self) // 1000)])

@@ -11,6 +11,7 @@ curve is follows from the values alone. Legend: T stamps, M curves, C channels.
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -53,9 +54,8 @@ def _natural(span: Tensor, chord: Tensor) -> Tensor:
     return torch.stack(out[::-1])
 
 
-def bracket(times_T: Tensor, t: float) -> tuple[int, int, float]:
+def bracket(stamps: Sequence[float], t: float) -> tuple[int, int, float]:
     """Stamps around ``t`` and the fraction between them; clamped to the first and last."""
-    stamps = times_T.tolist()
     if t <= stamps[0] or len(stamps) == 1:
         return 0, 0, 0.0
     if t >= stamps[-1]:
@@ -73,7 +73,7 @@ def hermite(f: float) -> tuple[float, float, float, float]:
 
 def curve_at(times_T: Tensor, values: Tensor, slopes: Tensor | None, t: float) -> Tensor:
     """Values [M, C] at time ``t`` of curves [T, M, C]; without slopes straight lines."""
-    left, right, f = bracket(times_T, t)
+    left, right, f = bracket(times_T.tolist(), t)
     if slopes is None:
         return straight(times_T, values, t)
     if f == 0:
@@ -86,11 +86,11 @@ def curve_at(times_T: Tensor, values: Tensor, slopes: Tensor | None, t: float) -
 
 def straight(times_T: Tensor, values: Tensor, t: float) -> Tensor:
     """Values at ``t`` of [T, ...], on straight lines from stamp to stamp."""
-    left, right, f = bracket(times_T, t)
+    left, right, f = bracket(times_T.tolist(), t)
     return values[left] if f == 0 else torch.lerp(values[left], values[right], f)
 
 
 def eased(times_T: Tensor, values: Tensor, t: float) -> Tensor:
     """Values at ``t`` of [T, ...], at rest at every stamp: C1, and never beyond two neighbours."""
-    left, right, f = bracket(times_T, t)
+    left, right, f = bracket(times_T.tolist(), t)
     return values[left] if f == 0 else torch.lerp(values[left], values[right], hermite(f)[2])

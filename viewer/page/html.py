@@ -17,7 +17,7 @@ from viewer.page.payload import decode, encode
 from viewer.player_scene import PlayerScene
 
 _SOURCES = Path(__file__).parent / "player"
-_SCRIPTS = ("camera.js", "render.js", "controls.js", "player.js", "page.js")
+_SCRIPTS = ("motion.js", "camera.js", "render.js", "controls.js", "player.js", "page.js")
 _PAYLOAD = re.compile(rb'<script id="payload"[^>]*>([^<]*)</script>')
 
 
@@ -40,7 +40,7 @@ def render_page(payload: bytes, title: str = "") -> str:
     parts = {
         "TITLE": html.escape(title or "4D scene"),
         "STYLE": _source("style.css"),
-        "WORKER": _source("worker.js"),
+        "WORKER": _source("motion.js") + _source("worker.js"),
         "PAYLOAD": base64.b64encode(payload).decode(),
         "SCRIPT": '"use strict";\n' + "".join(_source(name) for name in _SCRIPTS),
     }
