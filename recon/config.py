@@ -103,8 +103,6 @@ class DeformationConfig:
     mlp_depth: int = 4
     bound: float = 0.6
     """Largest offset."""
-    turning: bool = True
-    """Nodes turn with what is around them, and Gaussians with their nodes; off: they only shift."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     steps: int = 1400

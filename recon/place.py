@@ -18,19 +18,16 @@ import torch
 from torch import Tensor
 
 from recon.gaussians import Gaussians
-from recon.motion.turning import multiplied
 
 
 @dataclass
 class Moment:
     """What is different at one time. None: as at the canonical time.
 
-    moved [N,3]: dp_t. turned [N,4]: unit quaternions by which Gaussians turn. shade [N]: factor on
-    the colours. visibility [N]: factor on the opacities.
+    moved [N,3]: dp_t. shade [N]: factor on the colours. visibility [N]: factor on the opacities.
     """
 
     moved: Tensor | None = None
-    turned: Tensor | None = None
     shade: Tensor | None = None
     visibility: Tensor | None = None
 
@@ -50,20 +47,16 @@ class Sight:
 def place(canonical: Gaussians, moment: Moment, sight: Sight) -> Gaussians:
     """The ``canonical`` Gaussians as they are at a moment, for who sees them."""
     means, colors, opacities = canonical.means, canonical.colors, canonical.opacities
-    shift, turned, rotations = moment.moved, moment.turned, canonical.rotations
+    shift = moment.moved
     if shift is not None and sight.turn is not None:
         shift = shift @ sight.turn.T
-    if turned is not None and rotations is not None:
-        if sight.turn is not None:
-            turned = torch.cat([turned[:, :1], turned[:, 1:] @ sight.turn.T], 1)
-        rotations = multiplied(turned, rotations)
     for step in (shift, sight.offset):
         means = means if step is None else means + step
     if moment.shade is not None:
         colors = brightened(colors, moment.shade)
     if moment.visibility is not None:
         opacities = opacities * moment.visibility
-    return replace(canonical, means=means, colors=colors, opacities=opacities, rotations=rotations)
+    return replace(canonical, means=means, colors=colors, opacities=opacities)
 
 
 def brightened(colors: Tensor, shade: Tensor) -> Tensor:

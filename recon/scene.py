@@ -24,10 +24,9 @@ from fourreal.health import NotFinite
 from fourreal.read_text import parse_json
 from recon.gaussians import Gaussians
 from recon.motion.curve import curve_at, eased, straight
-from recon.motion.turning import NodeTurns, carried_along, rotation_rows
 from recon.place import Moment, Sight, literal_turn, place, view_weights
 
-FORMAT, VERSION = "fourreal-scene", 2
+FORMAT, VERSION = "fourreal-scene", 2  # of what version 1 would draw wrongly
 _READ = (1, 2)
 OFFSET_FRAMES = ("rotated", "literal")
 
@@ -43,9 +42,6 @@ class Scene4D:
         node_offsets: [T,M,3] displacement of every control node; zero at the canonical time.
         node_slopes: optional [T,M,3] its change per unit of time (``recon.motion.curve``); absent:
             straight lines between stamps, as scenes of version 1 have them.
-        node_places: optional [M,3] where the nodes stand at the canonical time, node_turns:
-            optional [T,M,4] unit quaternions w, x, y, z by which they turn, and turn_slopes:
-            [T,M,4]. Absent: nodes do not turn.
         node_index: int64 [N,K] and node_weights: [N,K]: the nodes each Gaussian follows.
         view_offsets: [V,N,3] compensation d_i in world axes (float16 on disk).
         K: [V,3,3] and w2c: [V,4,4]: the input cameras.
@@ -80,9 +76,6 @@ class Scene4D:
     log_stretch: Tensor | None = None
     rotations: Tensor | None = None
     node_slopes: Tensor | None = None
-    node_places: Tensor | None = None
-    node_turns: Tensor | None = None
-    turn_slopes: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, t = len(self.means), len(self.w2c), len(self.times)
@@ -107,11 +100,6 @@ class Scene4D:
                 expected[name] = (t, n)
         if self.node_slopes is not None:
             expected["node_slopes"] = (t, m, 3)
-        turning = [self.node_places, self.node_turns, self.turn_slopes]
-        if any(x is not None for x in turning):
-            if any(x is None for x in (*turning, self.node_slopes)):
-                raise ValueError("Scene4D: nodes that turn need places, turns and all slopes")
-            expected |= {"node_places": (m, 3), "node_turns": (t, m, 4), "turn_slopes": (t, m, 4)}
         if (self.log_stretch is None) != (self.rotations is None):
             raise ValueError("Scene4D: log_stretch and rotations go together")
         if self.log_stretch is not None:
@@ -142,19 +130,10 @@ class Scene4D:
         """The camera of an input view."""
         return Camera(self.w2c[view], self.K[view], self.size)
 
-    def motion(self, t: float) -> tuple[Tensor, Tensor | None]:
-        """dp_t [N,3] and the unit quaternions [N,4] by which Gaussians turn (None: they do not)."""
-        offsets = curve_at(self.times, self.node_offsets, self.node_slopes, t)
-        if self.node_turns is None or self.node_places is None:
-            return (offsets[self.node_index] * self.node_weights[..., None]).sum(1), None
-        turns = curve_at(self.times, self.node_turns, self.turn_slopes, t)
-        turns = torch.nn.functional.normalize(turns, dim=1)
-        nodes = NodeTurns(self.node_places, rotation_rows(turns))
-        return carried_along(self.means, offsets, self.node_index, self.node_weights, nodes, turns)
-
     def displacement(self, t: float) -> Tensor:
         """dp_t of every Gaussian [N,3] at time ``t`` in 0..1."""
-        return self.motion(t)[0]
+        nodes = curve_at(self.times, self.node_offsets, self.node_slopes, t)
+        return (nodes[self.node_index] * self.node_weights[..., None]).sum(1)
 
     def offsets(self) -> Tensor:
         """dp_t of every Gaussian at every time stamp, [T,N,3]."""
@@ -187,7 +166,7 @@ class Scene4D:
         def gain(values: Tensor | None) -> Tensor | None:
             return None if values is None else over_time(self.times, values, t)
 
-        return Moment(*self.motion(t), gain(self.shade), gain(self.visibility))
+        return Moment(self.displacement(t), gain(self.shade), gain(self.visibility))
 
     def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:
         """What is different from a camera; arguments as in ``at``."""
@@ -256,7 +235,7 @@ class Scene4D:
         tensors["node_index"] = tensors["node_index"].int()
         meta = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": 1 if self.node_slopes is None else VERSION,
             "size": list(self.size),
             "canonical_time": self.canonical_time,
             "canonical_view": self.canonical_view,

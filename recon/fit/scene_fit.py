@@ -6,7 +6,6 @@ Legend: N Gaussians, M nodes, cell = (view, time stamp index). One random known 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from recon.motion.curve import spline_slopes
 from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.motion.spread import Spreader
-from recon.motion.turning import NodeTurns, carried, quaternions, unbroken, unit_or_none
 from recon.place import Moment, Sight, literal_turn, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
@@ -34,20 +32,6 @@ from recon.scene import Scene4D
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
-
-
-@dataclass
-class Turns:
-    """How the surroundings of nodes turn at a time, and what follows from it.
-
-    rows [M,9]: R - I. apart [E,3]: how the offsets of an edge's nodes differ. unit [M,4]:
-    quaternions. age: how often they were used.
-    """
-
-    rows: Tensor
-    apart: Tensor
-    unit: Tensor
-    age: int = 0
 
 
 class JointFit:
@@ -81,7 +65,7 @@ class JointFit:
         self.rigidity_T = rigidity_T
         self.compensated = config.compensation and bool(scene.view_offsets.any())
         self.parameters = Parameters(scene, motion, shade, visibility, poses)
-        self._turns: dict[int, Turns] = {}
+        self._apart: dict[int, tuple[int, Tensor]] = {}
         self.spread = None
         if motion is not None:
             self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
@@ -98,13 +82,7 @@ class JointFit:
 
     def render(self, cell: Cell, offsets_M3: Tensor | None = None) -> RasterOutput:
         """Draw one cell (view, time index), its nodes at ``offsets_M3`` if given."""
-        t = cell[1]
-        colors, turns = self._colors(t)[0], None
-        if self.motion is not None and self.turns is not None and t != self.scene.canonical_time:
-            turns = self._found(self.motion(t) if offsets_M3 is None else offsets_M3)
-            if offsets_M3 is None:
-                turns = self._turns.get(t, turns)
-        return self._draw(cell, colors, offsets_M3, turns)
+        return self._draw(cell, self._colors(cell[1])[0], offsets_M3)
 
     def _colors(self, t: int) -> tuple[Tensor, Tensor | float]:
         """Colours [N, 3] at a time index, and how far their brightness is from the canonical."""
@@ -113,15 +91,12 @@ class JointFit:
             return p.colors, 0.0
         return shaded(p.colors, p.shade[t])
 
-    def _draw(
-        self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None, turns: Turns | None
-    ) -> RasterOutput:
+    def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
         scene, camera, p = self.scene, self.camera(v), self.parameters
         moment, sight = Moment(), Sight()
         if self.spread is not None and self.motion is not None and t != scene.canonical_time:
-            offsets = self.motion(t) if offsets_M3 is None else offsets_M3
-            self._move(moment, offsets, turns)
+            moment.moved = self.spread(self.motion(t) if offsets_M3 is None else offsets_M3)
             if scene.offset_frame == "literal":
                 home = scene.w2c[scene.canonical_view]
                 sight.turn = literal_turn(camera.w2c, home).detach()
@@ -132,57 +107,37 @@ class JointFit:
         # the colours are those of the moment already: one kernel makes them and their cost
         return rasterize(place(p.canonical(colors), moment, sight), camera, scene.background)
 
-    def _move(self, moment: Moment, offsets_M3: Tensor, turns: Turns | None) -> None:
-        """Set where the Gaussians are and how they are turned."""
-        spread, p = self.spread, self.parameters
-        assert spread is not None
-        if turns is None or self.turns is None or not self.config.deformation.turning:
-            moment.moved = spread(offsets_M3)
-            return
-        nodes = NodeTurns(self.turns.nodes_M3, turns.rows)
-        moment.moved = carried(p.means, offsets_M3, spread, nodes)
-        if p.rotations is not None:
-            moment.turned = unit_or_none(spread.product(spread.matrix, turns.unit))
-
     def loss(self, cell: Cell) -> Tensor:
         """Photometric loss of a cell plus the regularisers at its time."""
         v, t = cell
         weights = self.config.loss
-        offsets, turns = None, None
+        offsets = None
         extra: Tensor | float = 0.0
         if self.motion is not None and t != self.scene.canonical_time:
             offsets = self.motion(t)
             if self.turns is None:
                 extra = weights.sparsity / self.unit * offsets.abs().mean()
             else:
-                turns = self._turned(t, offsets)
                 scarce = self.rigidity_T[t] if self.rigidity_T else 1.0
                 extra = self.turns.penalty(
                     offsets,
-                    turns.apart,
+                    self._turned(t, offsets),
                     weights.sparsity / self.unit,
                     weights.rigidity * scarce / self.unit,
                 )
         colors, change = self._colors(t)
         extra = extra + weights.shade * change
-        image = self._draw(cell, colors, offsets, turns).rgb
+        image = self._draw(cell, colors, offsets).rgb
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 
-    def _turned(self, t: int, offsets_M3: Tensor) -> Turns:
-        """How what is around the nodes turns at a time, found anew every few visits."""
-        turns = self._turns.get(t)
-        if turns is None or turns.age >= _TURNS_LAST:
-            turns = self._turns[t] = self._found(offsets_M3)
-        turns.age += 1
-        return turns
-
-    @torch.no_grad()
-    def _found(self, offsets_M3: Tensor) -> Turns:
+    def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
+        """How the offsets of an edge's nodes differ [E, 3] when what is around them turns."""
         assert self.turns is not None
-        rows = self.turns.turns(offsets_M3)
-        eye = torch.eye(3).to(rows)
-        unit = quaternions(rows.unflatten(1, (3, 3)) + eye)
-        return Turns(rows, self.turns.apart(rows), unit)
+        age, apart = self._apart.get(t, (0, None))
+        if apart is None or age >= _TURNS_LAST:
+            age, apart = 0, self.turns(offsets_M3)
+        self._apart[t] = age + 1, apart
+        return apart
 
     def run(
         self,
@@ -246,38 +201,22 @@ class JointFit:
 
     def memory(self) -> dict[str, Tensor]:
         """What steps hand to later ones besides parameters and moments, for a checkpoint."""
-        return {
-            f"turned/{name}/{t}/{turns.age}": getattr(turns, name)
-            for t, turns in self._turns.items()
-            for name in ("rows", "apart", "unit")
-        }
+        return {f"turned/{t}/{age}": apart for t, (age, apart) in self._apart.items()}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
         """Take up what ``memory`` gave."""
-        found: dict[tuple[int, int], dict[str, Tensor]] = {}
-        for label, value in memory.items():
-            _, name, t, age = label.split("/")
-            found.setdefault((int(t), int(age)), {})[name] = value
-        self._turns = {t: Turns(**values, age=age) for (t, age), values in found.items()}
+        for name, apart in memory.items():
+            _, t, age = name.split("/")
+            self._apart[int(t)] = int(age), apart
 
     @torch.no_grad()
     def result(self) -> Scene4D:
-        """The scene as it stands, motion baked into the curves of its nodes."""
+        """The scene as it stands, motion baked into node offsets."""
         out = self.parameters.into(self.scene)
+        if self.motion is not None:
+            out.node_slopes = spline_slopes(out.times, out.node_offsets)
         if self.parameters.poses is not None:
             out.w2c = torch.stack([self.camera(v).w2c for v in range(len(out.w2c))])
-        if self.motion is None:
-            return out
-        out.node_slopes = spline_slopes(out.times, out.node_offsets)
-        if self.turns is not None and self.config.deformation.turning:
-            rest = out.node_offsets.new_tensor([1.0, 0, 0, 0]).expand(self.motion.nodes, 4)
-            turns = [
-                rest if t == out.canonical_time else self._turns.get(t, self._found(offsets)).unit
-                for t, offsets in enumerate(out.node_offsets)
-            ]
-            out.node_places = self.turns.nodes_M3
-            out.node_turns = unbroken(torch.stack(turns), out.canonical_time)
-            out.turn_slopes = spline_slopes(out.times, out.node_turns)
         return out
 
 

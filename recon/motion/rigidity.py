@@ -30,32 +30,16 @@ class LocalTurns:
     """
 
     def __init__(self, nodes_M3: Tensor, edges_E2: Tensor, rings: int = 3) -> None:
-        self.rings, self.count, self.nodes_M3 = rings, len(nodes_M3), nodes_M3
+        self.rings, self.count = rings, len(nodes_M3)
         self.first, self.second = edges_E2[:, 0].contiguous(), edges_E2[:, 1].contiguous()
         self.rest_E3 = nodes_M3[self.first] - nodes_M3[self.second]
         self.share_E1 = 1 / (self.rest_E3.square().sum(1, keepdim=True) + 1e-12)
         self.rows = None if nodes_M3.is_cuda else _rows(edges_E2.numpy(), self.count)
 
+    @torch.no_grad()
     def __call__(self, offsets_M3: Tensor) -> Tensor:
         """Difference [E, 3] of the offsets of an edge's nodes, were all around it rigid."""
-        return self.apart(self.turns(offsets_M3))
-
-    @torch.no_grad()
-    def turns(self, offsets_M3: Tensor) -> Tensor:
-        """Rotation of the surroundings of every node minus the identity, as rows [M, 9]."""
-        by = self._turns_by_torch if self.rows is None else self._turns_by_kernels
-        return by(offsets_M3)
-
-    @torch.no_grad()
-    def apart(self, turns_M9: Tensor) -> Tensor:
-        """What the mean turn of an edge's two nodes adds to the edge, [E, 3]."""
-        if self.rows is None:
-            mean = 0.5 * (turns_M9[self.first] + turns_M9[self.second]).unflatten(1, (3, 3))
-            return (mean @ self.rest_E3[:, :, None])[:, :, 0]
-        out = torch.empty_like(self.rest_E3)
-        given = (self.first, self.second, self.rest_E3, turns_M9, out)
-        self.run(kernels.turned_edges, *(v.numpy() for v in given))
-        return out
+        return self._by_torch(offsets_M3) if self.rows is None else self._by_kernels(offsets_M3)
 
     def penalty(
         self, offsets_M3: Tensor, apart_E3: Tensor, per_offset: float, per_edge: float
@@ -76,7 +60,7 @@ class LocalTurns:
         """A kernel on as many threads as pay for themselves."""
         run_threaded(torch.get_num_threads() if self.count > _MANY else 1, kernel, *args)
 
-    def _turns_by_kernels(self, offsets_M3: Tensor) -> Tensor:
+    def _by_kernels(self, offsets_M3: Tensor) -> Tensor:
         assert self.rows is not None
         start, edge, other = self.rows
         ends = self.first.numpy(), self.second.numpy()
@@ -89,13 +73,17 @@ class LocalTurns:
             self.run(kernels.widen, start, other, sums, wider)
             sums, wider = wider, sums
         self.run(kernels.nearest_rotations, sums, wider)
-        return torch.from_numpy(wider)
+        apart = torch.empty_like(self.rest_E3)
+        self.run(kernels.turned_edges, *ends, rest, wider, apart.numpy())
+        return apart
 
-    def _turns_by_torch(self, offsets_M3: Tensor) -> Tensor:
+    def _by_torch(self, offsets_M3: Tensor) -> Tensor:
         moved = self.rest_E3 + offsets_M3[self.first] - offsets_M3[self.second]
         pair_E33 = (self.share_E1 * moved)[:, :, None] * self.rest_E3[:, None, :]
         sums = self._around(pair_E33.flatten(1)).unflatten(1, (3, 3))
-        return (nearest_rotation(sums) - torch.eye(3).to(sums)).flatten(1)
+        turn = nearest_rotation(sums) - torch.eye(3).to(sums)
+        mean = 0.5 * (turn[self.first] + turn[self.second])
+        return (mean @ self.rest_E3[:, :, None])[:, :, 0]
 
     def _around(self, values_EC: Tensor) -> Tensor:
         """Sums [M, C] of the edges' values over the surroundings of every node."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -14,21 +12,6 @@ from fourreal.kernels import njit
 from recon.raster.kernels.threads import run_threaded, take
 
 _CHUNK = 2048  # rows taken at once
-
-
-class Rows(NamedTuple):
-    """Which nodes points follow, row after row: entries start[i] .. start[i + 1] of point i."""
-
-    start: Any
-    column: Any
-    weight: Any
-
-
-def rows_of(index_NK: Tensor, weights_NK: Tensor) -> Rows:
-    """The rows of K nodes a point, those of weight 0 included."""
-    n, k = index_NK.shape
-    flat = (v.detach().contiguous().numpy().reshape(-1) for v in (index_NK, weights_NK))
-    return Rows(np.arange(n + 1) * k, *flat)
 
 
 class _Spread(torch.autograd.Function):
@@ -68,27 +51,13 @@ class Spreader:
         """One of the two matrices times [., C]."""
         if values.is_cuda:
             return matrix @ values.contiguous()
-        return product(_rows(matrix), values.detach())
-
-    @property
-    def rows(self) -> Rows:
-        """Rows of the points, on a CPU."""
-        return _rows(self.matrix)
-
-
-def _rows(matrix: Tensor) -> Rows:
-    return Rows(
-        *(p.numpy() for p in (matrix.crow_indices(), matrix.col_indices(), matrix.values()))
-    )
-
-
-def product(rows: Rows, values_MC: Tensor) -> Tensor:
-    """Weighted sums [N, C] of node values, on a CPU."""
-    out = values_MC.new_empty(len(rows.start) - 1, values_MC.shape[1])
-    run_threaded(
-        torch.get_num_threads(), sparse_product, *rows, values_MC.contiguous().numpy(), out.numpy()
-    )
-    return out
+        parts = matrix.crow_indices(), matrix.col_indices(), matrix.values()
+        out = values.new_empty(matrix.shape[0], values.shape[1])
+        run_threaded(
+            torch.get_num_threads(), sparse_product, *(p.numpy() for p in parts),
+            values.detach().contiguous().numpy(), out.numpy(),
+        )  # fmt: skip
+        return out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

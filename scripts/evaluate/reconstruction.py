@@ -43,6 +43,7 @@ from tracking.column import ColumnTracks, track_column
 
 Metrics = dict[str, float | None]
 USUAL_SIZE = (144, 256)
+AVERAGED = ("psnr", "ssim", "depth", "coverage", "epe")
 
 
 @dataclass
@@ -181,7 +182,9 @@ def add_means(results: ResultFile, options: Options) -> None:
         columns: dict[str, list[float]] = {}
         for values in (rows[scene][variant] for scene in rows):
             for metric, value in values.items():
-                if value is not None and metric.startswith(("psnr", "ssim", "depth", "coverage", "epe")):
+                if value is not None and metric.startswith(
+                    ("psnr", "ssim", "depth", "coverage", "epe")
+                ):
                     columns.setdefault(metric, []).append(value)
         means = {m: round(sum(c) / len(c), 3) for m, c in columns.items() if len(c) == len(rows)}
         results.add(options.label("mean"), variant, means)

@@ -163,6 +163,8 @@ def _read_tracks(file: Path) -> TrueTracks | None:
     if not file.is_file():
         return None
     with np.load(file, allow_pickle=False) as data:
+        if not {"xyz", "visible"} <= set(data.files):
+            return None
         return TrueTracks(data["xyz"], data["visible"])
 
 
