@@ -213,7 +213,7 @@ class JointFit:
     def result(self) -> Scene4D:
         """The scene as it stands, motion baked into node offsets."""
         out = self.parameters.into(self.scene)
-        if self.motion is not None:
+        if self.motion is not None and self.config.deformation.curved:
             out.node_slopes = spline_slopes(out.times, out.node_offsets)
         if self.parameters.poses is not None:
             out.w2c = torch.stack([self.camera(v).w2c for v in range(len(out.w2c))])
