@@ -131,7 +131,7 @@ async function readStreams(r, count) {
     if (out[name] || channels !== wanted || rows !== count || ![1, 2, 4].includes(width) || mode > 2)
       throw new Error(`Damaged scene: its stream of ${name} cannot be right.`);
     const symbols = mode === 2 ? channels : rows * channels;
-    if (symbols > MOST_VALUES) throw new Error("This scene is too large for this player.");
+    if (rows * channels > MOST_VALUES) throw new Error("This scene is too large for this player.");
     out[name] = { channels, values: rows ? numbers(
       await inflate(body, codec, symbols * width), symbols, width, mode, rows, channels)
       : new Int32Array(0) };
