@@ -69,6 +69,11 @@ def camera_centres(w2c: ArrayLike) -> Array:
     return invert(w2c)[..., :3, 3]
 
 
+def relative_pose(w2c_from: ArrayLike, w2c_to: ArrayLike) -> Array:
+    """Matrices [..., 4, 4] that take points of the camera ``w2c_from`` into ``w2c_to``'s."""
+    return np.asarray(w2c_to) @ np.linalg.inv(np.asarray(w2c_from))
+
+
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, -1.0, 0.0)) -> Array:
     """World-to-camera [4, 4] at ``eye`` [3] looking at ``target`` [3].
 

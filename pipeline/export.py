@@ -191,7 +191,7 @@ def _html(options: Export, scene: Any, source: Path, target: Any, frames: int | 
     from viewer.page.html import write_player
 
     written = target("index.html")
-    write_player(scene, written, *_labels(scene, source))
+    write_player(scene, written, *_labels(scene, source), split=options.split)
     return written
 
 

@@ -11,6 +11,7 @@ from fourreal.run_folder import slug
 from gen.grid import VideoGrid
 from pipeline.prompt_options import Prompt
 from pipeline.stages import Job, make_scene
+from tracking.backends.table import Choice
 
 
 def run_prompt(options: Prompt) -> None:
@@ -36,6 +37,7 @@ def prompt_job(options: Prompt) -> Job:
         made_from=lambda: _made_from(options),
         make_grid=lambda run: _make_grid(options, run / "clips"),
         run=options.run,
+        tracking=Choice(allow_stand_in=True),  # what was generated is shown, whatever it is
     )
 
 

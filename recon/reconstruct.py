@@ -23,6 +23,7 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import psnr
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
+from recon.canonical.colours import even_grid, maps_from_scene
 from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.hidden_background import add_hidden_background
@@ -40,6 +41,7 @@ from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
 from tracking.column import ColumnTracks
+from tracking.depth.colours import as_seen
 
 OnScene = Callable[[Scene4D], None]
 _SHOW_EVERY = 2.0  # seconds between two states handed to ``on_scene``
@@ -73,7 +75,10 @@ def fit_scene(
             f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
             f"{(grid.V, grid.height, grid.width)}; track this grid's freeze-time column again"
         )
-    grid = without_dropped(grid, column.dropped)
+    grid = given = without_dropped(grid, column.dropped)
+    maps = column.colours
+    if maps is not None:
+        grid = even_grid(given, maps)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
@@ -96,10 +101,13 @@ def fit_scene(
         scene = fit_static(scene, grid, config, on_scene, checkpoint)
         if checkpoint is not None:
             checkpoint.finished("static", scene)
+    if maps is not None:  # again, from what the scene has in common
+        maps = maps_from_scene(scene, given.freeze_time, maps)
+        grid = even_grid(given, maps)
     lap("static")
     scene = fit_motion(scene, grid, config, on_scene, checkpoint)
     lap("motion")
-    report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, grid)}
+    report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, given, maps)}
     lap("scoring")
     return scene, report
 
@@ -303,13 +311,24 @@ def _frames(grid: VideoGrid, config: FitConfig) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(grid.frames)).to(config.device)
 
 
-def cell_quality(scene: Scene4D, grid: VideoGrid) -> dict[str, Any]:
-    """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean."""
+def cell_quality(
+    scene: Scene4D, grid: VideoGrid, maps: NDArray[np.floating] | None = None
+) -> dict[str, Any]:
+    """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean.
+
+    With ``maps`` [V, 3, 2] in each view's own colours, and the maps as view_colours.
+    """
     assert grid.known is not None and grid.times is not None
     table: list[list[float | None]] = [[None] * grid.T for _ in range(grid.V)]
     for v, t in np.argwhere(grid.known):
         drawn = render_scene(scene, float(grid.times[t]), scene.w2c[v], scene.K[v]).rgb
-        value = psnr(drawn.clamp(0, 1).cpu().numpy(), grid.frames[v, t])
+        image = drawn.clamp(0, 1).cpu().numpy()
+        if maps is not None:
+            image = as_seen(image, maps[v])
+        value = psnr(image.clip(0, 1), grid.frames[v, t])
         table[v][t] = round(value, 3)
     values = [x for row in table for x in row if x is not None]
-    return {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}
+    out: dict[str, Any] = {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}
+    if maps is not None:
+        out["view_colours"] = np.round(maps, 4).tolist()
+    return out

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not
 COMMANDS = {
     "tracking": "trackers on freeze-time clips with exact or COLMAP cameras",
     "reconstruction": "the reconstruction on grids with ground truth, baselines and ablations",
+    "real": "real captures: held-out views and cells, cameras, new viewpoints",
     "cost": "seconds and memory of the reconstruction against points, cells and resolution",
     "generation": "grids completed from row 0 and column 0, against rules and mixers",
     "prompts": "colour, shape and motion read back from generated clips",

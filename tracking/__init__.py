@@ -6,6 +6,7 @@ PUBLIC = (
     "backends.with_any",
     "column",
     "column_file",
+    "depth.colours",
     "depth.consistency",
-    "flow.optical",
+    "flow.trusted",
 )

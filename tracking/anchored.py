@@ -1,4 +1,4 @@
-"""Tracks of the canonical view: direction from the flow, depth from the rigid geometry.
+"""Tracks of the central view: direction from the flow, depth from the rigid geometry.
 
 Against rigid warping alone this gained 4-7 dB on a real generated clip: the views of a freeze-time
 video do not agree exactly, and the flow says how each one really shows the point.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from fourreal.cameras import relative_pose
 from tracking.depth.consistency import reproject
-from tracking.depth.sweep import relative_pose
 from tracking.flow.optical import PairFlows, inside, pixel_grid, sample
 from tracking.tracks import Tracks
 
@@ -23,18 +23,18 @@ def track_stride(views: int, size: tuple[int, int], most: int) -> int:
     return stride
 
 
-def canonical_tracks(
+def central_tracks(
     frames: np.ndarray,
     pairs: PairFlows,
     K: np.ndarray,
     w2c: np.ndarray,
     depth: np.ndarray,
     confidence: np.ndarray,
-    canonical: int,
+    central: int,
     nonrigid_px: float,
     stride: int = 1,
 ) -> Tracks:
-    """Every stride-th pixel of the canonical view through all views; depth, confidence [V, H, W].
+    """Every stride-th pixel of the central view through all views; depth, confidence [V, H, W].
 
     uv is flow-anchored (what the view-dependent offset is for); where flow failed it is the rigid
     projection, at low confidence.
@@ -47,22 +47,22 @@ def canonical_tracks(
     z = np.empty((views, n), np.float32)
     visible = np.empty((views, n), bool)
     weight = np.empty((views, n), np.float32)
-    own_rho = 1.0 / depth[canonical]
-    own = confidence[canonical]
+    own_rho = 1.0 / depth[central]
+    own = confidence[central]
     disagree = np.zeros((height, width), np.int32)
     seen = np.zeros((height, width), np.int32)
     for v in range(views):
-        move = relative_pose(w2c[canonical], w2c[v])
-        rigid, there = reproject(own_rho, K[canonical], K[v], move)
+        move = relative_pose(w2c[central], w2c[v])
+        rigid, there = reproject(own_rho, K[central], K[v], move)
         there = np.maximum(there, 1e-4)
-        if v == canonical:
+        if v == central:
             uv[v], z[v] = rigid[kept], 1.0 / there[kept]
             visible[v], weight[v] = True, own[kept]
             continue
         on_image = inside(rigid, height, width)
         # a point is hidden where the other view's own surface is clearly nearer
         hidden = sample(1.0 / depth[v], rigid) > there * 1.08
-        flow, valid = native_flow(pairs, canonical, v, (height, width))
+        flow, valid = native_flow(pairs, central, v, (height, width))
         moved = rigid.copy()
         residual = np.full((height, width), np.inf, np.float32)
         if flow is not None:
@@ -80,7 +80,7 @@ def canonical_tracks(
         visible[v] = vis[kept]
         weight[v] = np.clip(own * np.where(take, 1.0, 0.5) * vis, 0, 1)[kept]
     # flat pixels have no flow of their own: only textured, confident ones can disagree
-    corner = cv2.cornerMinEigenVal(cv2.GaussianBlur(frames[canonical].mean(-1), (0, 0), 1.0), 5)
+    corner = cv2.cornerMinEigenVal(cv2.GaussianBlur(frames[central].mean(-1), (0, 0), 1.0), 5)
     textured = (np.sqrt(np.maximum(corner, 0)) > 4e-3) & (own > 0.3)
     nonrigid = (disagree >= 2) & (disagree > 0.5 * seen) & textured
     grid = pixel_grid(height, width)[kept]
@@ -89,12 +89,12 @@ def canonical_tracks(
         z,
         visible,
         weight,
-        np.full(n, canonical),
+        np.full(n, central),
         grid,
-        frames[canonical][kept],
+        frames[central][kept],
         K,
         w2c,
-        canonical,
+        central,
         (height, width),
         nonrigid[kept],
     )

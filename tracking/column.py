@@ -1,56 +1,46 @@
 """A freeze-time column -> cameras, dense depth of every view, dense tracks of the central view.
 
-Legend: V views, H W frame, N = H*W pixels of the canonical (central) view. Lengths in units of the
-canonical view's median depth, or those of the cameras when they are given.
+Legend: V views, H W frame, N = H*W pixels of the central view. Lengths in units of the
+central view's median depth, or those of the cameras when they are given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from fourreal.console import Report, warn
 from fourreal.errors import UserError
-from tracking.anchored import canonical_tracks, track_stride
-from tracking.cameras.fallbacks import FallbackConfig, pseudo_depth
-from tracking.cameras.find import find_cameras, shrink
-from tracking.cameras.poses import PoseConfig
+from tracking.anchored import central_tracks, track_stride
+from tracking.cameras.fallbacks import pseudo_depth
+from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
+from tracking.cameras.wide import wide_cameras
+from tracking.config import TrackConfig
 from tracking.depth.blank import blank_backdrop
+from tracking.depth.colours import view_colours
 from tracking.depth.consistency import splat_from
-from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges
+from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.guided import guide_depth, network_depth
-from tracking.flow.optical import FlowConfig, PairFlows, canonical_flow, linked_flow
+from tracking.flow.optical import PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 
 FLAT = 2.0 / 255.0  # local contrast of a surface with nothing to match
 
 
-@dataclass(frozen=True)
-class TrackConfig:
-    """Settings of the `flow` tracker."""
-
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    poses: PoseConfig = field(default_factory=PoseConfig)
-    depth: DepthConfig = field(default_factory=DepthConfig)
-    fallbacks: FallbackConfig = field(default_factory=FallbackConfig)
-    canonical: int | None = None  # None: the most central view that belongs to the clip
-    nonrigid_px: float = 2.0  # residual above which a pixel is not part of the rigid scene
-    max_track_points: int = 24_000_000  # tracks x views kept, 17 bytes each; else every nth pixel
-
-
 @dataclass
 class ColumnTracks:
     """What a freeze-time clip gives.
 
-    tracks: the canonical view's pixels through all views; depth, depth_confidence [V, H, W]: every
+    tracks: the central view's pixels through all views; depth, depth_confidence [V, H, W]: every
     view in its own camera, filled everywhere; K [V, 3, 3]; w2c [V, 4, 4]; parallax False: the depth
     is a smooth stand-in; dropped: views whose camera could only be interpolated; notes: one line
-    for each thing that did not go the normal way (each was also printed as a warning).
+    for each thing that did not go the normal way (each was also printed as a warning); colours
+    [V, 3, 2]: gain and offset that make a view's colours those of the central one (None: alike).
     """
 
     tracks: Tracks
@@ -58,10 +48,11 @@ class ColumnTracks:
     depth_confidence: np.ndarray
     K: np.ndarray
     w2c: np.ndarray
-    canonical: int
+    central: int
     parallax: bool = True
     dropped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    colours: np.ndarray | None = None
 
 
 def check_frames(frames: np.ndarray) -> np.ndarray:
@@ -97,9 +88,9 @@ def track_column(
     config = config or TrackConfig()
     frames = check_frames(frames)
     views, height, width = frames.shape[:3]
-    canonical = config.canonical or 0
-    if not 0 <= canonical < views:
-        raise UserError(f"canonical view {canonical} is not in 0..{views - 1}")
+    central = config.central or 0
+    if not 0 <= central < views:
+        raise UserError(f"central view {central} is not in 0..{views - 1}")
     K, w2c = check_cameras(K, w2c, views)
     given = w2c is not None
     notes: list[str] = []
@@ -113,11 +104,19 @@ def track_column(
 
     pairs = linked_flow(frames, config.flow, tell("flow"))
     tell("flow")(views - 1)
-    if config.canonical is None:
-        canonical = central_view(pairs, config.flow.min_chain)
-    found = find_cameras(pairs, frames.shape[1:3], canonical, K, w2c, config, note)
+    if config.central is None:
+        central = central_view(pairs, config.flow.min_chain)
+    limits = config.fallbacks
+    if network is not None:  # its depth takes the stand-in's place
+        limits = replace(limits, allow_stand_in=True)
+    found = find_cameras(
+        pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
+        lambda focal: wide_cameras(frames, focal),
+    )  # fmt: skip
+    central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
+    colours = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -135,13 +134,25 @@ def track_column(
             confidence = (confidence * found.trust).astype(np.float32)
         elif found.trust < 1.0:
             depth = shrink(depth, confidence, found.trust)
+        colours = view_colours(
+            frames, 1.0 / depth, confidence, K, w2c, central,
+            lambda v: neighbours_of(v, views, config.depth.neighbours),
+        )  # fmt: skip
+        if colours is not None:
+            note("the views differ in exposure or colour: evened to those of the central one")
+        agreed = float((confidence[central] > 0.3).mean())
+        if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
+            raise UserError(
+                f"cameras could not be recovered (those of wide-baseline features agree with "
+                f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"
+            )
         blank = blank_backdrop(frames)
         if blank is not None:
             note(
                 "the backdrop is one flat colour: its depth is unknown, it was put behind all else"
             )
-        solid = np.ones((height, width), bool) if blank is None else ~blank[canonical]
-        matched = (confidence[canonical] > 0.3) & (contrast(frames[canonical]) > FLAT)
+        solid = np.ones((height, width), bool) if blank is None else ~blank[central]
+        matched = (confidence[central] > 0.3) & (contrast(frames[central]) > FLAT)
         covered = float(matched[solid].mean()) if solid.any() else 0.0
         if covered < config.fallbacks.textureless_share:
             note(f"little texture: {100 * (1 - covered):.0f} % of depth follows its surroundings")
@@ -149,17 +160,17 @@ def track_column(
             guided, confidence = guide_depth(depth, confidence, estimate, frames)
             depth = guided if blank is None else np.where(blank, depth, guided)
     if not given:
-        scale = float(np.median(depth[canonical]))
+        scale = float(np.median(depth[central]))
         depth /= np.float32(scale)
         w2c = w2c.copy()
         w2c[:, :3, 3] /= scale
-    canonical_flow(pairs, canonical, config.flow, tell("tracks"))
+    central_flow(pairs, central, config.flow, tell("tracks"))
     tell("tracks")(views - 1)
     stride = track_stride(views, (height, width), config.max_track_points)
     if stride > 1:
         note(f"a clip this large: tracks are kept for one pixel in {stride} x {stride}")
-    tracks = canonical_tracks(
-        frames, pairs, K, w2c, depth, confidence, canonical, config.nonrigid_px, stride
+    tracks = central_tracks(
+        frames, pairs, K, w2c, depth, confidence, central, config.nonrigid_px, stride
     )
     for v in found.dropped:  # what such a view shows is not known to be this scene
         tracks.visible[v], tracks.confidence[v] = False, 0.0
@@ -167,8 +178,9 @@ def track_column(
     if found.points is not None and moving > config.fallbacks.nonrigid_share:
         note(f"{100 * moving:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(
-        tracks, depth, confidence, K, w2c, canonical, found.points is not None, found.dropped, notes
-    )
+        tracks, depth, confidence, K, w2c, central, found.points is not None, found.dropped, notes,
+        colours,
+    )  # fmt: skip
 
 
 def contrast(image: np.ndarray) -> np.ndarray:
@@ -230,50 +242,3 @@ def check_cameras(
         if w2c.shape != (views, 4, 4):
             raise UserError(f"w2c: expected [{views}, 4, 4], got {list(w2c.shape)}")
     return K, w2c
-
-
-def column_depth(
-    frames: np.ndarray,
-    K: np.ndarray,
-    w2c: np.ndarray,
-    *,
-    init: np.ndarray | None = None,
-    init_frames: np.ndarray | None = None,
-    config: TrackConfig | None = None,
-    progress: Report | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Depth [V, H, W] and confidence of another column of the grid, cameras known from column 0.
-
-    frames [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; init: depth [V, H, W] of column 0, which sets
-    the range of depths that are tried. With init_frames, the frames of column 0, pixels that look
-    the same in both columns keep their depth of column 0 exactly: nothing moved there.
-    """
-    config = config or TrackConfig()
-    frames = check_frames(frames)
-    views = len(frames)
-    K = np.broadcast_to(np.asarray(K, np.float64), (views, 3, 3))
-    w2c = np.asarray(w2c, np.float64)
-    if init is None:
-        raise UserError("column_depth: give init, the depth of a column that was tracked")
-    rho = 1.0 / np.asarray(init).reshape(views, -1)
-    ranges = np.stack(
-        [np.percentile(rho, 0.5, axis=1) * 0.8, np.percentile(rho, 99.8, axis=1) * 1.3], 1
-    )
-
-    def tell(i: int) -> None:
-        if progress is not None:
-            progress("depth", i + 1, views)
-
-    if init_frames is None:
-        return dense_depth(frames, K, w2c, ranges, config.depth, tell)
-    changed = np.stack(
-        [
-            cv2.dilate(cv2.blur(np.abs(a - b).max(-1), (3, 3)), np.ones((5, 5))) > 5.0 / 255.0
-            for a, b in zip(frames, check_frames(init_frames), strict=True)
-        ]
-    )
-    if not changed.any():
-        return np.array(init, np.float32), np.ones(changed.shape, np.float32)
-    depth, confidence = dense_depth(frames, K, w2c, ranges, config.depth, tell)
-    depth = np.where(changed, depth, init).astype(np.float32)
-    return depth, np.where(changed, confidence, 1.0).astype(np.float32)

@@ -20,6 +20,8 @@ def save_column(column: ColumnTracks, path: str | Path, frames: np.ndarray | Non
         "dropped": np.array(column.dropped, np.int64),
         "notes": np.array(column.notes, dtype=np.str_),
     }
+    if column.colours is not None:
+        extra["colours"] = column.colours.astype(np.float64)
     column.tracks.save(path, frames, column.depth, extra)
 
 
@@ -39,16 +41,22 @@ def load_column(path: str | Path) -> ColumnTracks:
         for name in ("depths", "depth_confidence"):
             if data[name].shape != shape or not np.isfinite(data[name]).all():
                 raise ValueError(f"{name} must be finite and {shape}, got {data[name].shape}")
+        colours = data.get("colours")
+        if colours is not None and (
+            colours.shape != (tracks.frames, 3, 2) or not np.isfinite(colours).all()
+        ):
+            raise ValueError(f"colours must be finite and {(tracks.frames, 3, 2)}")
         return ColumnTracks(
             tracks,
             data["depths"],
             data["depth_confidence"],
             tracks.K,
             tracks.w2c,
-            tracks.canonical,
+            tracks.central,
             parallax=bool(data["parallax"]),
             dropped=[int(v) for v in data["dropped"]],
             notes=[str(n) for n in data["notes"]],
+            colours=colours,
         )
     except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise UserError(

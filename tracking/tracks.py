@@ -1,7 +1,7 @@
 """Tracks: N points followed over the F frames of one clip, in pixels and in depth.
 
 Conventions (fourreal.cameras): OpenCV axes, world-to-camera, pixel centres at +0.5, depth = z in
-each frame's own camera. The canonical frame is the world and, unless cameras were given, its median
+each frame's own camera. The central frame is the world and, unless cameras were given, its median
 depth is 1. xyz is derived from uv and z in one place here, so it can never disagree with them.
 """
 
@@ -25,7 +25,7 @@ class Tracks:
 
     uv float32 [F, N, 2]; z float32 [F, N], NaN where unobserved; visible bool [F, N]; confidence
     float32 [F, N] in 0..1; query_frame int32 [N]; query_uv float32 [N, 2]; rgb float32 [N, 3];
-    K float64 [F, 3, 3]; w2c float64 [F, 4, 4]; canonical: index of the world's frame; size (H, W);
+    K float64 [F, 3, 3]; w2c float64 [F, 4, 4]; central: index of the world's frame; size (H, W);
     nonrigid bool [N]: the point moves against the rigid scene.
     """
 
@@ -38,7 +38,7 @@ class Tracks:
     rgb: np.ndarray
     K: np.ndarray
     w2c: np.ndarray
-    canonical: int
+    central: int
     size: tuple[int, int]
     nonrigid: np.ndarray
 
@@ -64,9 +64,9 @@ class Tracks:
                 raise ValueError(f"{name}: expected {shape}, got {value.shape}")
             setattr(self, name, value)
         self.size = (int(self.size[0]), int(self.size[1]))
-        self.canonical = int(self.canonical)
-        if not 0 <= self.canonical < f:
-            raise ValueError(f"canonical: expected 0..{f - 1}, got {self.canonical}")
+        self.central = int(self.central)
+        if not 0 <= self.central < f:
+            raise ValueError(f"central: expected 0..{f - 1}, got {self.central}")
         if not np.isfinite(self.uv).all() or not np.isfinite(self.w2c).all():
             raise NotFinite("tracks: uv and w2c must be finite")
         if (self.z[np.isfinite(self.z)] <= 0).any():
@@ -91,7 +91,7 @@ class Tracks:
 
     @property
     def xyz_world(self) -> np.ndarray:
-        """xyz carried into the canonical frame, float32 [F, N, 3]."""
+        """xyz carried into the central frame, float32 [F, N, 3]."""
         c2w = np.linalg.inv(self.w2c)
         xyz = self.xyz @ c2w[:, :3, :3].transpose(0, 2, 1) + c2w[:, None, :3, 3]
         return xyz.astype(np.float32)
@@ -108,7 +108,7 @@ class Tracks:
             self.rgb[keep],
             self.K,
             self.w2c,
-            self.canonical,
+            self.central,
             self.size,
             self.nonrigid[keep],
         )
@@ -138,7 +138,7 @@ class Tracks:
             "query_frame": self.query_frame,
             "query_uv": self.query_uv,
             "rgb": self.rgb,
-            "canonical": np.int64(self.canonical),
+            "canonical": np.int64(self.central),
             "size": np.array(self.size, np.int64),
             "nonrigid": self.nonrigid,
         }

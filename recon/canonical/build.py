@@ -31,7 +31,7 @@ class Column(Protocol):
     depth: NDArray[np.float32]  # [V, H, W], z in each view's own camera
     K: NDArray[np.float64]  # [V, 3, 3]
     w2c: NDArray[np.float64]  # [V, 4, 4]
-    canonical: int
+    central: int
     dropped: list[int]  # views whose camera is a guess: nothing is taken from them
 
 
@@ -67,7 +67,7 @@ def build_canonical(
     means = np.zeros((0, 3), np.float32)
     sigmas, colors = np.zeros(0, np.float32), np.zeros((0, 3), np.float32)
     filled = np.where(usable, depth, np.median(depth[usable]))
-    order = keyframe_order(filled, column.K, column.w2c, column.canonical, column.dropped)
+    order = keyframe_order(filled, column.K, column.w2c, column.central, column.dropped)
     for v in order[: config.keyframes or V]:
         new = wanted[v]
         if len(means):
@@ -100,7 +100,7 @@ def build_canonical(
         K=torch.as_tensor(column.K, dtype=torch.float32),
         w2c=torch.as_tensor(column.w2c, dtype=torch.float32),
         size=(H, W),
-        canonical_view=int(column.canonical),
+        canonical_view=int(column.central),
         background=torch.from_numpy(colour),
     )
 

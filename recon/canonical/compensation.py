@@ -27,7 +27,7 @@ class ColumnPoints(Protocol):
     visible: NDArray[np.bool_]  # [V, M]
     confidence: FloatArray  # [V, M]
     w2c: FloatArray  # [V, 4, 4]
-    canonical: int
+    central: int
 
 
 def view_offsets(
@@ -47,10 +47,10 @@ def view_offsets(
     out = np.zeros((V, len(points_N3), 3), np.float32)
     c2w = np.linalg.inv(tracks.w2c)
     xyz = np.asarray(tracks.xyz, np.float64)
-    home = transform(c2w[tracks.canonical], xyz[tracks.canonical])
+    home = transform(c2w[tracks.central], xyz[tracks.central])
     centres = camera_centres(tracks.w2c)
     for v in range(V):
-        if v == tracks.canonical:
+        if v == tracks.central:
             continue
         good = tracks.visible[v] & (tracks.confidence[v] >= min_confidence)
         good &= np.isfinite(xyz[v]).all(-1) & np.isfinite(home).all(-1)

@@ -18,8 +18,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
-from recon.raster.kernels.threads import take
 
 RADIUS = 5
 # exp(-k^2 / (2 * 1.5^2)) / sum, k = 0..5

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from fourreal.cameras import project, transform
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
-from tracking.flow.optical import FlowConfig, dis, to_gray, working_size
+from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
 
@@ -98,7 +97,7 @@ def _advance(
         with torch.no_grad():
             depth = footage.depth((v, before), offsets).cpu().numpy()
         first, second = (footage.frames[v, t].cpu().numpy() for t in (before, after))
-        flow, good = checked_flow(first, second)
+        flow, good = trusted_flow(first, second)
         H, W = good.shape
         K, camera = footage.K[v], footage.w2c[v]
         uv, z = project(transform(camera, here), K)
@@ -122,25 +121,3 @@ def _advance(
         here, edges.numpy(), sightings, config.smoothness, 3, free=free, turned=turned
     )
     return offsets_M3 + step
-
-
-def checked_flow(a_HW3: FloatArray, b_HW3: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Flow a -> b [H, W, 2] in pixels and its trust [H, W] in 0..1 (forward-backward error)."""
-    H, W = a_HW3.shape[:2]
-    h, w = working_size(H, W, FlowConfig())
-    gray = to_gray(np.stack([a_HW3, b_HW3]).astype(np.float32), (h, w))
-    forward, backward = dis(gray[0], gray[1]), dis(gray[1], gray[0])
-    x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-    back = cv2.remap(
-        backward,
-        x + forward[..., 0],
-        y + forward[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    error = np.linalg.norm(forward + back, axis=-1)
-    trust = np.exp(-((error / 2.0) ** 2)).astype(np.float32)
-    forward = np.asarray(cv2.resize(forward, (W, H), interpolation=cv2.INTER_AREA), np.float32)
-    return forward * np.array([W / w, H / h], np.float32), cv2.resize(
-        trust, (W, H), interpolation=cv2.INTER_AREA
-    )

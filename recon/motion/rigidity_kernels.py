@@ -13,9 +13,9 @@ import math
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.kernels.geometry import row_times
-from recon.raster.kernels.threads import take
 
 CHUNK = 512  # nodes taken at once
 ROUNDS = 12

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from fourreal.cameras import project, transform
-from recon.motion.follow import checked_flow
+from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -124,7 +124,7 @@ def surely_moving(sights: Sights, reach: int = 3, share: float = 1 / 3) -> Mask:
         at_y, at_x = np.indices(moved.shape, dtype=np.float32)
         near = [t for t in sights.others(v) if abs(t - sights.canonical_time) <= reach]
         for t in near:
-            flow, trust = checked_flow(start, sights.frames[v, t])
+            flow, trust = trusted_flow(start, sights.frames[v, t])
             after = sights.smooth[v, t]
             there = cv2.remap(after, at_x + flow[..., 0], at_y + flow[..., 1], cv2.INTER_LINEAR)
             found = (trust > 0.6) & (_largest(np.abs(there - before)) < 0.08)

@@ -16,7 +16,7 @@ import io
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -33,11 +33,12 @@ from scripts.evaluate.pycolmap_poses import pycolmap_cameras
 from scripts.evaluate.result_file import ResultFile
 from scripts.evaluate.tracking_clips import Clip, procedural_clips, real_clips, rendered_clips
 from scripts.evaluate.tracking_pictures import picture
-from scripts.evaluate.tracking_scores import camera_errors, depth_errors, row_errors, track_errors
+from scripts.evaluate.tracking_scores import camera_errors, depth_errors, track_errors
 from tracking.backends.table import Choice
 from tracking.backends.with_any import track_with
+from tracking.cameras.fallbacks import FallbackConfig
 from tracking.column import ColumnTracks, track_column
-from tracking.row import track_row
+from tracking.config import TrackConfig
 
 COMPARED = "pycolmap"
 POSE_RUNS = 5
@@ -89,7 +90,7 @@ def evaluate(
     def note_time(stage: str, done: int, total: int) -> None:
         stages[stage] = time.perf_counter() - clock, time.process_time() - cpu
 
-    column = track_with(clip.frames, choice, progress=note_time)
+    column = track_with(clip.frames, replace(choice, allow_stand_in=True), progress=note_time)
     seconds, busy = time.perf_counter() - clock, time.process_time() - cpu
     out: dict[str, Any] = {
         "rotation_deg": None, "centre_percent": None, "focal_percent": None,
@@ -97,7 +98,7 @@ def evaluate(
     }  # fmt: skip
     if column.parallax:
         out |= camera_errors(column.w2c, clip.w2c)
-        focal = column.K[column.canonical, 0, 0] / clip.K[column.canonical, 0, 0]
+        focal = column.K[column.central, 0, 0] / clip.K[column.central, 0, 0]
         out["focal_percent"] = float(100 * abs(focal - 1))
     error, scale = None, 1.0
     if clip.depth is not None:
@@ -110,8 +111,6 @@ def evaluate(
     out["seconds_cpu"] = round(busy, 1)
     out["seconds_cpu_poses"] = None if poses is None else round(poses[1], 2)
     out["peak_mb"] = round(peak_memory_mb(), 0)
-    if clip.row is not None and choice == Choice():
-        out |= row_errors(track_row(clip.row.frames), clip.row.uv, clip.row.visible)
     return out, column, error, scale
 
 
@@ -128,7 +127,8 @@ def pose_seconds(clip: Clip) -> float:
 
     clock = time.perf_counter()
     with contextlib.suppress(_CamerasFound), contextlib.redirect_stderr(io.StringIO()):
-        track_column(clip.frames, progress=stop)
+        limits = FallbackConfig(allow_stand_in=True, wide=False)
+        track_column(clip.frames, config=TrackConfig(fallbacks=limits), progress=stop)
     return time.perf_counter() - clock
 
 
@@ -169,7 +169,7 @@ def run(options: Options) -> dict[str, Any]:
     document.note(
         "Freeze-time column 0, intrinsics and cameras unknown. centre_percent: RMS of camera "
         "centres in % of the path, epe3d in % of median depth, depth after one scale, aj3d and "
-        "apd3d as in TAPVid-3D. row_*: the fixed-view row's 2-D tracks. seconds_poses, "
+        "apd3d as in TAPVid-3D. seconds_poses, "
         "seconds_cpu_poses: from frames to cameras (wall time, CPU time of all threads), kernels "
         "compiled before; pycolmap: features, matching and mapping. seconds_our_poses: ours, run "
         f"in turn with it, medians of {POSE_RUNS}; poses_ratio: ours over pycolmap's."

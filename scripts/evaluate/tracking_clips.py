@@ -20,16 +20,6 @@ from scripts.evaluate.truth_grid import TruthGrid
 
 
 @dataclass
-class Row:
-    """The fixed-view clip of a rendered scene: frames [T, H, W, 3]; uv [T, N, 2], visible [T, N]:
-    exact paths of surface points in it, pixels."""
-
-    frames: np.ndarray
-    uv: np.ndarray
-    visible: np.ndarray
-
-
-@dataclass
 class Clip:
     """frames [V, H, W, 3] in 0..1; depth [V, H, W] (NaN: background) or None; K [V, 3, 3];
     w2c [V, 4, 4]; note: what a reader of its figures should know."""
@@ -39,7 +29,6 @@ class Clip:
     depth: np.ndarray | None
     K: np.ndarray
     w2c: np.ndarray
-    row: Row | None = None
     note: str = ""
 
 
@@ -56,18 +45,8 @@ def rendered_clips(data: Path, size: tuple[int, int], scenes: list[str]) -> Iter
         v = truth.views
         yield Clip(
             named(folder.name, size), truth.rgb[:v, 0], truth.depth[:v, 0], truth.K[:v],
-            truth.w2c[:v], _row(folder, truth),
+            truth.w2c[:v],
         )  # fmt: skip
-
-
-def _row(folder: Path, truth: TruthGrid) -> Row | None:
-    if not (folder / "tracks.npz").is_file():
-        return None
-    width = json.loads((folder / "cameras.json").read_text())["width"]
-    with np.load(folder / "tracks.npz", allow_pickle=False) as data:
-        uv, visible = data["uv"][0, : truth.steps], data["visible"][0, : truth.steps]
-    scale = truth.rgb.shape[3] / width
-    return Row(truth.rgb[0, : truth.steps], uv * scale, visible)
 
 
 def real_clips(data: Path, scenes: list[str]) -> Iterator[Clip]:

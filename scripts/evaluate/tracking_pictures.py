@@ -17,7 +17,7 @@ def coloured(value: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def trails(clip: Clip, column: ColumnTracks) -> np.ndarray:
     """The canonical frame with the paths of a coarse grid of tracks, BGR uint8."""
-    c = column.canonical
+    c = column.central
     picture = np.ascontiguousarray((clip.frames[c][..., ::-1] * 160 + 60).astype(np.uint8))
     height, width = column.tracks.size
     number = np.full((height, width), -1)
@@ -38,7 +38,7 @@ def trails(clip: Clip, column: ColumnTracks) -> np.ndarray:
 
 def picture(clip: Clip, column: ColumnTracks, error: np.ndarray | None, scale: float) -> np.ndarray:
     """Frame, true depth, depth, error (0..10 %), confidence and trails, side by side, BGR uint8."""
-    c = column.canonical
+    c = column.central
     rho = 1.0 / (column.depth[c] * scale)
     low, high = np.percentile(rho, [1, 99])
     panels = [(np.clip(clip.frames[c][..., ::-1], 0, 1) * 255).astype(np.uint8)]

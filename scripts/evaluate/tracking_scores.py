@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fourreal.cameras import camera_centres, unproject
+from fourreal.cameras import camera_centres, relative_pose, unproject
 from tracking.column import ColumnTracks
 from tracking.depth.consistency import reproject
-from tracking.depth.sweep import relative_pose
 from tracking.flow.optical import inside
-from tracking.row import RowTracks
 
 
 def align_similarity(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -104,12 +102,12 @@ def track_errors(
     tracks = column.tracks
     x, y = np.floor(tracks.query_uv).astype(int).T
     pixel = y * tracks.size[1] + x
-    uv, xyz, visible = (a[:, pixel] for a in true_tracks(depth, K, w2c, column.canonical))
-    others = np.arange(len(depth)) != column.canonical
+    uv, xyz, visible = (a[:, pixel] for a in true_tracks(depth, K, w2c, column.central))
+    others = np.arange(len(depth)) != column.central
     distance = np.linalg.norm(tracks.xyz * scale - xyz, axis=-1)
     known = np.isfinite(xyz[..., 2]) & others[:, None]
     seen = known & visible & np.isfinite(distance)
-    unit = float(np.nanmedian(depth[column.canonical]))
+    unit = float(np.nanmedian(depth[column.central]))
     long_side = max(tracks.size)
     apd, aj = [], []
     for pixels in (1, 2, 4, 8, 16):
@@ -128,41 +126,4 @@ def track_errors(
         "aj3d": float(100 * np.mean(aj)),
         "apd3d": float(100 * np.mean(apd)),
         "occlusion_accuracy": float(100 * (tracks.visible == visible)[known].mean()),
-    }
-
-
-def row_errors(
-    row: RowTracks, uv: np.ndarray, visible: np.ndarray, moved_px: float = 1.0
-) -> dict[str, float | None]:
-    """2-D errors of a fixed-view row against exact paths uv [T, M, 2], visible [T, M] (pixels).
-
-    Points visible in the query frame are compared with the track of the pixel that they are on.
-    row_epe2d_px: median over moving points while they are visible; row_still_px: the same for still
-    ones; row_moving_recall, row_moving_precision: of the moving mask, a point moving when its path
-    leaves its first place by more than `moved_px`.
-    """
-    height, width = row.size
-    start = visible[row.query]
-    uv, visible = uv[:, start], visible[:, start]
-    x = np.clip(uv[row.query, :, 0].astype(int), 0, width - 1)
-    y = np.clip(uv[row.query, :, 1].astype(int), 0, height - 1)
-    # the point lies anywhere in its pixel: carry its place inside along
-    index = y * width + x
-    offset = uv[row.query] - row.uv[row.query, index]
-    error = np.linalg.norm(row.uv[:, index] + offset - uv, axis=-1)
-    travelled = np.linalg.norm(uv - uv[row.query], axis=-1)
-    moves = np.where(visible, travelled, 0.0).max(0) > moved_px
-    others = np.arange(len(uv)) != row.query
-    seen = visible & others[:, None]
-    marked = row.moving.ravel()[index]
-
-    def median(of: np.ndarray) -> float | None:
-        pick = error[seen & of]
-        return float(np.median(pick)) if len(pick) else None
-
-    return {
-        "row_epe2d_px": median(moves),
-        "row_still_px": median(~moves),
-        "row_moving_recall": float(marked[moves].mean()) if moves.any() else None,
-        "row_moving_precision": float(moves[marked].mean()) if marked.any() else None,
     }

@@ -95,7 +95,7 @@ def test_contract(name, frames, room, checkouts, plain, tmp_path, monkeypatch):
 
     height, width = tracks.size
     grid = pixel_grid(height, width).reshape(-1, 2)
-    assert tracks.uv.shape == (frames, height * width, 2) and tracks.canonical == query
+    assert tracks.uv.shape == (frames, height * width, 2) and tracks.central == query
     np.testing.assert_allclose(tracks.uv[query], grid, atol=1e-3)
     np.testing.assert_allclose(tracks.query_uv, grid, atol=1e-3)
     assert (tracks.query_frame == query).all() and tracks.visible[query].all()
@@ -128,8 +128,8 @@ def test_cameras_and_depth_with_any_pair(tracker, depth, room, checkouts):
     scale = np.median(room.depth / column.depth)
     relative = np.abs(column.depth * scale / room.depth - 1)
     assert np.median(relative) < 0.03
-    np.testing.assert_allclose(column.w2c[column.canonical], np.eye(4), atol=1e-6)
-    assert np.median(column.depth[column.canonical]) == pytest.approx(1.0, rel=0.02)
+    np.testing.assert_allclose(column.w2c[column.central], np.eye(4), atol=1e-6)
+    assert np.median(column.depth[column.central]) == pytest.approx(1.0, rel=0.02)
     assert column.K[0, 0, 0] == pytest.approx(room.K[0, 0], rel=0.1)
     assert column.tracks.nonrigid.mean() < 0.2
 

@@ -4,12 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fourreal.cameras import pixel_grid
+from fourreal.cameras import pixel_grid, relative_pose
+from fourreal.errors import UserError
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import arc, at_angles, render_path, texture
+from tracking.cameras.fallbacks import FallbackConfig
 from tracking.column import track_column
+from tracking.config import TrackConfig
 from tracking.depth.consistency import reproject
-from tracking.depth.sweep import relative_pose
 from tracking.flow.optical import sample
 
 
@@ -39,7 +41,7 @@ def test_a_foreign_central_view_is_not_the_canonical_one():
     frames = room.frames.copy()
     frames[2] = texture(9)[:72, :96]
     column = track_column(frames)
-    assert column.canonical in (1, 3) and column.dropped == [2]
+    assert column.central in (1, 3) and column.dropped == [2]
     assert camera_errors(column.w2c, room.w2c)["centre_percent"] < 3.0
 
 
@@ -63,11 +65,23 @@ def test_two_views_are_enough():
 def test_views_that_share_nothing_are_refused_in_one_line(capsys):
     """As with four cameras all around a stage: too far apart for dense matching."""
     frames = np.stack([texture(20 + v)[:72, :96] for v in range(4)])
-    column = track_column(frames)
+    with pytest.raises(UserError) as ended:
+        track_column(frames)
+    (line,) = str(ended.value).splitlines()
+    assert "cameras could not be recovered (" in line and "wide-baseline" in line
+    assert "15 degrees" in line and not capsys.readouterr().err
+    allowed = TrackConfig(fallbacks=FallbackConfig(allow_stand_in=True, wide=False))
+    column = track_column(frames, config=allowed)
     assert not column.parallax and len(column.notes) == 1
-    assert "cameras could not be recovered (" in column.notes[0]
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "do not expect parallax" in said[0]
+
+
+def test_given_cameras_of_another_scene_end_with_the_figures():
+    frames = np.stack([texture(20 + v)[:72, :96] for v in range(3)])
+    room = render_path(at_angles(np.array([-20.0, 0.0, 20.0])))
+    with pytest.raises(UserError, match="agree with the given cameras.*--pick-views"):
+        track_column(frames, K=room.K, w2c=room.w2c)
 
 
 @pytest.mark.slow
@@ -118,7 +132,7 @@ def test_what_moves_is_marked_and_said_and_leaves_the_cameras_alone():
     column = track_column(frames)
     assert any("move against the rigid scene" in note for note in column.notes), column.notes
     marked = column.tracks.nonrigid.reshape(72, 96)
-    x = 8 + 5 * column.canonical + 3 * (column.canonical % 2)
+    x = 8 + 5 * column.central + 3 * (column.central % 2)
     inside = np.zeros_like(marked)
     inside[8:26, x + 2 : x + 28] = True
     assert marked[inside].mean() > 0.4 and marked[~inside].mean() < 0.03
@@ -151,7 +165,7 @@ def test_flow_anchored_points_follow_inconsistent_views_where_rigid_warping_cann
         bend = cv2.GaussianBlur(rng.normal(size=(72, 96, 2)).astype(np.float32), (0, 0), 9.0)
         frames[v] = sample(frames[v], grid + 0.8 * bend / bend.std())
     column = track_column(frames)
-    tracks, c = column.tracks, column.canonical
+    tracks, c = column.tracks, column.central
     gains = []
     for v in (0, 1, 3, 4):
         move = relative_pose(column.w2c[c], column.w2c[v])

@@ -8,7 +8,8 @@ from tests.tracking.textured_room import arc, render_path
 from tracking.anchored import track_stride
 from tracking.cameras.follow import FollowConfig, follow, matches
 from tracking.cameras.poses import solve_poses
-from tracking.column import TrackConfig, track_column
+from tracking.column import track_column
+from tracking.config import TrackConfig
 from tracking.flow.optical import linked_flow
 
 
@@ -71,4 +72,4 @@ def test_tracks_of_large_clips_are_thinned_and_said(room):
     assert column.tracks.points == 36 * 48 and column.depth.shape == (4, 72, 96)
     assert any("one pixel in 2 x 2" in note for note in column.notes)
     query = column.tracks.query_uv
-    np.testing.assert_allclose(column.tracks.uv[column.canonical], query, atol=1e-3)
+    np.testing.assert_allclose(column.tracks.uv[column.central], query, atol=1e-3)

@@ -13,7 +13,7 @@ from tracking.depth.consistency import compare_views, reproject
 from tracking.depth.fill import fill_inverse_depth
 from tracking.flow.optical import (
     FlowConfig,
-    canonical_flow,
+    central_flow,
     linked_flow,
     pixel_grid,
     sharpen,
@@ -128,7 +128,7 @@ def test_reprojection_into_the_same_camera_is_the_identity():
 def test_flow_gate_passes_right_matches_only():
     room = render_path(arc(3, 12.0))
     pairs = linked_flow(room.frames)
-    canonical_flow(pairs, 0)
+    central_flow(pairs, 0)
     h, w = pairs.size
     move = room.w2c[2] @ np.linalg.inv(room.w2c[0])
     uv, _ = reproject((1.0 / room.depth[0]).astype(np.float32), room.K, room.K, move)

@@ -30,9 +30,10 @@ class FlowTracker:
         self, frames: np.ndarray, depth: Depth | None, K: np.ndarray | None, query_view: int
     ) -> Tracks:
         """frames [F, H, W, 3] -> tracks; depth is not used, it makes its own."""
-        from tracking.column import TrackConfig, track_column
+        from tracking.column import track_column
+        from tracking.config import TrackConfig
 
-        return track_column(frames, K=K, config=TrackConfig(canonical=query_view)).tracks
+        return track_column(frames, K=K, config=TrackConfig(central=query_view)).tracks
 
 
 class FlowDepth:
@@ -47,7 +48,7 @@ class FlowDepth:
         from tracking.column import track_column
 
         column = track_column(frames)
-        return Depth(column.depth, column.depth_confidence, column.K[column.canonical], "scale")
+        return Depth(column.depth, column.depth_confidence, column.K[column.central], "scale")
 
 
 class TracksFile:
@@ -160,6 +161,8 @@ class Choice:
     """Folder of the depth network's checkout (not needed when it is installed)."""
     depth_weights: str = ""
     """The depth network's checkpoint, or its folder."""
+    allow_stand_in: bool = False
+    """Go on with a smooth stand-in for depth where cameras cannot be found, instead of ending."""
 
     def __post_init__(self) -> None:
         for kind, name, table in (
@@ -173,7 +176,7 @@ class Choice:
         """The same choice with the paths that the environment gives."""
         tracker = _filled(TRACKERS[self.tracker], self.tracker_path, self.tracker_weights)
         depth = _filled(DEPTHS[self.depth], self.depth_path, self.depth_weights)
-        return Choice(self.tracker, self.depth, *tracker, *depth)
+        return Choice(self.tracker, self.depth, *tracker, *depth, self.allow_stand_in)
 
     def files(self) -> list[Path]:
         """The checkouts and weights on disk that a resolved choice names."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from fourreal.cameras import relative_pose
 from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from fourreal.npz_file import read_npz
 from tracking.backends.table import Choice, TracksFile
+from tracking.cameras.fallbacks import FallbackConfig
 from tracking.cameras.from_tracks import cameras_from_tracks
 from tracking.column import ColumnTracks, check_cameras, check_frames, track_column
+from tracking.config import TrackConfig
 from tracking.depth.consistency import reproject
-from tracking.depth.sweep import relative_pose
 from tracking.protocols import Depth, DepthEstimator, Tracker
 from tracking.tracks import Tracks
 
@@ -39,24 +41,25 @@ def track_with(
     Raises:
         UserError: a backend is missing something, or its result does not fit the clip.
     """
+    config = TrackConfig(fallbacks=FallbackConfig(allow_stand_in=choice.allow_stand_in))
     network = None if choice.depth == "flow" else choice.make_depth()
     if choice.tracker == "flow":
-        return track_column(frames, K=K, w2c=w2c, network=network, progress=progress)
+        return track_column(frames, K=K, w2c=w2c, config=config, network=network, progress=progress)
     tracker = choice.make_tracker()
     frames = check_frames(frames)
-    canonical = len(frames) // 2
+    central = len(frames) // 2
     K, w2c = check_cameras(K, w2c, len(frames))
     if choice.tracker == "npz":
         assert isinstance(tracker, TracksFile)
-        return _from_file(frames, tracker, network, progress)
+        return _from_file(frames, tracker, network, config, progress)
     estimate = None if network is None else network(frames)
     if estimate is not None and estimate.kind != "disparity":
-        return _from_depth(frames, tracker, estimate, K, w2c, canonical)
+        return _from_depth(frames, tracker, estimate, K, w2c, central)
     # triangulated geometry (with disparity aligned to it); the tracker gives the motion
-    column = track_column(frames, K=K, w2c=w2c, network=estimate, progress=progress)
-    canonical = column.canonical
-    depth = Depth(column.depth, column.depth_confidence, column.K[canonical], "scale")
-    tracks = tracker(frames, depth, column.K[canonical], canonical)
+    column = track_column(frames, K=K, w2c=w2c, config=config, network=estimate, progress=progress)
+    central = column.central
+    depth = Depth(column.depth, column.depth_confidence, column.K[central], "scale")
+    tracks = tracker(frames, depth, column.K[central], central)
     column.tracks = place(tracks, column.K, column.w2c, column.depth)
     return column
 
@@ -67,7 +70,7 @@ def _from_depth(
     estimate: Depth,
     K: np.ndarray | None,
     w2c: np.ndarray | None,
-    canonical: int,
+    central: int,
 ) -> ColumnTracks:
     """Cameras and per-view scales from the tracks of `tracker` on a network's depth."""
     views = len(frames)
@@ -75,14 +78,14 @@ def _from_depth(
         if estimate.K is None:
             raise UserError("the depth estimator gives no intrinsics: give the grid's K")
         K = np.broadcast_to(estimate.K, (views, 3, 3)).copy()
-    tracks = tracker(frames, estimate, K[canonical], canonical)
+    tracks = tracker(frames, estimate, K[central], central)
     tracks.K = np.array(K, np.float64)
     found, scales = cameras_from_tracks(tracks)
     depth = estimate.depth / scales[:, None, None].astype(np.float32)
     z = tracks.z / scales[:, None].astype(np.float32)
     notes = []
     if w2c is None:
-        unit = float(np.median(depth[canonical]))
+        unit = float(np.median(depth[central]))
         w2c = found
         w2c[:, :3, 3] /= unit
     else:
@@ -95,7 +98,7 @@ def _from_depth(
         notes.append(f"{100 * moving:.0f} % of the tracks do not fit one rigid scene")
         warn(notes[-1])
     return ColumnTracks(
-        tracks, depth.astype(np.float32), estimate.confidence, tracks.K, w2c, canonical, True,
+        tracks, depth.astype(np.float32), estimate.confidence, tracks.K, w2c, central, True,
         [], notes,
     )  # fmt: skip
 
@@ -116,7 +119,7 @@ def place(tracks: Tracks, K: np.ndarray, w2c: np.ndarray, depth: np.ndarray) -> 
     two), else the tracker's own; points that leave it in most views are marked nonrigid.
     """
     height, width = tracks.size
-    c, n = tracks.canonical, height * width
+    c, n = tracks.central, height * width
     if tracks.points != n:
         raise ValueError(f"place: expected {n} tracks (a pixel grid), got {tracks.points}")
     limit = NONRIGID_PX * max(1.0, max(height, width) / 512.0)
@@ -142,6 +145,7 @@ def _from_file(
     frames: np.ndarray,
     file: TracksFile,
     network: DepthEstimator | None,
+    config: TrackConfig,
     progress: Report | None,
 ) -> ColumnTracks:
     """Imported tracks: their cameras (recovered from them when they are all alike) and depth."""
@@ -155,12 +159,14 @@ def _from_file(
         notes.append("the tracks came without cameras: they were recovered from the points")
         warn(notes[-1])
     if depth is None:
-        swept = track_column(frames, K=tracks.K, w2c=tracks.w2c, network=network, progress=progress)
+        swept = track_column(
+            frames, K=tracks.K, w2c=tracks.w2c, config=config, network=network, progress=progress
+        )
         depth, confidence, notes = swept.depth, swept.depth_confidence, notes + swept.notes
     else:
         confidence = np.full(depth.shape, 0.8, np.float32)
     return ColumnTracks(
-        tracks, depth, confidence, tracks.K, tracks.w2c, tracks.canonical, True, [], notes
+        tracks, depth, confidence, tracks.K, tracks.w2c, tracks.central, True, [], notes
     )
 
 

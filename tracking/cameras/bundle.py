@@ -4,7 +4,7 @@ A track is a fixed ray in its anchor frame plus one unknown, its inverse depth t
 complement of the points is diagonal and the reduced system has 6 unknowns per view plus the focal.
 
 Legend: V views, N tracks, O observations. Pixels have centres at +0.5; poses are world-to-camera,
-OpenCV axes; the canonical view is the identity and its median depth is 1.
+OpenCV axes; the central view is the identity and its median depth is 1.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def refine(
     obs: Observations,
     start: Solution,
     centre: np.ndarray,
-    canonical: int,
+    central: int,
     *,
     fixed_focal: bool = False,
     fixed_cameras: bool = False,
@@ -122,7 +122,7 @@ def refine(
     views, n, count = len(rotation), len(rho), len(used)
     size = 6 * views + 1
     free = np.ones(size, bool)
-    free[6 * canonical : 6 * canonical + 6] = False
+    free[6 * central : 6 * central + 6] = False
     free[:-1] &= np.repeat(registered, 6) & (not fixed_cameras)
     free[-1] = not fixed_focal
     first = np.searchsorted(active.track, np.arange(n + 1))
@@ -161,7 +161,7 @@ def refine(
             substitute(*links, damped, g_rho, *coupling, step, d_rho)
             new_rotation, new_translation = rotation.copy(), translation.copy()
             for v in range(views):
-                if v != canonical and registered[v] and not fixed_cameras:
+                if v != central and registered[v] and not fixed_cameras:
                     turn = cv2.Rodrigues(step[6 * v : 6 * v + 3])[0]
                     new_rotation[v] = turn @ rotation[v]
                     new_translation[v] = turn @ translation[v] + step[6 * v + 3 : 6 * v + 6]
@@ -187,9 +187,9 @@ def refine(
     return Solution(rotation, translation, focal, rho, residual, cost / max(1, count), registered)
 
 
-def normalise(solution: Solution, obs: Observations, canonical: int) -> Solution:
-    """Scale the scene so that the canonical view's median track depth is 1."""
-    z = track_depth_in(solution, obs, canonical)
+def normalise(solution: Solution, obs: Observations, central: int) -> Solution:
+    """Scale the scene so that the central view's median track depth is 1."""
+    z = track_depth_in(solution, obs, central)
     scale = float(np.nanmedian(np.where(z > 0, z, np.nan))) if np.isfinite(z).any() else 1.0
     if not np.isfinite(scale) or scale <= 0:
         return solution

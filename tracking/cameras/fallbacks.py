@@ -31,6 +31,11 @@ class FallbackConfig:
     max_residual_px: float = 1.8
     textureless_share: float = 0.4
     nonrigid_share: float = 0.05
+    allow_stand_in: bool = False  # a smooth depth where cameras cannot be found, instead of an end
+    wide: bool = True  # wide-baseline features where flow cannot link the views
+    wide_placed: float = 0.6  # share of the views that these must place
+    wide_error_px: float = 1.5
+    wide_agreed: float = 0.1  # share of the central picture whose depth must be sure
 
 
 def is_static(pairs: PairFlows, config: FallbackConfig) -> bool:
@@ -74,7 +79,7 @@ def parallax_px(x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray) 
 def rotation_only(
     obs: Observations,
     pairs: PairFlows,
-    canonical: int,
+    central: int,
     focal: float | None,
     config: FallbackConfig,
 ) -> float | None:
@@ -85,9 +90,9 @@ def rotation_only(
     centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
     focals = [focal] if focal else [focal_of_fov(f, pairs.size) for f in (30, 40, 50, 62, 75)]
     best: tuple[float, float] | None = None
-    for partner in sorted(range(pairs.views), key=lambda v: -abs(v - canonical)):
-        x, y = matches(obs, canonical, partner)
-        if partner == canonical or len(x) < 40:
+    for partner in sorted(range(pairs.views), key=lambda v: -abs(v - central)):
+        x, y = matches(obs, central, partner)
+        if partner == central or len(x) < 40:
             continue
         some = slice(None, None, max(1, len(x) // 200))
         x, y = x[some], y[some]
@@ -103,15 +108,13 @@ def rotation_only(
     return None
 
 
-def rotation_cameras(
-    obs: Observations, pairs: PairFlows, canonical: int, focal: float
-) -> np.ndarray:
+def rotation_cameras(obs: Observations, pairs: PairFlows, central: int, focal: float) -> np.ndarray:
     """World-to-camera [V, 4, 4] of a camera that only turns (no turn where matches are missing)."""
     centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
     w2c = np.tile(np.eye(4), (pairs.views, 1, 1))
     for step in (1, -1):
         stop = pairs.views if step > 0 else -1
-        for v in range(canonical + step, stop, step):
+        for v in range(central + step, stop, step):
             x, y = matches(obs, v - step, v)
             turn = best_rotation(x, y, focal, centre) if len(x) >= 12 else np.eye(3)
             w2c[v, :3, :3] = turn @ w2c[v - step, :3, :3]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracking.cameras.bundle import Solution, refine, triangulate
+from fourreal.errors import UserError
+from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.fallbacks import (
+    FallbackConfig,
     interpolate_missing,
     is_static,
     rotation_cameras,
@@ -21,11 +22,10 @@ from tracking.cameras.fallbacks import (
     unusable,
 )
 from tracking.cameras.follow import follow
-from tracking.cameras.poses import focal_of_fov, solve_poses, working_intrinsics
+from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
+from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses, working_intrinsics
+from tracking.cameras.wide import WideCameras
 from tracking.flow.optical import PairFlows
-
-if TYPE_CHECKING:
-    from tracking.column import TrackConfig
 
 
 @dataclass
@@ -37,6 +37,57 @@ class Cameras:
     points: np.ndarray | None
     trust: float = 1.0
     dropped: list[int] = field(default_factory=list)
+    central: int | None = None  # another view must be the world, since the first was not placed
+    wide: bool = False  # from wide-baseline features
+
+
+STAND_IN = "--allow-stand-in makes a scene without depth all the same"
+CLOSER = (
+    "give views at most about 15 degrees apart of something that stands still and has texture, or "
+    "cameras that are known"
+)
+NEARER_CAMERAS = (
+    "cameras more than about 30 degrees apart see too little in common: choose neighbours with "
+    "--pick-views, and check that the cameras belong to these pictures"
+)
+
+
+def not_usable(found: WideCameras | None, limits: FallbackConfig) -> str | None:
+    """Why the cameras of wide-baseline features cannot be used, or None."""
+    if found is None:
+        return "wide-baseline features start no model"
+    placed, views = int(found.placed.sum()), len(found.placed)
+    if placed < max(3, limits.wide_placed * views):
+        return f"wide-baseline features place {placed} of {views} views"
+    if len(found.points) < 50:
+        return f"wide-baseline features give {len(found.points)} points"
+    if found.error_px > limits.wide_error_px:
+        return f"wide-baseline features are off by {found.error_px:.1f} pixels"
+    return None
+
+
+def wide_result(
+    found: WideCameras,
+    pairs: PairFlows,
+    size: tuple[int, int],
+    central: int,
+    K: np.ndarray | None,
+    why: str,
+    note: Callable[[str], None],
+) -> Cameras:
+    """Cameras of wide-baseline features, the placed view nearest to `central` as the world."""
+    good = np.flatnonzero(found.placed)
+    middle = int(good[np.abs(good - central).argmin()])
+    home = found.w2c[middle]
+    w2c = interpolate_missing(found.w2c @ np.linalg.inv(home), found.placed)
+    points = found.points @ home[:3, :3].T + home[:3, 3]
+    dropped = np.flatnonzero(~found.placed).tolist()
+    note(f"neighbouring views cannot be linked ({why}): cameras come from wide-baseline features")
+    for v in dropped:
+        note(f"view {v} could not be placed: it is left out, its camera is interpolated")
+    if K is None:
+        K = intrinsics(found.focal * pairs.scale[0], pairs, size)
+    return Cameras(K, w2c, points, 1.0, dropped, middle, True)
 
 
 def intrinsics(focal: float, pairs: PairFlows, size: tuple[int, int]) -> np.ndarray:
@@ -54,42 +105,66 @@ def intrinsics(focal: float, pairs: PairFlows, size: tuple[int, int]) -> np.ndar
 def find_cameras(
     pairs: PairFlows,
     size: tuple[int, int],
-    canonical: int,
+    central: int,
     K: np.ndarray | None,
     w2c: np.ndarray | None,
-    config: TrackConfig,
+    config: PoseConfig,
+    limits: FallbackConfig,
     note: Callable[[str], None],
+    wide: Callable[[float | None], WideCameras | None] | None = None,
 ) -> Cameras:
-    """Cameras of the clip; K and w2c, when given, are kept as they are."""
-    limits = config.fallbacks
-    focal = None if K is None else float(K[canonical, 0, 0] * pairs.scale[0])
+    """Cameras of the clip; K and w2c, when given, are kept as they are.
+
+    wide(focal of the frames or None): cameras of views that flow cannot link.
+
+    Raises:
+        UserError: no cameras can be found and the views are no rotation (unless
+            limits.allow_stand_in).
+    """
+    focal = None if K is None else float(K[central, 0, 0] * pairs.scale[0])
     guess = focal or focal_of_fov(50.0, pairs.size)
 
     def no_parallax(w2c: np.ndarray, focal: float, why: str) -> Cameras:
         note(f"{why}: depth is a smooth stand-in, do not expect parallax from new viewpoints")
         return Cameras(K if K is not None else intrinsics(focal, pairs, size), w2c, None)
 
+    def end(why: str, advice: str, w2c: np.ndarray, focal: float) -> Cameras:
+        """Without cameras there is no scene; a stand-in only where it was asked for."""
+        if not limits.allow_stand_in:
+            raise UserError(f"{why}; {advice} ({STAND_IN})")
+        return no_parallax(w2c, focal, why)
+
     if w2c is not None:
-        return known_cameras(pairs, canonical, K, w2c, config, note)
+        assert K is not None
+        return known_cameras(pairs, central, K, w2c, config, end)
     still = np.tile(np.eye(4), (pairs.views, 1, 1))
     if is_static(pairs, limits):
         return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
-    obs = follow(pairs, config.poses.follow)
-    turning = rotation_only(obs, pairs, canonical, focal, limits)
+    obs = follow(pairs, config.follow)
+    if K is not None:
+        own = working_cameras(pairs, K)
+        obs = in_one_camera(obs, own, *working_intrinsics(pairs, K, central))
+    turning = rotation_only(obs, pairs, central, focal, limits)
     if turning is not None:
-        cameras = rotation_cameras(obs, pairs, canonical, turning)
+        cameras = rotation_cameras(obs, pairs, central, turning)
         return no_parallax(cameras, turning, "the camera only turns on the spot")
     try:
-        solution = solve_poses(pairs, obs, canonical, K=K, config=config.poses)
+        solution = solve_poses(pairs, obs, central, K=K, config=config)
         why = unusable(solution, obs, limits)
     except ValueError as error:
         solution, why = None, str(error)
     if solution is None or why is not None:
-        cameras = rotation_cameras(obs, pairs, canonical, guess)
-        return no_parallax(cameras, guess, f"cameras could not be recovered ({why})")
+        if wide is not None and limits.wide:
+            found = wide(None if focal is None else focal / pairs.scale[0])
+            reason = not_usable(found, limits)
+            if found is not None and reason is None:
+                return wide_result(found, pairs, size, central, K, why or "", note)
+            why = f"{why}; {reason}"
+        cameras = rotation_cameras(obs, pairs, central, guess)
+        return end(f"cameras could not be recovered ({why})", CLOSER, cameras, guess)
     angle = triangulation_angle_deg(solution, obs)
     if angle < limits.useless_angle_deg:
-        cameras = rotation_cameras(obs, pairs, canonical, solution.focal)
+        cameras = rotation_cameras(obs, pairs, central, solution.focal)
         return no_parallax(cameras, solution.focal, f"almost no parallax ({angle:.2f} degrees)")
     trust = min(1.0, angle / limits.low_angle_deg)
     if trust < 1.0:
@@ -98,10 +173,10 @@ def find_cameras(
     for v in dropped:
         why = "shows something else" if v in pairs.foreign else "could not be placed"
         note(f"view {v} {why}: it is left out, its camera is interpolated from its neighbours")
-    points = world_points(solution, obs, pairs, K)
+    points = world_points(solution, obs, working_intrinsics(pairs, K, central)[1])
     if len(points) < 12:
-        cameras = rotation_cameras(obs, pairs, canonical, guess)
-        return no_parallax(cameras, guess, "too few points fit one rigid scene")
+        cameras = rotation_cameras(obs, pairs, central, guess)
+        return end("too few points fit one rigid scene", CLOSER, cameras, guess)
     return Cameras(
         K if K is not None else intrinsics(solution.focal, pairs, size),
         interpolate_missing(solution.w2c, solution.registered),
@@ -111,31 +186,37 @@ def find_cameras(
     )
 
 
-def known_cameras(pairs, canonical, K, w2c, config, note) -> Cameras:
-    """Only the depths of the tracks are solved; the cameras are taken as given."""
-    obs = follow(pairs, config.poses.follow)
-    focal, centre = working_intrinsics(pairs, K, canonical)
-    rotation, translation = w2c[:, :3, :3], w2c[:, :3, 3]
-    registered = np.ones(pairs.views, bool)
-    rho = triangulate(obs, rotation, translation, focal, centre, registered)
-    start = Solution(rotation, translation, focal, rho, np.empty(0), np.inf, registered)
-    solution = refine(
-        obs, start, centre, canonical, fixed_focal=True, fixed_cameras=True, iterations=15
-    )
-    solution.residual[~(solution.residual < config.poses.outlier_px)] = np.nan
-    points = world_points(solution, obs, pairs, K)
-    if len(points) < 12:
-        note("too few matches agree with the given cameras: depth is a smooth stand-in")
-        return Cameras(K, w2c, None)
+def known_cameras(
+    pairs: PairFlows,
+    central: int,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    config: PoseConfig,
+    end: Callable[[str, str, np.ndarray, float], Cameras],
+) -> Cameras:
+    """The cameras as given, and points that lie where they see the same things."""
+    pinhole = working_intrinsics(pairs, K, central)
+
+    def in_world(solution: Solution, obs: Observations) -> np.ndarray:
+        return world_points(solution, obs, pinhole[1])
+
+    try:
+        points = known_points(
+            pairs, central, K, w2c, config.follow, config.outlier_px, in_world, pinhole
+        )
+        why = "too few matches agree with the given cameras" if len(points) < 12 else None
+    except CamerasDisagree as error:
+        points, why = np.zeros((0, 3)), str(error)
+    if why is not None:
+        return end(why, NEARER_CAMERAS, w2c, pinhole[0])
     return Cameras(K, w2c, points)
 
 
-def world_points(solution, obs, pairs: PairFlows, K: np.ndarray | None) -> np.ndarray:
+def world_points(solution: Solution, obs: Observations, centre: np.ndarray) -> np.ndarray:
     """World positions [M, 3] of the tracks that the adjustment kept."""
     kept = np.zeros(len(obs.anchor), bool)
     kept[obs.track[np.nan_to_num(solution.residual, nan=np.inf) < 4.0]] = True
     kept &= np.nan_to_num(solution.inverse_depth) > 1e-3
-    centre = working_intrinsics(pairs, K, 0)[1]
     uv, anchor = obs.anchor_uv[kept], obs.anchor[kept]
     ray = np.concatenate([(uv - centre) / solution.focal, np.ones((len(uv), 1))], 1)
     camera = ray / solution.inverse_depth[kept][:, None]

@@ -4,7 +4,7 @@ A monocular depth network gives each frame its own scale and noise along the ray
 Procrustes fails; a similarity with re-weighting by depth-relative residuals survives, and the
 pixels, which are far more exact than the depths, settle the rest.
 
-Legend: F frames, N points. Convention: x_i ~ (s_i R_i p + t_i), canonical s = 1, R = I, t = 0.
+Legend: F frames, N points. Convention: x_i ~ (s_i R_i p + t_i), central s = 1, R = I, t = 0.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def pnp_refine(
 def cameras_from_tracks(
     tracks: Tracks, *, pnp: bool = True, rounds: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """World-to-camera [F, 4, 4] (canonical = identity) and depth scale [F] (canonical = 1).
+    """World-to-camera [F, 4, 4] (central = identity) and depth scale [F] (central = 1).
 
     A frame's true z is its stored z divided by its scale. Points that deviate (moving, wrong) are
-    weighted down; after each round the canonical points are averaged over all frames, which brings
+    weighted down; after each round the central points are averaged over all frames, which brings
     the noise of a single depth map down and couples the scales. Frames with fewer than 12 shared
     points keep the identity.
     """
-    c = tracks.canonical
+    c = tracks.central
     xyz = tracks.xyz.astype(np.float64)
     weight = (tracks.visible * tracks.confidence * ~tracks.nonrigid).astype(np.float64)
     weight[~np.isfinite(xyz).all(-1)] = 0.0
@@ -110,13 +110,13 @@ def cameras_from_tracks(
         with np.errstate(all="ignore"):
             z = np.nanmedian(estimates[:, known], axis=0)
         base[known] = ray[known] * z[:, None]
-        # the canonical frame defines the unit: averaging must not drift
+        # the central frame defines the unit: averaging must not drift
         base *= np.median(xyz[c][known, 2]) / np.median(base[known, 2])
     return w2c, scales
 
 
 def _depth_along_ray(ray, rotation, shift, uv, K, xyz, scale) -> np.ndarray:
-    """Canonical depth [N] at which the ray comes nearest to the point that frame i measured."""
+    """Central depth [N] at which the ray comes nearest to the point that frame i measured."""
     direction = ray @ rotation.T
     offset = xyz / scale - shift
     return (direction * offset).sum(1) / np.maximum((direction**2).sum(1), 1e-12)

@@ -42,12 +42,12 @@ def every_nth_track(obs: Observations, step: int) -> Observations:
     )
 
 
-def _widest_pairs(obs: Observations, canonical: int, views: int, count: int = 2) -> list[int]:
-    """Partners of the canonical view, by spread of the motion times the root of the matches."""
+def _widest_pairs(obs: Observations, central: int, views: int, count: int = 2) -> list[int]:
+    """Partners of the central view, by spread of the motion times the root of the matches."""
     scores = []
     for b in range(views):
-        x, y = matches(obs, canonical, b)
-        if b == canonical or len(x) < 30:
+        x, y = matches(obs, central, b)
+        if b == central or len(x) < 30:
             continue
         motion = np.median(np.linalg.norm(y - x - np.median(y - x, 0), axis=1))
         scores.append((min(motion, 30.0) * np.sqrt(len(x)), b))
@@ -57,14 +57,14 @@ def _widest_pairs(obs: Observations, canonical: int, views: int, count: int = 2)
 def start_poses(
     obs: Observations,
     views: int,
-    canonical: int,
+    central: int,
     partner: int,
     pair: tuple[np.ndarray, np.ndarray],
     focal: float,
     centre: np.ndarray,
     config: PoseConfig,
 ) -> Solution | None:
-    """Essential matrix (MAGSAC) of (canonical, partner), then PnP of the others outwards.
+    """Essential matrix (MAGSAC) of (central, partner), then PnP of the others outwards.
 
     pair: matches [M, 2] of the two.
     """
@@ -78,9 +78,9 @@ def start_poses(
     rotation = np.tile(np.eye(3), (views, 1, 1))
     translation = np.zeros((views, 3))
     registered = np.zeros(views, bool)
-    registered[[canonical, partner]] = True
+    registered[[central, partner]] = True
     rotation[partner], translation[partner] = turn, shift[:, 0]
-    order = sorted(range(views), key=lambda v: min(abs(v - canonical), abs(v - partner)))
+    order = sorted(range(views), key=lambda v: min(abs(v - central), abs(v - partner)))
     anchor = obs.anchor[obs.track]
 
     def place(view: int) -> bool:
@@ -123,7 +123,7 @@ def start_poses(
     while any([place(view) for view in order if not registered[view]]):
         pass
     rho = triangulate(obs, rotation, translation, focal, centre, registered)
-    scale = 1.0 / max(1e-9, np.nanmedian(np.abs(rho[obs.anchor == canonical])))
+    scale = 1.0 / max(1e-9, np.nanmedian(np.abs(rho[obs.anchor == central])))
     rho = np.where(np.isfinite(rho), np.clip(rho * scale, 1e-2, 20.0), np.nan)
     return Solution(rotation, translation / scale, focal, rho, np.empty(0), np.inf, registered)
 
@@ -134,19 +134,19 @@ def focal_of_fov(fov_deg: float, size: tuple[int, int]) -> float:
 
 
 def working_intrinsics(
-    pairs: PairFlows, K: np.ndarray | None, canonical: int
+    pairs: PairFlows, K: np.ndarray | None, central: int
 ) -> tuple[float, np.ndarray]:
     """(focal, principal point [2]) in working pixels; the centre of the picture without K."""
     if K is None:
         return focal_of_fov(50.0, pairs.size), np.array([pairs.size[1] / 2, pairs.size[0] / 2])
     scale = np.array(pairs.scale)
-    return float(K[canonical, 0, 0] * scale[0]), K[canonical, :2, 2] * scale
+    return float(K[central, 0, 0] * scale[0]), K[central, :2, 2] * scale
 
 
 def solve_poses(
     pairs: PairFlows,
     obs: Observations,
-    canonical: int,
+    central: int,
     *,
     K: np.ndarray | None = None,
     config: PoseConfig | None = None,
@@ -164,7 +164,7 @@ def solve_poses(
     followed = len(np.unique(obs.track)) / len(obs.anchor)
     if followed < config.min_followed:
         raise ValueError(f"only {100 * followed:.0f} % of points are found again in another view")
-    focal, centre = working_intrinsics(pairs, K, canonical)
+    focal, centre = working_intrinsics(pairs, K, central)
     fixed = K is not None
     starts = [focal] if fixed else [focal_of_fov(d, pairs.size) for d in config.fov_starts_deg]
     prior = None if fixed else (focal_of_fov(50.0, pairs.size), 0.5)
@@ -176,18 +176,18 @@ def solve_poses(
 
     def candidates() -> Iterator[Solution]:
         """Roughly adjusted starts, from the two widest pairs and every focal."""
-        for partner in _widest_pairs(obs, canonical, pairs.views):
-            pair = matches(obs, canonical, partner)
+        for partner in _widest_pairs(obs, central, pairs.views):
+            pair = matches(obs, central, partner)
             for f in starts:
-                start = start_poses(thin, pairs.views, canonical, partner, pair, f, centre, config)
+                start = start_poses(thin, pairs.views, central, partner, pair, f, centre, config)
                 if start is None:
                     continue
                 rough = refine(
-                    thin, start, centre, canonical, fixed_focal=True, scale=2.0, iterations=6,
+                    thin, start, centre, central, fixed_focal=True, scale=2.0, iterations=6,
                     tolerance=1e-2,
                 )  # fmt: skip
                 rough = refine(
-                    thin, rough, centre, canonical, fixed_focal=fixed, scale=2.0,
+                    thin, rough, centre, central, fixed_focal=fixed, scale=2.0,
                     iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
                 )  # fmt: skip
                 if log is not None:
@@ -214,14 +214,14 @@ def solve_poses(
     )
     low = 1e-3 * np.nanmedian(best.inverse_depth)
     best.inverse_depth = np.maximum(best.inverse_depth, low)
-    return polish(obs, best, centre, canonical, fixed, prior, config)
+    return polish(obs, best, centre, central, fixed, prior, config)
 
 
 def polish(
     obs: Observations,
     start: Solution,
     centre: np.ndarray,
-    canonical: int,
+    central: int,
     fixed: bool,
     prior: tuple[float, float] | None,
     config: PoseConfig,
@@ -230,7 +230,7 @@ def polish(
 
     def adjust(obs: Observations, start: Solution, scale: float, tolerance: float) -> Solution:
         return refine(
-            obs, start, centre, canonical, fixed_focal=fixed, scale=scale,
+            obs, start, centre, central, fixed_focal=fixed, scale=scale,
             iterations=config.iterations, focal_prior=prior, tolerance=tolerance,
         )  # fmt: skip
 
@@ -239,10 +239,10 @@ def polish(
     keep = np.nan_to_num(full.residual, nan=np.inf) < config.outlier_px
     keep &= full.inverse_depth[obs.track] > 1e-3
     if not keep.any():
-        return normalise(full, obs, canonical)
+        return normalise(full, obs, central)
     sharp = float(np.clip(np.median(full.residual[keep]), least, most))
     again = adjust(obs.select(keep), full, sharp, 1e-5)
     residual = np.full(len(obs.track), np.nan)
     residual[keep] = again.residual
     again.residual = residual
-    return normalise(again, obs, canonical)
+    return normalise(again, obs, central)

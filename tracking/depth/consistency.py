@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from fourreal.cameras import relative_pose
 from fourreal.kernels import njit
-from tracking.depth.sweep import relative_pose
 from tracking.flow.optical import inside, pixel_grid
 
 

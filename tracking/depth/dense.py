@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
+from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.sgm import semi_global
@@ -34,6 +35,7 @@ class DepthConfig:
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     window: int = 5
+    even_colours: bool = True  # of views that show the same surfaces differently
     cross_check: float = 0.03  # relative inverse-depth difference between two views
 
     def keep(self, near: list[int]) -> int:
@@ -152,23 +154,43 @@ def dense_depth(
     images, K_fine, rgb = resized(frames, K, config.long_side)
     _, K_coarse, rgb_coarse = resized(frames, K, config.coarse_long_side)
     h, w = images.shape[1:3]
-    coarse, margins = [], []
-    for v, rho, margin in coarse_depth(frames, K, w2c, ranges, config):
-        coarse.append(rho)
-        margins.append(margin)
-        if progress is not None:
-            progress(v // 2)
-    rho_coarse = np.stack(coarse)
+
+    def swept(frames: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """1/z [V, h, w] of the plane sweep and the margins of its winners."""
+        coarse, margins = [], []
+        for v, rho, margin in coarse_depth(frames, K, w2c, ranges, config):
+            coarse.append(rho)
+            margins.append(margin)
+            if progress is not None:
+                progress(v // 2)
+        return np.stack(coarse), margins
+
+    def near_views(view: int) -> list[int]:
+        return neighbours_of(view, views, config.neighbours)
+
+    def trusted(view: int) -> np.ndarray:
+        """How far the swept depth [h, w] of a view is believed, 0..1."""
+        near = near_views(view)
+        votes, _ = compare_views(
+            rho_coarse[view], rho_coarse, view, near, K_coarse, w2c, config.cross_check
+        )
+        trust = np.minimum(votes / min(2, len(near)), 1.0)
+        return trust * np.clip(margins[view] / 0.05, 0.2, 1.0)
+
+    rho_coarse, margins = swept(frames)
+    if config.even_colours:
+        first = np.stack([trusted(v) for v in range(views)])
+        maps = view_colours(rgb_coarse, rho_coarse, first, K_coarse, w2c, views // 2, near_views)
+        if maps is not None:  # the cost compares colours too: once more, with alike ones
+            frames = evened(frames, maps)
+            rho_coarse, margins = swept(frames)
+            images, _, rgb = resized(frames, K, config.long_side)
+            _, _, rgb_coarse = resized(frames, K, config.coarse_long_side)
     rho = np.empty((views, h, w), np.float32)
     cost = np.empty((views, h, w), np.float32)
     for v in range(views):
-        near = neighbours_of(v, views, config.neighbours)
-        votes, _ = compare_views(
-            rho_coarse[v], rho_coarse, v, near, K_coarse, w2c, config.cross_check
-        )
-        trust = np.minimum(votes / min(2, len(near)), 1.0)
-        trust *= np.clip(margins[v] / 0.05, 0.2, 1.0)
-        start = fill_inverse_depth(rho_coarse[v], trust, rgb_coarse[v])
+        near = near_views(v)
+        start = fill_inverse_depth(rho_coarse[v], trusted(v), rgb_coarse[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
         start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
         count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)

@@ -96,7 +96,7 @@ def to_gray(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for i, frame in enumerate(frames):
         image = np.asarray(frame @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
         if (height, width) != size:
-            image = cv2.resize(image, size[::-1], interpolation=mode)
+            image = np.asarray(cv2.resize(image, size[::-1], interpolation=mode), np.float32)
         out[i] = np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8)
     return out
 
@@ -108,11 +108,12 @@ def dis(
 
     quick: two thirds of the time for a start that is good already.
     """
+    start = np.zeros((*a.shape, 2), np.float32) if init is None else np.ascontiguousarray(init)
     solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     if quick:
         solver.setPatchStride(4)
         solver.setGradientDescentIterations(12)
-    flow = solver.calc(a, b, None if init is None else np.ascontiguousarray(init))
+    flow = solver.calc(a, b, start)
     return np.asarray(flow, np.float32)
 
 
@@ -251,30 +252,30 @@ def sharpen(pairs: PairFlows, config: FlowConfig | None = None) -> None:
         pairs.valid.update(zip(keys, gates, strict=True))
 
 
-def canonical_flow(
+def central_flow(
     pairs: PairFlows,
-    canonical: int,
+    central: int,
     config: FlowConfig | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Add flow between the canonical view and every other, both ways, as far as the chain holds.
+    """Add flow between the central view and every other, both ways, as far as the chain holds.
 
     The linked pairs are sharpened first. Besides its own gate, a match needs every step of its
     chain to be valid and must stay near it.
     """
     config = config or FlowConfig()
     order = pairs.sequence
-    if canonical not in order:
+    if central not in order:
         return
     sharpen(pairs, config)
-    middle = order.index(canonical)
+    middle = order.index(central)
     grid = pixel_grid(*pairs.size)
 
     def extend(key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Flow of a pair through the neighbour of its outer view, and where that chain holds."""
         a, b = key
-        outer = b if a == canonical else a
-        through = order[order.index(outer) - np.sign(outer - canonical)]
+        outer = b if a == central else a
+        through = order[order.index(outer) - np.sign(outer - central)]
         uv = grid + pairs.flow[a, through]
         start = pairs.flow[a, through] + sample(pairs.flow[through, b], uv)
         flow = dis(pairs.gray_Vhw[a], pairs.gray_Vhw[b], start)
@@ -286,7 +287,7 @@ def canonical_flow(
         ends = [list(range(middle - 2, -1, -1)), list(range(middle + 2, len(order)))]
         for distance in range(max(map(len, ends), default=0)):
             outer = [order[side[distance]] for side in ends if distance < len(side)]
-            keys = [key for v in outer for key in ((canonical, v), (v, canonical))]
+            keys = [key for v in outer for key in ((central, v), (v, central))]
             found = dict(zip(keys, pool.map(extend, keys), strict=True))
             pairs.flow.update({key: flow for key, (flow, _) in found.items()})
             gates = list(pool.map(lambda key: _gate(pairs, key, config), keys))

@@ -14,9 +14,9 @@ import math
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.kernels.geometry import ray_limits, row_times, to_camera
-from recon.raster.kernels.threads import take
 
 CHUNK = 4096  # Gaussians taken at once
 BLUR = np.float32(0.3)

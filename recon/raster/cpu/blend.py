@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.kernels.simd import (
     absolute,
@@ -30,7 +31,6 @@ from recon.raster.kernels.simd import (
     splat,
     store,
 )
-from recon.raster.kernels.threads import take
 
 TILE_W, TILE_H = 64, 16  # as in recon.raster.cpu.project; recon.raster.cpu.function checks
 PATCH_W, PATCH_H = 8, 2  # pixels of a Vec

@@ -19,9 +19,9 @@ import math
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.kernels.geometry import ray_limits, to_camera
-from recon.raster.kernels.threads import take
 
 TILE_W, TILE_H = 64, 16  # as in recon.raster.cpu.blend; recon.raster.cpu.function checks
 ROW = 16  # floats in a prepared row, and in a gradient slot

@@ -33,7 +33,7 @@ class Player {
     this.settleReady.reject(new Error(message));
   }
 
-  // Start with the payload as base64 text, or as bytes of a .4dgs file.
+  // Start with the payload as base64 text, or as bytes or address of a .fr4d or .4dgs file.
   start(source, workerCode) {
     try {
       this.renderer = new Renderer(this.canvas, () =>
@@ -48,7 +48,7 @@ class Player {
     this.worker.postMessage({ type: "decode", ...source });
   }
 
-  // Show another payload: an ArrayBuffer of a .4dgs file.
+  // Show another scene: an ArrayBuffer of a .fr4d or .4dgs file.
   load(bytes) {
     this.ready = new Promise((resolve, reject) => { this.settleReady = { resolve, reject }; });
     this.worker.postMessage({ type: "decode", bytes });
@@ -88,7 +88,8 @@ class Player {
     const { resolve } = this.settleReady;
     this.settled().then(() => {
       this.emit("scene");
-      this.settled().then(resolve);
+      if (this.playing || this.touring) resolve(); // no moment stays long enough to settle
+      else this.settled().then(resolve);
     });
   }
 

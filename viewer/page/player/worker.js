@@ -1,5 +1,5 @@
 // Off the main thread: decode the payload (docs/FORMATS.md), then sort points back to front.
-// Messages in: {type: "decode", base64 | bytes}, {type: "sort", id, row, time},
+// Messages in: {type: "decode", base64 | bytes | url, size}, {type: "sort", id, row, time},
 // {type: "pick", id, ...}. Messages out: progress, scene, order, picked, error.
 "use strict";
 
@@ -19,10 +19,27 @@ self.onmessage = async (event) => {
 
 const report = (value, label) => self.postMessage({ type: "progress", value, label });
 
-async function decode({ base64, bytes }) {
-  const packed = bytes ? new Uint8Array(bytes) : await fromBase64(base64);
-  report(0.35, "Unpacking");
-  const raw = await gunzip(packed);
+// Unpacking begins with the first piece that has come, not with the last.
+async function decode(message) {
+  const pieces = piecesOf(message);
+  const first = (await pieces.next()).value ?? new Uint8Array(0);
+  let length = 0;
+  async function* all() {
+    length += first.length;
+    yield first;
+    for await (const piece of pieces) {
+      length += piece.length;
+      yield piece;
+    }
+  }
+  if (isContainer(first)) {
+    const whole = [];
+    for await (const piece of all()) whole.push(piece);
+    const { header, sections } = await readContainer(joinPieces(whole, length));
+    publish(checkHeader(header), sections, length);
+    return;
+  }
+  const raw = await gunzip(all());
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (raw.length < 12 || String.fromCharCode(...raw.subarray(0, 4)) !== "4DGS")
     throw new Error("This is not a 4D scene payload.");
@@ -42,7 +59,7 @@ async function decode({ base64, bytes }) {
     report(0.55 + 0.4 * ((index + 1) / header.sections.length), "Decoding");
   });
   if (at !== raw.length) throw new Error("Damaged scene: something follows its last section.");
-  publish(header, sections, packed.length);
+  publish(header, sections, length);
 }
 
 function readHeader(bytes) {
@@ -52,6 +69,10 @@ function readHeader(bytes) {
   } catch { /* said below */ }
   if (!header || typeof header !== "object")
     throw new Error("Damaged scene: its header cannot be read.");
+  return checkHeader(header);
+}
+
+function checkHeader(header) {
   for (const field of FIELDS)
     if (!(field in header)) throw new Error(`Damaged scene: the header has no ${field}.`);
   const numbers = (list, count) => Array.isArray(list) && list.every(Number.isFinite) &&
@@ -71,28 +92,78 @@ function readHeader(bytes) {
   return header;
 }
 
-// Base64 in pieces, so that progress shows and no giant intermediate string is made.
-async function fromBase64(text) {
-  const clean = text.trim();
-  const piece = 1 << 20; // a multiple of 4
-  const padding = clean.endsWith("==") ? 2 : clean.endsWith("=") ? 1 : 0;
-  const out = new Uint8Array((clean.length / 4) * 3 - padding);
-  for (let from = 0, to = 0; from < clean.length; from += piece) {
-    const binary = atob(clean.slice(from, from + piece));
-    for (let i = 0; i < binary.length; i++) out[to++] = binary.charCodeAt(i);
-    report((0.35 * from) / clean.length, "Reading");
-  }
-  return out;
+// The packed bytes piece by piece, saying how much has come.
+async function* piecesOf({ base64, bytes, url, size }) {
+  if (bytes) yield new Uint8Array(bytes);
+  else if (url) yield* fetched(url, size);
+  else yield* fromBase64(base64);
 }
 
-async function gunzip(packed) {
+async function* fetched(url, size) {
+  let response;
+  try {
+    response = await fetch(url);
+  } catch {
+    throw new Error("The scene cannot be loaded: this page needs a web server, and the file " +
+      `${url.split("/").pop()} beside it.`);
+  }
+  if (!response.ok) throw new Error(`The scene cannot be loaded (${response.status}).`);
+  const total = size || Number(response.headers.get("content-length")) || 0;
+  const reader = response.body.getReader();
+  for (let got = 0; ;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    got += value.length;
+    loaded(got, total);
+    yield value;
+  }
+}
+
+function loaded(got, total) {
+  const [unit, label, digits] = (total || got) < 1e6 ? [1e3, "kB", 0] : [1e6, "MB", 1];
+  const number = (n) => (n / unit).toFixed(digits);
+  report(total ? 0.5 * Math.min(1, got / total) : 0.2,
+    total ? `Loading ${number(got)} of ${number(total)} ${label}` : `Loading ${number(got)} ${label}`);
+}
+
+function* fromBase64(text) {
+  const clean = text.trim();
+  const piece = 1 << 20; // a multiple of 4
+  for (let from = 0; from < clean.length; from += piece) {
+    const binary = atob(clean.slice(from, from + piece));
+    const out = new Uint8Array(binary.length);
+    for (let i = 0; i < binary.length; i++) out[i] = binary.charCodeAt(i);
+    loaded(0.75 * Math.min(from + piece, clean.length), 0.75 * clean.length);
+    yield out;
+  }
+}
+
+async function gunzip(pieces) {
   if (typeof DecompressionStream === "undefined")
     throw new Error("This browser has no DecompressionStream; please update it.");
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  report(0.02, "Unpacking");
+  const stream = new DecompressionStream("gzip");
+  const unpacked = new Response(stream.readable).arrayBuffer();
+  unpacked.catch(() => {}); // said below
+  const writer = stream.writable.getWriter();
+  let lost = null; // what went wrong before the pieces came here
   try {
-    return new Uint8Array(await new Response(stream).arrayBuffer());
+    for (let next; ;) {
+      try {
+        next = await pieces.next();
+      } catch (error) {
+        lost = error;
+        throw error;
+      }
+      if (next.done) break;
+      await writer.write(next.value);
+    }
+    await writer.close();
+    report(0.55, "Decoding");
+    return new Uint8Array(await unpacked);
   } catch {
-    throw new Error("Damaged scene: the compressed data cannot be read.");
+    writer.abort().catch(() => {});
+    throw lost ?? new Error("Damaged scene: the compressed data cannot be read.");
   }
 }
 

@@ -1,0 +1,38 @@
+"""Views far apart: features and incremental mapping stand in for flow, twice the same."""
+
+import numpy as np
+import pytest
+
+from scripts.evaluate.tracking_scores import camera_errors
+from tests.tracking import textured_room
+from tests.tracking.textured_room import at_angles, render_path
+from tracking.cameras.fallbacks import FallbackConfig
+from tracking.cameras.find import not_usable
+from tracking.cameras.wide import WideCameras, wide_cameras
+
+
+@pytest.mark.slow
+def test_cameras_of_far_views_are_found_twice_alike():
+    with pytest.MonkeyPatch.context() as patch:  # a wall that repeats is found at another place
+        once = tuple((corner, a, b, (1.0, 1.0)) for corner, a, b, _ in textured_room.SURFACES)
+        patch.setattr(textured_room, "SURFACES", once)
+        room = render_path(at_angles(np.linspace(-30, 30, 5)), size=(144, 192))
+    first = wide_cameras(room.frames)
+    assert first is not None and first.placed.all()
+    assert camera_errors(first.w2c, room.w2c)["rotation_deg"] < 1.0
+    again = wide_cameras(room.frames)
+    assert again is not None
+    np.testing.assert_array_equal(first.w2c, again.w2c)
+
+
+def test_what_is_not_enough_is_said_with_its_figure():
+    limits = FallbackConfig()
+    good = WideCameras(
+        300.0, np.tile(np.eye(4), (5, 1, 1)), np.ones(5, bool), np.ones((60, 3)), 0.5
+    )
+    assert not_usable(good, limits) is None
+    assert "no model" in (not_usable(None, limits) or "")
+    few = WideCameras(300.0, good.w2c, np.arange(5) < 2, good.points, 0.5)
+    assert "2 of 5" in (not_usable(few, limits) or "")
+    far = WideCameras(300.0, good.w2c, good.placed, good.points, 3.0)
+    assert "3.0 pixels" in (not_usable(far, limits) or "")

@@ -1,0 +1,107 @@
+"""Cameras of views that are far apart: SIFT with affine shapes, incremental mapping by pycolmap.
+
+Used where the clip's own flow cannot link neighbours. pycolmap is imported only then, runs on one
+thread with a fixed seed, and so gives the same cameras every time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
+
+
+@dataclass
+class WideCameras:
+    """What the mapping gave: focal in pixels of the frames, w2c [V, 4, 4] (identity where not
+    placed), placed bool [V], points [M, 3] in the world, error_px: mean reprojection error."""
+
+    focal: float
+    w2c: np.ndarray
+    placed: np.ndarray
+    points: np.ndarray
+    error_px: float
+
+
+def wide_cameras(frames: np.ndarray, focal: float | None = None) -> WideCameras | None:
+    """Map frames [V, H, W, 3] (0..1) of one camera; its focal length in pixels, if it is known.
+
+    None when no two views start a model.
+    """
+    best: WideCameras | None = None
+    scale = float(np.clip(LONG_SIDE / max(frames.shape[1:3]), 1.0, 2.0))
+    if scale > 1.0:  # small pictures give few features, and coarse ones
+        size = round(frames.shape[2] * scale), round(frames.shape[1] * scale)
+        frames = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in frames])
+    for affine in (False, True):
+        found = _mapped(frames, None if focal is None else focal * scale, affine)
+        if found is not None:
+            found.focal /= scale
+            found.error_px /= scale
+            if best is None or found.placed.sum() > best.placed.sum():
+                best = found
+        if best is not None and best.placed.all():
+            break
+    return best
+
+
+def _mapped(frames: np.ndarray, focal: float | None, affine: bool) -> WideCameras | None:
+    """One go of the mapping; affine: features that bear a turned surface, four times as slow."""
+    import pycolmap
+
+    pycolmap.logging.minloglevel = 3
+    pycolmap.set_random_seed(0)
+    views, height, width = frames.shape[:3]
+    with tempfile.TemporaryDirectory() as folder:
+        images, database = Path(folder) / "images", Path(folder) / "database.db"
+        images.mkdir()
+        for v, frame in enumerate(frames):
+            bgr = (np.clip(frame[..., ::-1], 0, 1) * 255 + 0.5).astype(np.uint8)
+            cv2.imwrite(str(images / f"{v:04d}.png"), bgr)
+        reader = pycolmap.ImageReaderOptions(camera_model="SIMPLE_PINHOLE")
+        if focal is not None:
+            reader.camera_params = f"{focal},{width / 2},{height / 2}"
+        extraction = pycolmap.FeatureExtractionOptions()
+        extraction.num_threads, extraction.use_gpu = 1, False
+        extraction.sift.estimate_affine_shape = affine
+        extraction.sift.domain_size_pooling = affine
+        matching = pycolmap.FeatureMatchingOptions()
+        matching.num_threads, matching.use_gpu = 1, False
+        mapping = pycolmap.IncrementalPipelineOptions()
+        mapping.num_threads, mapping.min_model_size = 1, 3
+        mapping.mapper.init_min_num_inliers = 50
+        mapping.ba_refine_focal_length = focal is None
+        pycolmap.extract_features(
+            database, images, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader,
+            extraction_options=extraction,
+        )  # fmt: skip
+        pycolmap.match_exhaustive(database, matching_options=matching)
+        models = pycolmap.incremental_mapping(
+            database, images, Path(folder) / "sparse", options=mapping
+        )
+    if not models:
+        return None
+    best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
+    return _read(best, views)
+
+
+def _read(model: Any, views: int) -> WideCameras:
+    w2c, placed = np.tile(np.eye(4), (views, 1, 1)), np.zeros(views, bool)
+    for image in model.images.values():
+        if not image.has_pose:
+            continue
+        pose = image.cam_from_world
+        pose = pose() if callable(pose) else pose
+        v = int(Path(image.name).stem)
+        w2c[v, :3], placed[v] = pose.matrix(), True
+    sure = [p for p in model.points3D.values() if p.track.length() >= 3]
+    points = np.array([p.xyz for p in (sure or list(model.points3D.values()))]).reshape(-1, 3)
+    focal = float(next(iter(model.cameras.values())).params[0])
+    error = float(model.compute_mean_reprojection_error())
+    return WideCameras(focal, w2c, placed, points, error)
