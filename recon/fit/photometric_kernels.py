@@ -8,8 +8,7 @@ with a stride of 3 floats. Three passes, each over independent rows, with whole 
    blurred x, x^2 and xy, which go through the transposed horizontal blur at once.
 3. `gradient_rows`: transposed vertical blur, chain rule, L1.
 
-Borders are mirrored without repeating the edge pixel ("reflect"), as kornia does. Constants are
-literals: numba's on-disk cache would not notice a change elsewhere.
+Borders are mirrored without repeating the edge pixel ("reflect"), as kornia does.
 """
 
 from __future__ import annotations
