@@ -284,6 +284,21 @@ def test_rig_cameras_elsewhere_are_named_with_an_option(scene, tmp_path):
         read_source(files.nerfstudio(scene, tmp_path / "n"), cameras=str(file))
 
 
+def test_rows_of_llff_go_by_names_as_texts_while_views_go_as_people_count(tmp_path):
+    scene = files.scene(V=11, T=2, size=(24, 40))
+    files.image_folders(scene, tmp_path / "rig")
+    for v in reversed(range(11)):
+        (tmp_path / "rig" / f"cam{v:02d}").rename(tmp_path / "rig" / f"c{v}")
+    names = [f"c{v}" for v in range(11)]
+    rows = [names.index(n) for n in sorted(names)]
+    assert rows[:3] == [0, 1, 10]
+    as_text = replace(scene, frames=scene.frames[rows], K=scene.K[rows], w2c=scene.w2c[rows])
+    colmap.poses_bounds(as_text, tmp_path / "rig" / "poses_bounds.npy")
+    source = read_source(tmp_path / "rig")
+    assert [v.name for v in source.views] == names
+    assert np.allclose(source.w2c, scene.w2c, atol=1e-5)
+
+
 def test_rows_of_deleted_views_are_known_by_number(scene, tmp_path):
     folder = files.image_folders(scene, tmp_path)
     colmap.poses_bounds(scene, folder / "poses_bounds.npy")
