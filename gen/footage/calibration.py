@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,16 +126,16 @@ def match(names: Sequence[str], calibration: Calibration, by_order: bool = False
     return [-1] * len(names)
 
 
-def takes_stored_pixels(file: object, size: Size | None) -> bool:
+def takes_stored_pixels(file: Path, size: Size | None) -> bool:
     """Whether a calibration for images of ``size`` is of the pixels of a file as they are stored.
 
     COLMAP and its kin ignore the orientation tag of a photo; those that obey it give a size that
     only the turned photo has.
     """
-    stored = image_size(file, upright=False)  # type: ignore[arg-type]
+    stored = image_size(file, upright=False)
     if size is None:
         return True
-    return _alike(size, stored) or not _alike(size, image_size(file))  # type: ignore[arg-type]
+    return _alike(size, stored) or not _alike(size, image_size(file))
 
 
 def some_of(names: Sequence[str]) -> str:
