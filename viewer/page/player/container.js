@@ -1,5 +1,5 @@
-// Open .4dgs containers (https://github.com/avala-ai/4dgs) in the worker: records, streams and the
-// two ways of telling time, up to the same header and sections that a payload of ours has.
+// Open .4dgs containers (github.com/avala-ai/4dgs) in the worker: records, streams and the two
+// ways of telling time, up to the same header and sections that a payload of ours has.
 // What Python reads with the package fourdgs (viewer/read/open_4dgs.py) is read here the same way:
 // states at the file's own stamps, straight lines between them, a Gaussian that changes its shape
 // cut into episodes.
