@@ -4,6 +4,7 @@
 // payload's order) and the order in which they are drawn.
 "use strict";
 const fs = require("node:fs");
+const path = require("node:path");
 const vm = require("node:vm");
 
 const [folder, payload, request] = process.argv.slice(2);
@@ -13,8 +14,8 @@ const page = {
   self: { postMessage: (message) => said.push(message) },
 };
 vm.createContext(page);
-for (const name of ["motion.js", "worker.js", "container.js", "episodes.js"])
-  vm.runInContext(fs.readFileSync(`${folder}/${name}`, "utf8"), page);
+for (const part of ["motion.js", "worker.js", "container.js", "episodes.js"]) // as a page has them
+  vm.runInContext(fs.readFileSync(path.join(folder, part), "utf8"), page);
 
 // The worker's own functions, point after point.
 const PLACES = `(({ time, w2c }) => {
