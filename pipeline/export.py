@@ -97,7 +97,7 @@ class Export:
             raise UserError("--codec goes with --format 4dgs")
         if self.frames and self.format not in (*_SEVERAL, "video"):
             raise UserError(
-                f"--frames goes with ply-sequence, pointcloud and video, not with {self.format}"
+                f"--frames goes with {', '.join(_SEVERAL)} and video, not with {self.format}"
             )
         if self.time is not None:
             if self.format not in ("ply-sequence", *_FILES):

@@ -152,7 +152,7 @@ class PlayerScene:
         """Warn that files without a camera (``what``) cannot keep ``offset_axes``."""
         if self.offset_axes is not None:
             warn(
-                f"the scene's offsets are in camera axes (--offsets literal); {what} have them in "
+                f"the scene's offsets are in camera axes (Eq. 11 as printed); {what} have them in "
                 "those of the canonical view: from other viewpoints its motion differs"
             )
 

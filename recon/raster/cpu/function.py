@@ -17,8 +17,6 @@ from recon.gaussians import Gaussians
 from recon.raster.cpu import anisotropic, blend, project
 from recon.raster.inputs import raise_not_finite
 
-assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
-assert anisotropic.BLUR == project.BLUR
 _MAX_WIDTH, _MAX_HEIGHT = 255 * project.TILE_W, 255 * project.TILE_H
 _ONE_THREAD_PIXELS = 36 * 64  # waking a second thread costs more than it saves below this
 
