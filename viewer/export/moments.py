@@ -66,8 +66,10 @@ def moments(player: PlayerScene, count: int | None) -> NDArray[np.floating]:
 
 
 def line_moments(player: PlayerScene, count: int | None) -> NDArray[np.floating]:
-    """Like ``moments``, for files that know straight lines only: where the scene's motion is curved,
-    the times half-way between stored ones come with them."""
+    """Like ``moments``, for files that know straight lines only.
+
+    Where the scene's motion is curved, the times half-way between stored ones come with them.
+    """
     times = moments(player, count)
     if count is not None or player.slopes is None or len(times) < 2:
         return times
