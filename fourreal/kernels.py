@@ -65,12 +65,19 @@ def cache_root() -> Path | None:
         if _writable(folder):
             return folder
     hint = "NUMBA_CACHE_DIR can name a folder for compiled kernels"
-    private = Path(tempfile.gettempdir()) / f"fourreal-kernels-{getattr(os, 'getuid', int)()}"
-    if _writable(private, private=True):
+    private = _private_folder()
+    if private is not None and _writable(private, private=True):
         warn(f"compiled kernels are kept in {private}: no cache folder can be written; {hint}")
         return private
     warn(f"no cache folder can be written, so kernels are compiled anew by every command; {hint}")
     return None
+
+
+def _private_folder() -> Path | None:
+    try:
+        return Path(tempfile.gettempdir()) / f"fourreal-kernels-{getattr(os, 'getuid', int)()}"
+    except OSError:  # there is no temporary folder
+        return None
 
 
 def user_caches() -> Iterator[Path]:
