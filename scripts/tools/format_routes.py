@@ -185,7 +185,7 @@ FORMATS = (
     ),
     Format(
         "spz", "spz/frame0001.spz …", False, "Spark 2.2, splat-transform 2.7",
-        "three.js, PlayCanvas, Scaniverse", lambda job: job.sequence(".spz"),
+        "PlayCanvas, Scaniverse", lambda job: job.sequence(".spz"),
         lambda job, t: job.played("spark", job.moment(".spz", t), t),
     ),
     Format(
@@ -198,7 +198,7 @@ FORMATS = (
         _splatv, lambda job, t: job.played("gsplat", job.work / "scene.splatv", t),
     ),
     Format(
-        "ply-sequence", "ply/frame0001.ply …", True, "Spark 2.2, splat-transform 2.7",
+        "ply-sequence", "ply/frame0001.ply …", False, "Spark 2.2, splat-transform 2.7",
         "SuperSplat (plays the folder), Brush (plays the zip), Blender and Unity importers",
         lambda job: job.sequence(".ply"),
         lambda job, t: job.played("spark", job.moment(".ply", t), t),

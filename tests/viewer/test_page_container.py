@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from scripts.tools.browser import Browser, find_chromium
+from tests.fuzz.damage import bounded, damaged
 from tests.viewer.formats.pictures import drawn
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.export.moments import moment_at
@@ -97,6 +99,22 @@ def test_damaged_containers_are_refused_and_the_scene_before_stays(browser):
         assert said and "\n" not in said and len(said) < 200, (name, said)
         assert not said.startswith(("Cannot", "undefined", "TypeError")), (name, said)
     assert browser.evaluate("player.info.prompt") == "sound"
+    browser.evaluate("player.errors.length = 0, 0")
+
+
+def test_no_damage_leads_to_anything_but_a_sentence(browser):
+    sound = encode_open_4dgs(PlayerScene.from_scene(toy_scene(60), prompt="sound"))
+    said = set()
+
+    @bounded(80)
+    @given(data=damaged(sound))
+    def attack(data):
+        said.add(load(browser, data))
+
+    attack()
+    ours = ("", "Damaged scene", "This ", "The scene is of version")
+    assert all(text.startswith(ours[1:]) or not text for text in said), said
+    assert len(said) > 5
     browser.evaluate("player.errors.length = 0, 0")
 
 

@@ -20,8 +20,9 @@ from viewer.page.poster import poster
 from viewer.player_scene import PlayerScene
 
 _SOURCES = Path(__file__).parent / "player"
-_SCRIPTS = ("camera.js", "render.js", "controls.js", "player.js", "page.js")
-WORKER = ("worker.js", "container.js", "episodes.js")  # one after another, off the main thread
+_SCRIPTS = ("motion.js", "camera.js", "render.js", "controls.js", "player.js", "page.js")
+# one after another, off the main thread
+WORKER = ("motion.js", "worker.js", "container.js", "episodes.js")
 _PAYLOAD = re.compile(rb'<script id="payload"([^>]*)>([^<]*)</script>')
 _BESIDE = re.compile(rb' data-src="([A-Za-z0-9%._-]+)"')
 

@@ -1,5 +1,5 @@
-// Open .4dgs containers (https://github.com/avala-ai/4dgs) in the worker: records, streams and the
-// two ways of telling time, up to the same header and sections that a payload of ours has.
+// Open .4dgs containers (github.com/avala-ai/4dgs) in the worker: records, streams and the two
+// ways of telling time, up to the same header and sections that a payload of ours has.
 // What Python reads with the package fourdgs (viewer/read/open_4dgs.py) is read here the same way:
 // states at the file's own stamps, straight lines between them, a Gaussian that changes its shape
 // cut into episodes.
@@ -131,7 +131,7 @@ async function readStreams(r, count) {
     if (out[name] || channels !== wanted || rows !== count || ![1, 2, 4].includes(width) || mode > 2)
       throw new Error(`Damaged scene: its stream of ${name} cannot be right.`);
     const symbols = mode === 2 ? channels : rows * channels;
-    if (symbols > MOST_VALUES) throw new Error("This scene is too large for this player.");
+    if (rows * channels > MOST_VALUES) throw new Error("This scene is too large for this player.");
     out[name] = { channels, values: rows ? numbers(
       await inflate(body, codec, symbols * width), symbols, width, mode, rows, channels)
       : new Int32Array(0) };

@@ -268,15 +268,7 @@ class Player {
     this.paceCount = 0;
   }
 
-  moment() {
-    const { times } = this.info;
-    let before = 0;
-    while (before < times.length - 2 && this.time >= times[before + 1]) before++;
-    const after = Math.min(before + 1, times.length - 1);
-    const span = times[after] - times[before];
-    const fraction = span > 0 ? clamp((this.time - times[before]) / span, 0, 1) : 0;
-    return { before, after, fraction };
-  }
+  moment() { return momentAt(this.info.times, this.time, this.info.curved); }
 }
 
 // A worker from the code in the page; where the browser refuses (some forbid it for local

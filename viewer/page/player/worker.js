@@ -44,8 +44,8 @@ async function decode(message) {
   if (raw.length < 12 || String.fromCharCode(...raw.subarray(0, 4)) !== "4DGS")
     throw new Error("This is not a 4D scene payload.");
   const version = view.getUint32(4, true);
-  if (version !== 1 && version !== 2)
-    throw new Error(`The scene is of version ${version}; this player reads versions 1 and 2.`);
+  if (![1, 2, 3].includes(version))
+    throw new Error(`The scene is of version ${version}; this player reads 1 to 3.`);
   const start = 12 + view.getUint32(8, true);
   const header = readHeader(raw.subarray(12, start));
 
@@ -195,7 +195,7 @@ function publish(header, sections, packedBytes) {
   const n = header.points;
   const moving = header.moving;
   const times = header.times.length;
-  const { position, log_scale: logScale, rgba, offset, gain, gain_index: gainIndex,
+  const { position, log_scale: logScale, rgba, offset, slope, gain, gain_index: gainIndex,
     log_stretch: logStretch, rotation } = sections;
   const perPoint = [[position, 3], [logScale, 1], [rgba, 4]];
   if (logStretch || rotation) perPoint.push([logStretch, 3], [rotation, 4]);
@@ -204,6 +204,8 @@ function publish(header, sections, packedBytes) {
       throw new Error("Damaged scene: the header does not fit its sections.");
   if (moving && (!offset || offset.shape.join() !== [3, times, moving].join()))
     throw new Error("Damaged scene: the offsets do not fit the header.");
+  if (slope && slope.shape.join() !== [3, times, moving].join())
+    throw new Error("Damaged scene: the slopes do not fit the header.");
   if (header.offset_axes && header.offset_axes.length !== 9)
     throw new Error("Damaged scene: the axes of the offsets are no 3 x 3 numbers.");
 
@@ -233,20 +235,23 @@ function publish(header, sections, packedBytes) {
   for (let i = 0; i < changing; i++) words[8 * gainIndex.values[i] + 6] = i + 1;
 
   const offsets = interleave(offset, 3, 4, times, moving, Int16Array);
+  const slopes = interleave(slope, 3, 4, times, slope ? moving : 0, Int16Array);
   const gains = interleave(gain, 2, 2, times, changing, Int8Array);
   scene = {
     n, moving, times: header.times, means, radii,
     offsets: offsets.slice(), offsetStep: moving ? offset.step : 0,
+    slopes: slopes.slice(), slopeStep: slope ? slope.step : 0, curved: Boolean(header.curved),
     axes: header.offset_axes, alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
     spareKeys: new Uint32Array(n), spareItems: new Uint32Array(n),
   };
   const info = { ...header, changing, packedBytes, sections: undefined };
   info.offsetStep = scene.offsetStep;
+  info.slopeStep = scene.slopeStep;
   info.gainStep = changing ? gain.step : 0;
   info.subject = subject();
   const shapes = logStretch ? covariances(logStretch, rotation, n) : new Float32Array(0);
-  self.postMessage({ type: "scene", info, points, offsets, gains, shapes }, [
-    points, offsets.buffer, gains.buffer, shapes.buffer,
+  self.postMessage({ type: "scene", info, points, offsets, slopes, gains, shapes }, [
+    points, offsets.buffer, slopes.buffer, gains.buffer, shapes.buffer,
   ]);
 }
 
@@ -305,24 +310,28 @@ function subject() {
   return sample.map((axis) => axis.sort((a, b) => a - b)[axis.length >> 1]);
 }
 
-// Linear time interpolation: the two neighbouring stored times and their weights.
+// The stored times around a time, and what a step of their offsets and slopes counts.
 function blend(time) {
-  const { times } = scene;
-  let k = 0;
-  while (k < times.length - 2 && time >= times[k + 1]) k++;
-  const next = Math.min(k + 1, times.length - 1);
-  const span = times[next] - times[k];
-  const f = span > 0 ? Math.min(1, Math.max(0, (time - times[k]) / span)) : 0;
-  return { k, next, a: (1 - f) * scene.offsetStep, b: f * scene.offsetStep };
+  const { before, after, weights } = momentAt(scene.times, time, scene.curved);
+  const [a, b, c, d] = weights;
+  return { k: before, next: after, a: a * scene.offsetStep, b: b * scene.slopeStep,
+    c: c * scene.offsetStep, d: d * scene.slopeStep };
+}
+
+// Along one axis, how far point i has moved.
+function moved(i, axis, { k, next, a, b, c, d }) {
+  const { offsets, slopes, moving } = scene;
+  const p = 4 * (k * moving + i) + axis, q = 4 * (next * moving + i) + axis;
+  const straight = a * offsets[p] + c * offsets[q];
+  return scene.slopeStep ? straight + b * slopes[p] + d * slopes[q] : straight;
 }
 
 // World position of a point; `turn` (3 x 3) takes its offset to world axes, null: it is in them.
-function place(i, { k, next, a, b }, turn) {
-  const { means, offsets, moving } = scene;
+function place(i, at, turn) {
+  const { means, moving } = scene;
   const p = [means[3 * i], means[3 * i + 1], means[3 * i + 2]];
   if (i >= moving) return p;
-  const move = [0, 1, 2].map((c) =>
-    a * offsets[4 * (k * moving + i) + c] + b * offsets[4 * (next * moving + i) + c]);
+  const move = [0, 1, 2].map((axis) => moved(i, axis, at));
   return p.map((x, r) => x + (turn
     ? turn[3 * r] * move[0] + turn[3 * r + 1] * move[1] + turn[3 * r + 2] * move[2] : move[r]));
 }
@@ -337,21 +346,16 @@ function turnFor(w2c) {
 // Far to near by camera z: exact radix sort of the float bits, two passes of 16 bits.
 function sort({ id, row, time }) {
   if (!scene) return;
-  const { n, moving, means, offsets, keys, items, spareKeys, spareItems } = scene;
+  const { n, moving, means, keys, items, spareKeys, spareItems } = scene;
   const [rx, ry, rz, rw] = row;
   const [ox, oy, oz] = scene.axes ? scene.axes.slice(6) : row; // what an offset adds to the depth
-  const { k, next, a, b } = blend(time);
+  const at = blend(time);
   const depth = new Float32Array(1);
   const bits = new Uint32Array(depth.buffer);
   let count = 0;
   for (let i = 0; i < n; i++) {
     let away = rx * means[3 * i] + ry * means[3 * i + 1] + rz * means[3 * i + 2] + rw;
-    if (i < moving) {
-      const p = 4 * (k * moving + i), q = 4 * (next * moving + i);
-      away += ox * (a * offsets[p] + b * offsets[q]) +
-        oy * (a * offsets[p + 1] + b * offsets[q + 1]) +
-        oz * (a * offsets[p + 2] + b * offsets[q + 2]);
-    }
+    if (i < moving) away += ox * moved(i, 0, at) + oy * moved(i, 1, at) + oz * moved(i, 2, at);
     depth[0] = away;
     if (!(depth[0] > 0.01)) continue;
     keys[count] = ~bits[0];
