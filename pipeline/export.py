@@ -55,7 +55,8 @@ class Export:
     out: str = ""
     """Where to; by default inside the run folder, or beside the file."""
     times: str = ""
-    """all: every time of the grid (the default); N: so many, evenly spaced."""
+    """all: every time of the grid (the default; 4dgs and usd, which know straight lines only, also
+    those half-way between where motion is curved); N: so many, evenly spaced."""
     time: float | None = None
     """0..1: only this moment, as one file (ply-sequence, glb, spz, sog)."""
     frames: int = 0

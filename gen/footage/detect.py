@@ -99,9 +99,9 @@ def source_paths(path: Path, cameras: str = "") -> list[Path]:
     if is_marker(path):
         return [path.parent, *named]
     if path.is_dir() and not _is_ours(path) and _several_times(path, "", cameras) is None:
-        source = camera_source(path, cameras)
-        if source is not None and not source[0].is_relative_to(path):
-            return [path, source[0]]
+        photos, source = find_photos(path), camera_source(path, cameras)
+        if photos is not None and source is not None:
+            return [photos.root, source[0]]
     return [path, *named]
 
 

@@ -37,8 +37,8 @@ TITLE = "One scene in every format"
 NOTE = (
     "PSNR in dB against our rasterizer at two times (a: a stored one, b: between two), from a "
     "camera of its own, as shown by the program named in docs/VIEWERS.md; megabytes of the whole "
-    "scene, of all its stored times where a file holds one moment. three.js draws a Gaussian to "
-    "two sigma only and sorts into slices, which is its own difference, not the file's."
+    "scene, of all its stored times where a file holds one moment. What a player draws otherwise "
+    "than we do counts as error too."
 )
 _COLUMNS = 4
 

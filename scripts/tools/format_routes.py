@@ -179,9 +179,9 @@ FORMATS = (
         "usdview and other Hydra viewers of OpenUSD 26.03 and later", _usd, _by_usd_core,
     ),
     Format(
-        "glb", "glb/frame0001.glb …", False, "three.js 0.187",
-        "Babylon.js, PlayCanvas, Cesium", lambda job: job.sequence(".glb"),
-        lambda job, t: job.played("three", job.moment(".glb", t), t),
+        "glb", "glb/frame0001.glb …", False, "Babylon.js 9.35, three.js 0.187",
+        "PlayCanvas, Cesium", lambda job: job.sequence(".glb"),
+        lambda job, t: job.played("babylon", job.moment(".glb", t), t),
     ),
     Format(
         "spz", "spz/frame0001.spz …", False, "Spark 2.2, splat-transform 2.7",

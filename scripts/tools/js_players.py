@@ -26,7 +26,16 @@ from scripts.tools.browser import Browser
 
 Picture = NDArray[np.uint8]
 _PAGES = Path(__file__).parent / "players"
-PACKAGES = ("three", "gsplat", "@sparkjsdev/spark", "gltf-validator", "@playcanvas/splat-transform")
+NEEDS = {
+    "three": ("three",),
+    "spark": ("three", "@sparkjsdev/spark"),
+    "gsplat": ("gsplat",),
+    "babylon": ("babylonjs", "babylonjs-loaders"),
+}
+PACKAGES = (
+    *("three", "gsplat", "@sparkjsdev/spark", "babylonjs", "babylonjs-loaders"),
+    *("gltf-validator", "@playcanvas/splat-transform"),
+)
 
 
 def node_folder(*needed: str) -> Path:
@@ -61,7 +70,7 @@ def shown_by(
     """What a player draws of ``file``, RGB uint8 of ``size`` (height, width).
 
     Args:
-        player: "three" (.glb), "spark" (.spz, .ply, .sog) or "gsplat" (.splatv).
+        player: "three" or "babylon" (.glb), "spark" (.spz, .ply, .sog) or "gsplat" (.splatv).
         w2c: [4,4] and K: [3,3], OpenCV axes of the scene (y down); square pixels, the principal
             point in the middle.
         t: 0..1, for files that move.
@@ -70,8 +79,7 @@ def shown_by(
         UserError: the package is not installed.
         RuntimeError: what the page says went wrong.
     """
-    packages = {"three": ("three",), "spark": ("three", "@sparkjsdev/spark"), "gsplat": ("gsplat",)}
-    folder = node_folder(*packages[player])
+    folder = node_folder(*NEEDS[player])
     height, width = size
     ask = {
         "file": f"/file/{file.name}",

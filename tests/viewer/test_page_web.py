@@ -37,7 +37,10 @@ def folder(tmp_path_factory):
 def noisy_scene():
     """A toy scene that does not compress to next to nothing."""
     scene = toy_scene(6000)
-    scene.colors += 0.2 * torch.rand(scene.colors.shape, generator=torch.manual_seed(0)) - 0.1
+    noise = torch.manual_seed(0)
+    scene.colors += 0.2 * torch.rand(scene.colors.shape, generator=noise) - 0.1
+    scene.means += 0.02 * torch.rand(scene.means.shape, generator=noise)
+    scene.log_scales += 0.5 * torch.rand(scene.log_scales.shape, generator=noise)
     return scene
 
 
@@ -78,7 +81,7 @@ def stages_while_loading(browser: Browser, url: str) -> list[tuple[str, float, f
 @pytest.mark.parametrize("page", ["one.html", "two.html"])
 def test_the_bar_counts_bytes_over_a_slow_line_and_the_poster_is_there_first(folder, browser, page):
     size = (folder / page.replace("html", "fr4d")).stat().st_size if page[0] == "t" else 0
-    with slow_server(folder, 0.12, 1 << 13) as address:
+    with slow_server(folder, 0.1, 1 << 12) as address:
         seen = stages_while_loading(browser, f"{address}/{page}")
     loading = [stage for stage in seen if stage[0].startswith("Loading ") and " of " in stage[0]]
     assert len(loading) >= 2, seen
@@ -102,7 +105,7 @@ def test_both_forms_show_the_same_scene_and_are_read_back(folder, browser):
                 want = render_scene(scene, t, scene.w2c[1], scene.K[1], None, 0.0).rgb
                 assert psnr(got, want.clamp(0, 1).numpy()) > 45
         assert read_player(folder / page).prompt == "a red ball"
-    assert (folder / "two.html").stat().st_size < 100_000
+    assert (folder / "two.html").stat().st_size < 130_000
     assert browser.evaluate("document.querySelector('meta[property=\"og:image\"]').content") == (
         "two.webp"
     )

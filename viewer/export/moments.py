@@ -65,6 +65,17 @@ def moments(player: PlayerScene, count: int | None) -> NDArray[np.floating]:
     return times if count is None else np.linspace(times[0], times[-1], count)
 
 
+def line_moments(player: PlayerScene, count: int | None) -> NDArray[np.floating]:
+    """Like ``moments``, for files that know straight lines only.
+
+    Where the scene's motion is curved, the times half-way between stored ones come with them.
+    """
+    times = moments(player, count)
+    if count is not None or player.slopes is None or len(times) < 2:
+        return times
+    return np.sort(np.concatenate([times, (times[1:] + times[:-1]) / 2]))
+
+
 def seconds(player: PlayerScene, times: NDArray[np.floating]) -> NDArray[np.float64]:
     """When the moments ``times`` (0..1) are played, in seconds from the first stored time."""
     first, last = float(player.times[0]), float(player.times[-1])

@@ -29,7 +29,7 @@ from fourreal.atomic import atomic_file
 from fourreal.cameras import camera_centres
 from fourreal.errors import UserError
 from viewer.camera_paths import scene_centre
-from viewer.export.moments import Moment, moment_at, moments, seconds
+from viewer.export.moments import Moment, line_moments, moment_at, seconds
 from viewer.player_scene import PlayerScene
 
 Integers = NDArray[np.int64]
@@ -101,7 +101,8 @@ def write_open_4dgs(
 
     Args:
         title, fps: as in ``viewer.page.html.write_player``.
-        frames: number of stated moments, evenly spaced; None: the stored times.
+        frames: number of stated moments, evenly spaced; None: the stored times, and where motion is
+            curved those half-way between.
         codec: of the streams. Browsers read deflate; zstd needs the package ``zstandard``.
 
     Raises:
@@ -119,7 +120,7 @@ def encode_open_4dgs(
     player: PlayerScene, frames: int | None = None, codec: Codec = "deflate"
 ) -> bytes:
     """The container as bytes; see ``write_open_4dgs``."""
-    times = moments(player, frames)
+    times = line_moments(player, frames)
     clock = seconds(player, times)
     states = [moment_at(player, float(t)).upright() for t in times]
     peak = np.max([s.opacities for s in states], axis=0)

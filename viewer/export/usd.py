@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
-from viewer.export.moments import SH_C0, Moment, moment_at, moments, seconds
+from viewer.export.moments import SH_C0, Moment, line_moments, moment_at, seconds
 from viewer.player_scene import PlayerScene
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def write_usd(
 
     Args:
         title, fps: as in ``viewer.page.html.write_player``.
-        frames: number of samples, evenly spaced; None: the stored times.
+        frames: number of samples, evenly spaced; None: the stored times, and where motion is
+            curved those half-way between.
 
     Raises:
         UserError: usd-core is missing or too old, or the suffix is none of USD's.
@@ -49,7 +50,7 @@ def write_usd(
     pxr = _pxr()
     player = PlayerScene.from_scene(scene, prompt=title, fps=fps)
     player.warn_of_lost_axes("USD files")
-    times = moments(player, frames)
+    times = line_moments(player, frames)
     states = [moment_at(player, float(t)).upright() for t in times]
     stage = _stage(pxr, player, states, times)
     with atomic_file(target) as temporary:

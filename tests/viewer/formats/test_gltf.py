@@ -11,7 +11,7 @@ import pytest
 import trimesh
 
 from run_pipeline import main
-from scripts.tools.js_players import shown_by
+from scripts.tools.js_players import NEEDS, shown_by
 from tests.viewer.formats.npm import packages
 from tests.viewer.formats.pictures import ours, square_camera
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
@@ -72,17 +72,18 @@ def test_readers_of_other_projects_give_back_our_values(tmp_path, t):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("t", [0.0, 0.7])
-def test_three_js_draws_our_picture(tmp_path, t):
-    packages("three", browser=True)
+@pytest.mark.parametrize(("player", "least"), [("three", 27), ("babylon", 34)])
+def test_real_loaders_draw_our_picture(tmp_path, player, least, t):
+    packages(*NEEDS[player], browser=True)
     scene = uncommon_scene("shaped", 1800, size=(144, 256))
     scene.log_stretch *= 0.5
     w2c, K = square_camera(scene)
     path = written(scene, tmp_path, t)
-    shown = shown_by("three", path, w2c, K, scene.size, t, scene.background.numpy()) / 255
+    shown = shown_by(player, path, w2c, K, scene.size, t, scene.background.numpy()) / 255
     want = ours(scene, t, w2c, K)
     other = ours(scene, 0.7 - t, w2c, K)
-    # It draws a Gaussian to 2 sigma (the extension says 3) and sorts into 4096 slices.
-    assert psnr(shown, want) > 27 and psnr(shown, want) > psnr(shown, other) + 4
+    # three.js draws a Gaussian to 2 sigma (the extension says 3) and sorts into 4096 slices.
+    assert psnr(shown, want) > least and psnr(shown, want) > psnr(shown, other) + 4
 
 
 def test_the_command_writes_one_moment_or_one_file_per_time(tmp_path, capsys):

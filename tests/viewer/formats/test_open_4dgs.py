@@ -97,6 +97,20 @@ def test_what_stands_still_is_said_once_and_the_file_is_near_our_payload():
     assert len(encode_open_4dgs(moving)) < 1.5 * len(encode(moving))
 
 
+def test_where_motion_is_curved_the_lines_turn_half_way_too():
+    player = player_of(toy_scene(times=4))
+    assert len(decode_open_4dgs(encode_open_4dgs(player)).times) == 4
+    player.slopes = np.zeros_like(player.offsets)
+    player.slopes[1] = 0.8
+    back = decode_open_4dgs(encode_open_4dgs(player))
+    np.testing.assert_allclose(back.times, np.arange(7) / 6, atol=1e-6)
+    order = morton_order(moment_at(player, 0).upright().means)
+    bound = 0.11 * np.exp(np.median(player.log_scales))
+    for t in (1 / 6, 0.5):
+        assert np.abs(moment_at(back, t).means - moment_at(player, t).means[order]).max() < bound
+    assert len(decode_open_4dgs(encode_open_4dgs(player, frames=5)).times) == 5
+
+
 def test_a_straight_path_is_stated_by_its_speed():
     scene = toy_scene(times=2)
     scene.shade = scene.visibility = None
