@@ -46,7 +46,7 @@ def njit(function: Callable | None = None, *, cache: bool = False, **options: An
     if root is not None:
         config: Any = numba.config
         before = config.CACHE_DIR
-        config.CACHE_DIR = str(_folder(root, function.__module__, function.__code__))
+        config.CACHE_DIR = str(_folder(root, function.__module__, _file(function)))
         try:
             kernel.enable_caching()
         finally:
@@ -65,12 +65,19 @@ def cache_root() -> Path | None:
         if _writable(folder):
             return folder
     hint = "NUMBA_CACHE_DIR can name a folder for compiled kernels"
-    private = Path(tempfile.gettempdir()) / f"fourreal-kernels-{getattr(os, 'getuid', int)()}"
-    if _writable(private, private=True):
+    private = _private_folder()
+    if private is not None and _writable(private, private=True):
         warn(f"compiled kernels are kept in {private}: no cache folder can be written; {hint}")
         return private
     warn(f"no cache folder can be written, so kernels are compiled anew by every command; {hint}")
     return None
+
+
+def _private_folder() -> Path | None:
+    try:
+        return Path(tempfile.gettempdir()) / f"fourreal-kernels-{getattr(os, 'getuid', int)()}"
+    except OSError:  # there is no temporary folder
+        return None
 
 
 def user_caches() -> Iterator[Path]:
@@ -96,9 +103,7 @@ def sources(file: Path, root: Path = OURS) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        for module in _imported(path.read_bytes()):
-            at = root.joinpath(*module.split("."))
-            waiting += [p for p in (at.with_suffix(".py"), at / "__init__.py") if p.is_file()]
+        waiting += _imported(path, root)
     return sorted(found)
 
 
@@ -107,13 +112,29 @@ def source_key(file: str, root: Path = OURS) -> str:
     """A hash of a kernel's file and everything below ``root`` that it imports."""
     digest = hashlib.sha256()
     for path in sources(Path(file).resolve(), root):
-        data = path.read_bytes()
-        digest.update(f"{path.name}\0{len(data)}\0".encode())
-        digest.update(data)
+        digest.update(path.name.encode() + _digest(path))
     return digest.hexdigest()[:16]
 
 
-def _imported(text: bytes) -> Iterator[str]:
+@functools.cache
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+@functools.cache
+def _imported(path: Path, root: Path) -> list[Path]:
+    """The files below ``root`` that a source may import."""
+    names = [name for name in _modules(path.read_bytes()) if _exists(root / name.split(".")[0])]
+    places = [root.joinpath(*name.split(".")) for name in dict.fromkeys(names)]
+    return [p for at in places for p in (at.with_suffix(".py"), at / "__init__.py") if _exists(p)]
+
+
+@functools.cache
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+def _modules(text: bytes) -> Iterator[str]:
     """Names of the modules that a source may import."""
     for package, names, modules in _IMPORT.findall(text):
         if package:
@@ -124,9 +145,15 @@ def _imported(text: bytes) -> Iterator[str]:
             yield module.decode()
 
 
-def _folder(root: Path, module: str, code: Any) -> Path:
+def _file(function: Callable) -> str:
+    """The file that a function comes from."""
+    module = sys.modules.get(function.__module__)
+    return getattr(module, "__file__", None) or function.__code__.co_filename
+
+
+@functools.cache
+def _folder(root: Path, module: str, file: str) -> Path:
     """The folder of one module's kernels; those of its sources of long ago are removed."""
-    file = getattr(sys.modules.get(module), "__file__", None) or code.co_filename
     tree = Path(file).resolve().parents[module.count(".")]
     folder = root / f"{module}-{source_key(file, tree)}"
     with contextlib.suppress(OSError):

@@ -215,7 +215,7 @@ def _video() -> list[str]:
 
     try:
         ffmpeg = f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         ffmpeg = f"no ffmpeg: {str(error).splitlines()[0]}"
     return [f"{ffmpeg}, PyAV {av.__version__}"]
 

@@ -22,12 +22,15 @@ KINDS = {
     "depth": "depth depths depthmap depthmaps disparity disparities disp",
     "normals or flow": "normal normals flow flows",
     "thumbnails": "thumb thumbs thumbnail thumbnails preview previews proxy proxies",
+    "calibration": "calib calibration checkerboard chessboard charuco",
+    "results": "output outputs result results render renders rendered colmap sparse dense",
     "drawings": "overlay overlays visualization visualizations vis keypoints heatmap heatmaps",
 }
 WORD = {word: kind for kind, words in KINDS.items() for word in words.split()}
 HIDDEN = (".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE", "lost+found")
 SMALL_VIDEOS = (".lrv", ".lrf", ".thm")  # what action cameras and drones keep for their screens
-COPY = re.compile(r"(images?|imgs?|rgb|input|frames|colou?r|photos)[_-](2|4|8|16|32)x?", re.I)
+PICTURES = r"(images?|imgs?|rgb|input|frames|colou?r|photos)"  # usual names of folders of images
+COPY = re.compile(rf"{PICTURES}[_-](2|4|8|16|32)x?", re.I)
 SCALES = re.compile(r"(1|2|4|8|16)x")
 
 
@@ -82,6 +85,13 @@ def kind_of(name: str) -> str | None:
     """What a name says that its holder is, if that is no view."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     return next((WORD[w] for w in words if w in WORD), None)
+
+
+def is_picture_folder(name: str) -> bool:
+    """Whether a folder is called as those of a camera's own images are."""
+    return bool(
+        re.fullmatch(PICTURES, name, re.I) or COPY.fullmatch(name) or SCALES.fullmatch(name)
+    )
 
 
 def without_masks(folders: Chosen, first: dict[Path, Path]) -> Chosen:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fourreal.video_facts import VIDEO_SUFFIXES, probe
 from gen.footage.calibration import takes_stored_pixels
 from gen.footage.footage import Footage
-from gen.footage.not_views import Chosen, choose, without_masks
+from gen.footage.not_views import Chosen, choose, is_picture_folder, without_masks
 from gen.footage.rig_cameras import rig_cameras
 from gen.footage.rig_times import timed_views
 from gen.footage.same_times import same_times
@@ -74,7 +74,8 @@ def _image_folder(folder: Path) -> Path | None:
     """Where the images of a camera's folder lie: in it, or in the one folder of images below it."""
     if images_in(folder):
         return folder
-    below = choose([d for d in folder.iterdir() if d.is_dir() and images_in(d)]).taken
+    named = [d for d in folder.iterdir() if d.is_dir() and is_picture_folder(d.name)]
+    below = choose([d for d in named if images_in(d)]).taken
     return below[0] if len(below) == 1 else None
 
 

@@ -43,7 +43,9 @@ class Offsets:
         for name, n, fit in zip(self.names, self.frames.tolist(), self.fits.tolist(), strict=True):
             if n:
                 how = f"{abs(n)} frame{'s' if abs(n) > 1 else ''} {'late' if n > 0 else 'early'}"
-                out.append(f"{name} seems {how} (its motion then agrees by {fit:.2f} with others)")
+                out.append(
+                    f"{name} seems {how} (shifted, its motion fits the others' by {fit:.2f})"
+                )
         return out
 
 
@@ -56,14 +58,20 @@ def find_offsets(source: Footage) -> Offsets:
     V, T = source.known.shape
     names = [v.name for v in source.views]
     none = Offsets(names, np.zeros(V, np.int64), np.zeros(V))
-    count = min(T, FRAMES, max(LEAST, IMAGES // V))
-    usable = [v for v in range(V) if source.known[v, :count].all()]
-    if count < LEAST or len(usable) < 2:
+    most = min(FRAMES, max(LEAST, IMAGES // V))
+    counts = [_leading(row[:most]) for row in source.known]
+    usable = [v for v in range(V) if counts[v] >= LEAST]
+    if len(usable) < 2:
         return none
-    curves = [motion(source.views[v].thumbnails(count, *SIZE)) for v in usable]
+    curves = [motion(source.views[v].thumbnails(counts[v], *SIZE)) for v in usable]
     frames, fits = np.zeros(V, np.int64), np.zeros(V)
     frames[usable], fits[usable] = offsets_of(curves)
     return Offsets(names, frames, fits)
+
+
+def _leading(known: NDArray[np.bool_]) -> int:
+    """How many times are known from the first on."""
+    return len(known) if known.all() else int(np.argmin(known))
 
 
 def in_step(source: Footage, offsets: Offsets) -> Footage:
@@ -109,14 +117,15 @@ def offsets_of(
 
     All zero unless views that fit contradict no other.
     """
-    V, n = len(curves), len(curves[0][0])
-    reach = max(1, min((n + 1) // 3, 60))
-    overlap = max(4, n // 2)
-    shifts = [s for s in range(-reach, reach + 1) if n - abs(s) >= overlap]
+    V, lengths = len(curves), [len(c[0]) for c in curves]
+    reach = max(1, min((max(lengths) + 1) // 3, 60))
     late = np.zeros((V, V), np.int64)
     fit = np.zeros((V, V))
     for i in range(V):
         for j in range(i + 1, V):
+            least = max(4, min(lengths[i], lengths[j]) // 2)
+            shifts = [s for s in range(-reach, reach + 1)
+                      if s == 0 or _overlap(lengths[i], lengths[j], s) >= least]  # fmt: skip
             scores = [_agreement(curves[i], curves[j], s) for s in shifts]
             best, still = int(np.argmax(scores)), scores[shifts.index(0)]
             if scores[best] >= SURE and (shifts[best] == 0 or scores[best] - still >= BETTER):
@@ -155,9 +164,14 @@ def _common(
     return out, fit.max(1)
 
 
+def _overlap(a: int, b: int, shift: int) -> int:
+    """How many values of two curves meet when the second is ``shift`` late."""
+    return min(a - max(-shift, 0), b - max(shift, 0))
+
+
 def _agreement(a: list[NDArray[np.float64]], b: list[NDArray[np.float64]], shift: int) -> float:
     """Mean over BANDS of the correlation of two views when b is ``shift`` frames late."""
-    n = len(a[0]) - abs(shift)
+    n = _overlap(len(a[0]), len(b[0]), shift)
     i, j = max(-shift, 0), max(shift, 0)
     found = []
     for one, two in zip(a, b, strict=True):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from fourreal import video_io
 from fourreal.errors import UserError
 from gen.grid import VideoGrid, tile_layout
 
@@ -150,3 +151,14 @@ def test_picking_takes_the_shared_cell_along():
         grid.pick(slice(0, 2), slice(0, 3))
     full = small_grid(V=4, T=3, shared=(2, 1))
     assert full.pick(slice(0, 2), slice(None)).shared == (0, 0)
+
+
+def test_views_beyond_a_hundred_stand_in_their_order(tmp_path):
+    for v in (2, 99, 100, 101):
+        (tmp_path / f"v{v:02d}").mkdir()
+        for t in range(2):
+            video_io.write_image(
+                tmp_path / f"v{v:02d}" / f"t{t:03d}.png", np.full((16, 16, 3), v / 255)
+            )
+    grid = VideoGrid.load(tmp_path)
+    assert np.allclose(grid.frames[:, 0, 0, 0, 0] * 255, [2, 99, 100, 101], atol=0.6)

@@ -19,6 +19,19 @@ def test_one_screen_with_everything_in_it(capsys):
     assert "words, with upsampler" in next(x for x in lines if x.startswith("weights"))
 
 
+def test_what_is_broken_hides_nothing_else(monkeypatch, tmp_path, capsys):
+    def broken():
+        raise OSError("the driver\nanswers nonsense")
+
+    monkeypatch.setattr(doctor, "devices", broken)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
+    assert run_pipeline.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "device: cannot be told (OSError: the driver answers nonsense)" in lines
+    assert next(x for x in lines if x.startswith("video")).startswith("video: no ffmpeg")
+    assert lines[-1].startswith("slow: ")
+
+
 def test_what_is_short_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "cores", lambda: 1)
     monkeypatch.setattr(doctor, "_load", lambda: 3.0)

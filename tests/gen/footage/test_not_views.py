@@ -39,8 +39,8 @@ def test_names_say_what_is_no_view(name, kind):
 
 def test_a_rig_beside_masks_depth_and_hidden_folders(scene, tmp_path):
     files.image_folders(scene, tmp_path)
-    for name in ("masks", "depth", ".thumbs", "__MACOSX", "@eaDir"):
-        (tmp_path / name).mkdir()
+    for name in ("masks", "depth", ".thumbs", "__MACOSX", "@eaDir", "calib", "outputs/inspect"):
+        (tmp_path / name).mkdir(parents=True)
         write_image(tmp_path / name / "0000.png", np.zeros((24, 40, 3)))
     source = read_source(tmp_path)
     assert names(source) == ["cam00", "cam01", "cam02"]

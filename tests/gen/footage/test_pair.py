@@ -96,6 +96,19 @@ def test_picking_frames(clips):
     assert grid.T == 4 and grid.fps == pytest.approx(5)
 
 
+def test_a_fixed_view_of_uneven_rate_keeps_its_times(clips):
+    from tests.gen.footage.footage_files import ffmpeg
+
+    kept = "select='lt(n,4)+gt(n,8)'"  # frames 4 to 8 of 12 are missing
+    ffmpeg("-i", clips / "fixed.mp4", "-vf", kept, "-fps_mode", "vfr", "-crf", "5",
+           clips / "uneven.mp4")  # fmt: skip
+    grid = pair(clips, "uneven.mp4")
+    assert np.allclose(grid.times, np.array([0, 1, 2, 3, 9, 10, 11]) / 11, atol=1e-3)
+    assert grid.fps * (grid.T - 1) ** -1 == pytest.approx(1 / 1.1, rel=0.01)  # 1.1 s in all
+    row, _ = read_clip(clips / "fixed.mp4")
+    assert np.abs(grid.frames[0, 4] - row[9]).mean() < 0.02
+
+
 @pytest.mark.parametrize(("at", "moment"), [(0, 4), (2, 0), (3, 5), (5, 11)])
 def test_shared_frame_is_found_wherever_it_is(tmp_path, capsys, at, moment):
     write_video(tmp_path / "freeze.mp4", freeze_time(6, at, moment), 8)

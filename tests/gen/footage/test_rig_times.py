@@ -56,6 +56,18 @@ def test_a_camera_out_of_step_is_found_and_evened_out(long, tmp_path, late, imag
         assert "seems" not in capsys.readouterr().err
 
 
+def test_a_camera_that_began_late_and_has_fewer_frames(long, tmp_path):
+    folder = rig(tmp_path / "rig", long)
+    write_video(folder / "cam02.mp4", long[2, 4:], 8)
+    source = read_source(folder)
+    offsets = find_offsets(source)
+    assert offsets.frames.tolist() == [0, 0, -4, 0]
+    even = in_step(source, offsets)
+    assert even.known.shape == (4, 14) and even.known.all()
+    read = np.stack([v.read(list(range(14)), 48, 80) for v in even.views]) / 255
+    assert np.abs(read - long[:, 4:]).mean() < 0.03
+
+
 def test_two_views_and_still_scenes(long, tmp_path):
     still = np.repeat(long[:, :1], 12, axis=1)
     assert find_offsets(read_source(rig(tmp_path / "still", still))).in_step
