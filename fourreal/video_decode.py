@@ -6,8 +6,10 @@ with here, so that everything else gets upright 8-bit RGB, every frame once.
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -76,6 +78,23 @@ def pick_frames(
         )
         out[filled:] = out[filled - 1]
     return out
+
+
+def small_frames(facts: VideoFacts, count: int, height: int, width: int) -> NDArray[np.uint8]:
+    """The first frames, at most ``count``, as uint8 [n, height, width, 3], resized by ffmpeg.
+
+    Raises:
+        ValueError: none can be decoded.
+    """
+    small = replace(facts, height=height, width=width)
+    decoded = _decode(small, f"select='lt(n,{count})'")
+    try:
+        out = list(itertools.islice(decoded, count))
+    finally:
+        decoded.close()
+    if not out:
+        raise ValueError("the video holds no frames that can be decoded")
+    return np.stack(out)
 
 
 def _selection(index: Sequence[int]) -> str:

@@ -107,6 +107,22 @@ def read_image(path: str | Path, upright: bool = True) -> NDArray[np.float32]:
     return np.ascontiguousarray(out)
 
 
+def small_image(path: str | Path, height: int, width: int) -> NDArray[np.uint8]:
+    """One image as uint8 RGB [height, width, 3], roughly: photographs are decoded at a fraction.
+
+    Raises:
+        UserError: missing, unreadable or too large.
+    """
+    image_size(path)
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (width, height))
+            small = image.convert("RGB").resize((width, height), Image.Resampling.BOX)
+    except Exception:
+        raise UserError(f"cannot read the image {path}; use PNG or JPEG") from None
+    return np.asarray(small)
+
+
 def write_image(path: str | Path, image: NDArray) -> None:
     """Write an image [H, W, 3] in 0..1 (or uint8); the suffix chooses the format."""
     p = Path(path)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
 
-from fourreal.console import say
+from fourreal.console import say, warn
 from fourreal.errors import UserError
 from fourreal.option_values import Size, Tiles, existing, key_settings
 from fourreal.run_folder import slug
 from fourreal.stage_key import fingerprint
+from gen.data.assets.as_grid import AssetRequest, asset_files, asset_grid, is_asset
 from gen.footage.detect import check_format, read_source, source_paths
 from gen.footage.footage import Footage
 from gen.footage.selection import (
@@ -25,6 +26,7 @@ from gen.footage.selection import (
     default_size,
     thin,
 )
+from gen.footage.sync import find_offsets, in_step
 from gen.grid import VideoGrid
 from pipeline.run_options import RunOptions
 from pipeline.stages import Job
@@ -36,7 +38,8 @@ class Grid:
     """A grid of frames that exists already (folder, .npz, tiled .mp4) -> 4D scene."""
 
     path: Positional[str]
-    """Grid folder (v00/t000.png …), .npz with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
+    """Animated asset (.glb, .gltf; needs the extra [render]), grid folder (v00/t000.png …), .npz
+    with rgb [V, T, H, W, 3], tiled .mp4, or a data set: one
     video or image folder per camera, transforms.json, train_meta.json, intri.yml + extri.yml,
     photos with cameras (images/ + sparse/0, poses_bounds.npy, cameras.json)."""
     cameras: str = ""
@@ -58,6 +61,17 @@ class Grid:
     tiles: Tiles = None
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
 
+    views: int | None = None
+    """Asset (.glb, .gltf): so many views of it; by default 8."""
+    times: int | None = None
+    """Asset: so many times of its animation; by default 8."""
+    clip: str = ""
+    """Asset: part of the name of the animation; by default the first that moves."""
+    arc: float | None = None
+    """Asset: degrees between its first and last view, 360 for a ring; by default 70."""
+    sync: Literal["say", "on", "off"] = "say"
+    """Cameras that began earlier or later than the others, as far as motion tells: say, shift
+    them (on), or do not look (off)."""
     run: Annotated[RunOptions, arg(name="")] = field(default_factory=RunOptions)
     tracking: Annotated[Choice, arg(name="")] = field(default_factory=Choice)
 
@@ -65,6 +79,23 @@ class Grid:
         """Refuse values that no stage can work with. Raises UserError."""
         check_counts(self.max_views, self.max_times)
         check_timing(self.start, self.fps)
+        for name in ("views", "times", "clip", "arc"):
+            if getattr(self, name) not in (None, "") and not is_asset(Path(self.path)):
+                raise UserError(f"--{name} goes with a .glb or .gltf file, not with {self.path}")
+        for name, count in (("views", self.views), ("times", self.times)):
+            if count is not None and not 2 <= count <= 64:
+                raise UserError(f"--{name} {count}: choose 2..64")
+
+    def asset(self) -> AssetRequest:
+        """How an asset is filmed."""
+        usual = AssetRequest()
+        return AssetRequest(
+            self.views or usual.views,
+            self.times or usual.times,
+            self.clip or usual.clip,
+            usual.arc if self.arc is None else self.arc,
+            self.size or usual.size,
+        )
 
 
 def grid_job(options: Grid) -> Job:
@@ -88,6 +119,9 @@ def grid_job(options: Grid) -> Job:
 def _made_from(options: Grid) -> dict[str, Any]:
     """What the grid follows from. UserError: nothing is there, or of no known format."""
     path = existing(options.path)
+    if is_asset(path):
+        files = tuple(fingerprint(at) for at in asset_files(path))
+        return {"options": key_settings(options, "run", "tracking"), "asset": files}
     check_format(path, options.cameras)
     footage, *cameras = source_paths(path, options.cameras)
     return {
@@ -99,7 +133,11 @@ def _made_from(options: Grid) -> dict[str, Any]:
 
 def _make_grid(options: Grid) -> VideoGrid:
     """Read the footage and take the part of it that is asked for."""
-    source = read_source(options.path, options.tiles, options.cameras)
+    source: VideoGrid | Footage
+    if is_asset(Path(options.path)):
+        source = asset_grid(Path(options.path), options.asset())
+    else:
+        source = read_source(options.path, options.tiles, options.cameras)
     try:
         grid = _part(options, source)
     except ValueError as error:
@@ -107,6 +145,17 @@ def _make_grid(options: Grid) -> VideoGrid:
     if grid.V < 2:
         raise UserError(f"{options.path} has {grid.V} view after picking; at least 2 are needed")
     return grid
+
+
+def _synchronised(source: Footage, even_out: bool) -> Footage:
+    """The footage; views that began at another time are named, and shifted if that is asked for."""
+    offsets = find_offsets(source)
+    for line in offsets.lines():
+        if even_out:
+            say(f"  evened out: {line}")
+        else:
+            warn(f"{line}; --sync on evens that out")
+    return in_step(source, offsets) if even_out and not offsets.in_step else source
 
 
 def _part(options: Grid, source: VideoGrid | Footage) -> VideoGrid:
@@ -127,6 +176,8 @@ def _part(options: Grid, source: VideoGrid | Footage) -> VideoGrid:
         return grid.resize(*(size or default_size(grid.height, grid.width)))
     for note in source.describe():
         say(f"  {note}")
+    if options.sync != "off":
+        source = _synchronised(source, options.sync == "on")
     views, times = source.usable()
     views = views[choose_views(len(views), options.pick_views)]
     seconds = source.seconds[times] - source.seconds[times[0]]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from fourreal.console import say
+from fourreal.console import say, warn
 from fourreal.errors import UserError
 from fourreal.option_values import Tiles
 from fourreal.run_folder import slug
+from gen.data.assets.as_grid import describe_asset, is_asset
 from gen.footage.inspection import inspect_footage
 from gen.footage.sheet import save_sheet
 from pipeline.scene_file import SCENE_FILE, load_scene, scene_path
@@ -48,6 +50,10 @@ def inspect(options: Inspect) -> None:
     if p.suffix in (".html", ".fr4d", ".4dgs", ".ply"):
         say(f"{p}: {_exported_facts(p)}")
         return
+    if is_asset(p):
+        for line in describe_asset(p):
+            say(line)
+        return
     report = inspect_footage(p, options.tiles, options.cameras)
     for line in report.lines:
         say(line)
@@ -56,7 +62,12 @@ def inspect(options: Inspect) -> None:
         return
     name = slug(p.resolve().stem if p.is_file() else p.resolve().name)
     sheet = Path(options.sheet) if options.sheet else Path("outputs") / "inspect" / f"{name}.png"
-    say(f"look: {save_sheet(report.sheet, sheet)}")
+    try:
+        say(f"look: {save_sheet(report.sheet, sheet)}")
+    except OSError as error:
+        if options.sheet or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        warn(f"{sheet} may not be written: no contact sheet (--sheet names another place)")
 
 
 def _exported_facts(path: Path) -> str:

@@ -48,10 +48,16 @@ def _made_from(options: Prompt) -> dict[str, Any]:
     if options.base == "wan":
         return {"options": settings, **options.wan.made_from(options.weights)}
     from gen.bundled import check_prompt, weights_folder
+    from gen.network.base import read_config
+    from gen.words import read
 
     folder = weights_folder(options.weights)
     check_prompt(options.prompt, folder)
-    return {"options": settings, "weights": folder}
+    made = {"options": settings, "weights": folder}
+    found = read(options.prompt, read_config(folder)["vocabulary"])
+    if found.taken:  # which words are near depends on what is installed
+        made["read_as"] = found.text
+    return made
 
 
 def _make_grid(options: Prompt, clips: Path) -> VideoGrid:

@@ -128,9 +128,9 @@ def _photos(folder: Path, cameras: str, what: str) -> Column:
     try:
         lines = footage.describe()
         size = footage.size
+        K = footage.intrinsics(np.arange(len(footage.views)), *size)
     except ValueError as error:
         raise UserError(f"{folder} cannot be used: {error}") from error
-    K = footage.intrinsics(np.arange(len(footage.views)), *size)
     return Column(
         path, size, len(footage.views), footage.fps, lines, footage, K, footage.w2c, footage.lenses
     )

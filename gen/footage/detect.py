@@ -13,7 +13,14 @@ from gen.footage.footage import Footage
 from gen.footage.panoptic import read_train_meta
 from gen.footage.photo_folder import FOLDERS, find_photos, is_moving_rig, no_images
 from gen.footage.photos import camera_source, read_photos
-from gen.footage.rig import image_folders_in, read_image_folders, read_videos, videos_in
+from gen.footage.rig import (
+    image_folders_in,
+    read_image_folders,
+    read_videos,
+    rig_folders,
+    rig_videos,
+    videos_in,
+)
 from gen.footage.transforms import read_transforms
 from gen.grid import MARKER, VideoGrid
 
@@ -92,9 +99,9 @@ def source_paths(path: Path, cameras: str = "") -> list[Path]:
     if is_marker(path):
         return [path.parent, *named]
     if path.is_dir() and not _is_ours(path) and _several_times(path, "", cameras) is None:
-        source = camera_source(path, cameras)
-        if source is not None and not source[0].is_relative_to(path):
-            return [path, source[0]]
+        photos, source = find_photos(path), camera_source(path, cameras)
+        if photos is not None and source is not None:
+            return [photos.root, source[0]]
     return [path, *named]
 
 
@@ -117,10 +124,25 @@ def unknown(folder: Path) -> str:
             f"{folder} is a COLMAP model without its photos; name the folder that holds images/ "
             "and the model, or the photos with --cameras"
         )
+    if line := _one_camera(folder):
+        return line
     said = no_images(folder, "grid")
     if "export" in said:
         return said
     return f"{folder} holds nothing that can be read as a grid; expected {LISTING}"
+
+
+def _one_camera(folder: Path) -> str:
+    """What to say of a folder with a single view and what was passed over beside it."""
+    for found in (rig_videos(folder), rig_folders(folder)):
+        if len(found.taken) == 1 and found.passed:
+            path = found.taken[0]
+            return (
+                f"{folder} holds one camera ({path.stem}), and a grid needs at least 2 "
+                f"({'; '.join(found.notes)}); a clip of a frozen moment is used by "
+                f"`videos --freeze-time {path}`"
+            )
+    return ""
 
 
 def _is_ours(folder: Path) -> bool:

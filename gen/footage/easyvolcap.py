@@ -24,6 +24,7 @@ from gen.footage.calibration import takes_stored_pixels
 from gen.footage.fields import MAX_TEXT, array, inside, intrinsics
 from gen.footage.footage import Footage
 from gen.footage.lens import Lens, lens_or_none
+from gen.footage.rig_times import timed_views
 from gen.footage.views import ImagesView, VideoView, View, images_in
 
 FPS = 30.0
@@ -53,7 +54,7 @@ def read_easyvolcap(folder: Path) -> Footage:
             "images/ holds no folder of the cameras that intri.yml names, and videos/ no video: "
             f"{' '.join(listed)[:80]}"
         )
-    views, known, seconds = _views(kept)
+    views, known, seconds, notes = _views(kept)
     K, w2c, lenses = [], [], []
     for v, view in enumerate(views):
         size = _size(intri, view.name)
@@ -64,7 +65,8 @@ def read_easyvolcap(folder: Path) -> Footage:
         K.append(k)
         lenses.append(lens)
         w2c.append(_extrinsics(extri, view.name))
-    notes = [f"without images, left out: {' '.join(left_out)}"] if left_out else []
+    if left_out:
+        notes.append(f"without images, left out: {' '.join(left_out)}")
     return Footage(
         "EasyVolcap", folder, views, known, seconds, np.stack(K), np.stack(w2c), lenses, notes
     )
@@ -148,8 +150,10 @@ def _same(called: str, name: str) -> bool:
     return digits and int(called) == int(name)
 
 
-def _views(kept: dict[str, Found]) -> tuple[list[View], NDArray[np.bool_], NDArray[np.float64]]:
-    """The views, which cells [V, T] there are, and seconds [T]."""
+def _views(
+    kept: dict[str, Found],
+) -> tuple[list[View], NDArray[np.bool_], NDArray[np.float64], list[str]]:
+    """The views, which cells [V, T] there are, seconds [T], and what to say."""
     videos = {n: f.video for n, f in kept.items() if f.video is not None}
     if not videos:
         stamps = sorted({s for f in kept.values() for s in f.images}, key=natural_key)
@@ -157,32 +161,16 @@ def _views(kept: dict[str, Found]) -> tuple[list[View], NDArray[np.bool_], NDArr
         views: list[View] = [
             ImagesView(n, tuple(f.images.get(s) for s in stamps)) for n, f in kept.items()
         ]
-        return views, known, np.arange(len(stamps)) / FPS
+        return views, known, np.arange(len(stamps)) / FPS, []
     if len(videos) < len(kept):
         raise ValueError("some cameras have images and some videos: bring them to one of the two")
-    facts = {}
+    opened = []
     for name, video in videos.items():
         try:
-            facts[name] = probe(video)
+            opened.append(VideoView(probe(video), name))
         except ValueError as error:
             raise ValueError(f"{video.name}: {error}") from error
-    count = min(f.count for f in facts.values())
-    rates = [f.fps for f in facts.values()]
-    if max(rates) > 1.01 * min(rates):
-        raise ValueError(f"the videos have {min(rates):g} to {max(rates):g} frames per second")
-    named: list[View] = [_NamedVideo(f, n) for n, f in facts.items()]
-    return named, np.ones((len(named), count), bool), np.arange(count) / rates[0]
-
-
-@dataclass(frozen=True)
-class _NamedVideo(VideoView):
-    """A video that goes by its camera's name."""
-
-    camera: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.camera
+    return timed_views(opened)
 
 
 def _matrix(storage: cv2.FileStorage, key: str) -> NDArray | None:

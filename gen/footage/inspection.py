@@ -18,6 +18,7 @@ from gen.footage.footage import Footage
 from gen.footage.photo_folder import find_photos
 from gen.footage.selection import default_size
 from gen.footage.sheet import cell_size, contact_sheet, shrink, some
+from gen.footage.sync import find_offsets
 from gen.grid import VideoGrid
 
 VIEWS, TIMES, FRAMES = 8, 8, 24  # shown on a sheet
@@ -70,6 +71,7 @@ def _grid(path: Path, source: VideoGrid | Footage) -> Report:
 def _footage(path: Path, source: Footage) -> Report:
     try:
         lines = [f"{path}: {source.describe()[0]}", *(f"  {x}" for x in source.describe()[1:])]
+        lines += [f"  {x}; `grid --sync on` evens that out" for x in find_offsets(source).lines()]
         views, times = source.usable()
         height, width = source.size
         V, T = source.known.shape

@@ -7,6 +7,7 @@ one exposure. Views stay in the order of the freeze-time clip, so the row may be
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from gen.footage.shared_frame import (
     parse_shared_frame,
     thumbnail_size,
 )
-from gen.footage.views import View, open_clip
+from gen.footage.views import VideoView, View, open_clip
 from gen.grid import VideoGrid
 
 SAME_SCENE = 0.75
@@ -47,6 +48,11 @@ class Clip:
     fps: float
     path: str
     lens: Lens | None = None
+
+    @property
+    def stamps(self) -> NDArray[Any]:
+        """When each frame is shown, in frames of the average rate."""
+        return self.view.stamps if isinstance(self.view, VideoView) else self.index
 
     def read(self, index: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Frames at a size. Raises UserError."""
@@ -111,7 +117,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         return VideoGrid(_float(column.read(column_index, size))[:, None], K=K, w2c=w2c)
 
     row = _open_row(ask.fixed_view, column)
-    row_index = choose_times(row.index / row.fps, ask.pick_times, ask.start, ask.fps)
+    row_index = choose_times(row.stamps / row.fps, ask.pick_times, ask.start, ask.fps)
     if len(row_index) < 2:
         raise UserError(
             f"the fixed-view clip {ask.fixed_view} has {len(row_index)} frame(s) after picking; at "
@@ -138,7 +144,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     frames[:, at] = column_frames
     known = np.zeros(frames.shape[:2], bool)
     known[over] = known[:, at] = True
-    stamps = row_index - row_index[0]
+    stamps = row.stamps[row_index] - row.stamps[row_index[0]]
     K, w2c = column.cameras(column_index, size)
     return VideoGrid(
         frames,

@@ -17,7 +17,7 @@ from fourreal.natural_order import natural_key
 from fourreal.video_io import IMAGE_SUFFIXES
 from gen.footage.calibration import some_of
 from gen.footage.camera_files import find_cameras, read_cameras
-from gen.footage.views import images_in
+from gen.footage.views import choose_images, images_in
 
 # In this order; of downscaled copies the largest counts, and none where the originals are.
 FOLDERS = ("images", "input", "photos", "rgb", "color", "images_2", "images_4", "images_8")
@@ -81,7 +81,7 @@ def is_moving_rig(folder: Path) -> bool:
 
 def passed_over(folder: Path, photos: Photos) -> list[str]:
     """Lines about what lies in a folder beside the photos and is not used."""
-    lines = []
+    lines = choose_images(photos.root).notes
     counts: dict[str, int] = {}
     for file in photos.root.iterdir():
         if (kind := NOT_READ.get(file.suffix.lower())) and not file.name.startswith("."):

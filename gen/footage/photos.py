@@ -17,7 +17,7 @@ from gen.footage.calibration import Calibration, match, some_of, takes_stored_pi
 from gen.footage.camera_files import find_cameras, named_cameras, not_read, read_cameras
 from gen.footage.footage import Footage
 from gen.footage.photo_folder import FOLDERS, Photos, find_photos, no_images, passed_over
-from gen.footage.views import ImagesView
+from gen.footage.views import SAME_SHAPE, ImagesView
 
 KIND = "photos of a still scene"
 Source = tuple[Path, Calibration]
@@ -71,13 +71,20 @@ def read_photos(folder: Path, cameras: str = "", what: str = "photos") -> Footag
 
 
 def _plain(photos: Photos) -> Footage:
-    for file in photos.files:
-        if image_size(file) != image_size(photos.files[0]):
+    height, width = first = image_size(photos.files[0])
+    others = []
+    for file in photos.files[1:]:
+        if (size := image_size(file)) == first:
+            continue
+        if abs(size[1] * height / (size[0] * width) - 1) >= SAME_SHAPE:
             raise UserError(
                 f"{file} differs in size from {photos.files[0].name}; make all images equal"
             )
+        others.append(file.name)
+    notes = [f"of another size, brought to one: {some_of(others)}"] if others else []
     views = [ImagesView(n, (f,)) for n, f in zip(_stems(photos), photos.files, strict=True)]
-    return Footage(KIND, photos.root, views, np.ones((len(views), 1), bool), np.zeros(1))
+    known = np.ones((len(views), 1), bool)
+    return Footage(KIND, photos.root, views, known, np.zeros(1), notes=notes)
 
 
 def _calibrated(photos: Photos, at: Path, calibration: Calibration) -> Footage:

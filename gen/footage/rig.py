@@ -15,49 +15,86 @@ from numpy.typing import NDArray
 from fourreal.video_facts import VIDEO_SUFFIXES, probe
 from gen.footage.calibration import takes_stored_pixels
 from gen.footage.footage import Footage
+from gen.footage.not_views import Chosen, choose, without_masks
 from gen.footage.rig_cameras import rig_cameras
+from gen.footage.rig_times import timed_views
 from gen.footage.same_times import same_times
-from gen.footage.views import SEQUENCE_FPS, ImagesView, VideoView, View, images_in
+from gen.footage.views import SEQUENCE_FPS, ImagesView, VideoView, View, choose_images, images_in
+
+
+def rig_videos(folder: Path) -> Chosen:
+    """The videos of a rig in name order: those called cam*, else all; else those in `videos/`, or
+    one in each sub-folder."""
+    found = choose([f for f in folder.iterdir() if _is_video(f)], VIDEO_SUFFIXES)
+    called = [f for f in found.taken if f.name.lower().startswith("cam")]
+    if called:
+        others = [f.name for f in found.taken if f not in called]
+        passed = {**found.passed, **({"not called cam*": others} if others else {})}
+        return Chosen(called, passed)
+    if found.taken:
+        return found
+    if (folder / "videos").is_dir():
+        return choose([f for f in (folder / "videos").iterdir() if _is_video(f)], VIDEO_SUFFIXES)
+    below = choose([d for d in folder.iterdir() if d.is_dir()])
+    each = [choose([f for f in d.iterdir() if _is_video(f)], VIDEO_SUFFIXES) for d in below.taken]
+    if each and all(len(one.taken) == 1 for one in each):
+        return Chosen([one.taken[0] for one in each], below.passed)
+    return Chosen([], {})
 
 
 def videos_in(folder: Path) -> list[Path]:
-    """The videos of a rig in name order: those called cam*, else all."""
-    found = sorted(f for f in folder.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES)
-    return [f for f in found if f.name.lower().startswith("cam")] or found
+    """The files of ``rig_videos``."""
+    return rig_videos(folder).taken
+
+
+def _is_video(path: Path) -> bool:
+    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix.lower() != ".ts":
+        return True
+    with path.open("rb") as file:  # a program in TypeScript is none
+        return file.read(1) == b"G"
+
+
+def rig_folders(folder: Path) -> Chosen:
+    """Sub-folders that hold a camera's images (or have them in their own `images/`), in name order;
+    those below `images/` where there is one."""
+    top = folder / "images" if (folder / "images").is_dir() else folder
+    holding = {d: at for d in top.iterdir() if d.is_dir() and (at := _image_folder(d))}
+    first = {d: images_in(at)[0] for d, at in holding.items()}
+    return without_masks(choose(holding), first)
 
 
 def image_folders_in(folder: Path) -> list[Path]:
-    """Sub-folders that hold images, in name order (below `images/` where there is one)."""
-    top = folder / "images" if (folder / "images").is_dir() else folder
-    return sorted(d for d in top.iterdir() if d.is_dir() and images_in(d))
+    """The folders of ``rig_folders``."""
+    return rig_folders(folder).taken
+
+
+def _image_folder(folder: Path) -> Path | None:
+    """Where the images of a camera's folder lie: in it, or in the one folder of images below it."""
+    if images_in(folder):
+        return folder
+    below = choose([d for d in folder.iterdir() if d.is_dir() and images_in(d)]).taken
+    return below[0] if len(below) == 1 else None
 
 
 def read_videos(folder: Path, cameras: str = "") -> Footage:
     """One video per camera; ``cameras``: what holds their cameras, '' to look in the folder.
 
     Raises:
-        ValueError: unreadable, of different frame rates, or cameras of another number.
+        ValueError: unreadable, or cameras of another number.
     """
-    facts = []
-    for file in videos_in(folder):
+    found = rig_videos(folder)
+    own_folders = len({f.parent for f in found.taken}) > 1
+    videos = []
+    for file in found.taken:
         try:
-            facts.append(probe(file))
+            videos.append(VideoView(probe(file), file.parent.name if own_folders else ""))
         except ValueError as error:
             raise ValueError(f"{file.name}: {error}") from error
-    rates = [f.fps for f in facts]
-    if max(rates) > 1.01 * min(rates):
-        slow, fast = facts[int(np.argmin(rates))], facts[int(np.argmax(rates))]
-        raise ValueError(
-            f"{slow.path.name} has {slow.fps:g} frames per second, {fast.path.name} {fast.fps:g}: "
-            "make them equal"
-        )
-    count = min(f.count for f in facts)
-    notes = sorted({n for f in facts for n in f.notes})
-    if any(f.count != count for f in facts):
-        notes.append(f"the videos differ in length: the first {count} frames of each are used")
-    views = [VideoView(f) for f in facts]
-    known = np.ones((len(views), count), bool)
-    return _with_cameras("one video per camera", folder, views, known, rates[0], notes, cameras)
+    views, known, seconds, notes = timed_views(videos)
+    notes = [*sorted({n for v in videos for n in v.notes}), *found.notes, *notes]
+    return _with_cameras("one video per camera", folder, views, known, seconds, notes, cameras)
 
 
 def read_image_folders(folder: Path, cameras: str = "") -> Footage:
@@ -68,13 +105,17 @@ def read_image_folders(folder: Path, cameras: str = "") -> Footage:
     Raises:
         ValueError: no images of a time, or cameras of another number.
     """
-    folders = image_folders_in(folder)
-    rows, notes = same_times([images_in(d) for d in folders])
-    views = [ImagesView(d.name, row) for d, row in zip(folders, rows, strict=True)]
+    found = rig_folders(folder)
+    places = [_image_folder(d) or d for d in found.taken]
+    rows, notes = same_times([images_in(at) for at in places])
+    views = [ImagesView(d.name, row) for d, row in zip(found.taken, rows, strict=True)]
     known = np.array([[f is not None for f in row] for row in rows])
+    within = {line: None for at in places for line in choose_images(at).notes}
+    seconds = np.arange(known.shape[1]) / SEQUENCE_FPS
     return _with_cameras(
-        "one image folder per camera", folder, views, known, SEQUENCE_FPS, notes, cameras
-    )
+        "one image folder per camera", folder, views, known, seconds,
+        [*found.notes, *list(within)[:3], *notes], cameras,
+    )  # fmt: skip
 
 
 def _with_cameras(
@@ -82,13 +123,12 @@ def _with_cameras(
     folder: Path,
     views: Sequence[View],
     known: NDArray[np.bool_],
-    fps: float,
+    seconds: NDArray[np.float64],
     notes: list[str],
     cameras: str = "",
 ) -> Footage:
     """Footage of a rig with the cameras that are named, or that lie in its folder."""
     found = rig_cameras(folder, [v.name for v in views], cameras)
-    seconds = np.arange(known.shape[1]) / fps
     notes += found.notes
     if found.label == "":
         return Footage(kind, folder, views, known, seconds, notes=notes)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from fourreal import video_decode
 from fourreal.errors import UserError
 from fourreal.video_decode import resized
 from fourreal.video_facts import VideoFacts, probe
-from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, to_uint8
+from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, small_image, to_uint8
 from gen.footage.lens import Lens
+from gen.footage.not_views import Chosen, choose
 
 SEQUENCE_FPS = 8.0
 SAME_SHAPE = 0.01  # how much two shapes may differ that are resized to one
@@ -50,16 +51,31 @@ class View(Protocol):
         """
         ...
 
+    def thumbnails(self, times: int, height: int, width: int) -> NDArray[np.uint8]:
+        """The first frames, at most ``times``, roughly and quickly: uint8 [n, height, width, 3].
+
+        Raises:
+            ValueError, UserError: a frame cannot be read.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class VideoView:
-    """A view that is a video file."""
+    """A view that is a video file; ``title``: its name, if not that of the file."""
 
     facts: VideoFacts
+    title: str = ""
 
     @property
     def name(self) -> str:
-        return self.facts.path.stem
+        return self.title or self.facts.path.stem
+
+    @property
+    def stamps(self) -> NDArray[Any]:
+        """When each frame is shown, in frames of the average rate."""
+        facts = self.facts
+        return facts.seconds * facts.fps if facts.uneven else np.arange(facts.count)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,6 +90,9 @@ class VideoView:
     ) -> NDArray[np.uint8]:
         change = None if lens is None else lens.undistort
         return video_decode.pick_frames(self.facts, times, height, width, change)
+
+    def thumbnails(self, times: int, height: int, width: int) -> NDArray[np.uint8]:
+        return video_decode.small_frames(self.facts, times, height, width)
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,44 @@ class ImagesView:
             out[k] = resized(image if lens is None else lens.undistort(image), height, width)
         return out
 
+    def thumbnails(self, times: int, height: int, width: int) -> NDArray[np.uint8]:
+        files = [f for f in self.files if f is not None][:times]
+        return np.stack([small_image(f, height, width) for f in files])
+
+
+@dataclass(frozen=True)
+class TimedView:
+    """A view of which frame ``frames[t]`` is shown at time t; -1: there is none."""
+
+    view: View
+    frames: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.view.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.view.size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.view.notes
+
+    def read(
+        self, times: list[int], height: int, width: int, lens: Lens | None = None
+    ) -> NDArray[np.uint8]:
+        index = np.array([self.frames[t] for t in times])
+        out = np.zeros((len(times), height, width, 3), np.uint8)
+        wanted, back = np.unique(index[index >= 0], return_inverse=True)
+        if len(wanted):
+            out[index >= 0] = self.view.read(wanted.tolist(), height, width, lens)[back]
+        return out
+
+    def thumbnails(self, times: int, height: int, width: int) -> NDArray[np.uint8]:
+        index = [k for k in self.frames[:times] if k >= 0]
+        return self.view.thumbnails(max(index, default=-1) + 1, height, width)[index]
+
 
 def open_clip(path: str | Path, what: str = "clip") -> tuple[View, int, float]:
     """A video file or a folder of images in name order -> view, number of frames, fps.
@@ -144,5 +201,11 @@ def open_clip(path: str | Path, what: str = "clip") -> tuple[View, int, float]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images of a folder in name order."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    """The images of a folder in name order, without masks and the like beside them."""
+    return choose_images(folder).taken
+
+
+def choose_images(folder: Path) -> Chosen:
+    """The images of a folder, and what of it is passed over."""
+    found = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
+    return choose(found, IMAGE_SUFFIXES)

@@ -10,6 +10,8 @@ import numpy as np
 from fourreal.video_io import write_image, write_video
 from gen.data.world.grid import make_grid
 from tests.bad_inputs.case import BadInput
+from tests.bad_inputs.grids import void
+from tests.gen.data.tiny_gltf import bent_box
 from tests.gen.footage import footage_files as files
 
 TITLE = "Data sets and pairs"
@@ -60,10 +62,30 @@ def poses(rows: np.ndarray, pickled: bool = False) -> None:
     np.save("data/poses_bounds.npy", rows, allow_pickle=pickled)
 
 
-def rates() -> None:
-    grid = scene()
-    files.videos(grid, Path("data"))
-    write_video("data/cam01.mp4", grid.row(1), 25)
+def asset() -> None:
+    Path("a.glb").write_bytes(bent_box().glb())
+
+
+def rig() -> None:
+    files.videos(scene(), Path("data"))
+
+
+def wrapped() -> None:
+    write_video("plain.mp4", scene().row(0), 8)
+    files.ffmpeg("-i", "plain.mp4", "-c", "copy", "last.mp4")
+    files.with_360_mark(Path("last.mp4"), Path("a.mp4"))
+
+
+def programs() -> None:
+    Path("data").mkdir()
+    for name in ("index.ts", "main.ts"):
+        Path("data", name).write_text("export const a = 1;\n")
+
+
+def one_camera() -> None:
+    Path("data").mkdir()
+    for name in ("cam00", "cam00_mask", "cam00_depth"):
+        write_video(f"data/{name}.mp4", scene().row(0), 8)
 
 
 def shapes() -> None:
@@ -115,7 +137,17 @@ CASES = [
              lambda: poses(np.ones((2, 17)))),
     BadInput("pickled poses", "grid data", r"not a plain array",
              lambda: poses(np.array([{}], dtype=object), True)),
-    BadInput("videos of different frame rates", "grid data", r"make them equal", rates),
+    BadInput("360-degree video", "videos --freeze-time a.mp4", r"360-degree video", wrapped),
+    BadInput("an animation that the asset has not", "grid a.glb --clip Jump",
+             r"no clip like 'Jump'; it has Rig.Bend_Over", asset),
+    BadInput("views of something that is no asset", "grid data --views 4",
+             r"--views goes with a \.glb or \.gltf file", rig),
+    BadInput("an arc of nothing", "grid a.glb --arc 0", r"--arc 0: choose degrees", asset),
+    BadInput("a .glb that is none", "grid a.glb", r"a\.glb", lambda: void("a.glb")),
+    BadInput("videos beside programs of the same suffix", "grid data",
+             r"nothing that can be read as a grid", programs),
+    BadInput("one camera with masks and depth beside it", "grid data",
+             r"one camera .cam00..* depth: cam00_depth.* masks: cam00_mask", one_camera),
     BadInput("views of different shapes", "grid data", r"cut them to one shape", shapes),
     BadInput("nothing left after --start", "grid data --start 60", r"times are empty",
              lambda: files.videos(scene(), Path("data"))),

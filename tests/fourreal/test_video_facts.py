@@ -1,9 +1,9 @@
 """Facts about video files: those that a player goes by, whatever tags and names say."""
 
-import struct
 import subprocess
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +11,7 @@ from fourreal import ffmpeg as program
 from fourreal.video_decode import frames, pick_frames
 from fourreal.video_facts import probe
 from fourreal.video_io import read_clip, read_video, write_video
-from tests.gen.footage.footage_files import ffmpeg
+from tests.gen.footage.footage_files import atom, ffmpeg, with_360_mark, with_box
 
 SIZE = (48, 64)
 
@@ -188,23 +188,6 @@ def test_interlaced_clips_are_deinterlaced(tmp_path, field):
         assert facts.interlaced and "interlaced: deinterlaced" in facts.notes
 
 
-def atom(kind, payload):
-    return struct.pack(">I4s", 8 + len(payload), kind) + payload
-
-
-def with_box(source, target, box):
-    """A copy of an mp4 whose sample description holds one more box, as cameras write it."""
-    data = bytearray(source.read_bytes())
-    at = data.rindex(b"avcC") - 4
-    length = int.from_bytes(data[at : at + 4], "big")
-    data[at + length : at + length] = box
-    for parent in (b"avc1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
-        where = data.rindex(parent) - 4
-        grown = int.from_bytes(data[where : where + 4], "big") + len(box)
-        data[where : where + 4] = grown.to_bytes(4, "big")
-    target.write_bytes(data)
-
-
 @pytest.fixture(scope="module")
 def index_last(clip):
     """The clip with its index behind the pictures, whose places then stay as they are."""
@@ -213,11 +196,7 @@ def index_last(clip):
 
 
 def test_360_degree_video_is_named_and_refused(index_last, tmp_path):
-    maker = atom(b"svhd", bytes(4) + b"maker\0")
-    turn = atom(b"prhd", bytes(16))
-    wrap = atom(b"equi", bytes(20))
-    with_box(index_last, tmp_path / "a.mp4",
-             atom(b"sv3d", maker + atom(b"proj", turn + wrap)))  # fmt: skip
+    with_360_mark(index_last, tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="360-degree video .equirectangular.*v360"):
         probe(tmp_path / "a.mp4")
 
@@ -227,6 +206,27 @@ def test_stereo_video_is_named_and_refused(index_last, tmp_path, mode, name):
     with_box(index_last, tmp_path / "a.mp4", atom(b"st3d", bytes(4) + bytes([mode])))
     with pytest.raises(ValueError, match=f"stereo video .{name}.*per eye"):
         probe(tmp_path / "a.mp4")
+
+
+def test_stereo_and_360_without_marks_are_told_by_their_looks(tmp_path):
+    rough = np.random.default_rng(0).random((9, 20, 3), np.float32)
+    picture = cv2.resize(rough, (160, 72), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    eyes = np.concatenate([picture[:, :128], picture[:, 4:132]], 1)
+    write_video(tmp_path / "eyes.mp4", np.stack([eyes] * 3), 8)
+    with pytest.raises(ValueError, match="seems to be stereo video, side by side"):
+        probe(tmp_path / "eyes.mp4")
+    around = np.concatenate([rough[:, :8], rough[:, :8], rough[:, :8]], 1)  # meets itself
+    wrap = cv2.resize(around, (384, 64), interpolation=cv2.INTER_CUBIC)[:, 128:256].clip(0, 1)
+    wrap[:3], wrap[-3:] = 0.8, 0.3  # poles
+    write_video(tmp_path / "wrap.mp4", np.stack([wrap] * 3), 8)
+    with pytest.raises(ValueError, match="seems to be 360-degree video"):
+        probe(tmp_path / "wrap.mp4")
+    wide = cv2.resize(rough, (256, 72), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    plain = np.ones((64, 128, 3), np.float32)
+    plain[20:50, 40:90] = 0.2
+    for name, ordinary in (("wide", wide), ("square", wide[:, :144]), ("plain", plain)):
+        write_video(tmp_path / f"{name}.mp4", np.stack([ordinary] * 3), 8)
+        assert probe(tmp_path / f"{name}.mp4").count == 3
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])

@@ -86,7 +86,7 @@ def wrongly_typed(draw: st.DrawFn, sound: dict[str, Any]) -> dict[str, Any]:
                 at = at[key]
                 continue
             if draw(st.integers(0, 5)):
-                at[key] = draw(VALUES)
+                at[key] = copy.deepcopy(draw(VALUES))  # it may be changed in turn
             else:
                 del at[key]
             break

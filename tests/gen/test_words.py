@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fourreal.errors import UserError
+from gen import sentence
 from gen.data.assets.captions import vocabulary
 from gen.data.world.captions import VOCABULARY
 from gen.network.text import split_words
 from gen.words import (
     ALIKE,
     INFLECTED,
-    LEAST,
     SAME,
     askable,
     check_words,
@@ -50,7 +51,7 @@ def test_near_words_are_taken_for_known_ones(word, known, similarity):
 
 @pytest.mark.parametrize("word", ["zxqv", "wqk", "quokkas", "purring", "xylophone"])
 def test_far_words_are_taken_for_nothing(word):
-    assert LEAST <= ALIKE < SAME < INFLECTED < 1
+    assert ALIKE < SAME < INFLECTED < 1
     assert nearest(word, KNOWN) is None
 
 
@@ -96,3 +97,28 @@ def test_what_can_be_asked_for_is_spoken_in_known_words_alone():
     assert len(prompts) == len(groups["subjects"])
     for prompt in prompts:
         assert not read(prompt, KNOWN).unknown
+
+
+def test_the_encoder_is_asked_for_words_of_no_group_alone(monkeypatch):
+    asked = []
+
+    def nearest_of(word, known):
+        asked.append(word)
+        return known[0], {"lizard": 0.6, "zxqv": 0.3}[word]
+
+    monkeypatch.setattr(sentence, "available", lambda: True)
+    monkeypatch.setattr(sentence, "nearest", nearest_of)
+    assert nearest("puppy", KNOWN).similarity == SAME and nearest("horse", KNOWN).similarity == 1
+    assert asked == []
+    assert nearest("lizard", KNOWN).similarity == 0.6 and nearest("zxqv", KNOWN) is None
+    monkeypatch.setattr(sentence, "available", lambda: False)
+    assert nearest("lizard", KNOWN) is None
+
+
+@pytest.mark.skipif(not sentence.available(), reason="the extra [words] is not installed")
+def test_the_encoder_knows_what_is_near():
+    assert nearest("cat", KNOWN).known in ("dog", "doggy") and nearest("ocean", KNOWN) is not None
+    same = sentence.embed(("a red ball", "xylophone"))
+    assert same.shape == (2, 384) and np.allclose(np.linalg.norm(same, axis=1), 1, atol=1e-5)
+    alone = sentence.embed(("a red ball",))[0]
+    assert float(alone @ same[0]) > 0.98  # padding changes little (8-bit weights)

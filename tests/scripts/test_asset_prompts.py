@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 
 import numpy as np
 import pytest
+import torch
 
 from fourreal.errors import UserError
 from gen.data.assets.cache import HELD_OUT, CachedScenes, write_scene
-from gen.data.assets.captions import Said
+from gen.data.assets.captions import Said, vocabulary
 from gen.data.assets.scenes import TIMES, VIEWS, sample_scene
+from gen.network.base import BaseModel, save_base
+from gen.network.params import SIZES
+from scripts.evaluate import prompts as evaluate_prompts
 from scripts.evaluate.metrics.asset_prompts import (
     AssetReader,
     _gradients,
@@ -19,6 +24,7 @@ from scripts.evaluate.metrics.asset_prompts import (
     said_of,
     shares,
 )
+from scripts.evaluate.prompts import EvaluatePromptsConfig
 from tests.gen.data.test_asset_world import REPERTOIRE
 
 # Stand-ins for renders: every subject a shape, every coat a colour, every action a motion.
@@ -87,3 +93,23 @@ def test_too_few_scenes_are_named(tmp_path):
     write_scene(tmp_path, 0, scene, drawn(scene))
     with pytest.raises(UserError, match="render more"):
         AssetReader.of(tmp_path)
+
+
+def test_prompts_are_drawn_scored_and_shown(cache, tmp_path):
+    torch.manual_seed(0)
+    weights = tmp_path / "weights"
+    save_base(BaseModel(SIZES["debug"], vocabulary()), weights, {})
+    cfg = EvaluatePromptsConfig(
+        n=3, assets=cache, weights=weights, steps=1, json=tmp_path / "prompts.json",
+        sheet=tmp_path / "sheet.png", device="cpu",
+    )  # fmt: skip
+    evaluate_prompts.main(cfg)
+    rows = json.loads(cfg.json.read_text())["results"]["prompts_assets"]
+    assert rows["truth"]["subject"] >= 0.6 and 0 <= rows["default"]["subject"] <= 1
+    assert rows["default"]["seconds"] > 0 and cfg.sheet.exists()
+    before = cfg.json.read_text()
+    evaluate_prompts.main(cfg)  # done before
+    assert cfg.json.read_text() == before
+    many = EvaluatePromptsConfig(n=99, assets=cache, weights=weights, steps=1, device="cpu")
+    with pytest.raises(UserError, match="render more"):
+        evaluate_prompts.main(many)

@@ -16,6 +16,7 @@ from fourreal.errors import UserError
 from fourreal.script import run_script
 from gen.completion.model import save_completion
 from gen.completion.network import CompletionNet, CompletionParams
+from gen.data.assets.cache import HELD_OUT
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel, load_base, save_base
 from gen.network.params import SIZES
@@ -28,6 +29,7 @@ from scripts.evaluate import prompts as evaluate_prompts
 from scripts.evaluate.generation import METRICS, EvaluateGenerationConfig
 from scripts.evaluate.prompts import EvaluatePromptsConfig
 from scripts.evaluate.result_file import ResultFile
+from tests.gen.data.test_asset_world import fill_cache
 
 ROOT = Path(__file__).parents[2]
 SCENE = "procedural_narrow"
@@ -308,3 +310,16 @@ def test_user_errors_of_scripts_are_one_line_and_exit_code_2(monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["evaluate.py generation", "--n", "0"])
     code = run_script(evaluate_generation.main, EvaluateGenerationConfig, "what it does")
     assert code == 2 and capsys.readouterr().err == "error: --n must be at least 1; got 0\n"
+
+
+def test_held_out_scenes_of_the_asset_world_are_scored(weights, tmp_path):
+    cache = tmp_path / "cache"
+    fill_cache(cache, [0, HELD_OUT, HELD_OUT + 1])
+    methods = ("copy_nearest", "row_moved", "completion")
+    cfg = options(weights, tmp_path, assets=cache, methods=methods, views=8, times=8)
+    evaluate_generation.main(cfg)
+    rows = rows_of(cfg.json, "assets")
+    assert set(rows) >= {*methods, "truth"}
+    assert json.loads(cfg.json.read_text())["settings"]["assets"]["n"] == 2
+    for name in methods:
+        assert rows[name]["psnr"] > 30  # the cells differ by a few grey levels

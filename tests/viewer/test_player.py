@@ -200,13 +200,18 @@ def load(browser, payload: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["shaped", "literal"])
-def test_shapes_and_offsets_in_camera_axes_are_drawn(elsewhere, kind):
+@pytest.mark.parametrize("kind", ["shaped", "literal", "curved"])
+def test_shapes_offsets_in_camera_axes_and_curves_are_drawn(elsewhere, kind):
     scene = uncommon_scene(kind)
     load(elsewhere, encode(PlayerScene.from_scene(scene)))
     camera = scene.w2c[0].numpy(), scene.K[0].numpy(), scene.size
     got = elsewhere.player_pixels(0.7, *camera) / 255
-    assert psnr(got, rendered(scene, 0.7, scene.w2c[0], scene.K[0])) > 38
+    want = rendered(scene, 0.7, scene.w2c[0], scene.K[0])
+    assert psnr(got, want) > 38
+    if kind == "curved":
+        scene.node_slopes = None
+        straight = rendered(scene, 0.7, scene.w2c[0], scene.K[0])
+        assert psnr(got, want) > psnr(straight, want) + 5
     assert elsewhere.evaluate("player.errors") == []
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from fourreal.cameras import intrinsics_from_fov, look_at
+from recon.motion.curve import spline_slopes
 from recon.scene import Scene4D
 
 TARGET = np.array([0.0, 0.2, 3.0])
@@ -71,12 +72,16 @@ def toy_scene(points: int = 1800, times: int = 4, views: int = 3, size=(72, 128)
 
 
 def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
-    """A toy scene with what few scenes have: ``shaped`` (not round) or ``literal`` offsets."""
+    """A toy scene with more to it: ``shaped`` Gaussians (anisotropic), ``literal`` offsets, or
+    ``curved`` motion at uneven times."""
     scene = toy_scene(points, size=size)
     if kind == "shaped":
         generator = torch.Generator().manual_seed(1)
         scene.log_stretch = 0.6 * torch.randn(len(scene), 3, generator=generator).clamp(-2, 2)
         scene.rotations = torch.randn(len(scene), 4, generator=generator)
+    elif kind == "curved":
+        scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])
+        scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)
     else:
         scene.offset_frame = "literal"
         scene.node_offsets = 2 * scene.node_offsets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,31 @@ def ffmpeg(*arguments: str | Path) -> None:
 
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-nostdin"]
     subprocess.run([*command, *map(str, arguments)], check=True)
+
+
+def atom(kind: bytes, payload: bytes) -> bytes:
+    """A box of an mp4."""
+    return struct.pack(">I4s", 8 + len(payload), kind) + payload
+
+
+def with_box(source: Path, target: Path, box: bytes) -> None:
+    """A copy of an mp4 whose sample description holds one more box, as cameras write it."""
+    data = bytearray(source.read_bytes())
+    at = data.rindex(b"avcC") - 4
+    length = int.from_bytes(data[at : at + 4], "big")
+    data[at + length : at + length] = box
+    for parent in (b"avc1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        where = data.rindex(parent) - 4
+        grown = int.from_bytes(data[where : where + 4], "big") + len(box)
+        data[where : where + 4] = grown.to_bytes(4, "big")
+    target.write_bytes(data)
+
+
+def with_360_mark(source: Path, target: Path) -> None:
+    """A copy of an mp4 (index last) that says it is equirectangular."""
+    maker = atom(b"svhd", bytes(4) + b"maker\0")
+    projection = atom(b"proj", atom(b"prhd", bytes(16)) + atom(b"equi", bytes(20)))
+    with_box(source, target, atom(b"sv3d", maker + projection))
 
 
 def videos(grid: VideoGrid, folder: Path) -> Path:

@@ -169,10 +169,6 @@ def test_unusable_footage_is_named(scene, tmp_path):
     refused(poses, "3 cameras for 4 views")
     np.save(poses / "poses_bounds.npy", np.array([{}], dtype=object), allow_pickle=True)
     refused(poses, "not a plain array")
-    rates = files.videos(scene, tmp_path / "rates")
-    files.videos(replace(scene, frames=scene.frames[:1], fps=12, K=None, w2c=None,
-                         known=None), rates)  # fmt: skip
-    refused(rates, "frames per second")
     out = files.nerfstudio(scene, tmp_path / "out")
     data = json.loads((out / "transforms.json").read_text())
     data["frames"][1]["file_path"] = "../../etc/passwd"

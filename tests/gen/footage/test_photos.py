@@ -13,7 +13,8 @@ from PIL import Image
 from fourreal.errors import UserError
 from fourreal.video_io import to_uint8, write_image, write_video
 from gen.footage.colmap import MODELS, read_model
-from gen.footage.detect import read_source
+from gen.footage.column import key_paths
+from gen.footage.detect import read_source, source_paths
 from gen.footage.inspection import inspect_footage
 from gen.footage.pair import PairRequest, load_pair
 from tests.gen.footage import colmap_files as colmap
@@ -355,6 +356,23 @@ def test_text_models_may_lack_lines_of_points_and_have_spaces_in_names(scene, tm
     both_ways(many.parents[1], scene)
 
 
+def test_photos_of_two_sizes_are_brought_to_one(scene, tmp_path, capsys):
+    colmap.photos(scene, tmp_path, NAMES)
+    colmap.photos(scene, tmp_path / "half", NAMES, 2)
+    (tmp_path / "half" / "02.png").replace(tmp_path / "02.png")
+    shutil.rmtree(tmp_path / "half")
+    grid = load_pair(PairRequest(str(tmp_path), size=SIZE))
+    assert np.abs(grid.frames[:, 0] - scene.frames[:, 0]).mean() < 0.03
+    assert "of another size, brought to one: 02.png" in capsys.readouterr().out
+
+
+def test_a_lens_that_cannot_be_undone_is_refused(scene, tmp_path):
+    colmap.photos(scene, tmp_path / "images", NAMES)
+    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, "OPENCV", distortion=(1e300,))
+    with pytest.raises(UserError, match="cannot be undone; undistort the images"):
+        load_pair(PairRequest(str(tmp_path)))
+
+
 def test_photos_of_two_shapes_are_refused_by_name(scene, tmp_path):
     colmap.photos(scene, tmp_path / "images", NAMES)
     write_image(tmp_path / "images" / "02.png", np.zeros((48, 48, 3), np.float32))
@@ -422,6 +440,16 @@ def test_inspect_of_an_unknown_folder_lists_all_formats(scene, tmp_path):
     model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
     with pytest.raises(UserError, match="is a COLMAP model without its photos"):
         inspect_footage(model)
+
+
+def test_a_key_follows_the_photos_and_their_cameras(scene, tmp_path):
+    colmap.photos(scene, tmp_path / "images", NAMES)
+    model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
+    for path in (tmp_path, tmp_path / "images"):
+        assert source_paths(path) == key_paths(path) == [tmp_path / "images", model]
+    other = colmap.model(scene, tmp_path / "other", NAMES)
+    assert source_paths(tmp_path, str(other)) == [tmp_path / "images", other]
+    assert key_paths(tmp_path, str(other)) == [tmp_path / "images", other]
 
 
 def test_moving_halves_of_live_photos_make_no_rig(scene, tmp_path):

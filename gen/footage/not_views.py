@@ -1,0 +1,152 @@
+"""What lies beside the views and is none: masks, depth, smaller copies, hidden files, thumbnails.
+
+Each is passed over with a word (``Chosen.notes``). Names decide; a folder of pictures with two
+grey levels, or of 16 bits beside coloured ones, is one of masks or depth whatever it is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fourreal.natural_order import natural_key
+
+KINDS = {
+    "masks": "mask masks masked matte mattes seg segs segment segments segmentation segmentations "
+    "semantic semantics silhouette silhouettes sam",
+    "depth": "depth depths depthmap depthmaps disparity disparities disp",
+    "normals or flow": "normal normals flow flows",
+    "thumbnails": "thumb thumbs thumbnail thumbnails preview previews proxy proxies",
+    "drawings": "overlay overlays visualization visualizations vis keypoints heatmap heatmaps",
+}
+WORD = {word: kind for kind, words in KINDS.items() for word in words.split()}
+HIDDEN = (".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE", "lost+found")
+SMALL_VIDEOS = (".lrv", ".lrf", ".thm")  # what action cameras and drones keep for their screens
+COPY = re.compile(r"(images?|imgs?|rgb|input|frames|colou?r|photos)[_-](2|4|8|16|32)x?", re.I)
+SCALES = re.compile(r"(1|2|4|8|16)x")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Files or folders that may be views, in name order, and what was passed over and why."""
+
+    taken: list[Path]
+    passed: dict[str, list[str]]
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each kind of thing that was passed over."""
+        return [f"passed over, {kind}: {_some(names)}" for kind, names in self.passed.items()]
+
+
+def choose(paths: Iterable[Path], suffixes: Sequence[str] = ()) -> Chosen:
+    """The files or folders that may be views; if all of them look like something else, all.
+
+    Args:
+        paths: of one folder. suffixes: of files; the earlier one counts where two files have one
+            name.
+    """
+    passed: dict[str, list[str]] = {}
+    ordered = sorted(paths, key=lambda p: natural_key(p.name))
+    seen = [p for p in ordered if not _keep(passed, "hidden", p, _is_hidden(p.name))]
+    left = []
+    for path in seen:
+        kind = kind_of(path.name)
+        if kind is None and path.suffix.lower() in SMALL_VIDEOS:
+            kind = "smaller copies"
+        if not _keep(passed, kind or "", path, kind is not None):
+            left.append(path)
+    if not left and len(set(passed) - {"hidden"}) == 1:  # they are what is asked for
+        left = seen
+        passed = {k: v for k, v in passed.items() if k == "hidden"}
+    copies = set() if suffixes else _smaller_copies(left)
+    best: dict[str, Path] = {}
+    for path in sorted(left, key=lambda p: _rank(p, suffixes)):
+        best.setdefault(path.stem if suffixes else path.name, path)
+    taken = []
+    for path in left:
+        if _keep(passed, "smaller copies", path, path in copies):
+            continue
+        double = best[path.stem if suffixes else path.name] != path
+        if not _keep(passed, "the same in another format", path, double):
+            taken.append(path)
+    return Chosen(taken, passed)
+
+
+def kind_of(name: str) -> str | None:
+    """What a name says that its holder is, if that is no view."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return next((WORD[w] for w in words if w in WORD), None)
+
+
+def without_masks(folders: Chosen, first: dict[Path, Path]) -> Chosen:
+    """Folders of pictures less those whose first picture is a mask or a depth map.
+
+    Args:
+        first: a picture of each folder.
+    """
+    kinds = {d: _picture_kind(first[d]) for d in folders.taken}
+    if "colour" not in kinds.values():
+        return folders
+    passed = {k: list(v) for k, v in folders.passed.items()}
+    taken = [d for d in folders.taken if kinds[d] in ("colour", "grey")]
+    for folder in folders.taken:
+        if folder not in taken:
+            passed.setdefault(kinds[folder], []).append(folder.name)
+    return Chosen(taken, passed)
+
+
+def _picture_kind(file: Path) -> str:
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):
+                return "depth"
+            if image.mode in ("1", "L", "P"):
+                image.thumbnail((256, 256), Image.Resampling.NEAREST)
+                return "masks" if len(np.unique(np.asarray(image))) <= 2 else "grey"
+    except Exception:  # whoever reads it says what is wrong
+        return "colour"
+    return "colour"
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(HIDDEN)
+
+
+def _keep(passed: dict[str, list[str]], kind: str, path: Path, is_passed: bool) -> bool:
+    """Note a path under a kind if it is passed over; whether it is."""
+    if is_passed:
+        passed.setdefault(kind, []).append(path.name)
+    return is_passed
+
+
+def _smaller_copies(paths: Sequence[Path]) -> set[Path]:
+    """`images_2` beside `images`, `2x` beside `1x`; of `images_4` and `images_8` the second."""
+    names = {p.name: p for p in paths}
+    if len(names) > 1 and all(SCALES.fullmatch(n) for n in names):
+        return set(paths) - {min(paths, key=lambda p: int(p.name[:-1]))}
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for path in paths:
+        match = COPY.fullmatch(path.name)
+        if match and (match[1] in names or match[1].lower() in ("images", "image")):
+            found.setdefault(match[1], []).append((int(match[2]), path))
+    copies: set[Path] = set()
+    for base, group in found.items():
+        kept = [] if base in names else [min(group)]
+        copies |= {p for entry in group if entry not in kept for p in entry[1:]}
+    return copies
+
+
+def _rank(path: Path, suffixes: Sequence[str]) -> int:
+    suffix = path.suffix.lower()
+    return suffixes.index(suffix) if suffix in suffixes else len(suffixes)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = " ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
