@@ -32,6 +32,7 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
+from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
@@ -89,6 +90,11 @@ def fit_scene(
         seconds[name], clock = round(now - clock, 2), now
 
     torch.manual_seed(config.seed)
+    if needs_moments(grid, column):
+        scene = fit_moments(grid, column, config, _fit_moment)
+        lap("moments")
+        quality = cell_quality(scene, given, maps)
+        return scene, {"seconds": seconds, "points": len(scene), **quality}
     kept = checkpoint.scene(config.device) if checkpoint is not None else None
     if kept is not None:
         say(f"  going on after the {kept[0]} phase of the fit")
@@ -112,6 +118,11 @@ def fit_scene(
     report = {"seconds": seconds, "points": len(scene), **quality}
     lap("scoring")
     return scene, report
+
+
+def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
+    """A grid of one time, from its tracks to the static fit."""
+    return fit_static(fit_canonical(grid, column, config), grid, config)
 
 
 def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:

@@ -4,8 +4,8 @@
         --json docs/benchmarks/real.json --pictures outputs/real
 
 A capture is a folder of photos, a clip or a rig with known cameras. Every k-th view is held out of
-everything; of a rig, every other time of every view but the first. `default` is what the commands
-do: cameras are estimated, or those that a rig brings. `given` is the same fit on the known cameras,
+everything; of a rig of more than two, every other time of the last one. `default` is what the
+commands do: cameras are estimated, or a rig's own. `given` is the same fit on the known cameras,
 `pycolmap` on pycolmap's, `nearest` shows the nearest given picture. The camera of a held-out view
 is known in the known cameras' world only: it is carried over by Sim(3) from the input views, then
 refined on its own picture before scoring, as pose-free papers do (`_unrefined`: before that).
