@@ -178,19 +178,23 @@ def dense_depth(
         return trust * np.clip(margins[view] / 0.05, 0.2, 1.0)
 
     rho_coarse, margins = swept(frames)
+    trust_coarse = [trusted(v) for v in range(views)]
     if config.even_colours:
-        first = np.stack([trusted(v) for v in range(views)])
-        maps = view_colours(rgb_coarse, rho_coarse, first, K_coarse, w2c, views // 2, near_views)
+        maps = view_colours(
+            rgb_coarse, rho_coarse, np.stack(trust_coarse), K_coarse, w2c, views // 2,
+            lambda v: neighbours_of(v, views, 2),
+        )  # fmt: skip
         if maps is not None:  # the cost compares colours too: once more, with alike ones
             frames = evened(frames, maps)
             rho_coarse, margins = swept(frames)
+            trust_coarse = [trusted(v) for v in range(views)]
             images, _, rgb = resized(frames, K, config.long_side)
             _, _, rgb_coarse = resized(frames, K, config.coarse_long_side)
     rho = np.empty((views, h, w), np.float32)
     cost = np.empty((views, h, w), np.float32)
     for v in range(views):
         near = near_views(v)
-        start = fill_inverse_depth(rho_coarse[v], trusted(v), rgb_coarse[v])
+        start = fill_inverse_depth(rho_coarse[v], trust_coarse[v], rgb_coarse[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
         start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
         count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)
