@@ -24,17 +24,29 @@ def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, An
     return parse_json(_read(Path(path), max_bytes))
 
 
+def read_json_list(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> list[Any]:
+    """The JSON list in a file; see ``read_json``."""
+    loaded = _load_json(_read(Path(path), max_bytes))
+    if not isinstance(loaded, list):
+        raise ValueError("not valid JSON (a list […] is expected)")
+    return loaded
+
+
 def parse_json(text: str | bytes) -> dict[str, Any]:
     """The JSON object in a text; see ``read_json``."""
+    loaded = _load_json(text)
+    if not isinstance(loaded, dict):
+        raise ValueError("not valid JSON (an object {…} is expected)")
+    return loaded
+
+
+def _load_json(text: str | bytes) -> Any:
     try:
-        loaded = json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("not valid JSON (nested too deeply)") from None
     except ValueError as error:
         raise ValueError(f"not valid JSON ({str(error)[:120]})") from None
-    if not isinstance(loaded, dict):
-        raise ValueError("not valid JSON (an object {…} is expected)")
-    return loaded
 
 
 def read_yaml(path: str | Path, max_bytes: int = MAX_YAML_BYTES) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PUBLIC = (
     "grid",
     "network.base",
     "network.runtime",
-    "sync.mixers",
+    "sync.names",
     "upsample",
     "wan.adapter_file",
     "wan.folder",

@@ -32,7 +32,8 @@ from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.network.text import Tokenizer
 from gen.sync.mixer_file import load_two_stream
-from gen.sync.mixers import MixerName, SyncParams, layers_without
+from gen.sync.mixers import SyncParams, layers_without
+from gen.sync.names import MixerName
 from gen.sync.two_stream import TwoStream
 from gen.words import check_words, read
 

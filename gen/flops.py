@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gen.network.dit import PLACE_FEATURES
 from gen.network.params import DiTParams
-from gen.sync.mixers import SIGMA_FEATURES, SyncParams
+from gen.sync.mixers import MIXER_CLASSES, SIGMA_FEATURES, SyncParams
 
 # Dense bfloat16 peak of a card, operations a second, by a part of the name it reports.
 PEAK_BF16 = {"H200": 989e12, "A100": 312e12}
@@ -42,7 +42,7 @@ def condition_flops(params: DiTParams) -> int:
 def mixer_flops(params: DiTParams, sync: SyncParams, tokens: int) -> int:
     """All layers of a mixer over `tokens` tokens of the grid."""
     d = params.width
-    matrices = {"none": 0, "hard": 1, "soft": 2, "sequential": 2}[sync.mixer]
+    matrices = MIXER_CLASSES[sync.mixer].matrices
     layers = params.depth if sync.layers is None else len(sync.layers)
     a_token = 2 * d * d if sync.rank is None else 3 * d * sync.rank
     return 2 * matrices * layers * (tokens * a_token + SIGMA_FEATURES * d)

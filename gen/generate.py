@@ -15,7 +15,8 @@ from fourreal.console import Report
 from fourreal.errors import UserError
 from gen.flow.samplers import SAMPLERS
 from gen.grid import MAX_CELLS, VideoGrid
-from gen.sync.mixers import MIXERS, Drop, MixerName
+from gen.sync.mixers import Drop
+from gen.sync.names import MIXERS, MixerName
 from gen.sync.streams import Output
 
 

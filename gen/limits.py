@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fourreal.console import warn
 from fourreal.errors import UserError
 from gen.network.params import DiTParams
-from gen.sync.mixers import MixerName
+from gen.sync.names import MixerName
 
 # Token grids alive beside a running block: what the streams were embedded as, what they are, what
 # they become. Pixel grids: the sampler's x, its given cells, both heads' predictions and sums.

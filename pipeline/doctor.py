@@ -18,6 +18,8 @@ from fourreal.run_folder import versions
 # module: (what it is for, extra that installs it)
 OPTIONAL_PARTS = {
     "open3d": ("point clouds", "open3d"),
+    "pxr": ("USD files", "formats"),
+    "zstandard": (".4dgs files with zstd", "formats"),
     "nerfstudio": ("nerfstudio viewer", "nerfstudio"),
     "torchmetrics": ("metric networks", "eval"),
     "transformers": ("T5 text encoder", "t5"),

@@ -96,7 +96,7 @@ class Export:
             raise UserError("--codec goes with --format 4dgs")
         if self.frames and self.format not in (*_SEVERAL, "video"):
             raise UserError(
-                f"--frames goes with ply-sequence, pointcloud and video, not with {self.format}"
+                f"--frames goes with {', '.join(_SEVERAL)} and video, not with {self.format}"
             )
         if self.time is not None:
             if self.format not in ("ply-sequence", *_FILES):
@@ -191,7 +191,7 @@ def _html(options: Export, scene: Any, source: Path, target: Any, frames: int | 
     from viewer.page.html import write_player
 
     written = target("index.html")
-    write_player(scene, written, *_labels(scene, source))
+    write_player(scene, written, *_labels(scene, source), split=options.split)
     return written
 
 

@@ -10,10 +10,10 @@ from tyro.conf import Positional, arg
 from fourreal.errors import UserError
 from fourreal.option_values import Size, check_memory
 from gen.grid import MAX_CELLS
+from gen.sync.names import MixerName
 from pipeline.run_options import RunOptions
 from pipeline.wan_options import WanOptions
 
-Mixer = Literal["none", "sequential", "hard", "soft", "fused"]
 UpsamplerChoice = Literal["auto", "on", "off"]
 STEPS = 12  # of the bundled model, unless told otherwise
 
@@ -34,7 +34,7 @@ class Prompt:
     """Number of times (columns)."""
     steps: int | None = None
     """Denoising steps per clip and for the grid; by default 12, with Wan 30."""
-    mixer: Mixer = "soft"
+    mixer: MixerName = "soft"
     """How the two streams are synchronised."""
     untrained_sync: bool = False
     """Use the training-free weights of the mixer."""

@@ -23,6 +23,11 @@ class RunOptions:
     preset: Literal["auto", "cpu", "gpu", "debug"] = "auto"
     """Settings of the fit; auto: gpu where CUDA is, else cpu. debug takes seconds and only shows
     that everything works."""
+    motion: Literal["auto", "nodes", "mlp", "mlp-points"] = "auto"
+    """What moves the Gaussians: nodes with offsets of their own, a small network on the nodes, or
+    the paper's network on every Gaussian (slow without a GPU); auto: what the preset says."""
+    method: Literal["default", "paper"] = "default"
+    """paper: the reconstruction of the paper and its supplement as written, nothing of ours."""
     view: bool = False
     """Watch the scene in the viser viewer while it is fitted, and afterwards until Ctrl-C."""
     port: int = 8080
@@ -33,6 +38,11 @@ class RunOptions:
         if self.force and self.force not in STAGES:
             raise UserError(f"--force {self.force}: no such stage; choose from {', '.join(STAGES)}")
         self.fit_preset()
+        if self.method == "paper" and self.motion not in ("auto", "mlp-points"):
+            raise UserError(
+                "--method paper moves every Gaussian by a network; leave out --motion "
+                f"{self.motion}"
+            )
 
     def fit_preset(self) -> str:
         """The name of the fit's settings on this machine. Raises UserError: gpu without CUDA."""

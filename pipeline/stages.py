@@ -140,9 +140,13 @@ def tracks_stage(run: RunFolder, choice: Choice) -> None:
 
 def fit_settings(options: RunOptions) -> FitConfig:
     """The settings of the fit that a command's options come to on this machine."""
-    from recon.config import preset
+    from recon.config import as_in_paper, choose_motion, preset
 
     config = preset(options.fit_preset())
+    if options.motion != "auto":
+        choose_motion(config, options.motion)
+    if options.method == "paper":
+        as_in_paper(config)
     config.seed = options.seed
     return config
 

@@ -54,8 +54,8 @@ class Videos:
     max_times: int = 16
     """Longer fixed-view clips are thinned evenly to this many frames."""
     complete: Literal["none", "bundled", "wan"] = "none"
-    """Who fills the cells between: nobody (the fit needs only the two clips), the bundled model,
-    which knows nothing but its small procedural world, or Wan, whose weights you have."""
+    """Who fills the cells between: nobody (the fit needs only the two clips), the bundled network
+    for footage, which mixes what the two clips show, or Wan, whose weights you have."""
     weights: str = ""
     """Wan: folder of its weights in diffusers' layout (docs/WAN.md)."""
     prompt: str = ""

@@ -12,7 +12,7 @@ from fourreal.errors import UserError
 from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
 from gen.network.runtime import Precision, Runtime
-from gen.sync.mixers import MixerName
+from gen.sync.names import MixerName
 from gen.wan.adapter_file import AdapterConfig, build_two_stream, read_adapter, training_free
 from gen.wan.folder import WanFolder
 from gen.wan.generate import WAN, WINDOW, WanGenerator, WanParts, frame_size

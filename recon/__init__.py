@@ -7,6 +7,7 @@ PUBLIC = (
     "config",
     "fit.checkpoint",
     "gaussians",
+    "motion.curve",
     "ply",
     "raster.rasterize",
     "reconstruct",

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Motion = Literal["nodes", "mlp", "mlp-points"]
+NETWORKS = {"mlp": (64, 4), "mlp-points": (256, 8)}  # width, depth
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -95,7 +98,7 @@ class LossConfig:
 class DeformationConfig:
     """Motion over time and the joint fit to all known cells."""
 
-    kind: Literal["nodes", "mlp-nodes", "mlp-points"] = "nodes"
+    kind: Motion = "nodes"
     """Free offsets per node and time, a network on the nodes, or the paper's on every point."""
     nodes: int = 6000
     neighbours: int = 4
@@ -103,6 +106,10 @@ class DeformationConfig:
     mlp_depth: int = 4
     bound: float = 0.6
     """Largest offset."""
+    stillness: bool = True
+    """Find what stands still before anything is fitted, and never move it; off: all may move."""
+    curved: bool = True
+    """Between time stamps motion is a smooth curve; off: straight lines."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     steps: int = 1400
@@ -161,9 +168,8 @@ def preset(name: str) -> FitConfig:
     if name == "gpu":
         config.device = "cuda"
         config.static_steps = 1000
-        config.deformation = DeformationConfig(
-            kind="mlp-points", mlp_width=256, mlp_depth=8, steps=6000
-        )
+        config.deformation.steps = 6000
+        choose_motion(config, "mlp-points")
     elif name == "debug":
         config.static_steps, config.most_steps = 30, 1.0
         config.floaters.steps = 15
@@ -171,3 +177,27 @@ def preset(name: str) -> FitConfig:
     elif name != "cpu":
         raise ValueError(f"preset must be cpu, gpu or debug, got {name!r}")
     return config
+
+
+def choose_motion(config: FitConfig, motion: Motion) -> None:
+    """Let offsets come from free nodes, a 4 x 64 network on them, or 8 x 256 on every point."""
+    config.deformation.kind = motion
+    if motion in NETWORKS:
+        config.deformation.mlp_width, config.deformation.mlp_depth = NETWORKS[motion]
+
+
+def as_in_paper(config: FitConfig) -> None:
+    """Take out of a configuration everything that the paper's Sec. 3.4 and supplement do not have.
+
+    Isotropic Gaussians from all keyframes; opacities alone are fitted to the freeze-time frames;
+    after that the rendering loss fits the MLP alone, on every point, from zero; cameras and
+    view-dependent offsets are those of the tracks, added as Eq. 11 is printed.
+    """
+    choose_motion(config, "mlp-points")
+    config.canonical.plain_background, config.canonical.flat = False, 0.0
+    motion, rates, loss = config.deformation, config.rates, config.loss
+    motion.stillness = motion.track_init = motion.hidden_background = motion.shade = False
+    rates.means = rates.log_scales = rates.opacity = rates.colors = 0.0
+    loss.rigidity = loss.sparsity = 0.0
+    config.static_steps, config.refine_cameras, config.anisotropic = 0, False, False
+    config.compensation, config.compensate_from, config.offset_frame = True, 0.0, "literal"

@@ -206,12 +206,14 @@ def fit_motion(
     depth = _drawn_depth(scene)
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     colors = scene.colors.cpu().numpy()
-    still = still_points(
-        Sights(points, colors, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
-    )
-    if still.all():
-        warn("nothing moves in the fixed-view videos; the scene is static")
-        return scene
+    still = np.zeros(len(points), bool)
+    if settings.stillness:
+        still = still_points(
+            Sights(points, colors, grid.frames, grid.known, depth, K, w2c, scene.canonical_time)
+        )
+        if still.all():
+            warn("nothing moves in the fixed-view videos; the scene is static")
+            return scene
     if settings.hidden_background:
         scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
         points = scene.means.cpu().numpy()
@@ -285,7 +287,7 @@ def _now_and_then(fit: JointFit, on_scene: OnScene | None) -> Callable[[int], No
 def _network(
     motion: FreeOffsets, nodes: NDArray[np.floating], scene: Scene4D, config: FitConfig
 ) -> MlpOffsets:
-    """A network regressed to the followed nodes before any rendering."""
+    """A network, regressed before any rendering to the nodes that were followed."""
     settings = config.deformation
     generator = torch.Generator().manual_seed(config.seed)
     network = MlpOffsets(
@@ -296,7 +298,10 @@ def _network(
         settings.mlp_width,
         settings.mlp_depth,
         generator,
+        motion.free.cpu(),
     ).to(config.device)
+    if not settings.track_init:
+        return network
     targets = [motion(t).detach() for t in range(len(scene.times))]
     optimiser = Adam([{"params": list(network.parameters()), "lr": config.rates.mlp}], eps=1e-8)
     for step in range(500):

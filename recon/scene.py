@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,9 +23,11 @@ from fourreal.errors import UserError
 from fourreal.health import NotFinite
 from fourreal.read_text import parse_json
 from recon.gaussians import Gaussians
+from recon.motion.curve import curve_at, eased, straight
 from recon.place import Moment, Sight, literal_turn, place, view_weights
 
-FORMAT, VERSION = "fourreal-scene", 1
+FORMAT, VERSION = "fourreal-scene", 2  # of what version 1 would draw wrongly
+_READ = (1, 2)
 OFFSET_FRAMES = ("rotated", "literal")
 
 
@@ -39,6 +40,8 @@ class Scene4D:
         colors: [N,3] RGB, clamped to 0..1 when rendered.
         times: [T] the time stamps of ``node_offsets``, increasing in 0..1.
         node_offsets: [T,M,3] displacement of every control node; zero at the canonical time.
+        node_slopes: optional [T,M,3] its change per unit of time (``recon.motion.curve``); absent:
+            straight lines between stamps, as scenes of version 1 have them.
         node_index: int64 [N,K] and node_weights: [N,K]: the nodes each Gaussian follows.
         view_offsets: [V,N,3] compensation d_i in world axes (float16 on disk).
         K: [V,3,3] and w2c: [V,4,4]: the input cameras.
@@ -72,6 +75,7 @@ class Scene4D:
     visibility: Tensor | None = None
     log_stretch: Tensor | None = None
     rotations: Tensor | None = None
+    node_slopes: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, t = len(self.means), len(self.w2c), len(self.times)
@@ -94,6 +98,8 @@ class Scene4D:
         for name in ("shade", "visibility"):
             if getattr(self, name) is not None:
                 expected[name] = (t, n)
+        if self.node_slopes is not None:
+            expected["node_slopes"] = (t, m, 3)
         if (self.log_stretch is None) != (self.rotations is None):
             raise ValueError("Scene4D: log_stretch and rotations go together")
         if self.log_stretch is not None:
@@ -124,29 +130,21 @@ class Scene4D:
         """The camera of an input view."""
         return Camera(self.w2c[view], self.K[view], self.size)
 
-    def _bracket(self, t: float) -> tuple[int, int, float]:
-        """Stamps around ``t`` and the fraction between them; clamped to the first and last."""
-        stamps = self.times.tolist()
-        if t <= stamps[0] or len(stamps) == 1:
-            return 0, 0, 0.0
-        if t >= stamps[-1]:
-            return len(stamps) - 1, len(stamps) - 1, 0.0
-        right = int(np.searchsorted(stamps, t, side="right"))
-        left = right - 1
-        return left, right, (t - stamps[left]) / (stamps[right] - stamps[left])
-
-    def _over_time(self, values_T: Tensor, t: float) -> Tensor:
-        left, right, f = self._bracket(t)
-        return values_T[left] if f == 0 else torch.lerp(values_T[left], values_T[right], f)
-
     def displacement(self, t: float) -> Tensor:
-        """dp_t of every Gaussian [N,3] at time ``t`` in 0..1, linear between time stamps."""
-        nodes = self._over_time(self.node_offsets, t)
+        """dp_t of every Gaussian [N,3] at time ``t`` in 0..1."""
+        nodes = curve_at(self.times, self.node_offsets, self.node_slopes, t)
         return (nodes[self.node_index] * self.node_weights[..., None]).sum(1)
 
     def offsets(self) -> Tensor:
         """dp_t of every Gaussian at every time stamp, [T,N,3]."""
         return torch.stack([self.displacement(float(t)) for t in self.times])
+
+    def slopes(self) -> Tensor | None:
+        """Change of dp_t per unit of time of every Gaussian at every time stamp, [T,N,3]."""
+        if self.node_slopes is None:
+            return None
+        followed = self.node_slopes[:, self.node_index] * self.node_weights[..., None]
+        return followed.sum(2)
 
     def view_weights(self, camera: Tensor) -> Tensor:
         """Weights [V] of the input views for a camera [4,4] (``recon.place.view_weights``)."""
@@ -163,9 +161,12 @@ class Scene4D:
 
     def moment(self, t: float) -> Moment:
         """What is different at time ``t`` in 0..1 (clamped)."""
-        shade = None if self.shade is None else self._over_time(self.shade, t)
-        visibility = None if self.visibility is None else self._over_time(self.visibility, t)
-        return Moment(self.displacement(t), shade, visibility)
+        over_time = straight if self.node_slopes is None else eased  # as the motion is
+
+        def gain(values: Tensor | None) -> Tensor | None:
+            return None if values is None else over_time(self.times, values, t)
+
+        return Moment(self.displacement(t), gain(self.shade), gain(self.visibility))
 
     def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:
         """What is different from a camera; arguments as in ``at``."""
@@ -234,7 +235,7 @@ class Scene4D:
         tensors["node_index"] = tensors["node_index"].int()
         meta = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": 1 if self.node_slopes is None else VERSION,
             "size": list(self.size),
             "canonical_time": self.canonical_time,
             "canonical_view": self.canonical_view,
@@ -259,8 +260,8 @@ class Scene4D:
                 header = handle.metadata() or {}
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}
             meta = parse_json(header["scene"])
-            if meta["format"] != FORMAT or meta["version"] != VERSION:
-                raise ValueError(f"its version is {meta.get('version')}, expected {VERSION}")
+            if meta["format"] != FORMAT or meta["version"] not in _READ:
+                raise ValueError(f"its version is {meta.get('version')}, expected 1 or {VERSION}")
             known = {f.name for f in fields(cls)}
             if unknown := set(tensors) - known:
                 raise ValueError(f"it holds an unknown tensor '{sorted(unknown)[0]}'")

@@ -33,7 +33,7 @@ from gen.bundled import weights_folder
 from gen.completion.model import has_completion
 from gen.data.batches import PoolConfig
 from gen.network.base import read_config
-from gen.sync.mixers import MixerName
+from gen.sync.names import MixerName
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions
 from scripts import train_4d, train_base, train_completion, train_upsampler
 

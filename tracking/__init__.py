@@ -1,4 +1,4 @@
-"""Freeze-time video -> cameras, dense depth and dense 3-D tracks (paper Sec. 3.4)."""
+"""Freeze-time video -> cameras, dense depth and dense 3-D tracks (paper Sec. 4.4, supplement)."""
 
 # Modules that the floors above may import; what is not here is this floor's own business.
 PUBLIC = (

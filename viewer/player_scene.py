@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fourreal.console import warn
+from recon.motion.curve import bracket, hermite
 
 Floats = NDArray[np.float32]
 
@@ -22,12 +23,13 @@ class PlayerScene:
 
     means [N,3] world; log_scales [N] (natural log of the isotropic radius); opacities [N] and
     colors [N,3] in 0..1; times [T] increasing in 0..1; offsets [T,N,3] added to the means at
-    each time, linear in between; K [V,3,3] pixels; w2c [V,4,4]; size (height, width) of the
-    input frames; background [3]; shade [T,N] multiplies the colours and visibility [T,N] the
-    opacities over time (None: 1). stretch [N,3] multiplies the radius along the axes that the
-    quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic). offset_axes [3,3]: the offsets
-    are seen by every camera as offset_axes @ offset in its own axes (Eq. 11 as printed); None:
-    they are in world axes.
+    each time; slopes [T,N,3] their change per unit of time (`recon.motion.curve`; None: straight
+    lines in between, of shade and visibility too); K [V,3,3] pixels; w2c [V,4,4]; size (height,
+    width) of the input frames; background [3]; shade [T,N] multiplies the colours and visibility
+    [T,N] the opacities over time (None: 1). stretch [N,3] multiplies the radius along the axes that
+    the quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic). offset_axes [3,3]: the
+    offsets are seen by every camera as offset_axes @ offset in its own axes (Eq. 11 as printed);
+    None: they are in world axes.
     """
 
     means: Floats
@@ -45,6 +47,7 @@ class PlayerScene:
     stretch: Floats | None = None
     rotations: Floats | None = None
     offset_axes: NDArray[np.float64] | None = None
+    slopes: Floats | None = None
     name: str = ""
     prompt: str = ""
     fps: float = 8.0
@@ -60,7 +63,8 @@ class PlayerScene:
             "offsets": (t, n, 3),
             "background": (3,),
         }
-        optional = {"shade": (t, n), "visibility": (t, n), "stretch": (n, 3), "rotations": (n, 4)}
+        optional: dict[str, tuple[int, ...]] = {"shade": (t, n), "visibility": (t, n)}
+        optional |= {"stretch": (n, 3), "rotations": (n, 4), "slopes": (t, n, 3)}
         expected |= {k: v for k, v in optional.items() if getattr(self, k) is not None}
         for name, shape in expected.items():
             value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
@@ -106,6 +110,7 @@ class PlayerScene:
             stretch=None if scene.log_stretch is None else np.exp(_numpy(scene.log_stretch)),
             rotations=None if scene.rotations is None else _numpy(scene.rotations),
             offset_axes=axes if literal else None,
+            slopes=None if scene.node_slopes is None else _numpy(scene.slopes()),
             name=name,
             prompt=prompt,
             fps=fps,
@@ -117,15 +122,18 @@ class PlayerScene:
         ``w2c`` [4,4] is the camera that looks; only ``offset_axes`` depend on it, and without one
         they are those of the canonical view.
         """
-        s = float(np.interp(t, self.times, np.arange(len(self.times))))
-        k = min(int(s), max(len(self.times) - 2, 0))
-        f = np.float32(s - k)
-        after = min(k + 1, len(self.times) - 1)
+        k, after, f = bracket(self.times.tolist(), t)
+        rise, early, late = np.float32(f), 0.0, 0.0
+        if self.slopes is not None:
+            _, early, rise, late = (np.float32(weight) for weight in hermite(f))
 
         def between(values: Floats) -> Floats:
-            return (1 - f) * values[k] + f * values[after]
+            return (1 - rise) * values[k] + rise * values[after]
 
         colors, opacities, offsets = self.colors, self.opacities, between(self.offsets)
+        if self.slopes is not None:
+            span = self.times[after] - self.times[k]
+            offsets = offsets + span * (early * self.slopes[k] + late * self.slopes[after])
         if self.shade is not None:
             colors = np.clip(colors * between(self.shade)[:, None], 0, 1)
         if self.visibility is not None:
@@ -144,7 +152,7 @@ class PlayerScene:
         """Warn that files without a camera (``what``) cannot keep ``offset_axes``."""
         if self.offset_axes is not None:
             warn(
-                f"the scene's offsets are in camera axes (--offsets literal); {what} have them in "
+                f"the scene's offsets are in camera axes (Eq. 11 as printed); {what} have them in "
                 "those of the canonical view: from other viewpoints its motion differs"
             )
 

@@ -98,8 +98,7 @@ def match(names: Sequence[str], calibration: Calibration, by_order: bool = False
     if calibration.lexical:
         if len(cameras) != len(names):
             raise ValueError(
-                f"{calibration.label} has {len(cameras)} cameras for {len(names)} images; move "
-                "away what is not calibrated, or the file"
+                f"{calibration.label} has {len(cameras)} cameras for {len(names)} images"
             )
         out = [0] * len(names)
         for k, at in enumerate(sorted(range(len(names)), key=lambda i: names[i])):

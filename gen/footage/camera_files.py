@@ -2,7 +2,9 @@
 
 Read are COLMAP models, transforms.json, poses_bounds.npy, and ours: cameras.json with `width`,
 `height` of the calibration and either a list `cameras` of `name` (and `file`), `K`, `w2c`, or `K`
-(one or V) and `w2c` (V) of the frames in order. Conventions as in ``fourreal.cameras``.
+(one or V) and `w2c` (V) of the frames in order. Conventions as in ``fourreal.cameras``. The
+cameras.json that 3D Gaussian Splatting writes beside its results (a list of `img_name`, `width`,
+`height`, `fx`, `fy`, `position` and `rotation` of the camera in the world) is read as well.
 """
 
 from __future__ import annotations
@@ -10,7 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fourreal.cameras import w2c_from_c2w
 from fourreal.errors import UserError
+from fourreal.read_text import read_json_list
 from gen.footage.calibration import Calibration, Camera, sized
 from gen.footage.colmap import is_model, read_model
 from gen.footage.fields import array, intrinsics, need, number, read_object
@@ -29,7 +35,9 @@ OTHERS = (
     ("*.nvm", "VisualSFM", "colmap model_converter reads it"),
     ("bundle*.out", "Bundler", "colmap model_converter reads it"),
     ("cameras_sphere.npz", "IDR and NeuS", "write them as cameras.json (docs/FORMATS.md)"),
-    ("*.xml", "Metashape", "export the cameras as a COLMAP model"),
+    ("*.xml", "Metashape or another program", "export the cameras as a COLMAP model"),
+    ("*alib*.toml", "Pose2Sim or Anipose", "write them as cameras.json (docs/FORMATS.md)"),
+    ("calibration*.json", "another program", "write them as cameras.json (docs/FORMATS.md)"),
     ("database.db", "COLMAP before its mapper ran", "run the mapper; it makes sparse/0"),
 )
 
@@ -74,6 +82,8 @@ def read_cameras(path: Path, below: Path | None = None) -> Calibration:
         if path.suffix in (".bin", ".txt") and is_model(path.parent):
             return read_model(path.parent, path.parent.name)
         if path.suffix == ".json":
+            if _begins_with_list(path):
+                return _splatting(path)
             data = read_object(path)
             return read_transforms_cameras(path) if "frames" in data else _ours(data, path.name)
     except OSError as error:
@@ -101,6 +111,38 @@ def named_cameras(path: str) -> Path:
             )
         return found[0]
     return given
+
+
+def _begins_with_list(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
+def _splatting(file: Path) -> Calibration:
+    """cameras.json of 3D Gaussian Splatting: camera-to-world, principal point in the middle."""
+    name = file.name
+    try:
+        listed = read_json_list(file)
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from error
+    cameras = []
+    for k, entry in enumerate(listed):
+        where = f"camera {k} of {name}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("img_name"), str):
+            raise ValueError(f"{where} has no 'img_name'")
+        side = {n: number(entry.get(n), f"'{n}' of {where}") for n in ("height", "width")}
+        focal = [number(entry.get(n), f"'{n}' of {where}") for n in ("fx", "fy")]
+        if not all(1 <= s < 1e6 for s in side.values()) or not all(f > 0 for f in focal):
+            raise ValueError(f"{where}: height, width and focal length must be above 0")
+        size = int(side["height"]), int(side["width"])
+        K = np.array([[focal[0], 0, size[1] / 2], [0, focal[1], size[0] / 2], [0, 0, 1]])
+        c2w = np.eye(4)
+        c2w[:3, :3] = array(entry.get("rotation"), (3, 3), f"'rotation' of {where}")
+        c2w[:3, 3] = array(entry.get("position"), (3,), f"'position' of {where}")
+        cameras.append(Camera(entry["img_name"], w2c_from_c2w(c2w), sized(K, size, name), (), size))
+    if not cameras:
+        raise ValueError(f"{name} lists no cameras")
+    return Calibration(name, cameras)
 
 
 def _ours(data: dict[str, Any], name: str) -> Calibration:

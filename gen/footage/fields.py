@@ -37,9 +37,16 @@ def need(table: dict[str, Any], name: str, kind: type, where: str) -> Any:
 
 def number(value: Any, what: str) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{what} must be a finite number, got {str(value)[:40]!r}")
-    return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            found = float(value)
+        except OverflowError:  # a whole number beyond what a float holds
+            found = math.inf
+        if math.isfinite(found):
+            return found
+    huge = isinstance(value, int) and not isinstance(value, bool)
+    shown = "a number beyond all bounds" if huge else repr(str(value)[:40])
+    raise ValueError(f"{what} must be a finite number, got {shown}")
 
 
 def array(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:

@@ -135,7 +135,7 @@ def _found(folder: Path, photos: Photos) -> Source | None:
             calibration = read_cameras(at, folder)
             fitting = _fit(calibration, photos)
         except ValueError as error:
-            failed = failed or f"{label}: {error}"
+            failed = failed or (f"{error}" if label in str(error) else f"{label}: {error}")
             continue
         if fitting > most:
             if best is not None:

@@ -12,7 +12,8 @@ from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
 from fourreal.read_text import read_json
 from gen.network.base import DAMAGED, BaseModel, load_shards, save_shards
-from gen.sync.mixers import Drop, MixerName, NoSync, SyncParams, layers_without
+from gen.sync.mixers import Drop, NoSync, SyncParams, layers_without
+from gen.sync.names import MixerName
 from gen.sync.two_stream import Output, TwoStream
 
 

@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from gen.network.dit import sigma_features
+from gen.sync.names import MIXERS, MixerName
 
-MixerName = Literal["none", "sequential", "hard", "soft", "fused"]
-MIXERS: tuple[MixerName, ...] = ("none", "sequential", "hard", "soft", "fused")
 SIGMA_FEATURES = 64
 
 
@@ -71,7 +70,7 @@ def layers_without(depth: int, drop: Drop, share: float = 1 / 3) -> tuple[int, .
 
 
 class ModLinear(nn.Module):
-    """Mod_Linear of Eq. 10: [own; other] -> D, scaled by 1 + s(sigma) per channel.
+    """Mod_Linear of Eq. 9: [own; other] -> D, scaled by 1 + s(sigma) per channel.
 
     Starts as own_init * own + other_init * other.
     """
@@ -136,6 +135,8 @@ class Mixer(nn.Module):
 class NoSync(nn.Module):
     """Two independent streams."""
 
+    matrices = 0  # a layer
+
     @staticmethod
     def features(sigma_B: Tensor) -> Tensor:
         return sigma_B
@@ -146,6 +147,8 @@ class NoSync(nn.Module):
 
 class HardSync(Mixer):
     """Both streams continue from the same x = W_row y_row + W_col y_col (Eq. 8)."""
+
+    matrices = 1  # a layer
 
     def __init__(self, params: SyncParams, base: BlockSizes):
         # `row` maps (y_row, y_col) and is the only matrix pair; `column` is unused and dropped.
@@ -173,6 +176,8 @@ class HardSync(Mixer):
 class SoftSync(Mixer):
     """Each stream moves towards the other: x = y + Mod_Linear([y_own; y_other]) (Eq. 9-10)."""
 
+    matrices = 2  # a layer
+
     def __init__(self, params: SyncParams, base: BlockSizes):
         w = [0.1 + 0.4 * layer / base.depth for layer in range(1, base.depth + 1)]
         super().__init__(params, base, [-x for x in w], w)
@@ -192,6 +197,8 @@ class SequentialSync(Mixer):
     see the copy before and after the update and start at 0.
     """
 
+    matrices = 2  # a layer
+
     def __init__(self, params: SyncParams, base: BlockSizes):
         super().__init__(params, base, [0.0] * base.depth, [0.0] * base.depth)
 
@@ -208,6 +215,8 @@ class FusedSync(Mixer):
     """One copy of the tokens; every token attends to its row and its column at once (the design of
     4Real-Video-V2). Trained is one adapter after each block, which starts at 0."""
 
+    matrices = 1  # a layer
+
     def __init__(self, params: SyncParams, base: BlockSizes):
         super().__init__(params, base, [0.0] * base.depth, [0.0] * base.depth)
         self.column = nn.ModuleList()
@@ -221,14 +230,16 @@ class FusedSync(Mixer):
         return self
 
 
+MIXER_CLASSES: dict[MixerName, type[NoSync | HardSync | SoftSync | SequentialSync | FusedSync]] = {
+    "none": NoSync,
+    "sequential": SequentialSync,
+    "hard": HardSync,
+    "soft": SoftSync,
+    "fused": FusedSync,
+}
+
+
 def build_mixer(params: SyncParams, base: BlockSizes) -> NoSync | Mixer:
     """The (untrained, hence training-free) mixer that `params` describe."""
-    if params.mixer == "none":
-        return NoSync()
-    classes: dict[str, type[HardSync | SoftSync | SequentialSync | FusedSync]] = {
-        "hard": HardSync,
-        "soft": SoftSync,
-        "sequential": SequentialSync,
-        "fused": FusedSync,
-    }
-    return classes[params.mixer](params, base)
+    kind = MIXER_CLASSES[params.mixer]
+    return NoSync() if kind is NoSync else kind(params, base)  # type: ignore[call-arg]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from gen.data.batches import PoolConfig
 from gen.flow.windows import WINDOW
 from gen.network.params import SIZES, DiTParams
-from gen.sync.mixers import MixerName
+from gen.sync.names import MixerName
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

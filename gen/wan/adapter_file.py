@@ -17,7 +17,8 @@ from torch import Tensor
 
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
-from gen.sync.mixers import MixerName, SyncParams
+from gen.sync.mixers import SyncParams
+from gen.sync.names import MixerName
 from gen.sync.streams import Output
 from gen.wan.lattice import TimeStride
 from gen.wan.model import WanModel

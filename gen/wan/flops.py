@@ -6,7 +6,7 @@ with PyTorch's own counter.
 
 from __future__ import annotations
 
-from gen.sync.mixers import SIGMA_FEATURES
+from gen.sync.mixers import MIXER_CLASSES, SIGMA_FEATURES
 from gen.wan.block import ADAPTED
 from gen.wan.memory import WanWork
 from gen.wan.params import TEXT_TOKENS
@@ -36,9 +36,9 @@ def shared_flops(work: WanWork) -> int:
 def mixer_flops(work: WanWork) -> int:
     """All layers of the mixer over the whole lattice."""
     d, n = work.params.width, work.views * work.latents * work.tokens
-    streams = {"none": 0, "hard": 1, "soft": 2, "sequential": 2}[work.mixer]
+    matrices = MIXER_CLASSES[work.mixer].matrices
     a_token = 2 * d * d if work.rank is None else 3 * d * work.rank
-    return 2 * streams * work.params.depth * (n * a_token + SIGMA_FEATURES * d)
+    return 2 * matrices * work.params.depth * (n * a_token + SIGMA_FEATURES * d)
 
 
 def step_flops(work: WanWork) -> int:

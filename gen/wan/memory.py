@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fourreal.console import warn
 from fourreal.errors import UserError
 from gen.limits import GB
-from gen.sync.mixers import SIGMA_FEATURES, MixerName
+from gen.sync.mixers import MIXER_CLASSES, SIGMA_FEATURES
+from gen.sync.names import MixerName
 from gen.wan.block import ADAPTED
 from gen.wan.lattice import TimeStride, latent_times
 from gen.wan.params import (
@@ -74,8 +75,8 @@ class WanWork:
         """Of the mixer and of the low-rank matrices."""
         d, p = self.params.width, self.params
         matrix = 2 * d * d if self.rank is None else 3 * d * self.rank + 2 * d
-        streams = {"none": 0, "hard": 1, "fused": 1, "soft": 2, "sequential": 2}[self.mixer]
-        mixer = streams * (matrix + SIGMA_FEATURES * d)
+        matrices = MIXER_CLASSES[self.mixer].matrices
+        mixer = matrices * (matrix + SIGMA_FEATURES * d)
         return p.depth * (mixer + len(ADAPTED) * 2 * d * self.lora_rank)
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fourreal.image_metrics import ssim_map
+from fourreal.kernel_threads import run_threaded
 from recon.fit import photometric_kernels as kernels
-from recon.raster.kernels.threads import run_threaded
 
 
 class _PhotometricLoss(torch.autograd.Function):

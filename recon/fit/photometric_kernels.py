@@ -8,8 +8,7 @@ with a stride of 3 floats. Three passes, each over independent rows, with whole 
    blurred x, x^2 and xy, which go through the transposed horizontal blur at once.
 3. `gradient_rows`: transposed vertical blur, chain rule, L1.
 
-Borders are mirrored without repeating the edge pixel ("reflect"), as kornia does. Constants are
-literals: numba's on-disk cache would not notice a change elsewhere.
+Borders are mirrored without repeating the edge pixel ("reflect"), as kornia does.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
-from recon.raster.kernels.threads import take
 
 RADIUS = 5
 # exp(-k^2 / (2 * 1.5^2)) / sum, k = 0..5
@@ -95,28 +94,32 @@ def blur_transposed(row, padded, wide, out):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def band_row(plane, y, k, weights, transposed):
-    """Input row y + k - 5 (any row if outside) and its weight (0 if outside)."""
-    source = y + k - RADIUS
+def band_row(plane, y, source, weights, transposed):
+    """Input row `source` of y - 5 .. y + 5 (any row if outside) and its weight (0 if outside)."""
     if source < 0 or source >= plane.shape[0]:
         return plane[y], np.float32(0)
+    k = source - y + RADIUS
     return plane[source], weights[source, 10 - k] if transposed else weights[y, k]
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def blur_across_rows(plane, y, weights, transposed, out):
-    """Row y of the (transposed) vertical blur of `plane` [H, n] into `out` [n]."""
-    r0, w0 = band_row(plane, y, 0, weights, transposed)
-    r1, w1 = band_row(plane, y, 1, weights, transposed)
-    r2, w2 = band_row(plane, y, 2, weights, transposed)
-    r3, w3 = band_row(plane, y, 3, weights, transposed)
-    r4, w4 = band_row(plane, y, 4, weights, transposed)
-    r5, w5 = band_row(plane, y, 5, weights, transposed)
-    r6, w6 = band_row(plane, y, 6, weights, transposed)
-    r7, w7 = band_row(plane, y, 7, weights, transposed)
-    r8, w8 = band_row(plane, y, 8, weights, transposed)
-    r9, w9 = band_row(plane, y, 9, weights, transposed)
-    r10, w10 = band_row(plane, y, 10, weights, transposed)
+    """Row y of the (transposed) vertical blur of `plane` [H, n] into `out` [n].
+
+    Rows are told by where they are, not by a number 0 .. 10: numba would compile `band_row` anew
+    for each of these constants.
+    """
+    r0, w0 = band_row(plane, y, y - 5, weights, transposed)
+    r1, w1 = band_row(plane, y, y - 4, weights, transposed)
+    r2, w2 = band_row(plane, y, y - 3, weights, transposed)
+    r3, w3 = band_row(plane, y, y - 2, weights, transposed)
+    r4, w4 = band_row(plane, y, y - 1, weights, transposed)
+    r5, w5 = band_row(plane, y, y, weights, transposed)
+    r6, w6 = band_row(plane, y, y + 1, weights, transposed)
+    r7, w7 = band_row(plane, y, y + 2, weights, transposed)
+    r8, w8 = band_row(plane, y, y + 3, weights, transposed)
+    r9, w9 = band_row(plane, y, y + 4, weights, transposed)
+    r10, w10 = band_row(plane, y, y + 5, weights, transposed)
     for j in range(out.shape[0]):
         v = w0 * r0[j] + w1 * r1[j] + w2 * r2[j] + w3 * r3[j] + w4 * r4[j] + w5 * r5[j]
         out[j] = v + w6 * r6[j] + w7 * r7[j] + w8 * r8[j] + w9 * r9[j] + w10 * r10[j]

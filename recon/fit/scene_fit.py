@@ -21,6 +21,7 @@ from recon.fit.checkpoint import Checkpoint, check_loss, check_parameters
 from recon.fit.parameters import Parameters
 from recon.fit.photometric import photometric_loss
 from recon.fit.shading import shaded
+from recon.motion.curve import spline_slopes
 from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.motion.spread import Spreader
@@ -217,6 +218,8 @@ class JointFit:
     def result(self) -> Scene4D:
         """The scene as it stands, motion baked into node offsets."""
         out = self.parameters.into(self.scene)
+        if self.motion is not None and self.config.deformation.curved:
+            out.node_slopes = spline_slopes(out.times, out.node_offsets)
         if self.parameters.poses is not None:
             out.w2c = torch.stack([self.camera(v).w2c for v in range(len(out.w2c))])
         return out

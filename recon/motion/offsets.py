@@ -58,11 +58,13 @@ class MlpOffsets(nn.Module):
 
     Sinusoidal encoding of position (6 octaves) and time (4), ReLU layers, last layer zero, so
     that the untrained network moves nothing. The difference of two tanh halves keeps
-    |offset| < bound and makes it exactly zero at the canonical time.
+    |offset| < bound and makes it exactly zero at the canonical time. Nodes that are not ``free``
+    [M] never move, and cost nothing.
     """
 
     x: Tensor
     t: Tensor
+    free: Tensor
 
     def __init__(
         self,
@@ -73,12 +75,15 @@ class MlpOffsets(nn.Module):
         width: int = 64,
         depth: int = 4,
         generator: torch.Generator | None = None,
+        free: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.canonical_time, self.bound, self.nodes = canonical_time, bound, len(positions_M3)
+        free = torch.ones(self.nodes, dtype=torch.bool) if free is None else free
+        self.register_buffer("free", free.nonzero()[:, 0])
         centre = positions_M3.median(0).values
         extent = (positions_M3 - centre).abs().max().clamp_min(1e-9)
-        self.register_buffer("x", _encode((positions_M3 - centre) / extent, 6))
+        self.register_buffer("x", _encode((positions_M3[free] - centre) / extent, 6))
         self.register_buffer("t", _encode(times_T[:, None] * 2 - 1, 4))
         sizes = [self.x.shape[1] + self.t.shape[1], *[width] * depth, 3]
         layers = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
@@ -98,9 +103,11 @@ class MlpOffsets(nn.Module):
 
     def forward(self, time_index: int) -> Tensor:
         """Offsets [M, 3] at a time stamp."""
+        still = torch.zeros(self.nodes, 3, device=self.x.device)
         if time_index == self.canonical_time:
-            return torch.zeros(self.nodes, 3, device=self.x.device)
-        return self.bound * (self._raw(time_index) - self._raw(self.canonical_time))
+            return still
+        moved = self.bound * (self._raw(time_index) - self._raw(self.canonical_time))
+        return still.index_copy(0, self.free, moved)
 
 
 def _encode(x: Tensor, octaves: int) -> Tensor:

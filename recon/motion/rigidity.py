@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourreal.kernel_threads import run_threaded
 from recon.motion import rigidity_kernels as kernels
-from recon.raster.kernels.threads import run_threaded
 
 _MANY = 2000  # nodes from which a second thread saves more than its waking costs
 

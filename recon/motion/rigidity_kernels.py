@@ -3,8 +3,7 @@ offsets.
 
 The graph comes as rows of a sparse matrix: node m has the edges `edge[k]` to the nodes `other[k]`
 for k in `start[m]` .. `start[m + 1]`. M nodes, E edges. Any float dtype; sums over nodes are made
-per chunk, so that results do not depend on the number of threads. After an edit of
-`recon.raster.kernels.geometry` touch this file too: numba's cache does not see it.
+per chunk, so that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import math
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.kernels.geometry import row_times
-from recon.raster.kernels.threads import take
 
 CHUNK = 512  # nodes taken at once
 ROUNDS = 12

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fourreal.kernel_threads import run_threaded, take
 from fourreal.kernels import njit
-from recon.raster.kernels.threads import run_threaded, take
 
 _CHUNK = 2048  # rows taken at once
 

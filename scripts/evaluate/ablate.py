@@ -33,7 +33,8 @@ from fourreal.errors import UserError
 from fourreal.script import run_script
 from gen.bundled import GridGenerator, load_bundled, weights_folder
 from gen.network.runtime import Runtime
-from gen.sync.mixers import Drop, MixerName, layers_without
+from gen.sync.mixers import Drop, layers_without
+from gen.sync.names import MixerName
 from scripts.evaluate.grid_methods import LEARNED
 from scripts.evaluate.held_out import TrueGrid
 from scripts.evaluate.metrics.grid_set import find_test_set

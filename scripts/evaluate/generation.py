@@ -387,6 +387,7 @@ def main(cfg: EvaluateGenerationConfig) -> None:
     """Make every row that is asked for, then the sheets."""
     generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
     title = "Generation" if cfg.data is None else "Generation on rendered grids"
+    title = "Generation on held-out scenes of the asset world" if cfg.assets is not None else title
     results = ResultFile(cfg.json, title, generator.base.device, ORDER)
     for number, grid_set in enumerate(grid_sets(cfg, generator)):
         firsts = evaluate_set(grid_set, generator, cfg, results)

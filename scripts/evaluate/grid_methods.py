@@ -18,7 +18,8 @@ from gen.bundled import GridGenerator
 from gen.completion.model import load_completion
 from gen.completion.rules import additive, column_moved, copy_nearest, row_moved
 from gen.generate import GenerateConfig
-from gen.sync.mixers import Drop, MixerName
+from gen.sync.mixers import Drop
+from gen.sync.names import MixerName
 from scripts.evaluate.held_out import TrueGrid
 
 Complete = Callable[[TrueGrid, int], NDArray]  # (grid, seed) -> all cells; reads row 0, column 0

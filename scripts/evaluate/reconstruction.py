@@ -28,6 +28,7 @@ from fourreal.script import run_script
 from recon.config import FitConfig
 from recon.reconstruct import fit_scene
 from scripts.evaluate import truth_grid as evaluation
+from scripts.evaluate.motion_error import motion_error
 from scripts.evaluate.reconstruction_pictures import save_comparison, save_floaters
 from scripts.evaluate.reconstruction_variants import (
     VARIANTS,
@@ -42,6 +43,7 @@ from tracking.column import ColumnTracks, track_column
 
 Metrics = dict[str, float | None]
 USUAL_SIZE = (144, 256)
+AVERAGED = ("psnr", "ssim", "depth", "coverage", "epe")
 
 
 @dataclass
@@ -140,6 +142,9 @@ def evaluate(
     between = [(v, t) for v in range(V) for t in range(T, len(truth.times))]
     out |= evaluation.score_cells(drawing, truth, between, "heldout_times")
     out |= evaluation.score_views(drawing, truth)
+    out |= dict.fromkeys(("epe", "epe_along", "epe_across"))
+    if isinstance(drawing, SceneDrawing):
+        out |= motion_error(drawing.scene, truth)
     return out | {"depth_rel_median": None, "points": None, "seconds": None, "peak_mb": None} | (
         extra
     ), drawing
@@ -177,7 +182,9 @@ def add_means(results: ResultFile, options: Options) -> None:
         columns: dict[str, list[float]] = {}
         for values in (rows[scene][variant] for scene in rows):
             for metric, value in values.items():
-                if value is not None and metric.startswith(("psnr", "ssim", "depth", "coverage")):
+                if value is not None and metric.startswith(
+                    ("psnr", "ssim", "depth", "coverage", "epe")
+                ):
                     columns.setdefault(metric, []).append(value)
         means = {m: round(sum(c) / len(c), 3) for m, c in columns.items() if len(c) == len(rows)}
         results.add(options.label("mean"), variant, means)

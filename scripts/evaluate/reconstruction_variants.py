@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fourreal.errors import UserError
-from recon.config import FitConfig, preset
+from recon.config import FitConfig, as_in_paper, preset
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Variant:
 
     about: str
     settings: dict[str, Any] = field(default_factory=dict)
+    paper: bool = False
+    """Starts from ``recon.config.as_in_paper``."""
 
 
 VARIANTS = {
@@ -47,8 +49,14 @@ VARIANTS = {
     "no_camera_refinement": Variant(
         "estimated cameras are left as they are", {"refine_cameras": False}
     ),
+    "linear": Variant(
+        "motion in straight lines from time stamp to time stamp", {"deformation.curved": False}
+    ),
+    "no_stillness": Variant(
+        "what stands still is not looked for: everything may move", {"deformation.stillness": False}
+    ),
     "mlp": Variant(
-        "a 4 x 64 network on the nodes instead of free offsets", {"deformation.kind": "mlp-nodes"}
+        "a 4 x 64 network on the nodes instead of free offsets", {"deformation.kind": "mlp"}
     ),
     "mlp_points": Variant(
         "the paper's 8 x 256 network on every point, as in the gpu preset",
@@ -58,11 +66,12 @@ VARIANTS = {
             "deformation.mlp_depth": 8,
         },
     ),
+    "paper": Variant("the paper and its supplement as written, nothing of ours", paper=True),
 }
 TABLE = (
     "default", "given_cameras", "nearest_cell", "static", "no_compensation", "compensation",
     "rigid_only",
-    "literal", "no_floaters", "round", "cross",
+    "literal", "no_floaters", "round", "cross", "linear", "mlp",
 )  # fmt: skip
 
 
@@ -81,6 +90,8 @@ def configure(name: str, start: str = "cpu", seed: int = 0) -> FitConfig:
     if base_name(name) not in VARIANTS:
         raise UserError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}, given_NAME")
     config = replace(preset(start), seed=seed)
+    if VARIANTS[base_name(name)].paper:
+        as_in_paper(config)
     for path, value in VARIANTS[base_name(name)].settings.items():
         *parents, last = path.split(".")
         target: Any = config

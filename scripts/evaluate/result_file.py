@@ -35,7 +35,9 @@ _NUMBERS = re.compile(r"\[\s+(-?\d[^\[\]{}\":]*?)\s+\]")
 def command_line() -> str:
     """The command that runs, with paths inside the repository relative to it."""
     words = [word.replace(f"{REPOSITORY}{os.sep}", "") for word in sys.argv]
-    return " ".join(["python", *map(shlex.quote, words)])
+    script, _, name = words[0].partition(".py ")  # of one of several commands in a script
+    called = [shlex.quote(f"{script}.py"), name] if name else [shlex.quote(script)]
+    return " ".join(["python", *called, *map(shlex.quote, words[1:])])
 
 
 def processor() -> str:

@@ -34,7 +34,7 @@ from fourreal.script import run_script
 from gen.bundled import load_bundled
 from gen.flow.rectified import linear_sigmas
 from gen.generate import GenerateConfig
-from gen.sync.mixers import MixerName
+from gen.sync.names import MixerName
 from gen.sync.two_stream import TwoStream
 from scripts.evaluate.held_out import held_out_grids, trained_world
 from scripts.evaluate.result_file import ResultFile

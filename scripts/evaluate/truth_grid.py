@@ -28,6 +28,14 @@ FloatArray = NDArray[np.floating]
 
 
 @dataclass
+class TrueTracks:
+    """Surface points followed exactly: xyz [T',N,3] world, visible bool [V',T',N]."""
+
+    xyz: FloatArray
+    visible: NDArray[np.bool_]
+
+
+@dataclass
 class TruthGrid:
     """A rendered scene with its ground truth, in the layout of ``scripts/render_procedural.py``.
 
@@ -45,6 +53,7 @@ class TruthGrid:
     views: int
     steps: int
     depth_shift: float = 0.0
+    tracks: TrueTracks | None = None
     _seen: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -87,6 +96,7 @@ class TruthGrid:
             stored = np.array(cameras["K"], np.float64)
             w2c = np.array(cameras["w2c"], np.float64)
             times = np.array(cameras["time_normalised"], np.float32)
+            tracks = _read_tracks(folder / "tracks.npz")
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{folder} is no ground-truth grid ({error})") from error
         depth = np.where(raw == 65535, np.nan, raw / np.float32(4000)).astype(np.float32)
@@ -100,7 +110,7 @@ class TruthGrid:
         K = np.broadcast_to(stored, (len(w2c), 3, 3)).copy()
         K[:, 0] *= width / cameras["width"]
         K[:, 1] *= height / cameras["height"]
-        return cls(folder.name, rgb, depth, K, w2c, times, views, steps, shift)
+        return cls(folder.name, rgb, depth, K, w2c, times, views, steps, shift, tracks)
 
     def depth_intrinsics(self, view: int) -> FloatArray:
         """K [3, 3] whose pixel centres are where the depth of a view was sampled."""
@@ -146,6 +156,16 @@ class TruthGrid:
                     with np.errstate(invalid="ignore"):
                         found |= ok & (np.abs(depth - there) < tolerance * there)
         return found.reshape(H, W)
+
+
+def _read_tracks(file: Path) -> TrueTracks | None:
+    """The exact tracks of a scene folder; None: it has none."""
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as data:
+        if not {"xyz", "visible"} <= set(data.files):
+            return None
+        return TrueTracks(data["xyz"], data["visible"])
 
 
 def _sampled_at(factor: int) -> float:

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from tests.bad_inputs import clips, footage, grids, machine, options, runs
+from tests.bad_inputs import clips, footage, grids, machine, options, photos, runs
 from tests.bad_inputs.case import BadInput, attempt, refusal_complaint
 
-GROUPS: tuple[ModuleType, ...] = (options, clips, footage, grids, runs, machine)
+GROUPS: tuple[ModuleType, ...] = (options, clips, footage, photos, grids, runs, machine)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "BAD_INPUTS.md"
 HEADER = """# Bad inputs
 

@@ -99,5 +99,5 @@ def test_every_kernel_of_ours_is_kept_that_way():
 def test_sources_are_those_that_a_kernel_imports():
     blend = kernels.OURS / "recon" / "raster" / "cpu" / "blend.py"
     names = {p.relative_to(kernels.OURS).as_posix() for p in kernels.sources(blend)}
-    assert {"recon/raster/kernels/simd.py", "recon/raster/kernels/threads.py"} <= names
+    assert {"recon/raster/kernels/simd.py", "fourreal/kernel_threads.py"} <= names
     assert not any(name.startswith(("viewer", "pipeline")) for name in names)

@@ -90,14 +90,16 @@ def test_words_of_text_models_may_be_anything(scene, tmp_path, name):
     attack()
 
 
-@pytest.mark.parametrize("name", ["transforms.json", "cameras.json", "list.json"])
+@pytest.mark.parametrize("name", ["transforms.json", "cameras.json", "list.json", "3dgs.json"])
 def test_json_of_cameras_of_wrong_values(scene, tmp_path, name):
     colmap.photos(scene, tmp_path / "images", NAMES)
-    file = tmp_path / name.replace("list", "cameras")
+    file = tmp_path / ("transforms.json" if name == "transforms.json" else "cameras.json")
     if name == "transforms.json":
         colmap.transforms(scene, file, [f"images/{n}" for n in NAMES])
     elif name == "cameras.json":
         colmap.ours(scene, file, NAMES)
+    elif name == "3dgs.json":
+        colmap.splatting(scene, file, NAMES)
     else:
         data = {"width": 24, "height": 16, "K": scene.K.tolist(), "w2c": scene.w2c.tolist()}
         file.write_text(json.dumps(data))
@@ -105,9 +107,9 @@ def test_json_of_cameras_of_wrong_values(scene, tmp_path, name):
     assert read_or_refuse(lambda: everything(tmp_path))
 
     @bounded(80)
-    @given(document=wrongly_typed(sound))
+    @given(document=wrongly_typed({"": sound}))
     def attack(document):
-        file.write_text(json.dumps(document))
+        file.write_text(json.dumps(document.get("", document)))
         read_or_refuse(lambda: everything(tmp_path))
 
     attack()

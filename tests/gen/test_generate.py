@@ -18,7 +18,8 @@ from gen.network.base import BaseModel, load_base, save_base, with_vocabulary
 from gen.network.dit import Mode
 from gen.network.params import SIZES
 from gen.sync.mixer_file import load_two_stream, save_mixer
-from gen.sync.mixers import MIXERS, SyncParams
+from gen.sync.mixers import SyncParams
+from gen.sync.names import MIXERS
 from gen.sync.two_stream import TwoStream
 from pipeline.generate import at_size, generate_from_prompt
 from pipeline.prompt_options import Prompt

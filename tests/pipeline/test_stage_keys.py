@@ -9,6 +9,7 @@ import pytest
 
 import recon.config
 import tracking.column
+from fourreal.errors import UserError
 from fourreal.run_folder import RunFolder
 from pipeline.grid import Grid, grid_job
 from pipeline.prompt import prompt_job
@@ -87,6 +88,18 @@ def test_a_value_of_a_preset_and_the_seed_count(run, monkeypatch):
 
     monkeypatch.setattr(recon.config, "preset", preset)
     assert changed(before, scene_key(run, fit_settings(options))) == ["fit settings"]
+
+
+def test_motion_and_method_count_and_do_not_mix(run):
+    plain = scene_key(run, fit_settings(RunOptions(preset="debug")))
+    for chosen in ({"motion": "mlp"}, {"motion": "mlp-points"}, {"method": "paper"}):
+        options = RunOptions(preset="debug", **chosen)
+        options.check()
+        assert changed(plain, scene_key(run, fit_settings(options))) == ["fit settings"]
+    same = RunOptions(preset="debug", motion="nodes")
+    assert changed(plain, scene_key(run, fit_settings(same))) == []
+    with pytest.raises(UserError, match="leave out --motion nodes"):
+        RunOptions(motion="nodes", method="paper").check()
 
 
 def test_the_program_counts(run, monkeypatch):

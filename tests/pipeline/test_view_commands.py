@@ -16,6 +16,8 @@ from scripts.tools.browser import Browser, find_chromium
 from scripts.tools.viser_page import canvas, until
 from tests.viewer.listening import listening_addresses
 from tests.viewer.toy_scene import toy_scene
+from viewer.export.open_4dgs import write_open_4dgs
+from viewer.page.payload import write_fr4d
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
@@ -109,3 +111,15 @@ def test_view_of_a_moved_run_listens_where_it_is_told_and_says_so(tmp_path, host
         assert command.ends_on(sign) in (0, 143, -signal.SIGTERM)
         assert "Traceback" not in command.said()
     np.testing.assert_array_equal(sorted(p.name for p in tmp_path.iterdir()), ["elsewhere", "log"])
+
+
+@pytest.mark.parametrize("name", ["scene.4dgs", "scene.fr4d"])
+def test_view_of_a_file_to_share(tmp_path, name):
+    write = write_open_4dgs if name.endswith(".4dgs") else write_fr4d
+    write(toy_scene(200, size=(24, 32)), tmp_path / name)
+    port = free_port()
+    with Command(tmp_path / "log", "view", tmp_path / name, "--port", port) as command:
+        command.wait_for("Ctrl-C ends it")
+        assert listening_addresses(port) == {"127.0.0.1"}
+        command.ends_on(signal.SIGINT)
+        assert "Traceback" not in command.said() and "no grid folder" not in command.said()

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from fourreal.kernel_threads import run_threaded
 from recon.fit.adam import Adam
 from recon.fit.camera_step import corrected
 from recon.fit.shading import shaded
 from recon.motion.nodes import node_graph
 from recon.motion.rigidity import LocalTurns, nearest_rotation
 from recon.motion.rigidity_kernels import nearest_rotations
-from recon.raster.kernels.threads import run_threaded
 
 NODES = 2500  # enough for two threads
 

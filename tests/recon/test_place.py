@@ -56,7 +56,7 @@ def moving(kind: str, scene: Scene4D) -> FreeOffsets | MlpOffsets:
     return mlp
 
 
-@pytest.mark.parametrize("kind", ["nodes", "mlp-nodes", "mlp-points"])
+@pytest.mark.parametrize("kind", ["nodes", "mlp", "mlp-points"])
 @pytest.mark.parametrize("offset_frame", ["rotated", "literal"])
 @pytest.mark.parametrize("compensation", [False, True])
 @pytest.mark.parametrize("anisotropic", [False, True])

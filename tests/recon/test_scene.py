@@ -3,9 +3,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fourreal.errors import UserError
+from recon.motion.curve import spline_slopes
 from recon.scene import Scene4D
 from tests.recon.scenes import tiny_scene
 
@@ -79,6 +81,23 @@ def test_shapes_start_round_and_are_kept_in_step(tmp_path):
     assert again.rotations.shape == (6, 4)
     with pytest.raises(ValueError, match="go together"):
         replace(shaped, rotations=None)
+
+
+def test_scenes_of_version_1_move_on_straight_lines(tmp_path):
+    old, new = tiny_scene(), tiny_scene()
+    new.node_slopes = spline_slopes(new.times, new.node_offsets)
+    versions, drawn = [], []
+    for k, scene in enumerate((old, new)):
+        scene.save(tmp_path / f"{k}.safetensors")
+        with safe_open(str(tmp_path / f"{k}.safetensors"), framework="pt") as handle:
+            versions.append(json.loads(handle.metadata()["scene"])["version"])
+        again = Scene4D.load(tmp_path / f"{k}.safetensors")
+        for t in (0.0, 0.2, 0.5, 0.9):
+            assert torch.allclose(again.at(t).means, scene.at(t).means)
+        drawn.append(again.at(0.2).means)
+    assert versions == [1, 2]
+    assert torch.allclose(drawn[0] - old.means, 0.4 * (old.at(0.5).means - old.means), atol=1e-6)
+    assert (drawn[1] - drawn[0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "shape", "nan", "extra", "version", "cut"])

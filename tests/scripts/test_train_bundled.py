@@ -90,6 +90,19 @@ def test_a_base_goes_on_where_it_stopped_and_knows_new_words(tmp_path, monkeypat
     assert steps_behind(tmp_path / "more" / "weights" / "config.json") == 3
 
 
+def test_pictures_of_the_asset_world_are_trained_on(tmp_path):
+    world = tmp_path / "world"
+    fill_cache(world, [0, 1, 900_000])
+    config = TrainBaseConfig(
+        out=tmp_path / "pictures", size="debug", batch=4, frames=1, steps=1, sample_every=100,
+        pool=SMALL_POOL, world=world, mix=ClipMix(procedural=1.0, assets=1.0),
+    )  # fmt: skip
+    train_base.main(config)
+    assert steps_done(config.out) == 1
+    samples = (tmp_path / "pictures" / "samples").glob("*.txt")
+    assert "horse" in (text := next(samples).read_text()) or "knight" in text or "fish" in text
+
+
 def test_a_start_keeps_the_network_and_the_words_it_knows(tmp_path):
     out = tmp_path / "base"
     config = TrainBaseConfig(

@@ -9,6 +9,7 @@ import torch
 from fourreal.cameras import camera_centres
 from fourreal.errors import UserError
 from gen.grid import VideoGrid
+from recon.motion.curve import spline_slopes
 from recon.render import render_cells, render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.nerfstudio_plugin.data_file import read_data
@@ -24,11 +25,13 @@ def scene_with_everything():
     return scene
 
 
-@pytest.mark.parametrize("kind", ["rotated", "literal", "shaped"])
+@pytest.mark.parametrize("kind", ["rotated", "literal", "shaped", "curved"])
 def test_the_scene_draws_the_same_in_nerfstudios_world(kind):
     scene = scene_with_everything()
     if kind == "shaped":
         scene = uncommon_scene(kind, 500, size=(36, 64))
+    elif kind == "curved":
+        scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)
     else:
         scene.offset_frame = kind
     space = nerfstudio_space(scene)

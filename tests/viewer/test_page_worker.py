@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from recon.motion.curve import spline_slopes
 from recon.scene import Scene4D
 from tests.viewer.toy_scene import toy_scene, uncommon_scene
 from viewer.page import html
 from viewer.page.payload import _point_order, write_fr4d
 from viewer.player_scene import PlayerScene
 
-WORKER = Path(html.__file__).parent / "player" / "worker.js"
+PLAYER = Path(html.__file__).parent / "player"
 HARNESS = Path(__file__).with_name("worker_harness.js")
 TIMES = (0.0, 0.21, 1 / 3, 0.5, 0.87, 1.0)
 
@@ -32,20 +33,25 @@ def node() -> str:
 
 
 def scene_of(kind: str) -> Scene4D:
-    scene = toy_scene(900) if kind == "plain" else uncommon_scene(kind, 900)
+    scene = uncommon_scene(kind, 900) if kind in ("shaped", "literal") else toy_scene(900)
     scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])  # uneven
+    if kind != "straight":
+        scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)
     return scene
+
+
+KINDS = ["straight", "curved", "shaped", "literal"]
 
 
 def answers(node: str, payload: Path, request: list[dict], work: Path) -> list[dict]:
     (work / "request.json").write_text(json.dumps(request))
-    words = [node, str(HARNESS), str(WORKER), str(payload), str(work / "request.json")]
+    words = [node, str(HARNESS), str(PLAYER), str(payload), str(work / "request.json")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["plain", "shaped", "literal"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_points_are_where_the_scene_has_them(node, tmp_path, kind):
     scene = scene_of(kind)
     player = PlayerScene.from_scene(scene)
@@ -68,7 +74,7 @@ def test_points_are_where_the_scene_has_them(node, tmp_path, kind):
     assert moving and travelled > 5 * radius
 
 
-@pytest.mark.parametrize("kind", ["plain", "shaped", "literal"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_player_scene_has_them_at_the_same_places(kind):
     scene = scene_of(kind)
     player = PlayerScene.from_scene(scene)
@@ -78,3 +84,9 @@ def test_a_player_scene_has_them_at_the_same_places(kind):
         names = ("means", "scales", "opacities", "colors")
         for name, value in zip(names, got, strict=True):
             assert np.abs(value - getattr(want, name).numpy()).max() < 1e-5, (t, name)
+
+
+def test_curves_differ_from_straight_lines_between_stamps_only():
+    straight, curved = (scene_of(kind).at(t).means for kind in KINDS[:2] for t in (0.35,))
+    assert (straight - curved).abs().max() > 0.02
+    assert torch.equal(scene_of("straight").at(0.5).means, scene_of("curved").at(0.5).means)

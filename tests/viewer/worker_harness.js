@@ -1,19 +1,21 @@
 // Runs the page's worker (worker.js) in node and prints what it makes of a scene.
-//   node worker_harness.js WORKER PAYLOAD REQUEST > answer.json
+//   node worker_harness.js FOLDER PAYLOAD REQUEST > answer.json
 // REQUEST is JSON: a list of {time, w2c}. Answered is, for each, where every point is (in the
 // payload's order) and the order in which they are drawn.
 "use strict";
 const fs = require("node:fs");
+const path = require("node:path");
 const vm = require("node:vm");
 
-const [worker, payload, request] = process.argv.slice(2);
+const [folder, payload, request] = process.argv.slice(2);
 const said = [];
 const page = {
   Blob, Response, TextDecoder, DecompressionStream, atob, console,
   self: { postMessage: (message) => said.push(message) },
 };
 vm.createContext(page);
-vm.runInContext(fs.readFileSync(worker, "utf8"), page);
+for (const part of ["motion.js", "worker.js", "container.js", "episodes.js"]) // as a page has them
+  vm.runInContext(fs.readFileSync(path.join(folder, part), "utf8"), page);
 
 // The worker's own functions, point after point.
 const PLACES = `(({ time, w2c }) => {

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 
 RADIUS = 5
@@ -149,10 +149,10 @@ def _align(image, values, deviation, jacobian, inverse, turns, found, state):
     return score
 
 
-@njit(cache=True, fastmath=True, nogil=True, parallel=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def follow_patches(
-    images, forward, backward, forward_ok, backward_ok, start, index, reach, turns, limit, least,
-    edge, uv, score,
+    counter, images, forward, backward, forward_ok, backward_ok, start, index, reach, turns, limit,
+    least, edge, uv, score,
 ):  # fmt: skip
     """Follow N patches up and down a sequence of S images, writing uv [N, S, 2], score [N, S].
 
@@ -165,7 +165,10 @@ def follow_patches(
     length, h, w = images.shape
     side = 2 * RADIUS + 1
     border = RADIUS + 1
-    for n in prange(len(start)):
+    while True:
+        n = take(counter)
+        if n >= len(start):
+            break
         x, y, a = index[n, 0], index[n, 1], start[n]
         if x < border or y < border or x >= w - border or y >= h - border:
             continue

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fourreal.kernel_threads import cores, run_threaded
 from tracking.cameras.align import follow_patches
 from tracking.cameras.bundle import Observations
 from tracking.flow.optical import PairFlows, pixel_grid, threads
@@ -75,7 +76,9 @@ def follow(pairs: PairFlows, config: FollowConfig | None = None) -> Observations
         down = [(b, a) for a, b in up]
         flow_up, flow_down = (np.stack([pairs.flow[key] for key in keys]) for keys in (up, down))
         open_up, open_down = (np.stack([pairs.valid[key] for key in keys]) for keys in (up, down))
-        follow_patches(
+        run_threaded(
+            cores(),
+            follow_patches,
             np.stack(images), flow_up, flow_down, open_up, open_down,
             np.searchsorted(order, anchor), index, config.reach, config.turns,
             np.float32(config.max_move_px), np.float32(config.min_zncc),

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import prange
 
+from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
 from tracking.depth.sweep import NOISE, pixel_transfer
 
@@ -110,10 +110,10 @@ def _noise(x, y, turn):
     return np.float32(state & np.uint32(65535)) / np.float32(32767.5) - np.float32(1.0)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def _update(
-    state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn, jitter, low, high, smooth,
-    scale, noise,
+    counter, state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn, jitter, low, high,
+    smooth, scale, noise,
 ):  # fmt: skip
     """One half of a checkerboard pass: every pixel of `parity` tries its candidates."""
     _, h, w = state.shape
@@ -121,7 +121,10 @@ def _update(
     edge = np.float32(dx[p - 1])
     float_x, float_y = dx.astype(np.float32), dy.astype(np.float32)
     same = np.float32(0.01)  # of two pixels in the widest neighbour
-    for y in prange(h):
+    while True:
+        y = take(counter)
+        if y >= h:
+            break
         weight = np.empty(p, np.float32)
         local = np.empty(p, np.float32)
         values = np.empty(len(others), np.float32)
@@ -229,7 +232,9 @@ def refine_inverse_depth(
     jitter = 2.0 * step
     for turn in range(iterations):
         for parity in (0, 1):
-            _update(
+            run_threaded(
+                cores(),
+                _update,
                 state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn,
                 np.float32(jitter), np.float32(limits[0]), np.float32(limits[1]),
                 np.float32(smooth), np.float32(0.5 / step), NOISE,

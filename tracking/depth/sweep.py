@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import prange
 
 from fourreal.cameras import relative_pose
+from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
 
 NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
@@ -91,13 +91,16 @@ def _warp(reference, other, a, b, rho, warped, colour, outside):
             colour[y, x] = difference / np.float32(3.0)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
-def _sweep(reference, others, a, b, rho, mean, variance, radius, keep, noise, out):
+@njit(cache=True, fastmath=True, nogil=True)
+def _sweep(counter, reference, others, a, b, rho, mean, variance, radius, keep, noise, out):
     """out[D, h, w]: cost of every plane; see cost_volume."""
     n = len(others)
     h, w = mean.shape
     area = np.float32((2 * radius + 1) ** 2)
-    for d in prange(len(rho)):
+    while True:
+        d = take(counter)
+        if d >= len(rho):
+            break
         costs = np.empty((n, h, w), np.float32)
         warped = np.empty((h, w), np.float32)
         product = np.empty((h, w), np.float32)
@@ -182,7 +185,9 @@ def cost_volume(
     a, b = pixel_transfer(view, neighbours, K, w2c)
     out = np.empty((len(rho), *gray.shape), np.float32)
     others = np.ascontiguousarray(images[np.asarray(neighbours)])
-    _sweep(
+    run_threaded(
+        cores(),
+        _sweep,
         np.ascontiguousarray(images[view]), others, a, b, rho.astype(np.float32), mean, variance,
         window // 2, keep, NOISE, out,
     )  # fmt: skip

@@ -48,6 +48,7 @@ class Similarity:
             means=moved.to(scene.means),
             log_scales=scene.log_scales + float(np.log(self.scale)),
             node_offsets=vectors(scene.node_offsets),
+            node_slopes=None if scene.node_slopes is None else vectors(scene.node_slopes),
             view_offsets=vectors(scene.view_offsets),
             w2c=w2c.to(scene.w2c),
             rotations=None if scene.rotations is None else self._turned(scene.rotations),

@@ -25,8 +25,8 @@ from viewer.page.sections import pack, unpack
 from viewer.player_scene import Floats, PlayerScene
 
 MAGIC = b"4DGS"
-VERSION = 2  # of what is written where version 1 cannot say it
-_READ = (1, 2)
+VERSION = 3  # of what is written where version 1 cannot say it
+_READ = (1, 2, 3)
 _MAX_BYTES = 1 << 31
 # What fields of a wrong type or value lead to where they are used.
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -86,6 +86,13 @@ def encode(scene: PlayerScene) -> bytes:
         offset_step = max(step, float(np.abs(offsets).max()) / 32767)
         offsets = np.rint(offsets / offset_step).astype(np.int16).transpose(2, 0, 1)
         add("offset", np.ascontiguousarray(offsets), offset_step, np.zeros(3), (1, 2))
+        if scene.slopes is not None:
+            slopes = scene.slopes[:, order[:moving]].astype(np.float64)
+            # half-way between stamps a slope counts an eighth of the span
+            longest = float(np.diff(scene.times).max(initial=1e-9))
+            slope_step = max(4 * offset_step / longest, float(np.abs(slopes).max()) / 32767)
+            values = np.rint(slopes / slope_step).astype(np.int16).transpose(2, 0, 1)
+            add("slope", np.ascontiguousarray(values), slope_step, np.zeros(3), (1, 2))
 
     if scene.stretch is not None and scene.rotations is not None:
         logs = np.log(scene.stretch[order].astype(np.float64))
@@ -128,12 +135,15 @@ def encode(scene: PlayerScene) -> bytes:
         },
         "sections": sections,
     }
+    if scene.slopes is not None:
+        header["curved"] = True
     if scene.offset_axes is not None:
         header["offset_axes"] = scene.offset_axes.ravel().tolist()
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     plain = scene.stretch is None and scene.offset_axes is None
-    version = 1 if plain else VERSION  # older players draw what they can draw rightly
+    # older players draw what they can draw rightly
+    version = VERSION if scene.slopes is not None else 1 if plain else 2
     raw = MAGIC + struct.pack("<II", version, len(text)) + text + b"".join(chunks)
     return gzip.compress(raw, compresslevel=9 if len(raw) < 1 << 24 else 6, mtime=0)
 
@@ -150,6 +160,9 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         offsets = np.zeros((t, n, 3), np.float32)
         if moving:
             offsets[:, :moving] = arrays["offset"].transpose(1, 2, 0)
+        slopes = np.zeros((t, n, 3), np.float32) if header.get("curved") else None
+        if moving and slopes is not None:
+            slopes[:, :moving] = arrays["slope"].transpose(1, 2, 0)
         gains = np.ones((2, t, n), np.float32)
         if header.get("changing"):
             gains[:, :, arrays["gain_index"][0].astype(np.int64)] += arrays["gain"]
@@ -171,6 +184,7 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             stretch=np.exp(arrays["log_stretch"].T) if shaped else None,
             rotations=arrays["rotation"].T if shaped else None,
             offset_axes=None if axes is None else np.asarray(axes, np.float64).reshape(3, 3),
+            slopes=slopes,
             name=str(header["name"]),
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),
@@ -211,7 +225,7 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
         version, length = struct.unpack_from("<II", raw, 4)
         if version not in _READ:
             raise UserError(
-                f"{source}: payload version {version}, this program reads 1 and 2; update it"
+                f"{source}: payload version {version}, this program reads 1 to 3; update it"
             )
         header = parse_json(raw[12 : 12 + length])
         arrays: dict[str, NDArray] = {}

@@ -57,6 +57,9 @@ def as_scene(player: PlayerScene) -> Scene4D:
     nodes = np.concatenate(
         [np.zeros((len(player.times), 1, 3), np.float32), relative[:, moving]], 1
     )
+    slopes = None
+    if player.slopes is not None:
+        slopes = np.concatenate([np.zeros_like(nodes[:, :1]), player.slopes[:, moving]], 1)
     index = np.zeros((n, 1), np.int64)
     index[moving, 0] = np.arange(1, 1 + len(moving))
     opacities = np.clip(player.opacities.astype(np.float64), 1e-6, 1 - 1e-6)
@@ -90,6 +93,7 @@ def as_scene(player: PlayerScene) -> Scene4D:
         visibility=optional(player.visibility),
         log_stretch=None if player.stretch is None else tensor(np.log(player.stretch)),
         rotations=optional(player.rotations),
+        node_slopes=optional(slopes),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -72,6 +73,20 @@ def at_size(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     return np.stack(small).reshape(*cells.shape[:2], height, width, 3)
 
 
+@lru_cache(maxsize=4)
+def _load(
+    paths: tuple[Path, ...], height: int, width: int
+) -> tuple[tuple[AssetScene, ...], NDArray[np.uint8]]:
+    """Scenes and their cells [n, V, T, H, W, 3]: clips and pictures of a run share the memory."""
+    scenes = []
+    frames = np.empty((len(paths), VIEWS, TIMES, height, width, 3), np.uint8)
+    for i, path in enumerate(paths):
+        scene, cells = read_scene(path)
+        scenes.append(scene)
+        frames[i] = at_size(cells, height, width)
+    return tuple(scenes), frames
+
+
 class CachedScenes:
     """The scenes of a cache folder at one size, in memory, as a source of grids and of clips.
 
@@ -99,12 +114,7 @@ class CachedScenes:
                 "scripts/render_world.py"
             )
         self.seed = seed
-        self.scenes: list[AssetScene] = []
-        self.frames = np.empty((len(paths), VIEWS, TIMES, height, width, 3), np.uint8)
-        for i, path in enumerate(paths):
-            scene, cells = read_scene(path)
-            self.scenes.append(scene)
-            self.frames[i] = at_size(cells, height, width)
+        self.scenes, self.frames = _load(tuple(paths), height, width)
 
     def prepare(self, step: int) -> None:
         """Nothing to do: everything is in memory."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.cameras import look_at
-from gen.data.assets.menagerie import ACTIONS, BY_NAME, ONCE, SUBJECTS, TRAVELS
+from gen.data.assets.menagerie import BY_NAME, ONCE, SUBJECTS, TRAVELS
 from gen.data.world.scene import FLOOR_RGB, FOV_X_DEGREES, SKY_RGB
 
 Look = Literal["prompt", "wide"]
@@ -288,8 +288,3 @@ def _wide(actors: tuple[Actor, ...], water: bool, rng: np.random.Generator) -> A
 def skies(light: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(horizon, zenith) colours, sRGB, of a light."""
     return WATER if light == "water" else SKY_RGB[LIGHTS.index(light)]
-
-
-def known_actions() -> tuple[str, ...]:
-    """The names of all actions."""
-    return tuple(ACTIONS)

@@ -3,9 +3,6 @@
 `recon.raster.covariance` is the same in torch, and says what is computed. With J the 2x3 Jacobian
 of the projection, W the rotation into the camera, R that of a Gaussian and D its radii on a
 diagonal, M = J W R D [2,3] and the 2-D covariance is M M^T plus the blur. Names: N Gaussians.
-
-Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
-after an edit of `recon.raster.kernels.geometry` touch this file too.
 """
 
 from __future__ import annotations
@@ -14,13 +11,12 @@ import math
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
+from recon.raster.cpu.formation import BLUR, FINITE_MAX
 from recon.raster.kernels.geometry import ray_limits, row_times, to_camera
-from recon.raster.kernels.threads import take
 
 CHUNK = 4096  # Gaussians taken at once
-BLUR = np.float32(0.3)
-FINITE_MAX = np.float32(3.4028235e38)
 
 
 @njit(nogil=True)

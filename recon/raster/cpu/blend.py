@@ -6,16 +6,15 @@ quantity, with a patch of slack to the right and below, because a Vec may start 
 For a pair of Gaussian and pixel, with rows as `recon.raster.cpu.project` prepares them,
     alpha = min(0.999, 2^t),  t = log2 opacity - dx (ca/2 dx + cb dy) - cc/2 dy^2,
 dropped below 1/255, and blended unless the transmittance would fall to 1e-4.
-
-Numba's on-disk cache knows only this file's time stamp, so constants are literals here;
-after an edit of recon/raster/kernels/simd.py touch this file.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
+from recon.raster.cpu.formation import ALPHA_MAX, T_MIN, TILE_H, TILE_W
 from recon.raster.kernels.simd import (
     absolute,
     any_lane,
@@ -30,17 +29,13 @@ from recon.raster.kernels.simd import (
     splat,
     store,
 )
-from recon.raster.kernels.threads import take
 
-TILE_W, TILE_H = 64, 16  # as in recon.raster.cpu.project; recon.raster.cpu.function checks
 PATCH_W, PATCH_H = 8, 2  # pixels of a Vec
 STRIDE = TILE_W + PATCH_W
 PLANE = (TILE_H + PATCH_H) * STRIDE
 AHEAD = 8  # Gaussians between asking for a row and using it
 CHECK_EVERY = 64  # Gaussians between looking whether a tile is finished
-ALPHA_MAX = np.float32(0.999)
 LOG2_ALPHA_MIN = np.float32(-7.994353436858858)  # log2(1 / 255)
-T_MIN = np.float32(1e-4)
 EMPTY = np.float32(1e-10)
 
 

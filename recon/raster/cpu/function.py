@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fourreal.cameras import Camera
+from fourreal.kernel_threads import run_threaded
 from recon.gaussians import Gaussians
 from recon.raster.cpu import anisotropic, blend, project
 from recon.raster.inputs import raise_not_finite
-from recon.raster.kernels.threads import run_threaded
 
-assert (blend.TILE_W, blend.TILE_H) == (project.TILE_W, project.TILE_H)
-assert anisotropic.BLUR == project.BLUR
 _MAX_WIDTH, _MAX_HEIGHT = 255 * project.TILE_W, 255 * project.TILE_H
 _ONE_THREAD_PIXELS = 36 * 64  # waking a second thread costs more than it saves below this
 

@@ -8,9 +8,6 @@ A prepared Gaussian is one 64-byte row of float32, integers stored as bits:
     10, 11 first and last + 1 pixel column  12, 13 first and last + 1 pixel row
 with (ca, cb, cc) the inverse 2-D covariance times log2 e, so that `recon.raster.cpu.blend` only
 needs powers of two.
-
-Numba's on-disk cache knows only this file's time stamp: every constant is a literal here, and
-after an edit of `recon.raster.kernels.geometry` touch this file too.
 """
 
 from __future__ import annotations
@@ -19,24 +16,19 @@ import math
 
 import numpy as np
 
+from fourreal.kernel_threads import take
 from fourreal.kernels import njit
+from recon.raster.cpu.formation import ALPHA_MIN, BLUR, FINITE_MAX, TILE_H, TILE_W
 from recon.raster.kernels.geometry import ray_limits, to_camera
-from recon.raster.kernels.threads import take
 
-TILE_W, TILE_H = 64, 16  # as in recon.raster.cpu.blend; recon.raster.cpu.function checks
 ROW = 16  # floats in a prepared row, and in a gradient slot
 CHUNK = 4096  # Gaussians taken at once by prepare and gather
-ALPHA_MAX = np.float32(0.999)
-ALPHA_MIN = np.float32(1.0 / 255.0)
-T_MIN = np.float32(1e-4)
 NEAR = np.float32(0.01)
 FAR = np.float32(1e10)
-BLUR = np.float32(0.3)
 LOG2_E = np.float32(1.4426950408889634)
 LOG2_255 = np.float32(7.994353436858858)
 TWO_LN_2 = np.float32(1.3862943611198906)
 CULLED = np.uint32(0xFFFFFFFF)
-FINITE_MAX = np.float32(3.4028235e38)
 
 
 @njit(nogil=True)

@@ -14,8 +14,6 @@ the small round footprints of Gaussians better than 16 pixels in a row. Inside a
 
 `a * b + c` may be fused into one rounding; nothing else is reordered. Masks cannot be combined:
 narrower machines would pack and unpack them; fold conditions into values instead.
-
-A kernel that is cached on disk does not notice an edit here: touch its file too.
 """
 
 from __future__ import annotations

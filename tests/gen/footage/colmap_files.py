@@ -21,7 +21,7 @@ def params_of(model: str, K: np.ndarray, distortion: tuple[float, ...] = ()) -> 
     head = (focal or [K[0, 0], K[1, 1]]) + [K[0, 2], K[1, 2]]
     rest = [0.0] * (MODELS[model] - len(head))
     rest[: len(distortion)] = distortion
-    return [float(x) for x in head + rest]
+    return [float(x) for x in head + rest][: MODELS[model]]
 
 
 def quaternion(w2c: np.ndarray) -> list[float]:
@@ -119,4 +119,18 @@ def ours(grid: VideoGrid, file: Path, names: list[str]) -> Path:
     ]
     data = {"width": grid.width, "height": grid.height, "cameras": cameras}
     file.write_text(json.dumps(data))
+    return file
+
+
+def splatting(grid: VideoGrid, file: Path, names: list[str]) -> Path:
+    """cameras.json as 3D Gaussian Splatting writes it beside its results."""
+    cameras = []
+    for k, (name, K, w2c) in enumerate(zip(names, grid.K, grid.w2c, strict=True)):
+        c2w = np.linalg.inv(w2c)
+        cameras.append(
+            {"id": k, "img_name": name, "width": grid.width, "height": grid.height,
+             "position": c2w[:3, 3].tolist(), "rotation": c2w[:3, :3].tolist(),
+             "fx": K[0, 0], "fy": K[1, 1]}
+        )  # fmt: skip
+    file.write_text(json.dumps(cameras))
     return file

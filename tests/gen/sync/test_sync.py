@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gen.network.dit import Mode
-from gen.sync.mixers import MIXERS, HardSync, ModLinear, SoftSync, SyncParams, layers_without
+from gen.sync.mixers import HardSync, ModLinear, SoftSync, SyncParams, layers_without
+from gen.sync.names import MIXERS
 from gen.sync.two_stream import TwoStream
 from tests.gen.network.test_dit import random_dit
 

@@ -24,7 +24,7 @@ def ours(scene, t: float, w2c, K) -> np.ndarray:
     return render_scene(scene, t, w2c, K, None, 0.0).rgb.clamp(0, 1).numpy()
 
 
-def drawn(moment: Moment, scene, w2c, K) -> np.ndarray:
+def drawn(moment: Moment, scene, w2c, K, background=None) -> np.ndarray:
     """Our picture of what another program read."""
 
     def tensor(values) -> torch.Tensor:
@@ -36,4 +36,5 @@ def drawn(moment: Moment, scene, w2c, K) -> np.ndarray:
         *(tensor(moment.colors), tensor(radii / radii[:, :1]), tensor(moment.rotations)),
     )
     camera = Camera(w2c, K, scene.size)
-    return rasterize(gaussians, camera, scene.background).rgb.clamp(0, 1).numpy()
+    behind = scene.background if background is None else tensor(background)
+    return rasterize(gaussians, camera, behind).rgb.clamp(0, 1).numpy()

@@ -4,7 +4,7 @@ const KEYS = [
   ["Space", "play / pause"], ["← →", "one frame back / on"], ["↑ ↓", "faster / slower"],
   ["L", "loop, back and forth, once"], ["1 … 9", "input view"], ["T", "tour of the input views"],
   ["R", "back to the start"], ["W A S D", "fly"], ["Q E", "fly down / up"],
-  ["+ −", "zoom the lens"], ["M", "colour, depth, motion"], ["P", "save a picture"],
+  ["Shift + arrows", "turn around the scene"], ["+ −", "zoom the lens"], ["M", "colour, depth, motion"], ["P", "save a picture"],
   ["F", "full screen"],
   ["H", "hide everything"], ["?", "this list"],
 ];
@@ -88,6 +88,8 @@ class Controls {
   }
 
   wheel(event) {
+    // Inside another page the wheel scrolls that page until someone has clicked here.
+    if (document.body.classList.contains("bare") && document.activeElement !== this.canvas) return;
     event.preventDefault();
     this.actions.touched();
     const lines = event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1;
@@ -101,6 +103,16 @@ class Controls {
     const typing = event.target.closest && event.target.closest("select, input:not([type=range])");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const { actions, camera } = this;
+    // A button under the keyboard's focus is pressed by its own keys.
+    if (event.target.closest?.("button") && ["Space", "Enter"].includes(event.code)) return;
+    if (event.shiftKey && event.code.startsWith("Arrow")) {
+      const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1],
+        ArrowDown: [0, 1] }[event.code] ?? [0, 0];
+      actions.touched();
+      camera.orbit(-0.08 * x, 0.08 * y);
+      event.preventDefault();
+      return;
+    }
     const zoom = (by) => { camera.goal.zoom = clamp(camera.goal.zoom * by, 0.3, 8); };
     const act = {
       Space: () => event.repeat || actions.play(), ArrowLeft: () => actions.step(-1),

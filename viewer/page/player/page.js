@@ -1,5 +1,6 @@
 // The page around the player: buttons, slider, legend, progress, messages, address options.
-// index.html#t=0.5&view=2&pause&bare&mode=1&speed=0.5 opens it in that state.
+// index.html?bare&autoplay&time=0.5 (for an <iframe>) or index.html#t=0.5&view=2&pause&bare&mode=1&
+// speed=0.5 opens it in that state.
 
 const $ = (id) => document.getElementById(id);
 const ICONS = {
@@ -14,8 +15,21 @@ const LOOPS = ["pingpong", "loop", "once"];
 const LOOP_NAMES = { pingpong: "Back and forth", loop: "Loop", once: "Once" };
 const MODES = ["Colour", "Depth", "Motion"];
 
+// What the address asks for; the part behind # wins.
+function askedFor() {
+  const options = new URLSearchParams(location.search);
+  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) options.set(key, value);
+  if (options.has("time") && !options.has("t")) {
+    options.set("t", options.get("time"));
+    if (!options.has("autoplay")) options.set("pause", "");
+  }
+  return options;
+}
+
 function openPage() {
-  const options = new URLSearchParams(location.hash.slice(1));
+  clearInterval(watch);
+  const options = askedFor();
+  if (options.has("bare")) document.body.classList.add("bare");
   const player = new Player($("canvas"));
   window.player = player;
   window.addEventListener("error", (event) => player.errors.push(event.message));
@@ -36,6 +50,8 @@ function openPage() {
     showScene(player, options);
     $("failure").hidden = true;
     $("loading").classList.add("done");
+    $("poster").classList.add("done");
+    say(`${document.title}: ${$("facts").textContent}`);
   });
 
   for (const kind of ["dragover", "drop"])
@@ -48,10 +64,16 @@ function openPage() {
     } catch {
       return; // said on the page, where the scene before stays
     }
-    document.title = $("title").textContent = file.name.replace(/\.4dgs$/, "");
+    document.title = $("title").textContent = file.name.replace(/\.(4dgs|fr4d)$/, "");
   });
-  player.start({ base64: $("payload").textContent }, $("worker").textContent);
+  const { src, bytes } = $("payload").dataset;
+  const source = src ? { url: new URL(src, document.baseURI).href, size: Number(bytes) }
+    : { base64: $("payload").textContent };
+  player.start(source, $("worker").textContent);
 }
+
+// For screen readers; nobody else sees it.
+const say = (text) => { $("said").textContent = text; };
 
 function showScene(player, options) {
   const { info } = player;
@@ -74,23 +96,24 @@ function showScene(player, options) {
     const button = document.createElement("button");
     button.textContent = k + 1;
     button.title = `Input view ${k + 1}`;
+    button.setAttribute("aria-label", button.title);
     button.onclick = () => player.setView(k);
     views.append(button);
   }
   bindActions(player);
   const still = options.has("pause");
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (options.has("bare")) document.body.classList.add("bare");
   if (options.has("mode")) player.set({ mode: Number(options.get("mode")) % 3 || 0 });
   if (options.has("speed")) player.set({ speed: Number(options.get("speed")) || 1 });
   if (options.has("view")) player.setView(Number(options.get("view")) || 0, true);
   if (options.has("t")) player.seek(options.get("t"));
-  if (!still && !calm) player.play();
+  if (options.has("autoplay") || (!still && !calm)) player.play();
   player.touring = !still && !calm && !options.has("view");
   showState(player);
 }
 
 function bindActions(player) {
+  let before = null; // what had the keyboard's focus before the legend
   const choose = (list, value, by) => list[(list.indexOf(value) + by + list.length) % list.length];
   const actions = {
     play: () => (player.playing ? player.pause() : player.play()),
@@ -117,7 +140,14 @@ function bindActions(player) {
     fullscreen: () => (document.fullscreenElement ? document.exitFullscreen()
       : document.documentElement.requestFullscreen?.()),
     hide: () => document.body.classList.toggle("bare"),
-    help: (show) => { $("legend").hidden = !show; },
+    help: (show) => {
+      if (show === !$("legend").hidden) return;
+      if (show) before = document.activeElement;
+      $("legend").hidden = !show;
+      $("help").setAttribute("aria-expanded", `${show}`);
+      if (show) $("legend").focus({ preventScroll: true });
+      else before?.focus({ preventScroll: true }); // back to where the keys were
+    },
     focus: (x, y) => player.focus(x, y),
     touched: () => {
       player.release();
@@ -151,20 +181,29 @@ function bindActions(player) {
 function showState(player) {
   if (!player.info) return;
   const put = (id, key, value) => { if ($(id)[key] !== value) $(id)[key] = value; };
+  const label = (id, key, value) => {
+    if ($(id).getAttribute(key) !== value) $(id).setAttribute(key, value);
+  };
   if (player.shownPlaying !== player.playing) {
     $("play").innerHTML = player.playing ? ICONS.pause : ICONS.play;
+    $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
     player.shownPlaying = player.playing;
   }
   if (player.shownLoop !== player.loop) {
     $("loop").innerHTML = ICONS[player.loop];
     $("loop").title = `${LOOP_NAMES[player.loop]} (L)`;
+    $("loop").setAttribute("aria-label", `Loop: ${LOOP_NAMES[player.loop].toLowerCase()}`);
     player.shownLoop = player.loop;
   }
   put("time", "value", player.time);
   $("time").style.setProperty("--done", `${100 * player.time}%`);
-  put("now", "textContent", `${(player.time * player.duration).toFixed(2)} s`);
+  const seconds = (player.time * player.duration).toFixed(2);
+  put("now", "textContent", `${seconds} s`);
+  if (!player.playing) label("time", "aria-valuetext", `${seconds} seconds`);
   put("speed", "textContent", `${player.speed}×`);
+  label("speed", "aria-label", `Speed ${player.speed}`);
   put("mode", "textContent", MODES[player.renderer.mode]);
+  label("mode", "aria-label", `Shown: ${MODES[player.renderer.mode].toLowerCase()}`);
   const { goal, views } = player.camera;
   const at = player.touring ? -1 : views.findIndex((v) =>
     length(add(v.position, goal.position, -1)) + length(add(v.axes[2], goal.axes[2], -1)) < 1e-6);
@@ -172,8 +211,11 @@ function showState(player) {
     if (k === at && !button.classList.contains("on"))
       button.scrollIntoView({ block: "nearest", inline: "nearest" });
     button.classList.toggle("on", k === at);
+    if (button.getAttribute("aria-pressed") !== `${k === at}`)
+      button.setAttribute("aria-pressed", `${k === at}`);
   });
   $("tour").classList.toggle("on", player.touring);
+  label("tour", "aria-pressed", `${player.touring}`);
 }
 
 openPage();

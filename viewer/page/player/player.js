@@ -33,7 +33,7 @@ class Player {
     this.settleReady.reject(new Error(message));
   }
 
-  // Start with the payload as base64 text, or as bytes of a .4dgs file.
+  // Start with the payload as base64 text, or as bytes or address of a .fr4d or .4dgs file.
   start(source, workerCode) {
     try {
       this.renderer = new Renderer(this.canvas, () =>
@@ -48,7 +48,7 @@ class Player {
     this.worker.postMessage({ type: "decode", ...source });
   }
 
-  // Show another payload: an ArrayBuffer of a .4dgs file.
+  // Show another scene: an ArrayBuffer of a .fr4d or .4dgs file.
   load(bytes) {
     this.ready = new Promise((resolve, reject) => { this.settleReady = { resolve, reject }; });
     this.worker.postMessage({ type: "decode", bytes });
@@ -88,7 +88,8 @@ class Player {
     const { resolve } = this.settleReady;
     this.settled().then(() => {
       this.emit("scene");
-      this.settled().then(resolve);
+      if (this.playing || this.touring) resolve(); // no moment stays long enough to settle
+      else this.settled().then(resolve);
     });
   }
 
@@ -267,15 +268,7 @@ class Player {
     this.paceCount = 0;
   }
 
-  moment() {
-    const { times } = this.info;
-    let before = 0;
-    while (before < times.length - 2 && this.time >= times[before + 1]) before++;
-    const after = Math.min(before + 1, times.length - 1);
-    const span = times[after] - times[before];
-    const fraction = span > 0 ? clamp((this.time - times[before]) / span, 0, 1) : 0;
-    return { before, after, fraction };
-  }
+  moment() { return momentAt(this.info.times, this.time, this.info.curved); }
 }
 
 // A worker from the code in the page; where the browser refuses (some forbid it for local

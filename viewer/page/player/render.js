@@ -7,7 +7,7 @@ const VERTEX = `#version 300 es
 precision highp float; precision highp int;
 precision highp usampler2D; precision highp isampler2D;
 uniform usampler2D uPoints, uOrder;
-uniform isampler2D uOffsets, uGains;
+uniform isampler2D uOffsets, uSlopes, uGains;
 uniform highp sampler2D uShapes; // covariance / radius^2 of points that are not round
 uniform mat4 uView;             // world to camera: x right, y down, z forward
 uniform mat3 uAxes;             // axes of the offsets, to camera
@@ -15,7 +15,9 @@ uniform bool uShaped;
 uniform vec2 uFocal, uCentre, uSize;
 uniform ivec3 uMoment;          // stored time before, stored time after, moving points
 uniform int uChanging;
-uniform vec3 uBlend;            // weight of the later time, offset step, gain step
+uniform vec4 uCurve;            // of an offset before, its slope, one after, its slope
+uniform bool uCurved;
+uniform vec2 uGain;             // weight of the later time, gain step
 uniform vec2 uStyle;            // 1: keep surfaces closed when closer than the input; view mode
 uniform vec3 uRange;            // near and far depth, largest offset: for the false colours
 flat out vec3 vConic;
@@ -24,14 +26,22 @@ out vec2 vDelta;
 
 ivec2 texel(int i, int width) { return ivec2(i % width, i / width); }
 
-vec3 offsetAt(int time, int i) {
-  int width = textureSize(uOffsets, 0).x;
-  return vec3(texelFetch(uOffsets, texel(time * uMoment.z + i, width), 0).xyz) * uBlend.y;
+vec3 valueAt(isampler2D values, int time, int i) {
+  int width = textureSize(values, 0).x;
+  return vec3(texelFetch(values, texel(time * uMoment.z + i, width), 0).xyz);
+}
+
+vec3 offsetOf(int i) {
+  int before = uMoment.x, after = uMoment.y;
+  vec3 offset = uCurve.x * valueAt(uOffsets, before, i) + uCurve.z * valueAt(uOffsets, after, i);
+  if (uCurved)
+    offset += uCurve.y * valueAt(uSlopes, before, i) + uCurve.w * valueAt(uSlopes, after, i);
+  return offset;
 }
 
 vec2 gainAt(int time, int i) { // factors on colour and opacity
   int width = textureSize(uGains, 0).x;
-  return 1.0 + vec2(texelFetch(uGains, texel(time * uChanging + i, width), 0).xy) * uBlend.z;
+  return 1.0 + vec2(texelFetch(uGains, texel(time * uChanging + i, width), 0).xy) * uGain.y;
 }
 
 vec3 ramp(float x) { // black, violet, red, orange, pale yellow
@@ -49,7 +59,7 @@ void main() {
   uvec4 head = texelFetch(uPoints, texel(2 * i, width), 0);
   uvec4 tail = texelFetch(uPoints, texel(2 * i + 1, width), 0);
   vec3 offset = vec3(0.0);
-  if (i < uMoment.z) offset = mix(offsetAt(uMoment.x, i), offsetAt(uMoment.y, i), uBlend.x);
+  if (i < uMoment.z) offset = offsetOf(i);
   vec3 p = (uView * vec4(uintBitsToFloat(head.xyz), 1.0)).xyz + uAxes * offset;
   if (p.z < 0.01) return;
 
@@ -57,7 +67,7 @@ void main() {
     / 255.0;
   int slot = int(tail.z) - 1;
   if (slot >= 0)
-    colour = clamp(colour * mix(gainAt(uMoment.x, slot), gainAt(uMoment.y, slot), uBlend.x).xxxy,
+    colour = clamp(colour * mix(gainAt(uMoment.x, slot), gainAt(uMoment.y, slot), uGain.x).xxxy,
                    0.0, 1.0);
   if (colour.a < 1.0 / 255.0) return;
 
@@ -207,7 +217,7 @@ class Renderer {
     return texture;
   }
 
-  load({ info, points, offsets, gains, shapes }) {
+  load({ info, points, offsets, slopes, gains, shapes }) {
     const gl = this.gl;
     this.info = info;
     for (const old of this.textures || []) gl.deleteTexture(old);
@@ -217,6 +227,7 @@ class Renderer {
       this.texture(2, gains, info.times.length * info.changing, "gains"),
       this.texture(3, new Uint32Array(0), info.points, "order"),
       this.texture(4, shapes, shapes.length / 4, "shapes"),
+      this.texture(5, slopes, slopes.length / 4, "offsets"),
     ];
     const corners = new Uint32Array(6 * info.points); // two triangles a point
     for (let i = 0; i < info.points; i++)
@@ -255,7 +266,7 @@ class Renderer {
       gl.deleteFramebuffer(this.frame.buffer);
     }
     const texture = gl.createTexture();
-    gl.activeTexture(gl.TEXTURE5);
+    gl.activeTexture(gl.TEXTURE6);
     gl.bindTexture(gl.TEXTURE_2D, texture);
     for (const name of ["MIN", "MAG"])
       gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
@@ -291,6 +302,7 @@ class Renderer {
     gl.uniform1i(uniforms.uGains, 2);
     gl.uniform1i(uniforms.uOrder, 3);
     gl.uniform1i(uniforms.uShapes, 4);
+    gl.uniform1i(uniforms.uSlopes, 5);
     gl.uniform1i(uniforms.uShaped, this.shaped ? 1 : 0);
     gl.uniformMatrix4fv(uniforms.uView, true, camera.w2c);
     const turn = [0, 4, 8].flatMap((r) => camera.w2c.slice(r, r + 3));
@@ -300,7 +312,10 @@ class Renderer {
     gl.uniform2f(uniforms.uSize, canvas.width, canvas.height);
     gl.uniform3i(uniforms.uMoment, moment.before, moment.after, info.moving);
     gl.uniform1i(uniforms.uChanging, info.changing);
-    gl.uniform3f(uniforms.uBlend, moment.fraction, info.offsetStep, info.gainStep);
+    const steps = [info.offsetStep, info.slopeStep, info.offsetStep, info.slopeStep];
+    gl.uniform4f(uniforms.uCurve, ...moment.weights.map((weight, k) => weight * steps[k]));
+    gl.uniform1i(uniforms.uCurved, info.slopeStep > 0 ? 1 : 0);
+    gl.uniform2f(uniforms.uGain, moment.fraction, info.gainStep);
     gl.uniform2f(uniforms.uStyle, this.fill, this.mode);
     gl.uniform3f(uniforms.uRange, camera.range[0], camera.range[1], this.largestOffset);
     gl.enable(gl.BLEND);
@@ -311,9 +326,9 @@ class Renderer {
       gl.bindFramebuffer(gl.FRAMEBUFFER, null);
       gl.disable(gl.BLEND);
       gl.useProgram(this.copy.handle);
-      gl.activeTexture(gl.TEXTURE5);
+      gl.activeTexture(gl.TEXTURE6);
       gl.bindTexture(gl.TEXTURE_2D, target.texture);
-      gl.uniform1i(this.copy.uniforms.uPicture, 5);
+      gl.uniform1i(this.copy.uniforms.uPicture, 6);
       gl.bindVertexArray(this.emptyArray);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     }

@@ -1,5 +1,5 @@
 // Off the main thread: decode the payload (docs/FORMATS.md), then sort points back to front.
-// Messages in: {type: "decode", base64 | bytes}, {type: "sort", id, row, time},
+// Messages in: {type: "decode", base64 | bytes | url, size}, {type: "sort", id, row, time},
 // {type: "pick", id, ...}. Messages out: progress, scene, order, picked, error.
 "use strict";
 
@@ -19,16 +19,33 @@ self.onmessage = async (event) => {
 
 const report = (value, label) => self.postMessage({ type: "progress", value, label });
 
-async function decode({ base64, bytes }) {
-  const packed = bytes ? new Uint8Array(bytes) : await fromBase64(base64);
-  report(0.35, "Unpacking");
-  const raw = await gunzip(packed);
+// Unpacking begins with the first piece that has come, not with the last.
+async function decode(message) {
+  const pieces = piecesOf(message);
+  const first = (await pieces.next()).value ?? new Uint8Array(0);
+  let length = 0;
+  async function* all() {
+    length += first.length;
+    yield first;
+    for await (const piece of pieces) {
+      length += piece.length;
+      yield piece;
+    }
+  }
+  if (isContainer(first)) {
+    const whole = [];
+    for await (const piece of all()) whole.push(piece);
+    const { header, sections } = await readContainer(joinPieces(whole, length));
+    publish(checkHeader(header), sections, length);
+    return;
+  }
+  const raw = await gunzip(all());
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (raw.length < 12 || String.fromCharCode(...raw.subarray(0, 4)) !== "4DGS")
     throw new Error("This is not a 4D scene payload.");
   const version = view.getUint32(4, true);
-  if (version !== 1 && version !== 2)
-    throw new Error(`The scene is of version ${version}; this player reads versions 1 and 2.`);
+  if (![1, 2, 3].includes(version))
+    throw new Error(`The scene is of version ${version}; this player reads 1 to 3.`);
   const start = 12 + view.getUint32(8, true);
   const header = readHeader(raw.subarray(12, start));
 
@@ -42,7 +59,7 @@ async function decode({ base64, bytes }) {
     report(0.55 + 0.4 * ((index + 1) / header.sections.length), "Decoding");
   });
   if (at !== raw.length) throw new Error("Damaged scene: something follows its last section.");
-  publish(header, sections, packed.length);
+  publish(header, sections, length);
 }
 
 function readHeader(bytes) {
@@ -52,6 +69,10 @@ function readHeader(bytes) {
   } catch { /* said below */ }
   if (!header || typeof header !== "object")
     throw new Error("Damaged scene: its header cannot be read.");
+  return checkHeader(header);
+}
+
+function checkHeader(header) {
   for (const field of FIELDS)
     if (!(field in header)) throw new Error(`Damaged scene: the header has no ${field}.`);
   const numbers = (list, count) => Array.isArray(list) && list.every(Number.isFinite) &&
@@ -71,28 +92,78 @@ function readHeader(bytes) {
   return header;
 }
 
-// Base64 in pieces, so that progress shows and no giant intermediate string is made.
-async function fromBase64(text) {
-  const clean = text.trim();
-  const piece = 1 << 20; // a multiple of 4
-  const padding = clean.endsWith("==") ? 2 : clean.endsWith("=") ? 1 : 0;
-  const out = new Uint8Array((clean.length / 4) * 3 - padding);
-  for (let from = 0, to = 0; from < clean.length; from += piece) {
-    const binary = atob(clean.slice(from, from + piece));
-    for (let i = 0; i < binary.length; i++) out[to++] = binary.charCodeAt(i);
-    report((0.35 * from) / clean.length, "Reading");
-  }
-  return out;
+// The packed bytes piece by piece, saying how much has come.
+async function* piecesOf({ base64, bytes, url, size }) {
+  if (bytes) yield new Uint8Array(bytes);
+  else if (url) yield* fetched(url, size);
+  else yield* fromBase64(base64);
 }
 
-async function gunzip(packed) {
+async function* fetched(url, size) {
+  let response;
+  try {
+    response = await fetch(url);
+  } catch {
+    throw new Error("The scene cannot be loaded: this page needs a web server, and the file " +
+      `${url.split("/").pop()} beside it.`);
+  }
+  if (!response.ok) throw new Error(`The scene cannot be loaded (${response.status}).`);
+  const total = size || Number(response.headers.get("content-length")) || 0;
+  const reader = response.body.getReader();
+  for (let got = 0; ;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    got += value.length;
+    loaded(got, total);
+    yield value;
+  }
+}
+
+function loaded(got, total) {
+  const [unit, label, digits] = (total || got) < 1e6 ? [1e3, "kB", 0] : [1e6, "MB", 1];
+  const number = (n) => (n / unit).toFixed(digits);
+  report(total ? 0.5 * Math.min(1, got / total) : 0.2,
+    total ? `Loading ${number(got)} of ${number(total)} ${label}` : `Loading ${number(got)} ${label}`);
+}
+
+function* fromBase64(text) {
+  const clean = text.trim();
+  const piece = 1 << 20; // a multiple of 4
+  for (let from = 0; from < clean.length; from += piece) {
+    const binary = atob(clean.slice(from, from + piece));
+    const out = new Uint8Array(binary.length);
+    for (let i = 0; i < binary.length; i++) out[i] = binary.charCodeAt(i);
+    loaded(0.75 * Math.min(from + piece, clean.length), 0.75 * clean.length);
+    yield out;
+  }
+}
+
+async function gunzip(pieces) {
   if (typeof DecompressionStream === "undefined")
     throw new Error("This browser has no DecompressionStream; please update it.");
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  report(0.02, "Unpacking");
+  const stream = new DecompressionStream("gzip");
+  const unpacked = new Response(stream.readable).arrayBuffer();
+  unpacked.catch(() => {}); // said below
+  const writer = stream.writable.getWriter();
+  let lost = null; // what went wrong before the pieces came here
   try {
-    return new Uint8Array(await new Response(stream).arrayBuffer());
+    for (let next; ;) {
+      try {
+        next = await pieces.next();
+      } catch (error) {
+        lost = error;
+        throw error;
+      }
+      if (next.done) break;
+      await writer.write(next.value);
+    }
+    await writer.close();
+    report(0.55, "Decoding");
+    return new Uint8Array(await unpacked);
   } catch {
-    throw new Error("Damaged scene: the compressed data cannot be read.");
+    writer.abort().catch(() => {});
+    throw lost ?? new Error("Damaged scene: the compressed data cannot be read.");
   }
 }
 
@@ -124,7 +195,7 @@ function publish(header, sections, packedBytes) {
   const n = header.points;
   const moving = header.moving;
   const times = header.times.length;
-  const { position, log_scale: logScale, rgba, offset, gain, gain_index: gainIndex,
+  const { position, log_scale: logScale, rgba, offset, slope, gain, gain_index: gainIndex,
     log_stretch: logStretch, rotation } = sections;
   const perPoint = [[position, 3], [logScale, 1], [rgba, 4]];
   if (logStretch || rotation) perPoint.push([logStretch, 3], [rotation, 4]);
@@ -133,6 +204,8 @@ function publish(header, sections, packedBytes) {
       throw new Error("Damaged scene: the header does not fit its sections.");
   if (moving && (!offset || offset.shape.join() !== [3, times, moving].join()))
     throw new Error("Damaged scene: the offsets do not fit the header.");
+  if (slope && slope.shape.join() !== [3, times, moving].join())
+    throw new Error("Damaged scene: the slopes do not fit the header.");
   if (header.offset_axes && header.offset_axes.length !== 9)
     throw new Error("Damaged scene: the axes of the offsets are no 3 x 3 numbers.");
 
@@ -162,20 +235,23 @@ function publish(header, sections, packedBytes) {
   for (let i = 0; i < changing; i++) words[8 * gainIndex.values[i] + 6] = i + 1;
 
   const offsets = interleave(offset, 3, 4, times, moving, Int16Array);
+  const slopes = interleave(slope, 3, 4, times, slope ? moving : 0, Int16Array);
   const gains = interleave(gain, 2, 2, times, changing, Int8Array);
   scene = {
     n, moving, times: header.times, means, radii,
     offsets: offsets.slice(), offsetStep: moving ? offset.step : 0,
+    slopes: slopes.slice(), slopeStep: slope ? slope.step : 0, curved: Boolean(header.curved),
     axes: header.offset_axes, alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
     spareKeys: new Uint32Array(n), spareItems: new Uint32Array(n),
   };
   const info = { ...header, changing, packedBytes, sections: undefined };
   info.offsetStep = scene.offsetStep;
+  info.slopeStep = scene.slopeStep;
   info.gainStep = changing ? gain.step : 0;
   info.subject = subject();
   const shapes = logStretch ? covariances(logStretch, rotation, n) : new Float32Array(0);
-  self.postMessage({ type: "scene", info, points, offsets, gains, shapes }, [
-    points, offsets.buffer, gains.buffer, shapes.buffer,
+  self.postMessage({ type: "scene", info, points, offsets, slopes, gains, shapes }, [
+    points, offsets.buffer, slopes.buffer, gains.buffer, shapes.buffer,
   ]);
 }
 
@@ -234,24 +310,28 @@ function subject() {
   return sample.map((axis) => axis.sort((a, b) => a - b)[axis.length >> 1]);
 }
 
-// Linear time interpolation: the two neighbouring stored times and their weights.
+// The stored times around a time, and what a step of their offsets and slopes counts.
 function blend(time) {
-  const { times } = scene;
-  let k = 0;
-  while (k < times.length - 2 && time >= times[k + 1]) k++;
-  const next = Math.min(k + 1, times.length - 1);
-  const span = times[next] - times[k];
-  const f = span > 0 ? Math.min(1, Math.max(0, (time - times[k]) / span)) : 0;
-  return { k, next, a: (1 - f) * scene.offsetStep, b: f * scene.offsetStep };
+  const { before, after, weights } = momentAt(scene.times, time, scene.curved);
+  const [a, b, c, d] = weights;
+  return { k: before, next: after, a: a * scene.offsetStep, b: b * scene.slopeStep,
+    c: c * scene.offsetStep, d: d * scene.slopeStep };
+}
+
+// Along one axis, how far point i has moved.
+function moved(i, axis, { k, next, a, b, c, d }) {
+  const { offsets, slopes, moving } = scene;
+  const p = 4 * (k * moving + i) + axis, q = 4 * (next * moving + i) + axis;
+  const straight = a * offsets[p] + c * offsets[q];
+  return scene.slopeStep ? straight + b * slopes[p] + d * slopes[q] : straight;
 }
 
 // World position of a point; `turn` (3 x 3) takes its offset to world axes, null: it is in them.
-function place(i, { k, next, a, b }, turn) {
-  const { means, offsets, moving } = scene;
+function place(i, at, turn) {
+  const { means, moving } = scene;
   const p = [means[3 * i], means[3 * i + 1], means[3 * i + 2]];
   if (i >= moving) return p;
-  const move = [0, 1, 2].map((c) =>
-    a * offsets[4 * (k * moving + i) + c] + b * offsets[4 * (next * moving + i) + c]);
+  const move = [0, 1, 2].map((axis) => moved(i, axis, at));
   return p.map((x, r) => x + (turn
     ? turn[3 * r] * move[0] + turn[3 * r + 1] * move[1] + turn[3 * r + 2] * move[2] : move[r]));
 }
@@ -266,21 +346,16 @@ function turnFor(w2c) {
 // Far to near by camera z: exact radix sort of the float bits, two passes of 16 bits.
 function sort({ id, row, time }) {
   if (!scene) return;
-  const { n, moving, means, offsets, keys, items, spareKeys, spareItems } = scene;
+  const { n, moving, means, keys, items, spareKeys, spareItems } = scene;
   const [rx, ry, rz, rw] = row;
   const [ox, oy, oz] = scene.axes ? scene.axes.slice(6) : row; // what an offset adds to the depth
-  const { k, next, a, b } = blend(time);
+  const at = blend(time);
   const depth = new Float32Array(1);
   const bits = new Uint32Array(depth.buffer);
   let count = 0;
   for (let i = 0; i < n; i++) {
     let away = rx * means[3 * i] + ry * means[3 * i + 1] + rz * means[3 * i + 2] + rw;
-    if (i < moving) {
-      const p = 4 * (k * moving + i), q = 4 * (next * moving + i);
-      away += ox * (a * offsets[p] + b * offsets[q]) +
-        oy * (a * offsets[p + 1] + b * offsets[q + 1]) +
-        oz * (a * offsets[p + 2] + b * offsets[q + 2]);
-    }
+    if (i < moving) away += ox * moved(i, 0, at) + oy * moved(i, 1, at) + oz * moved(i, 2, at);
     depth[0] = away;
     if (!(depth[0] > 0.01)) continue;
     keys[count] = ~bits[0];

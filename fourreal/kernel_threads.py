@@ -34,6 +34,13 @@ def take(typingctx, counter):
     return types.int64(counter), codegen
 
 
+def cores() -> int:
+    """Threads that compiled loops use when nothing else is said: the cores of this process, at
+    most 8."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(8, usable or 1))
+
+
 def run_threaded(threads: int, kernel: Callable, *args: Any) -> None:
     """Run `kernel(counter, *args)` on the calling thread and up to `threads` - 1 others.
 
@@ -45,7 +52,7 @@ def run_threaded(threads: int, kernel: Callable, *args: Any) -> None:
     if threads > 1:
         pool = _pools.get(threads)
         if pool is None:
-            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "recon-kernel")
+            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "kernel")
         futures = [pool.submit(kernel, counter, *args) for _ in range(threads - 1)]
     kernel(counter, *args)
     for future in futures:
