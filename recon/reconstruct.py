@@ -26,11 +26,13 @@ from recon.canonical.build import build_canonical
 from recon.canonical.colours import even_grid, maps_from_scene
 from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.canonical.floaters import remove_floaters
+from recon.canonical.free_space import seen_through
 from recon.canonical.hidden_background import add_hidden_background
 from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
+from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
@@ -88,6 +90,11 @@ def fit_scene(
         seconds[name], clock = round(now - clock, 2), now
 
     torch.manual_seed(config.seed)
+    if needs_moments(grid, column):
+        scene = fit_moments(grid, column, config, _fit_moment)
+        lap("moments")
+        quality = cell_quality(scene, given, maps)
+        return scene, {"seconds": seconds, "points": len(scene), **quality}
     kept = checkpoint.scene(config.device) if checkpoint is not None else None
     if kept is not None:
         say(f"  going on after the {kept[0]} phase of the fit")
@@ -98,18 +105,24 @@ def fit_scene(
     if on_scene is not None:
         on_scene(scene)
     if kept is None or kept[0] != "static":
-        scene = fit_static(scene, grid, config, on_scene, checkpoint)
+        scene = fit_static(scene, grid, config, on_scene, checkpoint, column.backdrop)
         if checkpoint is not None:
             checkpoint.finished("static", scene)
     if maps is not None:  # again, from what the scene has in common
         maps = maps_from_scene(scene, given.freeze_time, maps)
         grid = even_grid(given, maps)
     lap("static")
-    scene = fit_motion(scene, grid, config, on_scene, checkpoint)
+    scene = fit_motion(scene, grid, config, on_scene, checkpoint, column.backdrop)
     lap("motion")
-    report = {"seconds": seconds, "points": len(scene), **cell_quality(scene, given, maps)}
+    quality = cell_quality(scene, given, maps, column.backdrop)
+    report = {"seconds": seconds, "points": len(scene), **quality}
     lap("scoring")
     return scene, report
+
+
+def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
+    """A grid of one time, from its tracks to the static fit."""
+    return fit_static(fit_canonical(grid, column, config), grid, config)
 
 
 def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:
@@ -125,7 +138,10 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     """Stage 1: aggregate column 0 into canonical Gaussians and remove floaters."""
     frames = grid.freeze_time
     assert grid.times is not None
-    scene = build_canonical(frames, column, config.canonical, grid.times)
+    left_out = seen_through(column) if column.parallax else np.zeros(column.depth.shape, bool)
+    if column.backdrop is not None:
+        left_out |= column.backdrop
+    scene = build_canonical(frames, column, config.canonical, grid.times, left_out)
     scene.canonical_time = grid.shared[1]
     if config.compensation:
         points = scene.means.numpy()
@@ -140,7 +156,8 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     if config.floaters.steps:
         targets = torch.from_numpy(np.ascontiguousarray(frames)).to(config.device)
         views = _freeze_views(grid)
-        scene = remove_floaters(scene, targets, config.floaters, config.seed, views)
+        ignored = _ignored(column.backdrop, config)
+        scene = remove_floaters(scene, targets, config.floaters, config.seed, views, ignored)
     return scene
 
 
@@ -150,6 +167,7 @@ def fit_static(
     config: FitConfig,
     on_scene: OnScene | None = None,
     checkpoint: Checkpoint | None = None,
+    backdrop: NDArray[np.bool_] | None = None,
 ) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
@@ -159,7 +177,8 @@ def fit_static(
         scene = scene.anisotropic()
     if not config.static_steps:
         return scene
-    fit = JointFit(scene, _frames(grid, config), config, poses=_refined(grid, config))
+    frames, poses = _frames(grid, config), _refined(grid, config)
+    fit = JointFit(scene, frames, config, poses=poses, ignored=_ignored(backdrop, config))
     cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
@@ -175,6 +194,7 @@ def fit_motion(
     config: FitConfig,
     on_scene: OnScene | None = None,
     checkpoint: Checkpoint | None = None,
+    backdrop: NDArray[np.bool_] | None = None,
 ) -> Scene4D:
     """Stage 3: motion over time and the joint fit to all known cells. No-op for one time."""
     settings = config.deformation
@@ -239,7 +259,10 @@ def fit_motion(
         field = _network(motion, nodes, scene, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
     shade, poses = settings.shade, _refined(grid, config)
-    fit = JointFit(scene, frames, config, field, turns, shade, poses=poses, rigidity_T=rigidity)
+    fit = JointFit(
+        scene, frames, config, field, turns, shade, poses=poses, rigidity_T=rigidity,
+        ignored=_ignored(backdrop, config),
+    )  # fmt: skip
     steps = config.scaled(settings.steps, len(scene))
     show = _now_and_then(fit, on_scene)
     fit.run(cells, steps, "joint fit", on_step=show, checkpoint=checkpoint)
@@ -301,6 +324,10 @@ def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
     return np.stack(out)
 
 
+def _ignored(backdrop: NDArray[np.bool_] | None, config: FitConfig) -> torch.Tensor | None:
+    return None if backdrop is None else torch.from_numpy(backdrop).to(config.device)
+
+
 def _refined(grid: VideoGrid, config: FitConfig) -> bool:
     """Whether cameras are fitted too: estimated ones may be, given ones are kept."""
     return config.refine_cameras and grid.w2c is None
@@ -317,11 +344,15 @@ def _frames(grid: VideoGrid, config: FitConfig) -> torch.Tensor:
 
 
 def cell_quality(
-    scene: Scene4D, grid: VideoGrid, maps: NDArray[np.floating] | None = None
+    scene: Scene4D,
+    grid: VideoGrid,
+    maps: NDArray[np.floating] | None = None,
+    backdrop: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean.
 
-    With ``maps`` [V, 3, 2] in each view's own colours, and the maps as view_colours.
+    With ``maps`` [V, 3, 2] in each view's own colours, and the maps as view_colours; without the
+    pixels of the canonical column that are ``backdrop`` [V, H, W].
     """
     assert grid.known is not None and grid.times is not None
     table: list[list[float | None]] = [[None] * grid.T for _ in range(grid.V)]
@@ -330,7 +361,8 @@ def cell_quality(
         image = drawn.clamp(0, 1).cpu().numpy()
         if maps is not None:
             image = as_seen(image, maps[v])
-        value = psnr(image.clip(0, 1), grid.frames[v, t])
+        mask = None if backdrop is None or t != scene.canonical_time else ~backdrop[v]
+        value = psnr(image.clip(0, 1), grid.frames[v, t], mask)
         table[v][t] = round(value, 3)
     values = [x for row in table for x in row if x is not None]
     out: dict[str, Any] = {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}

@@ -19,8 +19,9 @@ from tracking.cameras.fallbacks import pseudo_depth
 from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
 from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
+from tracking.depth.backdrop import still_backdrop
 from tracking.depth.blank import blank_backdrop
-from tracking.depth.colours import view_colours
+from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
@@ -40,7 +41,8 @@ class ColumnTracks:
     view in its own camera, filled everywhere; K [V, 3, 3]; w2c [V, 4, 4]; parallax False: the depth
     is a smooth stand-in; dropped: views whose camera could only be interpolated; notes: one line
     for each thing that did not go the normal way (each was also printed as a warning); colours
-    [V, 3, 2]: gain and offset that make a view's colours those of the central one (None: alike).
+    [V, 3, 2]: gain and offset that make a view's colours those of the central one (None: alike);
+    backdrop [V, H, W]: what stands still while the scene moves, no part of it (None: nothing does).
     """
 
     tracks: Tracks
@@ -53,6 +55,7 @@ class ColumnTracks:
     dropped: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     colours: np.ndarray | None = None
+    backdrop: np.ndarray | None = None
 
 
 def check_frames(frames: np.ndarray) -> np.ndarray:
@@ -116,7 +119,7 @@ def track_column(
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
-    colours = None
+    colours = backdrop = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -136,10 +139,18 @@ def track_column(
             depth = shrink(depth, confidence, found.trust)
         colours = view_colours(
             frames, 1.0 / depth, confidence, K, w2c, central,
-            lambda v: neighbours_of(v, views, config.depth.neighbours),
+            lambda v: neighbours_of(v, views, 2),
         )  # fmt: skip
         if colours is not None:
             note("the views differ in exposure or colour: evened to those of the central one")
+        alike = frames if colours is None else np.clip(evened(frames, colours), 0, 1)
+        backdrop = None if given else still_backdrop(alike, depth, K, w2c)
+        if backdrop is not None:
+            note(
+                f"{100 * backdrop.mean():.0f} % of the pictures do not move with the scene (a "
+                "backdrop): left out"
+            )
+            confidence[backdrop] = 0.0
         agreed = float((confidence[central] > 0.3).mean())
         if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
             raise UserError(
@@ -179,7 +190,7 @@ def track_column(
         note(f"{100 * moving:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(
         tracks, depth, confidence, K, w2c, central, found.points is not None, found.dropped, notes,
-        colours,
+        colours, backdrop,
     )  # fmt: skip
 
 

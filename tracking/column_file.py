@@ -22,6 +22,8 @@ def save_column(column: ColumnTracks, path: str | Path, frames: np.ndarray | Non
     }
     if column.colours is not None:
         extra["colours"] = column.colours.astype(np.float64)
+    if column.backdrop is not None:
+        extra["backdrop"] = column.backdrop
     column.tracks.save(path, frames, column.depth, extra)
 
 
@@ -46,6 +48,9 @@ def load_column(path: str | Path) -> ColumnTracks:
             colours.shape != (tracks.frames, 3, 2) or not np.isfinite(colours).all()
         ):
             raise ValueError(f"colours must be finite and {(tracks.frames, 3, 2)}")
+        backdrop = data.get("backdrop")
+        if backdrop is not None and (backdrop.shape != shape or backdrop.dtype != bool):
+            raise ValueError(f"backdrop must be bool and {shape}")
         return ColumnTracks(
             tracks,
             data["depths"],
@@ -57,6 +62,7 @@ def load_column(path: str | Path) -> ColumnTracks:
             dropped=[int(v) for v in data["dropped"]],
             notes=[str(n) for n in data["notes"]],
             colours=colours,
+            backdrop=backdrop,
         )
     except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise UserError(

@@ -40,8 +40,11 @@ def build_canonical(
     column: Column,
     config: CanonicalConfig,
     times: NDArray[np.float32],
+    left_out: NDArray[np.bool_] | None = None,
 ) -> Scene4D:
     """Aggregate the freeze-time frames [V, H, W, 3] into a static scene in the canonical frame.
+
+    Pixels ``left_out`` [V, H, W] become no points.
 
     Raises:
         UserError: the depth of the column is unusable (no finite positive value).
@@ -63,6 +66,8 @@ def build_canonical(
             colour, plain = found
     plain[column.dropped] = False  # silhouettes seen from a guessed camera carve wrongly
     wanted = usable & ~plain
+    if left_out is not None:
+        wanted &= ~left_out
 
     means = np.zeros((0, 3), np.float32)
     sigmas, colors = np.zeros(0, np.float32), np.zeros((0, 3), np.float32)

@@ -31,6 +31,7 @@ def remove_floaters(
     config: FloaterConfig,
     seed: int = 0,
     views: Sequence[int] | None = None,
+    ignored_VHW: Tensor | None = None,
 ) -> Scene4D:
     """The static ``scene`` without the points that the freeze-time frames make transparent.
 
@@ -38,6 +39,7 @@ def remove_floaters(
         scene: canonical scene, with its view-dependent offsets.
         frames_VHW3: freeze-time column, float32 in 0..1.
         views: those that count; all by default.
+        ignored_VHW: bool, pixels that are no part of the scene.
     """
     views = list(range(len(frames_VHW3)) if views is None else views)
     places = {v: scene.means + scene.view_offsets[v] for v in views}
@@ -50,6 +52,8 @@ def remove_floaters(
             queue = rng.permutation(views).tolist()
         v = queue.pop()
         image = _draw(scene, places[v], torch.sigmoid(logits), v).rgb
+        if ignored_VHW is not None:
+            image = torch.where(ignored_VHW[v, ..., None], frames_VHW3[v], image)
         loss = photometric_loss(image, frames_VHW3[v])
         optimiser.zero_grad()
         loss.backward()

@@ -46,6 +46,7 @@ class JointFit:
         shade: let brightness change over time. visibility: let opacity change over time.
         poses: refine the cameras.
         rigidity_T: factor on the rigidity at every time.
+        ignored: bool [V, H, W], pixels of the canonical column that are no part of the scene.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class JointFit:
         visibility: bool = False,
         poses: bool = False,
         rigidity_T: Sequence[float] | None = None,
+        ignored: Tensor | None = None,
     ) -> None:
         self.scene, self.frames, self.config = scene, frames, config
         self.motion, self.turns = motion, turns
         self.rigidity_T = rigidity_T
+        self.ignored = ignored
         self.compensated = config.compensation and bool(scene.view_offsets.any())
         self.parameters = Parameters(scene, motion, shade, visibility, poses)
         self._apart: dict[int, tuple[int, Tensor]] = {}
@@ -128,6 +131,8 @@ class JointFit:
         colors, change = self._colors(t)
         extra = extra + weights.shade * change
         image = self._draw(cell, colors, offsets).rgb
+        if self.ignored is not None and t == self.scene.canonical_time:
+            image = torch.where(self.ignored[v, ..., None], self.frames[v, t], image)
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:

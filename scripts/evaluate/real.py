@@ -4,8 +4,8 @@
         --json docs/benchmarks/real.json --pictures outputs/real
 
 A capture is a folder of photos, a clip or a rig with known cameras. Every k-th view is held out of
-everything; of a rig, every other time of every view but the first. `default` is what the commands
-do: cameras are estimated, or those that a rig brings. `given` is the same fit on the known cameras,
+everything; of a rig of more than two, every other time of the last one. `default` is what the
+commands do: cameras are estimated, or a rig's own. `given` is the same fit on the known cameras,
 `pycolmap` on pycolmap's, `nearest` shows the nearest given picture. The camera of a held-out view
 is known in the known cameras' world only: it is carried over by Sim(3) from the input views, then
 refined on its own picture before scoring, as pose-free papers do (`_unrefined`: before that).
@@ -141,14 +141,12 @@ class Mean:
         return {name: round(float(np.mean(v)), 3) for name, v in self.values.items()}
 
 
-EMPTY: dict[str, float | None] = dict.fromkeys(
-    (
-        *("psnr_input", "ssim_input", "lpips_input", "psnr_heldout", "ssim_heldout"),
-        *("lpips_heldout", "psnr_heldout_unrefined", "psnr_heldout_claimed", "claimed"),
-        *("psnr_cells", "ssim_cells", "lpips_cells", "rotation_deg", "rotation_max_deg"),
-        *("centre_percent", "points", "seconds_tracking", "seconds", "peak_mb"),
-    )
+_FIGURES = (
+    "psnr_input psnr_input_claimed ssim_input lpips_input psnr_heldout ssim_heldout lpips_heldout "
+    "psnr_heldout_unrefined psnr_heldout_claimed claimed psnr_cells ssim_cells lpips_cells "
+    "rotation_deg rotation_max_deg centre_percent points seconds_tracking seconds peak_mb"
 )
+EMPTY: dict[str, float | None] = dict.fromkeys(_FIGURES.split())
 
 
 def score(
@@ -165,8 +163,12 @@ def score(
     mean = Mean()
     found = scene.w2c.double().cpu().numpy()
     for v, t in np.argwhere(~capture.cells):
-        image, _ = draw(scene, float(capture.times[t]), found[v], scene.K[v])
+        image, alpha = draw(scene, float(capture.times[t]), found[v], scene.K[v])
         mean.add("input", shown(image, int(v)), capture.frames[v, t])
+        mean.one(
+            "psnr_input_claimed",
+            psnr(shown(image, int(v)), capture.frames[v, t], alpha > 0.5),
+        )
     rows = []
     for v, t in np.argwhere(capture.cells):
         image, _ = draw(scene, float(capture.times[t]), found[v], scene.K[v])

@@ -103,7 +103,7 @@ def clip(video: Path, cameras: Path, size: int, step: int, k: int) -> Capture:
 def rig(
     folder: Path, size: int, most_times: int, extra: Path | None = None, name: str = ""
 ) -> Capture:
-    """A calibrated rig over time: every other time of every other view is a held-out cell.
+    """A calibrated rig over time: every other time of the last of more than two views is held out.
 
     `extra`: a larger rig in which the cameras that `folder` lacks are held-out views.
     """
@@ -111,7 +111,8 @@ def rig(
     assert grid.K is not None and grid.w2c is not None and grid.times is not None
     V, T = grid.V, grid.T
     cells = np.zeros((V, T), bool)
-    cells[1:, 1::2] = True
+    if V > 2:  # two views are what a depth needs
+        cells[-1, 1::2] = True
     held = []
     if extra is not None:
         all_of_it = _footage(extra, size, most_times)

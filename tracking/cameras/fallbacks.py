@@ -33,6 +33,7 @@ class FallbackConfig:
     nonrigid_share: float = 0.05
     allow_stand_in: bool = False  # a smooth depth where cameras cannot be found, instead of an end
     wide: bool = True  # wide-baseline features where flow cannot link the views
+    lost_share: float = 0.25  # of the views: more than this left out by flow, and these are asked
     wide_placed: float = 0.6  # share of the views that these must place
     wide_error_px: float = 1.5
     wide_agreed: float = 0.1  # share of the central picture whose depth must be sure

@@ -153,13 +153,15 @@ def find_cameras(
         why = unusable(solution, obs, limits)
     except ValueError as error:
         solution, why = None, str(error)
+    placed = 0 if solution is None or why is not None else int(solution.registered.sum())
+    if placed < (1 - limits.lost_share) * pairs.views and wide is not None and limits.wide:
+        found = wide(None if focal is None else focal / pairs.scale[0])
+        reason = not_usable(found, limits)
+        if found is not None and reason is None and found.placed.sum() > placed:
+            why = why or f"{placed} of {pairs.views} views follow from one another"
+            return wide_result(found, pairs, size, central, K, why, note)
+        why = None if why is None else f"{why}; {reason}"
     if solution is None or why is not None:
-        if wide is not None and limits.wide:
-            found = wide(None if focal is None else focal / pairs.scale[0])
-            reason = not_usable(found, limits)
-            if found is not None and reason is None:
-                return wide_result(found, pairs, size, central, K, why or "", note)
-            why = f"{why}; {reason}"
         cameras = rotation_cameras(obs, pairs, central, guess)
         return end(f"cameras could not be recovered ({why})", CLOSER, cameras, guess)
     angle = triangulation_angle_deg(solution, obs)

@@ -34,6 +34,7 @@ class DepthConfig:
     iterations: int = 3
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
+    speckle_of_two: float = 5e-3  # the same with one neighbour alone: no third view can object
     window: int = 5
     even_colours: bool = True  # of views that show the same surfaces differently
     cross_check: float = 0.03  # relative inverse-depth difference between two views
@@ -178,19 +179,23 @@ def dense_depth(
         return trust * np.clip(margins[view] / 0.05, 0.2, 1.0)
 
     rho_coarse, margins = swept(frames)
+    trust_coarse = [trusted(v) for v in range(views)]
     if config.even_colours:
-        first = np.stack([trusted(v) for v in range(views)])
-        maps = view_colours(rgb_coarse, rho_coarse, first, K_coarse, w2c, views // 2, near_views)
+        maps = view_colours(
+            rgb_coarse, rho_coarse, np.stack(trust_coarse), K_coarse, w2c, views // 2,
+            lambda v: neighbours_of(v, views, 2),
+        )  # fmt: skip
         if maps is not None:  # the cost compares colours too: once more, with alike ones
             frames = evened(frames, maps)
             rho_coarse, margins = swept(frames)
+            trust_coarse = [trusted(v) for v in range(views)]
             images, _, rgb = resized(frames, K, config.long_side)
             _, _, rgb_coarse = resized(frames, K, config.coarse_long_side)
     rho = np.empty((views, h, w), np.float32)
     cost = np.empty((views, h, w), np.float32)
     for v in range(views):
         near = near_views(v)
-        start = fill_inverse_depth(rho_coarse[v], trusted(v), rgb_coarse[v])
+        start = fill_inverse_depth(rho_coarse[v], trust_coarse[v], rgb_coarse[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
         start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
         count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)
@@ -234,10 +239,9 @@ def settle(
     """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
 
     rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]. A pixel is trusted when
-    neighbours agree and none of them
-    looks through it. Where it is not, the other views' trusted surfaces are seen from here; what
-    still is missing is filled inside its colour region, and pushed back where a neighbour would
-    look through the filling.
+    neighbours agree and none of them looks through it. Where it is not, the other views' trusted
+    surfaces are seen from here; what still is missing is filled inside its colour region, and
+    pushed back where a neighbour would look through the filling.
     """
     views, h, w = rho.shape
     near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
@@ -253,7 +257,8 @@ def settle(
     for v in range(views):
         agree, violate = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check, first)
         trust[v][violate > 0.7 * agree] = 0.0
-        trust[v][speckles(rho[v], 0.05, round(config.speckle * h * w))] = 0.0
+        island = config.speckle if views > 2 else config.speckle_of_two
+        trust[v][speckles(rho[v], 0.05, round(island * h * w))] = 0.0
     out, sure = np.empty_like(rho), trust.copy()
     for v in range(views):
         wide = neighbours_of(v, views, 2 * config.neighbours)
