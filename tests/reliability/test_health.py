@@ -72,7 +72,6 @@ def test_plain_grids_are_refused_by_name(monkeypatch, tmp_path, capsys, frames, 
 
 DEGENERATE = {
     "the same picture everywhere": lambda f: np.tile(f[:1, :1], (3, 2, 1, 1, 1)),
-    "noise": lambda f: np.random.default_rng(0).random(f.shape, np.float32),
     "two views of one time": lambda f: f[:2, :1],
 }
 
@@ -84,3 +83,15 @@ def test_grids_without_anything_to_go_by_still_make_a_scene(monkeypatch, tmp_pat
     scene = Scene4D.load(tmp_path / "run" / "scene.safetensors")
     assert len(scene) > 0 and len(scene.times) == given.shape[1]
     assert (tmp_path / "run" / "index.html").stat().st_size > 1000
+
+
+def test_noise_ends_with_the_reason_and_makes_a_scene_only_when_told_to(
+    monkeypatch, tmp_path, capsys, frames
+):
+    noise = np.random.default_rng(0).random(frames.shape, np.float32)
+    assert run(monkeypatch, tmp_path, noise) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "error: cameras could not be recovered" in last and "--allow-stand-in" in last
+    assert not (tmp_path / "run" / "scene.safetensors").exists()
+    assert run(monkeypatch, tmp_path, noise, "--allow-stand-in") == 0
+    assert len(Scene4D.load(tmp_path / "run" / "scene.safetensors")) > 0
