@@ -24,13 +24,15 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from fourreal.atomic import atomic_file
-from fourreal.console import progress, say, warn
-from fourreal.errors import UserError
-from fourreal.read_text import read_json
-from fourreal.script import run_script
-from fourreal.stage_key import content_hash
-from scripts.batch_list import Item, read_items
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not installed
+
+from fourreal.atomic import atomic_file  # noqa: E402
+from fourreal.console import progress, say, warn  # noqa: E402
+from fourreal.errors import UserError  # noqa: E402
+from fourreal.read_text import read_json  # noqa: E402
+from fourreal.script import run_script  # noqa: E402
+from fourreal.stage_key import content_hash  # noqa: E402
+from scripts.batch_list import Item, read_items  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECORD = "batch.json"

@@ -20,12 +20,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fourreal.atomic import remove_partials
-from fourreal.console import progress, say, warn
-from fourreal.errors import UserError
-from fourreal.script import run_script
-from fourreal.stage_key import content_hash
-from gen.data.assets.batch import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not installed
+
+from fourreal.atomic import remove_partials  # noqa: E402
+from fourreal.console import progress, say, warn  # noqa: E402
+from fourreal.errors import UserError  # noqa: E402
+from fourreal.script import run_script  # noqa: E402
+from fourreal.stage_key import content_hash  # noqa: E402
+from gen.data.assets.batch import (  # noqa: E402
     Chance,
     caption,
     choose_clips,
@@ -35,11 +37,11 @@ from gen.data.assets.batch import (
     scene_name,
     write_scene_folder,
 )
-from gen.data.assets.cameras import Circle
-from gen.data.assets.context import open_context
-from gen.data.assets.grid import AssetShot
-from gen.data.gltf.asset import load_asset
-from scripts.evaluate.result_file import ResultFile
+from gen.data.assets.cameras import Circle  # noqa: E402
+from gen.data.assets.context import open_context  # noqa: E402
+from gen.data.assets.grid import AssetShot  # noqa: E402
+from gen.data.gltf.asset import load_asset  # noqa: E402
+from scripts.evaluate.result_file import ResultFile  # noqa: E402
 
 RECIPE = 1  # raised when the same settings would give other pictures
 

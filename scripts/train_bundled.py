@@ -24,18 +24,20 @@ from typing import Any, Literal
 
 import torch
 
-from fourreal.atomic import atomic_file
-from fourreal.console import say
-from fourreal.errors import UserError
-from fourreal.read_text import read_json
-from fourreal.script import run_script
-from gen.bundled import weights_folder
-from gen.completion.model import has_completion
-from gen.data.batches import PoolConfig
-from gen.network.base import read_config
-from gen.sync.names import MixerName
-from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions
-from scripts import train_4d, train_base, train_completion, train_upsampler
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not installed
+
+from fourreal.atomic import atomic_file  # noqa: E402
+from fourreal.console import say  # noqa: E402
+from fourreal.errors import UserError  # noqa: E402
+from fourreal.read_text import read_json  # noqa: E402
+from fourreal.script import run_script  # noqa: E402
+from gen.bundled import weights_folder  # noqa: E402
+from gen.completion.model import has_completion  # noqa: E402
+from gen.data.batches import PoolConfig  # noqa: E402
+from gen.network.base import read_config  # noqa: E402
+from gen.sync.names import MixerName  # noqa: E402
+from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions  # noqa: E402
+from scripts import train_4d, train_base, train_completion, train_upsampler  # noqa: E402
 
 TRAINED_MIXERS: tuple[MixerName, ...] = ("soft", "hard", "sequential", "fused")
 NEXT = "next"  # sub-folder of the bundled weights: a start for training, not for use
