@@ -3,7 +3,7 @@
     python scripts/batch.py prompts.txt --out outputs/many --cores 2
     python scripts/batch.py scenes.yaml --address 10.0.0.5:6379 --gpus 1 --common="--preset gpu"
 
-An item (prompt, videos, grid or render; see scripts/batch_list.py) is one process with its share of
+An item (prompt, videos, grid or render; see pipeline/batch_list.py) is one process with its share of
 cores or GPUs and its own log. A failed item stops no other; one whose machine dies is started
 again elsewhere and goes on after its last finished stage. The same command later runs what is
 missing. All machines need the same folders. docs/BATCH.md says more.
@@ -24,15 +24,13 @@ from typing import Any
 
 from tyro.conf import Positional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not installed
-
-from fourreal.atomic import atomic_file  # noqa: E402
-from fourreal.console import progress, say, warn  # noqa: E402
-from fourreal.errors import UserError  # noqa: E402
-from fourreal.read_text import read_json  # noqa: E402
-from fourreal.script import run_script  # noqa: E402
-from fourreal.stage_key import content_hash  # noqa: E402
-from scripts.batch_list import Item, read_items  # noqa: E402
+from fourreal.atomic import atomic_file
+from fourreal.console import progress, say, warn
+from fourreal.errors import UserError
+from fourreal.read_text import read_json
+from fourreal.script import run_script
+from fourreal.stage_key import content_hash
+from pipeline.batch_list import Item, read_items
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECORD = "batch.json"

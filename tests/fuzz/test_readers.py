@@ -23,9 +23,9 @@ from gen.footage.detect import read_source
 from gen.grid import VideoGrid
 from gen.network.base import BaseModel, load_base, save_base
 from gen.network.params import DiTParams
+from pipeline.batch_list import read_items
 from recon.ply import read_ply
 from recon.scene import Scene4D
-from scripts.batch_list import read_items
 from scripts.evaluate.result_file import ResultFile
 from tests.fuzz.damage import STRANGERS, bounded, damaged, read_or_refuse, wrongly_typed
 from tests.gen.footage import footage_files

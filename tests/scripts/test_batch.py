@@ -14,8 +14,8 @@ import pytest
 
 from fourreal.errors import UserError
 from gen.data.world.grid import make_grid
+from pipeline.batch_list import Item, read_items
 from scripts.batch import Options, Record, item_key, main
-from scripts.batch_list import Item, read_items
 from tests.shared_data import REPOSITORY
 
 OUT = Path("/out")
