@@ -3,8 +3,8 @@
     python scripts/batch.py prompts.txt --out outputs/many --cores 2
     python scripts/batch.py scenes.yaml --address 10.0.0.5:6379 --gpus 1 --common="--preset gpu"
 
-An item (prompt, videos, grid or render; see pipeline/batch_list.py) is one process with its share of
-cores or GPUs and its own log. A failed item stops no other; one whose machine dies is started
+An item (prompt, videos, grid or render; see pipeline/batch_list.py) is one process with its share
+of cores or GPUs and its own log. A failed item stops no other; one whose machine dies is started
 again elsewhere and goes on after its last finished stage. The same command later runs what is
 missing. All machines need the same folders. docs/BATCH.md says more.
 """

@@ -14,6 +14,7 @@ from fourreal.video_io import write_video
 ROOT = Path(run_pipeline.__file__).parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "name"),
     [

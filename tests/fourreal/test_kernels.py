@@ -56,6 +56,7 @@ def ask(house, **environment):
     return float(value), int(hits), done.stderr
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_helper_or_constant_is_seen(house):
     assert ask(house)[:2] == (6.0, 0)
     assert ask(house)[:2] == (6.0, 1)

@@ -109,6 +109,7 @@ def test_moved_run_still_exports(footage, tmp_path):
     assert run_pipeline.main(["inspect", str(moved)]) == 0
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(footage, tmp_path):
     for name in ("a", "b"):
         assert run("grid", footage / "grid.npz", "--out", tmp_path / name) == 0

@@ -94,6 +94,7 @@ def test_a_fit_is_watched_in_the_browser_from_its_first_scene_to_ctrl_c(tmp_path
     assert listening_addresses(port) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "sign"), [("", signal.SIGTERM), ("0.0.0.0", signal.SIGINT)])
 def test_view_of_a_moved_run_listens_where_it_is_told_and_says_so(tmp_path, host, sign):
     scene = toy_scene(200, size=(24, 32))
@@ -113,6 +114,7 @@ def test_view_of_a_moved_run_listens_where_it_is_told_and_says_so(tmp_path, host
     np.testing.assert_array_equal(sorted(p.name for p in tmp_path.iterdir()), ["elsewhere", "log"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scene.4dgs", "scene.fr4d"])
 def test_view_of_a_file_to_share(tmp_path, name):
     write = write_open_4dgs if name.endswith(".4dgs") else write_fr4d

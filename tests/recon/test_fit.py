@@ -138,6 +138,7 @@ def test_the_gpu_preset_is_the_papers_network_on_every_point():
     assert scene.node_offsets.shape[1] == len(scene)  # every point is a node of its own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "mlp-points"])
 def test_networks_fit_too(kind):
     scene, report = fit_scene(VideoGrid(FRAMES), column(), settings(kind=kind, steps=60))

@@ -86,6 +86,7 @@ def test_pictures_and_slopes_are_those_of_the_cpu(gpu, anisotropic):
         assert (one - other).norm() < 2e-2 * other.norm()
 
 
+@pytest.mark.slow
 def test_the_presets_whole_fit_runs_through_gsplat(gpu):
     config = preset("gpu")
     config.device, config.static_steps, config.floaters.steps = "cpu", 12, 4

@@ -85,6 +85,7 @@ def test_grids_without_anything_to_go_by_still_make_a_scene(monkeypatch, tmp_pat
     assert (tmp_path / "run" / "index.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_noise_ends_with_the_reason_and_makes_a_scene_only_when_told_to(
     monkeypatch, tmp_path, capsys, frames
 ):

@@ -66,6 +66,7 @@ def test_gradients_tell_edges_and_not_brightness():
                   ).max() > 0.1  # fmt: skip
 
 
+@pytest.mark.slow
 def test_shapes_colours_and_motions_are_read_back(cache):
     reader = AssetReader.of(cache)
     held = CachedScenes(cache, 40, 64, 0, held_out=True)
@@ -95,6 +96,7 @@ def test_too_few_scenes_are_named(tmp_path):
         AssetReader.of(tmp_path)
 
 
+@pytest.mark.slow
 def test_prompts_are_drawn_scored_and_shown(cache, tmp_path):
     torch.manual_seed(0)
     weights = tmp_path / "weights"

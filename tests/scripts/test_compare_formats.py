@@ -23,6 +23,7 @@ def test_the_page_has_the_table_of_the_result_file_and_no_format_is_left_out():
     assert set(data["results"]["fox_grid"]) == {key_of(form) for form in FORMATS}
 
 
+@pytest.mark.slow
 def test_a_scene_is_written_read_and_compared(tmp_path):
     toy_scene(500).save(tmp_path / "scene.safetensors")
     results = tmp_path / "r.json"

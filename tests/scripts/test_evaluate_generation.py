@@ -312,6 +312,7 @@ def test_user_errors_of_scripts_are_one_line_and_exit_code_2(monkeypatch, capsys
     assert code == 2 and capsys.readouterr().err == "error: --n must be at least 1; got 0\n"
 
 
+@pytest.mark.slow
 def test_held_out_scenes_of_the_asset_world_are_scored(weights, tmp_path):
     cache = tmp_path / "cache"
     fill_cache(cache, [0, HELD_OUT, HELD_OUT + 1])

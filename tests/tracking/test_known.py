@@ -75,6 +75,7 @@ def test_a_view_with_another_lens_keeps_true_depth(room):
     assert np.median(error) < 0.03
 
 
+@pytest.mark.slow
 def test_chance_is_told_from_agreement(room):
     pairs = linked_flow(room.frames)
     K = working_cameras(pairs, np.asarray(room.K).reshape(-1, 3, 3)[:1].repeat(len(room.frames), 0))

@@ -102,6 +102,7 @@ def test_damaged_containers_are_refused_and_the_scene_before_stays(browser):
     browser.evaluate("player.errors.length = 0, 0")
 
 
+@pytest.mark.slow
 def test_no_damage_leads_to_anything_but_a_sentence(browser):
     sound = encode_open_4dgs(PlayerScene.from_scene(toy_scene(60), prompt="sound"))
     said = set()

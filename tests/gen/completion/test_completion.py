@@ -152,6 +152,7 @@ def options(world: Path, out: Path, steps: int) -> TrainCompletionConfig:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_resumes_exactly_and_writes_weights(tmp_path):
     world = tmp_path / "world"
     for look in ("wide", "prompt"):

@@ -46,6 +46,7 @@ def test_objects_and_motions_are_read_back(clips, sigma, noise):
     assert motion_right / total >= 0.93
 
 
+@pytest.mark.slow
 def test_readme_prompt_is_read_back_at_any_size():
     prompt = "a red ball bouncing beside a blue cube on a checkered floor"
     wanted = parse_prompt(prompt)

@@ -115,6 +115,7 @@ def test_a_foreign_checkpoint_is_refused(trained, tmp_path):
         base_run(tmp_path / "new", 1, init=tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_checkpoint(trained, tmp_path):
     command = [
         sys.executable, "scripts/train_base.py", "--out", str(tmp_path), "--size", "debug",
