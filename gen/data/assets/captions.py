@@ -8,14 +8,13 @@ several wordings; ground, light, and the facing side are sometimes left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Generator
 
 from gen.data.assets.menagerie import ACTIONS, BY_NAME, COAT_WORDS, SUBJECTS
 from gen.data.assets.scenes import Actor, AssetScene
+from gen.data.wording import Wording
 from gen.data.world.captions import (
     CAMERA_PHRASES,
     FLOOR_PHRASES,
@@ -41,24 +40,6 @@ def facing(actor: Actor) -> str | None:
     """The side of the picture a subject looks to at the start; None when to or from the camera."""
     across = math.sin(actor.heading)
     return None if abs(across) < 0.6 else ("right" if across > 0 else "left")
-
-
-class Wording:
-    """Draws wordings from a generator, or always takes the canonical one when there is none."""
-
-    def __init__(self, generator: Generator | None) -> None:
-        self.generator = generator
-
-    def chance(self, probability: float) -> bool:
-        if self.generator is None:
-            return probability >= 0.5
-        return float(torch.rand((), generator=self.generator)) < probability
-
-    def pick(self, options: Sequence, first: float = 0.5):
-        """The first option with probability `first`, otherwise any of them."""
-        if self.generator is None or self.chance(first):
-            return options[0]
-        return options[int(torch.randint(len(options), (), generator=self.generator))]
 
 
 def _actor(actor: Actor, say: Wording, say_action: bool = True) -> str:

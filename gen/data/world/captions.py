@@ -8,12 +8,12 @@ With two objects the first one named stands on the left, unless the text says "t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-import torch
 from torch import Generator
 
+from gen.data.wording import Wording
 from gen.data.world.scene import Attributes, ObjectAttributes, SceneBatch, attributes_of
 
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
@@ -127,34 +127,16 @@ def _vocabulary() -> tuple[str, ...]:
 VOCABULARY = _vocabulary()
 
 
-class _Chooser:
-    """Draws from a generator, or always takes the first choice when there is none."""
-
-    def __init__(self, generator: Generator | None) -> None:
-        self.generator = generator
-
-    def chance(self, probability: float) -> bool:
-        if self.generator is None:
-            return probability >= 0.5
-        return float(torch.rand((), generator=self.generator)) < probability
-
-    def pick(self, options: Sequence, first: float = 0.5):
-        """The first option with probability `first`, otherwise any of them."""
-        if self.generator is None or self.chance(first):
-            return options[0]
-        return options[int(torch.randint(len(options), (), generator=self.generator))]
-
-
 def _article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def _noun(o: ObjectAttributes, choose: _Chooser) -> str:
+def _noun(o: ObjectAttributes, choose: Wording) -> str:
     assert o.shape is not None and o.colour is not None
     return f"{choose.pick(COLOUR_WORDS[o.colour], 0.7)} {choose.pick(SHAPE_WORDS[o.shape])}"
 
 
-def _motion(o: ObjectAttributes, choose: _Chooser, finite: bool, may_drop: bool) -> str:
+def _motion(o: ObjectAttributes, choose: Wording, finite: bool, may_drop: bool) -> str:
     """' bouncing' / ' bounces' / ' is bouncing', or '' for stillness that goes without saying."""
     assert o.motion is not None
     if o.motion == "still" and may_drop and (choose.generator is None or choose.chance(0.75)):
@@ -165,7 +147,7 @@ def _motion(o: ObjectAttributes, choose: _Chooser, finite: bool, may_drop: bool)
     return " " + (third if choose.chance(0.7) else "is " + participle)
 
 
-def _objects(a: Attributes, choose: _Chooser) -> str:
+def _objects(a: Attributes, choose: Wording) -> str:
     finite = choose.generator is not None and choose.chance(0.35)
     if len(a.objects) == 1:
         (o,) = a.objects
@@ -207,7 +189,7 @@ def caption(
     camera move may be named. Optional parts (floor, sky, stillness) are sometimes left out.
     """
     a = attributes_of(scenes, index)
-    choose = _Chooser(generator)
+    choose = Wording(generator)
     text = _objects(a, choose)
     assert a.floor is not None and a.sky is not None and a.camera_move is not None
     if choose.chance(0.8):
@@ -224,7 +206,7 @@ def caption(
 
 def caption_of(a: Attributes) -> str:
     """The canonical caption of attributes: floor named when known, plain words, fixed order."""
-    text = _objects(a, _Chooser(None))
+    text = _objects(a, Wording(None))
     return text + (f" {FLOOR_PHRASES[a.floor][0]}" if a.floor is not None else "")
 
 
