@@ -80,21 +80,20 @@ def follow_motion(
             offsets = motion(before)
         views = [v for v in range(V) if footage.known[v, t]]
         both = [v for v in views if footage.known[v, before]]
-        offsets_M3 = offsets.double().cpu().numpy()
+        offsets_M3: FloatArray = offsets.double().cpu().numpy()
         sightings = [
             _carried_by_flow(v, before, t, nodes_M3 + offsets_M3, offsets, footage, config)
             for v in both
         ]
         lifted = frames is not None and len(views) == len(both) == 1 and before in states
-        if not sightings:
-            moved = offsets_M3
-        elif lifted:
+        moved = offsets_M3
+        if lifted:
             assert frames is not None
             frames.turns, frames.places = states[before]
             frames.solve([_of_free(s, free) for s in sightings])
             moved = np.zeros_like(nodes_M3)
             moved[free] = frames.carried() - nodes_M3[free]
-        else:
+        elif sightings:
             moved = _advance(motion, turns, nodes_M3 + offsets_M3, offsets_M3, sightings, config)
         motion.set_time(t, torch.as_tensor(moved).to(offsets))
         footage.refine(t, views, config.gradient_steps)

@@ -76,9 +76,9 @@ class RigidFrames:
         # unknowns of a frame: a turn, in pixels at the length of a link, and a shift in pixels
         lazy = np.tile(np.full(6, config.inertia), count)
         for k in range(config.rounds):
-            square, pull = np.diag(lazy + 1e-6), np.zeros((count, 6))
-            pull[:, 3:] = config.inertia * (start - self.places) / pixel
-            pull = pull.reshape(-1)
+            back = np.zeros((count, 6))
+            back[:, 3:] = config.inertia * (start - self.places) / pixel
+            square, pull = np.diag(lazy + 1e-6), back.reshape(-1)
             width = _WIDTH[0] if k < 2 else _WIDTH[1]
             rows = [self._sighted(s, pixel, reach, width if k else None) for s in sightings]
             rows.append(self._linked(pixel, reach, 0.3 if k else 1.0))
@@ -150,9 +150,9 @@ def _sparse(rows_NRB: FloatArray, frames_NK: NDArray[np.int64], count: int) -> s
     """A matrix [N R, 6 count] of dense rows, six numbers for each of a row's K frames."""
     n, r, b = rows_NRB.shape
     columns = (frames_NK[:, :, None] * 6 + np.arange(6)).reshape(n, 1, b)
-    columns = np.broadcast_to(columns, rows_NRB.shape).reshape(-1)
+    every = np.broadcast_to(columns, rows_NRB.shape).reshape(-1)
     starts = np.arange(0, n * r * b + 1, b)
-    return sparse.csr_matrix((rows_NRB.reshape(-1), columns, starts), shape=(n * r, 6 * count))
+    return sparse.csr_matrix((rows_NRB.reshape(-1), every, starts), shape=(n * r, 6 * count))
 
 
 def _cross(vectors: FloatArray) -> FloatArray:
