@@ -89,7 +89,7 @@ def follow_motion(
         moved = offsets_M3
         if lifted:
             assert frames is not None
-            frames.turns, frames.places = states[before]
+            frames.restore(states[before])
             frames.solve([_of_free(s, free) for s in sightings])
             moved = np.zeros_like(nodes_M3)
             moved[free] = frames.carried() - nodes_M3[free]

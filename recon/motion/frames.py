@@ -54,12 +54,16 @@ class RigidFrames:
         self.arms_MK3 = nodes_M3[:, None] - self.rest[self.index]
         one_way = node_graph(self.rest, config.links)
         self.links = np.concatenate([one_way, one_way[:, ::-1]])
-        self.turns = np.tile(np.eye(3), (len(self.rest), 1, 1))
-        self.places = self.rest.copy()
+        self.turns: FloatArray = np.tile(np.eye(3), (len(self.rest), 1, 1))
+        self.places: FloatArray = self.rest.copy()
 
     def state(self) -> tuple[FloatArray, FloatArray]:
         """Turns and places, to come back to."""
         return self.turns, self.places
+
+    def restore(self, state: tuple[FloatArray, FloatArray]) -> None:
+        """Come back to what ``state`` gave."""
+        self.turns, self.places = state
 
     def carried(self) -> FloatArray:
         """Where the frames take the nodes, [M, 3]."""
