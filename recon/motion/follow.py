@@ -37,7 +37,8 @@ class FollowConfig:
     smoothness: float = 0.3
     depth_tolerance: float = 0.04
     """A node is seen where its depth is that of the drawn surface, within this fraction."""
-    frames: FrameConfig = field(default_factory=FrameConfig)
+    frames: FrameConfig | None = field(default_factory=FrameConfig)
+    """None: no rigid frames."""
 
 
 @dataclass
@@ -72,7 +73,7 @@ def follow_motion(
     V, T = footage.known.shape
     c = footage.canonical_time
     free = np.flatnonzero(motion.free.cpu().numpy())
-    frames = RigidFrames(nodes_M3[free], config.frames) if _worthwhile(footage, free) else None
+    frames = _frames(nodes_M3[free], footage, config.frames)
     states = {c: frames.state()} if frames is not None else {}
     for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
         before = t - 1 if t > c else t + 1
@@ -106,9 +107,13 @@ def follow_motion(
             states[t] = frames.state()
 
 
-def _worthwhile(footage: Footage, free: NDArray[np.int64]) -> bool:
-    """Whether a time is known to one view alone, and enough nodes move to make frames of."""
-    return len(free) > 2 * FrameConfig.links and bool((footage.known.sum(0) == 1).any())
+def _frames(
+    moving_M3: FloatArray, footage: Footage, config: FrameConfig | None
+) -> RigidFrames | None:
+    """Frames where a time is known to one view alone and enough nodes move to make them of."""
+    if config is None or not (footage.known.sum(0) == 1).any():
+        return None
+    return RigidFrames(moving_M3, config) if len(moving_M3) > 2 * config.links else None
 
 
 def _of_free(seen: Sighting, free: NDArray[np.int64]) -> Sighting:
