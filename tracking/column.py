@@ -26,6 +26,7 @@ from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.guided import guide_depth, network_depth
+from tracking.depth.rim import empty_rim
 from tracking.flow.optical import PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
@@ -79,14 +80,16 @@ def track_column(
     w2c: np.ndarray | None = None,
     config: TrackConfig | None = None,
     network: DepthEstimator | Depth | None = None,
+    fine: np.ndarray | None = None,
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
 
     K [3, 3] or [V, 3, 3] in pixels fixes the intrinsics, w2c [V, 4, 4] the cameras (then K too must
     be given). network, or its depth of these frames: fills in where triangulation is not sure, and
-    replaces the smooth stand-in where there is no parallax. progress(stage, done, total) is called
-    as work goes on.
+    replaces the smooth stand-in where there is no parallax. fine: uint8 [V, h, w, 3], the same
+    frames larger: features of views that are far apart come from these. progress(stage, done,
+    total) is called as work goes on.
     """
     config = config or TrackConfig()
     frames = check_frames(frames)
@@ -114,7 +117,7 @@ def track_column(
         limits = replace(limits, allow_stand_in=True)
     found = find_cameras(
         pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
-        lambda focal: wide_cameras(frames, focal),
+        lambda focal: wide_cameras(frames, focal, fine),
     )  # fmt: skip
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
@@ -150,6 +153,12 @@ def track_column(
                 f"{100 * backdrop.mean():.0f} % of the pictures do not move with the scene (a "
                 "backdrop): left out"
             )
+        rim = empty_rim(frames)
+        if rim is not None:
+            note(f"the pictures have a black rim ({100 * rim.mean():.1f} % of them): left out")
+            rims = np.broadcast_to(rim, depth.shape)
+            backdrop = rims.copy() if backdrop is None else backdrop | rims
+        if backdrop is not None:
             confidence[backdrop] = 0.0
         agreed = float((confidence[central] > 0.3).mean())
         if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
