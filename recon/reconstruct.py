@@ -93,7 +93,7 @@ def fit_scene(
 
     torch.manual_seed(config.seed)
     if needs_moments(grid, column):
-        scene = fit_moments(grid, column, config, _fit_moment)
+        scene = fit_moments(grid, column, config, _fit_moment, checkpoint)
         lap("moments")
         quality = cell_quality(scene, given, maps)
         return scene, {"seconds": seconds, "points": len(scene), **quality}

@@ -16,7 +16,8 @@ from tracking.column import ColumnTracks
 from tracking.depth.consistency import nearest, reproject
 from tracking.flow.optical import inside
 
-_IN_FRONT = 0.06  # relative difference of 1/z by which a point lies before a view's own surface
+_IN_FRONT = 0.02  # relative difference of 1/z by which a point lies before a view's own surface
+_SAME = 0.04  # ... and within which it lies on it
 _OTHER = 0.25  # difference to all colours around a pixel that is another colour
 _ALIKE = 0.1  # ... and that is the same
 _WITNESSES = 12  # views asked, spread over the clip
@@ -49,6 +50,6 @@ def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDAr
             own, colour = nearest(surface[u], uv), frames_VHW3[v]
             off = np.maximum(nearest(low[u], uv) - colour, colour - nearest(high[u], uv)).max(-1)
             against += seen & (there > own * (1 + _IN_FRONT)) & (off > _OTHER)
-            for_it += seen & (np.abs(there - own) < _IN_FRONT * there) & (off < _ALIKE)
+            for_it += seen & (np.abs(there - own) < _SAME * there) & (off < _ALIKE)
         out[v] = (against >= _LEAST) & (against > for_it)
     return out
