@@ -112,6 +112,9 @@ class DeformationConfig:
     """Between time stamps motion is a smooth curve; off: straight lines."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
+    rigid_parts: bool = True
+    """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
+    view does not see follows its neighbours."""
     steps: int = 1400
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""

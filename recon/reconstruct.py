@@ -35,6 +35,7 @@ from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
 from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
+from recon.motion.frames import FrameConfig
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
@@ -266,7 +267,8 @@ def fit_motion(
             depth=lambda cell, offsets: start.render(cell, offsets).depth,
             refine=start.refine_time,
         )
-        follow_motion(motion, turns, nodes.astype(np.float64), footage, FollowConfig())
+        follow = FollowConfig(frames=FrameConfig() if settings.rigid_parts else None)
+        follow_motion(motion, turns, nodes.astype(np.float64), footage, follow)
     if config.anisotropic:
         scene = scene.anisotropic()
     field: FreeOffsets | MlpOffsets = motion
