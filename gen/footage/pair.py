@@ -114,8 +114,8 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         say("  no fixed-view clip: a static scene")
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
         K, w2c = column.cameras(column_index, size)
-        fine = _fine(column, column_index, size)
-        return VideoGrid(_float(column.read(column_index, size))[:, None], K=K, w2c=w2c, fine=fine)
+        frames = _float(column.read(column_index, size))[:, None]
+        return VideoGrid(frames, K=K, w2c=w2c, fine=_fine(column, column_index, size))
 
     row = _open_row(ask.fixed_view, column)
     row_index = choose_times(row.stamps / row.fps, ask.pick_times, ask.start, ask.fps)
