@@ -110,9 +110,14 @@ class DeformationConfig:
     """Find what stands still before anything is fitted, and never move it; off: all may move."""
     curved: bool = True
     """Between time stamps motion is a smooth curve; off: straight lines."""
+    most_stamps: int = 24
+    """A clip of more times is fitted by curves through fewer knots, at least so many of them ..."""
+    knot_every: int = 3
+    """... and one in so many times."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     steps: int = 1400
+    """With more than 16 knots, as many more as there are more."""
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
@@ -120,6 +125,7 @@ class DeformationConfig:
 
     def __post_init__(self) -> None:
         _require(self.nodes > 0 and self.neighbours > 0, "nodes and neighbours must be positive")
+        _require(self.most_stamps > 1 and self.knot_every > 0, "most_stamps > 1, knot_every > 0")
         _require(self.bound > 0 and self.steps >= 0, "bound > 0 and steps >= 0 expected")
 
 

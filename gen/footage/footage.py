@@ -19,6 +19,7 @@ from fourreal.natural_order import natural_key
 from gen.footage.calibration import some_of
 from gen.footage.lens import Lens
 from gen.footage.views import SAME_SHAPE, ImagesView, View
+from gen.frame_files import as_floats
 from gen.grid import MAX_CELLS, VideoGrid, shared_cell
 
 
@@ -180,7 +181,7 @@ class Footage:
         stamps = self.seconds[times] - self.seconds[times[0]]
         span = float(stamps[-1])
         return VideoGrid(
-            frames.astype(np.float32) / np.float32(255),
+            as_floats(frames),
             known,
             times=(stamps / span if span > 0 else stamps).astype(np.float32),
             K=self.intrinsics(views, height, width),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourreal.cameras import project, transform
+from recon.frames import Frames
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
@@ -40,12 +41,13 @@ class FollowConfig:
 class Footage:
     """What is followed, and what the nodes hang on.
 
-    frames [V,T,H,W,3]; known bool [V,T]; K [V,3,3] and w2c [V,4,4]; canonical_time.
+    frames: [H,W,3] of every (view, time); known bool [V,T]; K [V,3,3] and w2c [V,4,4];
+    canonical_time.
     depth: draws the scene in a cell with its nodes at these offsets [M,3], depth [H,W].
     refine: gradient steps on the nodes of one time over these views.
     """
 
-    frames: Tensor
+    frames: Frames
     known: NDArray[np.bool_]
     K: FloatArray
     w2c: FloatArray
