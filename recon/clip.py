@@ -18,7 +18,7 @@ from gen.grid import VideoGrid
 from recon.config import FitConfig
 from recon.motion.knots import choose_knots
 
-_USUAL = 16  # knots that the joint fit's number of steps is meant for
+_USUAL = 10  # knots that the joint fit's number of steps is meant for
 
 
 def clip_knots(grid: VideoGrid, config: FitConfig) -> NDArray[np.intp]:

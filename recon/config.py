@@ -117,7 +117,7 @@ class DeformationConfig:
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     steps: int = 1400
-    """With more than 16 knots, as many more as there are more."""
+    """Of a clip with knots: as many more as there are more of them than 10."""
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
