@@ -28,9 +28,10 @@ from fourreal.read_text import parse_json, read_json
 from gen.frame_files import FrameFiles, frame_files
 
 MARKER = "grid.json"
+FINE = "fine"
 VERSION = 1
 MAX_CELLS = 4096
-_FEW = 24  # times through which motion needs no fewer knots (recon.config)
+FEW = 24  # times through which motion needs no fewer knots (recon.config)
 Picked = slice | NDArray[np.integer]
 
 
@@ -49,6 +50,8 @@ class VideoGrid:
         w2c: float64 [V, 4, 4] world-to-camera (OpenCV), or None when unknown.
         fps: frames per second along time.
         prompt: the text the grid was made from, or "".
+        fine: uint8 [V, h, w, 3], the frames of the shared column as they were taken, for features
+            that lie finer than ``frames``; None where these are not coarser.
 
     Raises:
         ValueError: shapes, ranges or the completeness of the shared row and column do not hold.
@@ -62,6 +65,7 @@ class VideoGrid:
     fps: float = 8.0
     prompt: str = ""
     shared: tuple[int, int] = (0, 0)
+    fine: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.frames, FrameFiles):
@@ -89,6 +93,10 @@ class VideoGrid:
                 if array.shape != shape or not np.isfinite(array).all():
                     raise ValueError(f"VideoGrid: {name} must be finite and {list(shape)}")
                 setattr(self, name, array)
+        if self.fine is not None and (
+            self.fine.ndim != 4 or self.fine.dtype != np.uint8 or len(self.fine) != V
+        ):
+            raise ValueError(f"VideoGrid: fine must be uint8 [{V}, h, w, 3]")
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"VideoGrid: fps must be positive, got {self.fps}")
 
@@ -170,6 +178,7 @@ class VideoGrid:
                 "no view of what is picked is known at every time, or no time in every view; "
                 f"keep view {self.shared[0]} and time {self.shared[1]}"
             )
+        same_time = columns[shared[1]] == self.shared[1]
         stamps = self.times[times]
         span = stamps[-1] - stamps[0]
         stamps = (stamps - stamps[0]) / span if span > 0 else np.zeros_like(stamps)
@@ -181,15 +190,17 @@ class VideoGrid:
             times=stamps,
             K=None if self.K is None else self.K[views],
             w2c=None if self.w2c is None else self.w2c[views],
+            fine=self.fine[views] if self.fine is not None and same_time else None,
         )
 
     def centred(self) -> VideoGrid:
         """The same grid, its canonical column the complete one that is nearest to the middle.
 
-        Whatever moves then strays half as far from it. Grids of few times stay as they are.
+        Whatever moves then strays half as far from it. Grids of few times, and those whose column
+        is there in a finer size, stay as they are.
         """
         columns = np.flatnonzero(np.asarray(self.known).all(0))
-        if self.T <= _FEW:
+        if self.T <= FEW or self.fine is not None:
             return self
         near = int(columns[np.abs(columns - self.T // 2).argmin()])
         return replace(self, shared=(self.shared[0], near))
@@ -218,6 +229,10 @@ class VideoGrid:
                 for t in range(self.T):
                     if self.known[v, t]:
                         video_io.write_image(view / f"t{t:03d}.png", self.frames[v, t])
+            if self.fine is not None:
+                (out / FINE).mkdir()
+                for v, image in enumerate(self.fine):
+                    video_io.write_image(out / FINE / f"v{v:02d}.jpg", image)
             (out / MARKER).write_text(json.dumps(self._metadata(), indent=1), "utf-8")
 
     def save_npz(self, path: str | Path) -> None:
@@ -356,9 +371,17 @@ def _load_folder(folder: Path) -> VideoGrid:
             for t in range(known.shape[1]):
                 known[v, t] = (d / f"t{t:03d}.png").exists()
     _check_cells(*known.shape)
-    files = frame_files(views, known)
-    if files is not None:
-        return VideoGrid(frames=cast(NDArray[np.float32], files), known=known, **_optional(meta))
+    unread = frame_files(views, known)
+    frames = _read_all(views, known) if unread is None else cast(NDArray[np.float32], unread)
+    fine = None
+    if (folder / FINE).is_dir():
+        files = [folder / FINE / f"{d.name}.jpg" for d in views]
+        fine = np.stack([video_io.to_uint8(video_io.read_image(file)) for file in files])
+    return VideoGrid(frames=frames, known=known, fine=fine, **_optional(meta))
+
+
+def _read_all(views: list[Path], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The images of a folder, read at once. Raises ValueError."""
     frames: NDArray[np.float32] | None = None
     for v, d in enumerate(views):
         for t in np.flatnonzero(known[v]).tolist():
@@ -371,7 +394,7 @@ def _load_folder(folder: Path) -> VideoGrid:
             frames[v, t] = image
     if frames is None:
         raise ValueError("it holds no images")
-    return VideoGrid(frames=frames, known=known, **_optional(meta))
+    return frames
 
 
 def _load_npz(path: Path) -> VideoGrid:

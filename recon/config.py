@@ -116,6 +116,9 @@ class DeformationConfig:
     """... and one in so many times."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
+    rigid_parts: bool = True
+    """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
+    view does not see follows its neighbours."""
     steps: int = 1400
     """Of a clip with knots: as many more as there are more of them than 10."""
     hidden_background: bool = True

@@ -25,6 +25,7 @@ from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.canonical.colours import even_grid, maps_from_scene
 from recon.canonical.compensation import disagreement_px, view_offsets
+from recon.canonical.contradicted import contradicted
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.free_space import seen_through
 from recon.canonical.hidden_background import add_hidden_background
@@ -33,9 +34,9 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
-from recon.frames import frames_of
 from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
+from recon.motion.frames import FrameConfig
 from recon.motion.knots import KnotOffsets, places
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
@@ -45,6 +46,7 @@ from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
+from recon.targets import targets_of
 from tracking.column import ColumnTracks
 from tracking.depth.colours import as_seen
 
@@ -81,6 +83,7 @@ def fit_scene(
             f"{(grid.V, grid.height, grid.width)}; track this grid's freeze-time column again"
         )
     grid = given = without_dropped(grid, column.dropped)
+    column = without_moving(column, grid)
     maps = column.colours
     if maps is not None:
         grid = even_grid(given, maps)
@@ -94,7 +97,7 @@ def fit_scene(
 
     torch.manual_seed(config.seed)
     if needs_moments(grid, column):
-        scene = fit_moments(grid, column, config, _fit_moment)
+        scene = fit_moments(grid, column, config, _fit_moment, checkpoint)
         lap("moments")
         quality = cell_quality(scene, given, maps)
         return scene, {"seconds": seconds, "points": len(scene), **quality}
@@ -131,6 +134,17 @@ def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Sce
     return fit_static(fit_canonical(grid, column, config), grid, config)
 
 
+def without_moving(column: ColumnTracks, grid: VideoGrid) -> ColumnTracks:
+    """The column of a grid of one time, in which what moves on its own is no part of the scene.
+
+    Over several times it may be what the scene is about.
+    """
+    if grid.T > 1 or column.moving is None:
+        return column
+    others = column.moving if column.backdrop is None else column.moving | column.backdrop
+    return replace(column, backdrop=others)
+
+
 def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:
     """The grid without the cells of views whose camera is a guess; the complete row stays."""
     lost = [v for v in dropped if v != grid.shared[0]]
@@ -145,6 +159,8 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     frames = grid.freeze_time
     assert grid.times is not None
     left_out = seen_through(column) if column.parallax else np.zeros(column.depth.shape, bool)
+    if column.parallax:
+        left_out |= contradicted(column, frames)
     if column.backdrop is not None:
         left_out |= column.backdrop
     scene = build_canonical(frames, column, config.canonical, grid.times, left_out)
@@ -183,7 +199,7 @@ def fit_static(
         scene = scene.anisotropic()
     if not config.static_steps:
         return scene
-    frames, poses = frames_of(grid, config.device), _refined(grid, config)
+    frames, poses = targets_of(grid, config.device), _refined(grid, config)
     fit = JointFit(scene, frames, config, poses=poses, ignored=_ignored(backdrop, config))
     cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
     # what moves is fitted on with the same rates, so they must not run out here
@@ -212,7 +228,7 @@ def fit_motion(
     if grid.T == 1 or not settings.steps:
         return scene
     assert grid.known is not None
-    frames = frames_of(grid, config.device)
+    frames = targets_of(grid, config.device)
     points = scene.means.cpu().numpy()
     depth = _drawn_depth(scene)
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
@@ -260,7 +276,8 @@ def fit_motion(
             depth=lambda cell, offsets: start.render(cell, offsets).depth,
             refine=start.refine_time,
         )
-        follow_motion(motion, turns, nodes.astype(np.float64), footage, FollowConfig())
+        follow = FollowConfig(frames=FrameConfig() if settings.rigid_parts else None)
+        follow_motion(motion, turns, nodes.astype(np.float64), footage, follow)
     if config.anisotropic:
         scene = scene.anisotropic()
     field: FreeOffsets | MlpOffsets = motion
@@ -272,7 +289,7 @@ def fit_motion(
         stamps = scene.times.tolist()
         field = KnotOffsets(field, stamps, settings.curved)
         grid, at = whole, places(stamps, np.asarray(whole.times).tolist())
-        frames, rigidity = frames_of(grid, config.device), _rigidity(grid, config)
+        frames, rigidity = targets_of(grid, config.device), _rigidity(grid, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(np.asarray(grid.known))]
     shade, poses = settings.shade, _refined(grid, config)
     fit = JointFit(

@@ -18,9 +18,10 @@ from fourreal.errors import UserError
 from fourreal.natural_order import natural_key
 from gen.footage.calibration import some_of
 from gen.footage.lens import Lens
+from gen.footage.selection import fine_size
 from gen.footage.views import SAME_SHAPE, ImagesView, View
 from gen.frame_files import as_floats
-from gen.grid import MAX_CELLS, VideoGrid, shared_cell
+from gen.grid import FEW, MAX_CELLS, VideoGrid, shared_cell
 
 
 @dataclass
@@ -167,7 +168,8 @@ class Footage:
             ValueError, UserError: a frame cannot be read, or no complete row and column are left.
         """
         known = self.known[np.ix_(views, times)]
-        shared = shared_cell(known)
+        T = known.shape[1]
+        shared = shared_cell(known, (0, T // 2 if T > FEW else 0))
         if shared is None:
             raise ValueError("no picked view is known at every time, or no time in every view")
         if known.size > MAX_CELLS:
@@ -178,6 +180,13 @@ class Footage:
         frames = np.zeros((*known.shape, height, width, 3), np.uint8)
         for row, v in enumerate(progress(views.tolist(), "reading the views")):
             frames[row] = self.views[v].read(times.tolist(), height, width, self.lenses[v])
+        fine = None
+        finer = fine_size(self.size, (height, width)) if self.w2c is None else None
+        if finer is not None:  # cameras have to be found
+            at = [int(times[shared[1]])]
+            fine = np.concatenate(
+                [self.views[v].read(at, *finer, self.lenses[v]) for v in views.tolist()]
+            )
         stamps = self.seconds[times] - self.seconds[times[0]]
         span = float(stamps[-1])
         return VideoGrid(
@@ -188,6 +197,7 @@ class Footage:
             w2c=None if self.w2c is None else self.w2c[views],
             fps=(len(times) - 1) / span if span > 0 else self.fps,
             shared=shared,
+            fine=fine,
         )
 
 

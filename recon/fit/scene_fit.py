@@ -21,7 +21,6 @@ from recon.fit.checkpoint import Checkpoint, check_loss, check_parameters
 from recon.fit.parameters import Parameters
 from recon.fit.photometric import photometric_loss
 from recon.fit.shading import shaded
-from recon.frames import Frames
 from recon.motion.curve import hermite, spline_slopes
 from recon.motion.knots import KnotOffsets
 from recon.motion.offsets import FreeOffsets, MlpOffsets
@@ -30,6 +29,7 @@ from recon.motion.spread import Spreader
 from recon.place import Moment, Sight, literal_turn, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
+from recon.targets import Targets
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
@@ -41,7 +41,7 @@ class JointFit:
 
     Args:
         scene: where to start; its times, cameras and compensation are used as they are.
-        frames: targets [H, W, 3] of every cell, as ``recon.frames.frames_of`` gives them.
+        frames: targets [H, W, 3] of every cell, as ``recon.targets.targets_of`` gives them.
         config: learning rates and losses.
         motion: makes the nodes' offsets; None: nothing moves.
         turns: of the nodes' graph, for rigidity.
@@ -56,7 +56,7 @@ class JointFit:
     def __init__(
         self,
         scene: Scene4D,
-        frames: Frames,
+        frames: Targets,
         config: FitConfig,
         motion: FreeOffsets | MlpOffsets | None = None,
         turns: LocalTurns | None = None,

@@ -5,23 +5,26 @@ Legend: M nodes, V views, T times, cell = (view, time). From one time to the nex
    intersected, neighbours move alike);
 2. gradient steps on the nodes of this time alone bring the drawing to the frame, so that errors
    do not add up from time to time.
+Where a single view knows a time, rigid frames (`recon.motion.frames`) say how far from it the nodes
+are: before the gradient steps and, from where these brought what the view sees, after them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourreal.cameras import project, transform
-from recon.frames import Frames
+from fourreal.cameras import invert, project, transform, unproject
+from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
+from recon.targets import Targets
 from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
@@ -35,6 +38,8 @@ class FollowConfig:
     smoothness: float = 0.3
     depth_tolerance: float = 0.04
     """A node is seen where its depth is that of the drawn surface, within this fraction."""
+    frames: FrameConfig | None = field(default_factory=FrameConfig)
+    """None: no rigid frames."""
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Footage:
     refine: gradient steps on the nodes of one time over these views.
     """
 
-    frames: Frames
+    frames: Targets
     known: NDArray[np.bool_]
     K: FloatArray
     w2c: FloatArray
@@ -69,57 +74,127 @@ def follow_motion(
     """
     V, T = footage.known.shape
     c = footage.canonical_time
+    free = np.flatnonzero(motion.free.cpu().numpy())
+    frames = _frames(nodes_M3[free], footage, config.frames)
+    states = {c: frames.state()} if frames is not None else {}
     for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
         before = t - 1 if t > c else t + 1
         with torch.no_grad():
             offsets = motion(before)
         views = [v for v in range(V) if footage.known[v, t]]
         both = [v for v in views if footage.known[v, before]]
-        moved = _advance(motion, turns, nodes_M3, offsets, both, before, t, footage, config)
+        offsets_M3: FloatArray = offsets.double().cpu().numpy()
+        sightings = [
+            _carried_by_flow(v, before, t, nodes_M3 + offsets_M3, offsets, footage, config)
+            for v in both
+        ]
+        lifted = frames is not None and len(views) == len(both) == 1 and before in states
+        moved = offsets_M3
+        if lifted:
+            assert frames is not None
+            frames.restore(states[before])
+            frames.solve([_of_free(s, free) for s in sightings])
+            moved = np.zeros_like(nodes_M3)
+            moved[free] = frames.carried() - nodes_M3[free]
+        elif sightings:
+            moved = _advance(motion, turns, nodes_M3 + offsets_M3, offsets_M3, sightings, config)
         motion.set_time(t, torch.as_tensor(moved).to(offsets))
         footage.refine(t, views, config.gradient_steps)
+        if lifted:
+            assert frames is not None
+            with torch.no_grad():
+                offsets = motion(t)
+            moved[free] = _lift(frames, nodes_M3, free, offsets, views[0], t, footage, config)
+            motion.set_time(t, torch.as_tensor(moved).to(offsets))
+            states[t] = frames.state()
+
+
+def _frames(
+    moving_M3: FloatArray, footage: Footage, config: FrameConfig | None
+) -> RigidFrames | None:
+    """Frames where a time is known to one view alone and enough nodes move to make them of."""
+    if config is None or not (footage.known.sum(0) == 1).any():
+        return None
+    return RigidFrames(moving_M3, config) if len(moving_M3) > 2 * config.links else None
+
+
+def _of_free(seen: Sighting, free: NDArray[np.int64]) -> Sighting:
+    return Sighting(seen.uv_M2[free], seen.weight_M[free], seen.K, seen.w2c)
+
+
+def _lift(
+    frames: RigidFrames,
+    nodes_M3: FloatArray,
+    free: NDArray[np.int64],
+    offsets: Tensor,
+    v: int,
+    t: int,
+    footage: Footage,
+    config: FollowConfig,
+) -> FloatArray:
+    """Offsets of the ``free`` nodes: where the view sees them, as far away as the frames say.
+
+    Nodes that the view does not see go where the frames take them.
+    """
+    here = nodes_M3 + offsets.double().cpu().numpy()
+    uv, _, seen = _in_picture(v, t, here, offsets, footage, config)
+    K, w2c = footage.K[v], footage.w2c[v]
+    frames.solve([Sighting(uv[free], seen[free].astype(np.float64), K, w2c)])
+    carried = frames.carried()
+    depth = transform(w2c, carried)[:, 2]
+    on_ray = transform(invert(w2c), unproject(uv[free], depth, K))
+    placed = (seen[free] & (depth > 0))[:, None]
+    return np.where(placed, on_ray, carried) - nodes_M3[free]
+
+
+def _in_picture(
+    v: int, t: int, here_M3: FloatArray, offsets: Tensor, footage: Footage, config: FollowConfig
+) -> tuple[FloatArray, tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]:
+    """uv [M, 2] of nodes in a cell, their pixels (row, column), and which the cell sees [M]."""
+    with torch.no_grad():
+        depth = footage.depth((v, t), offsets).cpu().numpy()
+    H, W = depth.shape
+    uv, z = project(transform(footage.w2c[v], here_M3), footage.K[v])
+    x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
+    inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
+    x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+    surface = depth[y, x]
+    return uv, (y, x), inside & (np.abs(z - surface) < config.depth_tolerance * surface)
+
+
+def _carried_by_flow(
+    v: int,
+    before: int,
+    after: int,
+    here_M3: FloatArray,
+    offsets: Tensor,
+    footage: Footage,
+    config: FollowConfig,
+) -> Sighting:
+    """Where the flow from one time to another of a view takes the nodes it sees."""
+    uv, pixel, seen = _in_picture(v, before, here_M3, offsets, footage, config)
+    first, second = (footage.frames[v, t].cpu().numpy() for t in (before, after))
+    flow, good = trusted_flow(first, second)
+    return Sighting(uv + flow[pixel], good[pixel] * seen, footage.K[v], footage.w2c[v])
 
 
 def _advance(
     motion: FreeOffsets,
     turns: LocalTurns,
-    nodes_M3: FloatArray,
-    offsets: Tensor,
-    views: Sequence[int],
-    before: int,
-    after: int,
-    footage: Footage,
+    here_M3: FloatArray,
+    offsets_M3: FloatArray,
+    sightings: Sequence[Sighting],
     config: FollowConfig,
 ) -> FloatArray:
-    """Offsets [M, 3] carried on by the flow of the ``views`` from one time to another."""
-    offsets_M3 = offsets.double().cpu().numpy()
-    here = nodes_M3 + offsets_M3
-    sightings = []
-    for v in views:
-        with torch.no_grad():
-            depth = footage.depth((v, before), offsets).cpu().numpy()
-        first, second = (footage.frames[v, t].cpu().numpy() for t in (before, after))
-        flow, good = trusted_flow(first, second)
-        H, W = good.shape
-        K, camera = footage.K[v], footage.w2c[v]
-        uv, z = project(transform(camera, here), K)
-        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-        surface = depth[y, x]
-        seen = inside & (np.abs(z - surface) < config.depth_tolerance * surface)
-        sightings.append(Sighting(uv + flow[y, x], good[y, x] * seen, K, camera))
-    if not sightings:
-        return offsets_M3
-
+    """Offsets [M, 3] of nodes at ``here_M3``, carried on to where they are sighted."""
     edges = torch.stack([turns.first, turns.second], 1).cpu()
-    local = LocalTurns(torch.as_tensor(here), edges)
+    local = LocalTurns(torch.as_tensor(here_M3), edges)
 
     def turned(step_M3: FloatArray) -> FloatArray:
         return local(torch.as_tensor(step_M3)).numpy()
 
     free = motion.free.cpu().numpy()
     step = solve_step(
-        here, edges.numpy(), sightings, config.smoothness, 3, free=free, turned=turned
+        here_M3, edges.numpy(), sightings, config.smoothness, 3, free=free, turned=turned
     )
     return offsets_M3 + step

@@ -110,7 +110,7 @@ def evaluate(
     """All metrics of one scene and variant, and what drew the pictures they are of."""
     V, T = truth.views, truth.steps
     known = np.ones((V, T), bool)
-    if base_name(variant) == "cross":
+    if VARIANTS[base_name(variant)].cross:
         known[1:, 1:] = False
     extra: Metrics = {}
 

@@ -17,6 +17,8 @@ class Variant:
     settings: dict[str, Any] = field(default_factory=dict)
     paper: bool = False
     """Starts from ``recon.config.as_in_paper``."""
+    cross: bool = False
+    """Only row 0 and column 0 are shown."""
 
 
 VARIANTS = {
@@ -38,7 +40,10 @@ VARIANTS = {
     ),
     "no_floaters": Variant("no floater stage", {"floaters.steps": 0}),
     "round": Variant("Gaussians of one radius, as in the paper", {"anisotropic": False}),
-    "cross": Variant("only row 0 and column 0 are shown"),
+    "cross": Variant("only row 0 and column 0 are shown", cross=True),
+    "cross_no_parts": Variant(
+        "cross, nodes followed without rigid frames", {"deformation.rigid_parts": False}, cross=True
+    ),
     "no_track_init": Variant(
         "nodes start from zero instead of being followed", {"deformation.track_init": False}
     ),
@@ -71,7 +76,7 @@ VARIANTS = {
 TABLE = (
     "default", "given_cameras", "nearest_cell", "static", "no_compensation", "compensation",
     "rigid_only",
-    "literal", "no_floaters", "round", "cross", "linear", "mlp",
+    "literal", "no_floaters", "round", "cross", "cross_no_parts", "linear", "mlp",
 )  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from gen.frame_files import FrameFiles
 from gen.grid import VideoGrid
 
 
-class Frames(Protocol):
+class Targets(Protocol):
     """A frame float32 [H, W, 3] for every (view, time); a tensor [V, T, H, W, 3] is one of them."""
 
     def __getitem__(self, cell: tuple[int, int], /) -> Tensor: ...
 
 
-def frames_of(grid: VideoGrid, device: str) -> Frames:
+def targets_of(grid: VideoGrid, device: str) -> Targets:
     """The frames of a grid on ``device``."""
     if isinstance(grid.frames, FrameFiles):
         return _Read(grid.frames, device)
