@@ -55,14 +55,15 @@ async function decode(message) {
   const partOf = (section) => Number(section?.name.split("/")[1] || 0);
   const list = header.sections;
   for (let k = 0; k < list.length; k++) {
-    const section = list[k], part = partOf(section);
+    const section = list[k], part = partOf(section), last = k + 1 === list.length;
     sections[section.name] = { ...section, values: unpack(await raw.take(section.bytes), section) };
     if (!part) report(0.55 + 0.4 * ((k + 1) / list.length), "Decoding");
-    if (partOf(list[k + 1]) === part && k + 1 < list.length) continue;
+    if (!last && partOf(list[k + 1]) === part) continue;
+    if (last) await raw.end(); // a scene that is not whole is not shown
     if (part === 0) publish(header, sections, () => length, parts[1]);
     else addPart(sections, part, parts);
   }
-  await raw.end();
+  if (!list.length) throw new Error("Damaged scene: it has no sections.");
 }
 
 function readHeader(bytes) {
