@@ -230,7 +230,8 @@ class Player {
       this.drawn = picture;
       this.measure(moving, seconds);
     }
-    if (this.waiting.length && this.sorted === state && this.drawn === picture) {
+    const there = this.info.ready === this.info.times.length || this.time <= this.until();
+    if (this.waiting.length && there && this.sorted === state && this.drawn === picture) {
       for (const resolve of this.waiting.splice(0)) resolve();
     }
   }

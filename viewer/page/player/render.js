@@ -219,7 +219,7 @@ class Renderer {
   }
 
   // Put `data` into a data texture from texel `from` on.
-  fill(unit, data, from) {
+  refill(unit, data, from) {
     if (!data.length) return;
     const gl = this.gl;
     const { padded, width, layout, type, channels } = this.held[unit];
@@ -235,9 +235,9 @@ class Renderer {
   // The offsets, slopes and gains of more times (worker.js, addPart).
   extend({ from, ready, offsets, slopes, gains }) {
     const { info } = this;
-    this.fill(1, offsets, from * info.moving);
-    this.fill(2, gains, from * info.changing);
-    this.fill(5, slopes, from * info.moving);
+    this.refill(1, offsets, from * info.moving);
+    this.refill(2, gains, from * info.changing);
+    this.refill(5, slopes, from * info.moving);
     this.widen(offsets);
     if (ready === info.times.length) this.held = [];
   }
