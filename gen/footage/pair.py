@@ -138,10 +138,10 @@ def load_pair(ask: PairRequest) -> VideoGrid:
 
     # Shake is taken out at up to twice the size that is worked at, so that nothing is blurred.
     own = row.view.size
-    fine = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
-    row_frames = _float(row.read(row_index, fine))
+    twice = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
+    row_frames = _float(row.read(row_index, twice))
     column_frames = _float(column.read(column_index, size))
-    meeting = _float(column.read(np.array([shared[1]]), fine))[0]
+    meeting = _float(column.read(np.array([shared[1]]), twice))[0]
     row_frames = _bring_together(row_frames, meeting, at, ask)
     row_frames = resize_frames(row_frames, *size)
 
