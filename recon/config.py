@@ -110,12 +110,17 @@ class DeformationConfig:
     """Find what stands still before anything is fitted, and never move it; off: all may move."""
     curved: bool = True
     """Between time stamps motion is a smooth curve; off: straight lines."""
+    most_stamps: int = 24
+    """A clip of more times is fitted by curves through fewer knots, at least so many of them ..."""
+    knot_every: int = 3
+    """... and one in so many times."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     rigid_parts: bool = True
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
     steps: int = 1400
+    """Of a clip with knots: as many more as there are more of them than 10."""
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
@@ -123,6 +128,7 @@ class DeformationConfig:
 
     def __post_init__(self) -> None:
         _require(self.nodes > 0 and self.neighbours > 0, "nodes and neighbours must be positive")
+        _require(self.most_stamps > 1 and self.knot_every > 0, "most_stamps > 1, knot_every > 0")
         _require(self.bound > 0 and self.steps >= 0, "bound > 0 and steps >= 0 expected")
 
 

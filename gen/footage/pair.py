@@ -29,7 +29,7 @@ from gen.footage.shared_frame import (
     thumbnail_size,
 )
 from gen.footage.views import VideoView, View, open_clip
-from gen.grid import VideoGrid
+from gen.grid import MAX_CELLS, VideoGrid
 
 SAME_SCENE = 0.75
 DIFFERENT_SHAPE = 0.03
@@ -128,6 +128,11 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
     times = "--pick-times, --fps or --max-times"
     row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])
+    if len(row_index) * len(column_index) > MAX_CELLS:
+        raise UserError(
+            f"{len(column_index)} views x {len(row_index)} times is more than {MAX_CELLS} cells; "
+            f"pick fewer ({views}, {times})"
+        )
     at = int(np.flatnonzero(row_index == shared[0])[0])
     over = int(np.flatnonzero(column_index == shared[1])[0])
 
