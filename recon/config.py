@@ -32,10 +32,8 @@ class CanonicalConfig:
     cover_depth: float = 0.06
     """... or lie deeper than the pixel by this fraction of its depth."""
     flat: float = 0.03
-    """In large frames, 2 x 2 pixels whose colours differ by less become one point, twice as wide;
+    """2 x 2 and 4 x 4 pixels that are told from a coarser picture to within this become one point;
     0: never."""
-    flat_above: int = 100_000
-    """A large frame has more pixels than this."""
     plain_background: bool = True
     """Give no points to a background of one colour (found at the image borders)."""
     max_points: int = 400_000
