@@ -4,6 +4,10 @@ numba keeps compiled kernels on disk and looks only at the date of the file that
 not at helpers and constants that it imports from other files. Here the folder that they are kept
 in is named by a hash of the file and of every file of ours that it imports, directly or not. The
 folders lie in the user's own cache, so that a checkout that cannot be written works too.
+
+A kernel that calls another one must have it inlined (``forceinline=True``, and no cache of its
+own). Otherwise the process that compiles them calls the helper's own machine code while one that
+loads the kernel calls the copy compiled with it, and the two differ in last bits.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ def prompt_job(options: Prompt) -> Job:
         make_grid=lambda run: _make_grid(options, run / "clips"),
         run=options.run,
         tracking=Choice(allow_stand_in=True),  # what was generated is shown, whatever it is
+        given_cameras=options.base == "bundled",
     )
 
 

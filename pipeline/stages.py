@@ -22,6 +22,7 @@ from fourreal.errors import UserError
 from fourreal.run_folder import RunFolder
 from fourreal.stage_key import StageKey, fingerprint, program_hash
 from gen.grid import VideoGrid
+from pipeline.compile_ahead import CompileAhead
 from pipeline.run_options import RunOptions
 from tracking.backends.table import Choice
 
@@ -43,7 +44,8 @@ class Job:
 
     kind: the command; name: of the run's folder; title: of the grid stage; settings: the command
     as it was given, for the record; made_from: everything the grid follows from, by name (it may
-    refuse: UserError); make_grid: the grid, given the run folder for what it leaves on the way.
+    refuse: UserError); make_grid: the grid, given the run folder for what it leaves on the way;
+    given_cameras: whether the grid comes with cameras, as far as that is known before.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Job:
     make_grid: Callable[[Path], VideoGrid]
     run: RunOptions
     tracking: Choice = field(default_factory=Choice)
+    given_cameras: bool = False
 
     @property
     def out(self) -> Path:
@@ -75,15 +78,17 @@ def make_scene(job: Job) -> None:
         from viewer.viser.live import LiveView
 
         live = LiveView(job.run.port)
+    ahead = CompileAhead(job.given_cameras, job.run.fit_preset())
     try:
-        grid_stage(run, job)
-        tracks_stage(run, job.tracking)
-        scene_stage(run, job.run, live)
+        grid_stage(run, job, ahead)
+        tracks_stage(run, job.tracking, ahead)
+        scene_stage(run, job.run, ahead, live)
         outputs_stage(run)
     except UserError:
         run.discard_if_new()
         raise
     finally:
+        ahead.close()
         run.close()
     out = run.path
     if not run.ran_any:
@@ -95,10 +100,11 @@ def make_scene(job: Job) -> None:
         say(f"      python run_pipeline.py view {out}")
 
 
-def grid_stage(run: RunFolder, job: Job) -> None:
+def grid_stage(run: RunFolder, job: Job, ahead: CompileAhead) -> None:
     """Make or read the V x T grid -> ``grid/`` and ``grid.mp4``."""
 
     def work() -> None:
+        ahead.start()
         grid = job.make_grid(run.path)
         grid.save(run.path / "grid")
         grid.save_mp4(run.path / "grid.mp4")
@@ -120,7 +126,7 @@ def tracks_key(run: Path, backends: Choice) -> StageKey:
     )
 
 
-def tracks_stage(run: RunFolder, choice: Choice) -> None:
+def tracks_stage(run: RunFolder, choice: Choice, ahead: CompileAhead) -> None:
     """Track the freeze-time column in 3D -> ``tracks.npz``."""
     backends = choice.resolved()
     key = tracks_key(run.path, backends)
@@ -129,6 +135,7 @@ def tracks_stage(run: RunFolder, choice: Choice) -> None:
         from tracking.backends.with_any import track_with
         from tracking.column_file import save_column
 
+        ahead.wait("tracks")
         grid = VideoGrid.load(run.path / "grid")
         frames = grid.freeze_time
         with reporting() as report:
@@ -161,7 +168,9 @@ def scene_key(run: Path, config: FitConfig) -> StageKey:
     )
 
 
-def scene_stage(run: RunFolder, options: RunOptions, live: LiveView | None = None) -> None:
+def scene_stage(
+    run: RunFolder, options: RunOptions, ahead: CompileAhead, live: LiveView | None = None
+) -> None:
     """Fit the Gaussians -> ``scene.safetensors``, ``metrics.json``.
 
     ``live`` is shown the scene while it is fitted.
@@ -174,6 +183,7 @@ def scene_stage(run: RunFolder, options: RunOptions, live: LiveView | None = Non
         from recon.reconstruct import fit_scene
         from tracking.column_file import load_column
 
+        ahead.wait("scene")
         grid = VideoGrid.load(run.path / "grid")
         column = load_column(run.path / "tracks.npz")
         show = None if live is None else lambda scene: live.show(scene, grid)

@@ -169,19 +169,28 @@ def wrap(stage: Stage, cfg: TrainOptions) -> nn.Module:
 
 
 class _Board:
-    """TensorBoard scalars and pictures in OUT/tensorboard, from the first process alone."""
+    """TensorBoard scalars and pictures in OUT/tensorboard, from the first process alone; without
+    the package, a line says that there are none."""
 
     def __init__(self, folder: Path, first: int):
-        from torch.utils.tensorboard import SummaryWriter  # seconds to import
-
-        self.writer = SummaryWriter(str(folder), purge_step=first + 1)
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # seconds to import
+        except ImportError:
+            dist.say("no TensorBoard files: pip install 'fourreal[train]' (log.jsonl is written)")
+            self.writer = None
+        else:
+            self.writer = SummaryWriter(str(folder), purge_step=first + 1)
 
     def scalars(self, values: dict[str, float], step: int, group: str) -> None:
+        if self.writer is None:
+            return
         for name, value in values.items():
             self.writer.add_scalar(f"{group}/{name}", value, step)
         self.writer.flush()
 
     def samples(self, samples: Samples, step: int) -> None:
+        if self.writer is None:
+            return
         self.scalars(samples.scalars, step, "samples")
         r, c, h, w, _ = samples.sheet.shape
         sheet = ((samples.sheet.clamp(-1, 1) + 1) / 2).permute(0, 2, 1, 3, 4)

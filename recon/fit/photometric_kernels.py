@@ -52,7 +52,7 @@ def vertical_weights(height: int) -> np.ndarray:
     return weights
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def blur_padded(padded, out):
     """11-tap blur of one padded row [n + 30] into `out` [n]."""
     n = out.shape[0]
@@ -70,7 +70,7 @@ def blur_padded(padded, out):
         out[j] = v
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def mirror(padded, n):
     """Fill the borders of a padded row whose middle n floats are set."""
     for p in range(1, RADIUS + 1):
@@ -79,7 +79,7 @@ def mirror(padded, n):
             padded[PAD + n - 3 + 3 * p + c] = padded[PAD + n - 3 - 3 * p + c]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def blur_transposed(row, padded, wide, out):
     """Transpose of mirror + blur for one row [n]; `padded` [n + 60] and `wide` [n + 30] scratch."""
     n = row.shape[0]
@@ -93,7 +93,7 @@ def blur_transposed(row, padded, wide, out):
             out[n - 3 - 3 * p + c] += wide[PAD + n - 3 + 3 * p + c]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def band_row(plane, y, source, weights, transposed):
     """Input row `source` of y - 5 .. y + 5 (any row if outside) and its weight (0 if outside)."""
     if source < 0 or source >= plane.shape[0]:
@@ -102,7 +102,7 @@ def band_row(plane, y, source, weights, transposed):
     return plane[source], weights[source, 10 - k] if transposed else weights[y, k]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def blur_across_rows(plane, y, weights, transposed, out):
     """Row y of the (transposed) vertical blur of `plane` [H, n] into `out` [n].
 

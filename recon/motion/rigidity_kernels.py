@@ -58,7 +58,7 @@ def widen(counter, start, other, sums, wider):
                     wider[m, c] += sums[j, c]
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _turn(R, x, y, z):
     """Rows of R, turned by the rotation vector x, y, z (Rodrigues)."""
     angle = math.sqrt(x * x + y * y + z * z)

@@ -1,5 +1,6 @@
 """Kept machine code: never older than its sources, in a folder that can be written."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from fourreal import kernels
 
+FLOORS = ("fourreal", "gen", "tracking", "recon", "viewer", "pipeline")
 KERNEL = """
 from fourreal.kernels import njit
 from recon.helper import SCALE, add
@@ -102,3 +104,25 @@ def test_sources_are_those_that_a_kernel_imports():
     names = {p.relative_to(kernels.OURS).as_posix() for p in kernels.sources(blend)}
     assert {"recon/raster/kernels/simd.py", "fourreal/kernel_threads.py"} <= names
     assert not any(name.startswith(("viewer", "pipeline")) for name in names)
+
+
+def test_a_kernel_that_others_call_is_inlined_into_them():
+    """Else the process that compiles draws other last bits than one that loads the kernels."""
+    found: dict[str, tuple[Path, ast.FunctionDef, str]] = {}
+    for path in sorted(p for floor in FLOORS for p in (kernels.OURS / floor).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                for decorator in map(ast.unparse, node.decorator_list):
+                    if decorator.startswith("njit"):
+                        found[node.name] = path, node, decorator
+    called = {
+        call.func.id
+        for name, (_, kernel, _) in found.items()
+        for call in ast.walk(kernel)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id != name
+    } & set(found)
+    assert len(called) > 10
+    for name in called:
+        path, _, decorator = found[name]
+        inlined = "forceinline=True" in decorator or "inline='always'" in decorator
+        assert inlined and "cache=True" not in decorator, f"{path}: {name}"

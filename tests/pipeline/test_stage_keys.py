@@ -11,6 +11,7 @@ import recon.config
 import tracking.column
 from fourreal.errors import UserError
 from fourreal.run_folder import RunFolder
+from pipeline.compile_ahead import CompileAhead
 from pipeline.grid import Grid, grid_job
 from pipeline.prompt import prompt_job
 from pipeline.prompt_options import Prompt
@@ -145,10 +146,10 @@ def test_a_changed_checkpoint_redoes_the_stage_and_the_line_says_so(run, tmp_pat
     (out / "grid").mkdir()
     key = tracks_key(out, choice.resolved())
     folder.stage("tracks", "tracking", key, ["tracks.npz"], lambda: (out / "tracks.npz").touch())
-    tracks_stage(folder, choice)
+    tracks_stage(folder, choice, CompileAhead(False, "cpu"))
     assert "done before" in capsys.readouterr().out
     tracks.write_bytes(b"new")
     with pytest.raises(Exception, match="grid"):
-        tracks_stage(folder, choice)
+        tracks_stage(folder, choice, CompileAhead(False, "cpu"))
     assert "(again: changed: their files)" in capsys.readouterr().out
     folder.close()

@@ -21,7 +21,7 @@ from fourreal.kernels import njit
 RADIUS = 5
 
 
-@njit(cache=True, fastmath=True, nogil=True, inline="always")
+@njit(fastmath=True, nogil=True, inline="always")
 def _bilinear(image, x, y):
     """image [h, w] at pixel index (x, y), which is inside."""
     x0, y0 = int(x), int(y)
@@ -31,7 +31,7 @@ def _bilinear(image, x, y):
     return top * (1 - fy) + bottom * fy
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(fastmath=True, nogil=True, forceinline=True)
 def _template(image, x, y, values, jacobian, hessian):
     """Patch around pixel (x, y): values [P] of mean 0, jacobian [6, P], hessian [6, 6] -> std.
 
@@ -75,7 +75,7 @@ def _template(image, x, y, values, jacobian, hessian):
     return math.sqrt(energy / count)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(fastmath=True, nogil=True, forceinline=True)
 def _align(image, values, deviation, jacobian, inverse, turns, found, state):
     """Align the patch with `image` from state (x, y, a00, a01, a10, a11), in place -> its ZNCC,
     -1 when it left the image or was torn; found [P] is scratch."""

@@ -14,7 +14,7 @@ import numpy as np
 from fourreal.kernels import njit
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(fastmath=True, nogil=True, forceinline=True)
 def _transfer(rotation, translation, anchor, view, ray, rho, relative, offset, point):
     """Relative pose anchor -> view, and the track's point (times rho) in the view's camera."""
     for i in range(3):
@@ -128,7 +128,7 @@ def linearise(
     _mirror(h)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True, forceinline=True)
 def _mirror(h):
     """Make h [S, S] symmetric, each pair of entries having been added to one of the two places."""
     for r in range(len(h)):

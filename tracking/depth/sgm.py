@@ -10,7 +10,7 @@ import numpy as np
 from fourreal.kernels import njit
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, forceinline=True)
 def _step(before, floor, jump, p1, cost, current, total):
     """One pixel of a path; before, current [D + 2] padded with large values -> its minimum."""
     low = np.float32(1e9)

@@ -20,7 +20,7 @@ from fourreal.kernels import njit
 from tracking.depth.sweep import NOISE, pixel_transfer
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, forceinline=True)
 def _matching_cost(
     x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, keep, mean, variance, noise, values
 ):
@@ -78,7 +78,7 @@ def _matching_cost(
     return total / m
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, forceinline=True)
 def _smooth_cost(x, y, rho, state, image, scale):
     """How far 1/z is from the planes of the four neighbours, less across colour edges, 0..1."""
     _, h, w = state.shape
@@ -100,7 +100,7 @@ def _smooth_cost(x, y, rho, state, image, scale):
     return total / np.float32(4.0)
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, forceinline=True)
 def _noise(x, y, turn):
     """A fixed pseudo-random number in -1..1 per pixel and turn."""
     state = np.uint32(x * 73856093) ^ np.uint32(y * 19349663) ^ np.uint32(turn * 83492791)

@@ -34,7 +34,7 @@ def pixel_transfer(
     return np.array(a, np.float32), np.array(b, np.float32)
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, forceinline=True)
 def _box(source, radius, scratch, out):
     """Box sums of source [h, w] over (2 radius + 1)^2, borders replicated by clamping."""
     h, w = source.shape
@@ -53,7 +53,7 @@ def _box(source, radius, scratch, out):
                 out[y, x] += scratch[row, x]
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True, forceinline=True)
 def _warp(reference, other, a, b, rho, warped, colour, outside):
     """Gray of `other` and its colour difference along one plane; other, reference [h, w, 4]."""
     h, w = warped.shape

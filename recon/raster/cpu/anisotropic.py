@@ -19,7 +19,7 @@ from recon.raster.kernels.geometry import ray_limits, row_times, to_camera
 CHUNK = 4096  # Gaussians taken at once
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _unit(rotations, i):
     """Quaternion i (w, x, y, z) at length 1, and the length it had."""
     w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
@@ -28,7 +28,7 @@ def _unit(rotations, i):
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _matrix(w, x, y, z):
     """Rows of the rotation of a unit quaternion."""
     one, two = np.float32(1), np.float32(2)
@@ -87,7 +87,7 @@ def project_anisotropic(
             splats[i, 5] = z
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _slope_of_turn(w, x, y, z, V):
     """Slope of a unit quaternion from that of its matrix V (rows), across its own direction."""
     two = np.float32(2)
@@ -107,7 +107,7 @@ def _slope_of_turn(w, x, y, z, V):
     )
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def _sum3(a, b, c):
     return a[0] * b[0] * c[0] + a[1] * b[1] * c[1] + a[2] * b[2] * c[2]
 

@@ -39,7 +39,7 @@ LOG2_ALPHA_MIN = np.float32(-7.994353436858858)  # log2(1 / 255)
 EMPTY = np.float32(1e-10)
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def tile_finished(transmittance):
     """Whether no pixel of the tile takes more."""
     for y in range(0, TILE_H, PATCH_H):
@@ -49,7 +49,7 @@ def tile_finished(transmittance):
     return True
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def open_pixels(transmittance, columns, lines):
     """T = 1 inside the image; -1, which reads as finished, outside and in the slack."""
     transmittance[:] = np.float32(-1)
@@ -57,7 +57,7 @@ def open_pixels(transmittance, columns, lines):
         transmittance[y * STRIDE : y * STRIDE + columns] = np.float32(1)
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def patch_alphas(mx, my, ha, cb, hc, log_op, x0, x1, y0, y1, alphas):
     """Alpha of every pixel of a box, patch after patch, into `alphas`; 0 where dropped.
 

@@ -31,7 +31,7 @@ TWO_LN_2 = np.float32(1.3862943611198906)
 CULLED = np.uint32(0xFFFFFFFF)
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys, rects):
     """Fill row, key and tile rectangle of a projected Gaussian, unless no pixel can see it."""
     half = np.float32(0.5)
@@ -212,7 +212,7 @@ def bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, 
                 slot += 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def splat_slopes(i, opacity, rows, slots, slots_in, v_opacities, v_colors):
     """Sum the slots of a Gaussian: sets its slopes of opacity and colour, returns those of
     mx, my, xx, xy, yy, z."""

@@ -7,7 +7,7 @@ import numpy as np
 from fourreal.kernels import njit
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def ray_limits(camera):
     """Least and greatest x/z and y/z of the Jacobian: 1.3 times the half field of view."""
     fx, fy, cx, cy, width, height = camera
@@ -18,7 +18,7 @@ def ray_limits(camera):
     return ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def to_camera(w2c, x, y, z):
     """World to camera coordinates."""
     return (
@@ -28,7 +28,7 @@ def to_camera(w2c, x, y, z):
     )
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def row_times(a, b, c, M):
     """The row (a, b, c) times the matrix of three columns with rows M."""
     return (

@@ -23,6 +23,7 @@ from gen.sync.mixer_file import load_two_stream
 from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
 from gen.train.muon import Muon, orthogonalise
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
+from gen.train.run import _Board
 from scripts.train_4d import main as train_4d
 from scripts.train_base import main as train_base
 
@@ -264,3 +265,11 @@ def test_muon_orthogonalises_and_takes_matrices_only():
         Muon([torch.nn.Parameter(torch.zeros(3))], lr=0.1)
     with pytest.raises(ValueError, match="optimiser"):
         Optimisers([], "sgd", 0.1)
+
+
+def test_without_tensorboard_a_line_says_so_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    board = _Board(tmp_path, 0)
+    board.scalars({"loss": 1.0}, 1, "train")
+    assert "fourreal[train]" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
