@@ -60,14 +60,14 @@ class FloaterConfig:
 class RatesConfig:
     """Learning rates at the start of a fit; all decay exponentially to ``final`` of it."""
 
-    means: float = 2.0e-4
-    log_scales: float = 5e-3
-    rotations: float = 1e-2
-    opacity: float = 2e-2
-    colors: float = 2.5e-3
+    means: float = 4e-4
+    log_scales: float = 9e-3
+    rotations: float = 1.75e-2
+    opacity: float = 3.5e-2
+    colors: float = 4.4e-3
     offsets: float = 1.5e-3
     mlp: float = 2e-3
-    shade: float = 5e-3
+    shade: float = 9e-3
     visibility: float = 2e-2
     pose: float = 2e-4
     final: float = 0.02
@@ -110,7 +110,7 @@ class DeformationConfig:
     """Between time stamps motion is a smooth curve; off: straight lines."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
-    steps: int = 1400
+    steps: int = 950
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
@@ -130,9 +130,9 @@ class FitConfig:
     deformation: DeformationConfig = field(default_factory=DeformationConfig)
     rates: RatesConfig = field(default_factory=RatesConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    static_steps: int = 400
+    static_steps: int = 300
     """Steps on the freeze-time column alone, before anything moves."""
-    few_points: int = 30_000
+    few_points: int = 20_000
     """A scene of fewer points takes as many more steps as its points are fewer ..."""
     most_steps: float = 3.0
     """... at most so many times as many: its steps are cheap, and it is all edges."""
@@ -165,6 +165,9 @@ def preset(name: str) -> FitConfig:
     config = FitConfig()
     if name == "gpu":
         config.device = "cuda"
+        config.rates = RatesConfig(  # many small steps
+            means=2e-4, log_scales=5e-3, rotations=1e-2, opacity=2e-2, colors=2.5e-3, shade=5e-3
+        )
         config.static_steps = 1000
         config.deformation.steps = 6000
         choose_motion(config, "mlp-points")

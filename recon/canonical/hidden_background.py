@@ -67,7 +67,6 @@ def add_hidden_background(
     assert grid.known is not None
     if not still_N.any():
         return scene, still_N
-    H, W = scene.size
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
     plates = {}
