@@ -242,7 +242,9 @@ def fit_motion(
             warn("nothing moves in the fixed-view videos; the scene is static")
             return scene
     if settings.hidden_background:
-        scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
+        scene, still = add_hidden_background(
+            scene, grid, still, config.canonical.sigma, config.canonical.flat
+        )
         points = scene.means.cpu().numpy()
     per_point = settings.kind == "mlp-points"
     if per_point:

@@ -8,6 +8,5 @@ PUBLIC = (
     "column_file",
     "depth.colours",
     "depth.consistency",
-    "flow.optical",
     "flow.trusted",
 )
