@@ -32,8 +32,8 @@ class CanonicalConfig:
     cover_depth: float = 0.06
     """... or lie deeper than the pixel by this fraction of its depth."""
     flat: float = 0.03
-    """2 x 2 and 4 x 4 pixels that are told from a coarser picture to within this become one point;
-    0: never."""
+    """2 x 2 and 4 x 4 pixels that are told from a coarser picture to within this become one point,
+    in whole grids; 0: never."""
     plain_background: bool = True
     """Give no points to a background of one colour (found at the image borders)."""
     max_points: int = 400_000

@@ -77,6 +77,8 @@ def fit_scene(
         UserError: the column has no usable depth, or does not belong to this grid.
     """
     config = config or FitConfig()
+    if not grid.complete:  # where one view knows a time, surfaces follow it better in fine points
+        config = replace(config, canonical=replace(config.canonical, flat=0.0))
     if column.depth.shape != (grid.V, grid.height, grid.width):
         raise UserError(
             f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
