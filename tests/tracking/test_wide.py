@@ -12,12 +12,17 @@ from tracking.cameras.find import not_usable
 from tracking.cameras.wide import WideCameras, wide_cameras
 
 
-@pytest.mark.slow
-def test_cameras_of_far_views_are_found_twice_alike():
-    with pytest.MonkeyPatch.context() as patch:  # a wall that repeats is found at another place
+@pytest.fixture(scope="module")
+def room():
+    """Five views 15 degrees apart of walls that do not repeat: what repeats is found elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
         once = tuple((corner, a, b, (1.0, 1.0)) for corner, a, b, _ in textured_room.SURFACES)
         patch.setattr(textured_room, "SURFACES", once)
-        room = render_path(at_angles(np.linspace(-30, 30, 5)), size=(144, 192))
+        return render_path(at_angles(np.linspace(-30, 30, 5)), size=(144, 192))
+
+
+@pytest.mark.slow
+def test_cameras_of_far_views_are_found_twice_alike(room):
     first = wide_cameras(room.frames)
     assert first is not None and first.placed.all()
     assert camera_errors(first.w2c, room.w2c)["rotation_deg"] < 1.0
@@ -27,8 +32,7 @@ def test_cameras_of_far_views_are_found_twice_alike():
 
 
 @pytest.mark.slow
-def test_features_come_from_the_larger_frames():
-    room = render_path(at_angles(np.linspace(-30, 30, 5)), size=(144, 192))
+def test_features_come_from_the_larger_frames(room):
     small = np.stack([cv2.resize(f, (32, 24), interpolation=cv2.INTER_AREA) for f in room.frames])
     alone = wide_cameras(small)
     assert alone is None or not alone.placed.all()
