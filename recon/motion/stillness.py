@@ -3,8 +3,8 @@
 Legend: N points, V views, T times. What is known to be still is never moved by the fit, so that
 nothing that passes by drags it along. Evidence comes first: surroundings that never change are
 still, a pattern that flows to another place and looks the same there moves. What no view shows
-either way (covered later, never seen by a camera that has other times, plain) gets the label that
-reaches it first over the surface.
+either way (covered later, never seen by a camera that has other times, plain) is told by the
+cheapest border between the two over the surface.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from scipy.spatial import cKDTree
 
 from fourreal.cameras import project, transform
@@ -24,6 +24,7 @@ from tracking.flow.trusted import trusted_flow
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _DARK = 0.02  # added to colours before their brightness is compared
+_SURE = 1e4  # links cut before a point that is surely still or moving changes sides
 
 
 @dataclass
@@ -84,7 +85,7 @@ def still_points(sights: Sights, many: int = 3) -> Mask:
         moving = changes
     if not moving.any():
         return np.ones(len(still), bool)
-    label = _nearest_label(sights, still, moving, maybe & ~moving)
+    label = _shortest_border(sights, still, moving, changes, maybe & ~moving)
     return label & ~(changes & (looks >= many))
 
 
@@ -177,13 +178,14 @@ def _lower_third(values_VN: FloatArray) -> FloatArray:
     return np.take_along_axis(ordered, place[None], 0)[0]
 
 
-def _nearest_label(
-    sights: Sights, still: Mask, moving: Mask, maybe: Mask, neighbours: int = 9
+def _shortest_border(
+    sights: Sights, still: Mask, moving: Mask, changes: Mask, maybe: Mask, neighbours: int = 9
 ) -> Mask:
-    """Points [N] nearer to ``still`` than to ``moving`` ones along the surface.
+    """Points [N] on the side of the ``still`` ones of the cheapest border to ``moving`` ones.
 
-    A link between neighbours is as long as their distance in pixels, longer across gaps and edges
-    of colour; between points that may be still, still ones get on faster.
+    A minimum cut: a border costs the links between neighbours that it cuts, fewer across gaps and
+    edges of colour. A leg on the ground is cut off at its foot, where the contact is least, however
+    far from it motion was seen. What changes leans to moving, what may be still to still.
     """
     n = len(still)
     depth = np.abs(transform(sights.w2c[len(sights.w2c) // 2], sights.points)[:, 2])
@@ -194,24 +196,18 @@ def _nearest_label(
     i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
     steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
     edge = np.abs(sights.colors[i] - sights.colors[j]).max(-1)
-    cost = np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 40 * edge)
-    eased = cost * np.where(maybe[i] & maybe[j], 0.3, 1.0)
-    away_still = _distance(i, j, eased, still)
-    away_moving = _distance(i, j, cost, moving)
-    return away_still <= away_moving
-
-
-def _distance(
-    i: NDArray[np.int64], j: NDArray[np.int64], cost: FloatArray, seeds: Mask
-) -> FloatArray:
-    """Length [N] of the shortest path from any of ``seeds`` over undirected links."""
-    n = len(seeds)
-    first = np.flatnonzero(seeds)
-    # node n is a step of nothing (a zero would be no link) away from all seeds
-    weights = np.r_[cost, cost, np.full(len(first), 1e-6)]
-    rows, columns = np.r_[i, j, np.full(len(first), n)], np.r_[j, i, first]
-    order = np.lexsort((weights, columns, rows))
-    rows, columns, weights = rows[order], columns[order], weights[order]
-    fresh = np.r_[True, (np.diff(rows) != 0) | (np.diff(columns) != 0)]
-    graph = sparse.csr_matrix((weights[fresh], (rows[fresh], columns[fresh])), shape=(n + 1, n + 1))
-    return dijkstra(graph, indices=n)[:n]
+    link = 1 / (np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 10 * edge))
+    to_moving = np.where(moving, _SURE, np.where(changes, 0.2, 0.0))
+    to_still = np.where(still, _SURE, np.where(maybe, 0.05, 0.0))
+    every, source, sink = np.arange(n), np.full(n, n), np.full(n, n + 1)
+    rows, columns = np.r_[i, j, source, every], np.r_[j, i, every, sink]
+    amount = np.rint(100 * np.r_[link, link, to_moving, to_still]).astype(np.int32)
+    graph = sparse.csr_matrix((amount, (rows, columns)), shape=(n + 2, n + 2))
+    graph.eliminate_zeros()
+    left = graph - maximum_flow(graph, n, n + 1).flow
+    left.data = np.maximum(left.data, 0)
+    left.eliminate_zeros()
+    reached = breadth_first_order(left, n, return_predecessors=False)
+    out = np.ones(n + 2, bool)
+    out[reached] = False
+    return out[:n]
