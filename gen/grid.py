@@ -27,6 +27,7 @@ from fourreal.npz_file import read_npz
 from fourreal.read_text import parse_json, read_json
 
 MARKER = "grid.json"
+FINE = "fine"
 VERSION = 1
 MAX_CELLS = 4096
 Picked = slice | NDArray[np.integer]
@@ -45,6 +46,8 @@ class VideoGrid:
         w2c: float64 [V, 4, 4] world-to-camera (OpenCV), or None when unknown.
         fps: frames per second along time.
         prompt: the text the grid was made from, or "".
+        fine: uint8 [V, h, w, 3], the frames of the shared column as they were taken, for features
+            that lie finer than ``frames``; None where these are not coarser.
 
     Raises:
         ValueError: shapes, ranges or the completeness of the shared row and column do not hold.
@@ -58,6 +61,7 @@ class VideoGrid:
     fps: float = 8.0
     prompt: str = ""
     shared: tuple[int, int] = (0, 0)
+    fine: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         f = np.asarray(self.frames)
@@ -92,6 +96,10 @@ class VideoGrid:
                 if array.shape != shape or not np.isfinite(array).all():
                     raise ValueError(f"VideoGrid: {name} must be finite and {list(shape)}")
                 setattr(self, name, array)
+        if self.fine is not None and (
+            self.fine.ndim != 4 or self.fine.dtype != np.uint8 or len(self.fine) != V
+        ):
+            raise ValueError(f"VideoGrid: fine must be uint8 [{V}, h, w, 3]")
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"VideoGrid: fps must be positive, got {self.fps}")
 
@@ -170,6 +178,7 @@ class VideoGrid:
                 "no view of what is picked is known at every time, or no time in every view; "
                 f"keep view {self.shared[0]} and time {self.shared[1]}"
             )
+        same_time = columns[shared[1]] == self.shared[1]
         stamps = self.times[times]
         span = stamps[-1] - stamps[0]
         stamps = (stamps - stamps[0]) / span if span > 0 else np.zeros_like(stamps)
@@ -181,6 +190,7 @@ class VideoGrid:
             times=stamps,
             K=None if self.K is None else self.K[views],
             w2c=None if self.w2c is None else self.w2c[views],
+            fine=self.fine[views] if self.fine is not None and same_time else None,
         )
 
     def resize(self, height: int, width: int) -> VideoGrid:
@@ -201,6 +211,10 @@ class VideoGrid:
                 for t in range(self.T):
                     if self.known[v, t]:
                         video_io.write_image(view / f"t{t:03d}.png", self.frames[v, t])
+            if self.fine is not None:
+                (out / FINE).mkdir()
+                for v, image in enumerate(self.fine):
+                    video_io.write_image(out / FINE / f"v{v:02d}.jpg", image)
             (out / MARKER).write_text(json.dumps(self._metadata(), indent=1), "utf-8")
 
     def save_npz(self, path: str | Path) -> None:
@@ -338,7 +352,11 @@ def _load_folder(folder: Path) -> VideoGrid:
             frames[v, t] = image
     if frames is None:
         raise ValueError("it holds no images")
-    return VideoGrid(frames=frames, known=known, **_optional(meta))
+    fine = None
+    if (folder / FINE).is_dir():
+        files = [folder / FINE / f"{d.name}.jpg" for d in views]
+        fine = np.stack([video_io.to_uint8(video_io.read_image(file)) for file in files])
+    return VideoGrid(frames=frames, known=known, fine=fine, **_optional(meta))
 
 
 def _load_npz(path: Path) -> VideoGrid:

@@ -21,6 +21,7 @@ from fourreal.console import say, warn
 from fourreal.errors import UserError
 from gen.grid import VideoGrid
 from recon.config import FitConfig
+from recon.fit.checkpoint import Checkpoint
 from recon.scene import Scene4D, empty_motion
 from tracking.column import ColumnTracks, track_column
 from tracking.flow.trusted import trusted_flow
@@ -83,10 +84,12 @@ def fit_moments(
     column: ColumnTracks,
     config: FitConfig,
     fit_one: Callable[[VideoGrid, ColumnTracks, FitConfig], Scene4D],
+    checkpoint: Checkpoint | None = None,
 ) -> Scene4D:
     """A scene for every time that can be measured, each visible at its own time alone.
 
-    fit_one fits a grid of one time on the tracks of its column.
+    fit_one fits a grid of one time on the tracks of its column; times that ``checkpoint`` keeps
+    are taken as they are.
     """
     assert grid.known is not None and grid.times is not None
     config = replace(config, static_steps=max(1, config.static_steps // 3))
@@ -95,6 +98,10 @@ def fit_moments(
     parts: list[tuple[int, Scene4D]] = []
     for t in measured_times(grid):
         views = np.flatnonzero(grid.known[:, t])
+        kept = None if checkpoint is None else checkpoint.part(f"time{t}", config.device)
+        if kept is not None:
+            parts.append((t, kept))
+            continue
         say(f"  time {t + 1} of {grid.T}")
         if t == grid.shared[1]:
             own = replace(column, colours=None)
@@ -105,7 +112,10 @@ def fit_moments(
                 warn(f"time {t}: {error}; the times beside it stand in")
                 continue
         moment = VideoGrid(grid.frames[views, t][:, None], K=column.K[views], w2c=column.w2c[views])
-        parts.append((t, fit_one(moment, own, config)))
+        part = fit_one(moment, own, config)
+        if checkpoint is not None:
+            checkpoint.finished_part(f"time{t}", part)
+        parts.append((t, part))
     return joined(parts, grid, column)
 
 

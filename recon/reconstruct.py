@@ -25,6 +25,7 @@ from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.canonical.colours import even_grid, maps_from_scene
 from recon.canonical.compensation import disagreement_px, view_offsets
+from recon.canonical.contradicted import contradicted
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.free_space import seen_through
 from recon.canonical.hidden_background import add_hidden_background
@@ -79,6 +80,7 @@ def fit_scene(
             f"{(grid.V, grid.height, grid.width)}; track this grid's freeze-time column again"
         )
     grid = given = without_dropped(grid, column.dropped)
+    column = without_moving(column, grid)
     maps = column.colours
     if maps is not None:
         grid = even_grid(given, maps)
@@ -92,7 +94,7 @@ def fit_scene(
 
     torch.manual_seed(config.seed)
     if needs_moments(grid, column):
-        scene = fit_moments(grid, column, config, _fit_moment)
+        scene = fit_moments(grid, column, config, _fit_moment, checkpoint)
         lap("moments")
         quality = cell_quality(scene, given, maps)
         return scene, {"seconds": seconds, "points": len(scene), **quality}
@@ -126,6 +128,17 @@ def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Sce
     return fit_static(fit_canonical(grid, column, config), grid, config)
 
 
+def without_moving(column: ColumnTracks, grid: VideoGrid) -> ColumnTracks:
+    """The column of a grid of one time, in which what moves on its own is no part of the scene.
+
+    Over several times it may be what the scene is about.
+    """
+    if grid.T > 1 or column.moving is None:
+        return column
+    others = column.moving if column.backdrop is None else column.moving | column.backdrop
+    return replace(column, backdrop=others)
+
+
 def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:
     """The grid without the cells of views whose camera is a guess; the complete row stays."""
     lost = [v for v in dropped if v != grid.shared[0]]
@@ -140,6 +153,8 @@ def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> S
     frames = grid.freeze_time
     assert grid.times is not None
     left_out = seen_through(column) if column.parallax else np.zeros(column.depth.shape, bool)
+    if column.parallax:
+        left_out |= contradicted(column, frames)
     if column.backdrop is not None:
         left_out |= column.backdrop
     scene = build_canonical(frames, column, config.canonical, grid.times, left_out)

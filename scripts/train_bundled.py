@@ -4,12 +4,13 @@
     python scripts/train_bundled.py --world CACHE --out runs/gpu --size bundled --minutes 10
 
 CACHE is what scripts/render_world.py makes. Stages: the completion network for footage; the base
-clip model on the procedural and the asset world; the four mixers on that base, equally long; the
-upsampler. Each goes on where the last call stopped and the next begins when one is done; after
---minutes the command writes checkpoints and ends. --size small starts from the weights that ship
-(gen/weights/next where it exists, else gen/weights), which needs no run folder of another machine;
---size bundled (17.7 M, 72x128) starts anew: pictures and clips at 40x64, then clips at 72x128 with
-the same weights. OUT/weights holds what is trained so far, as `--weights` takes it.
+clip model on the procedural and the asset world (pictures, parts of clips, whole clips); the four
+mixers on that base, equally long; the upsampler. Each goes on where the last call stopped and the
+next begins when one is done; after --minutes the command writes checkpoints and ends. --size small
+starts from the weights that ship (gen/weights/next where it exists, else gen/weights), which needs
+no run folder of another machine; --size bundled (17.7 M, 72x128) starts anew: pictures and clips at
+40x64, then clips at 72x128 with the same weights. OUT/weights holds what is
+trained so far, as `--weights` takes it.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         train_completion.main,
     )  # fmt: skip
     base: dict[str, Any] = dict(
-        world=cfg.world, mix=ClipMix(procedural=1.0, assets=1.0), size=cfg.size,
+        world=cfg.world, mix=ClipMix(procedural=1.0, assets=2.0), size=cfg.size,
         pool=PoolConfig(world="narrow"), picture_every=6, picture_batch=64, **common,
     )  # fmt: skip
     if large:
@@ -142,9 +143,21 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         )  # fmt: skip
     else:
         behind = steps_behind(start / "config.json")
+        first = TrainBaseConfig(
+            out=out / "pictures", start=start, trained_steps=behind, steps=3_000, batch=128,
+            frames=1, lr=2e-3, warmup=60, decay=0.0, sample_every=200,
+            **{**base, "picture_every": 0},
+        )  # fmt: skip
+        add("pictures", first, train_base.main)
+        clips = TrainBaseConfig(
+            out=out / "clips", init=out / "pictures", steps=20_000, batch=16, use_frames=4,
+            lr=1.5e-3, warmup=60, decay=0.0, sample_every=250, **base,
+        )  # fmt: skip
+        add("clips", clips, train_base.main)
+        behind += round(cfg.longer * (first.steps + clips.steps))
         last = TrainBaseConfig(
-            out=out / "base", start=start, trained_steps=behind, steps=30_000, batch=16,
-            use_frames=4, lr=1.5e-3, warmup=60, decay=0.4, sample_every=250, **base,
+            out=out / "base", init=out / "clips", trained_steps=behind, steps=6_000, batch=16,
+            lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
         )  # fmt: skip
     add("base", last, train_base.main)
     for mixer in TRAINED_MIXERS:

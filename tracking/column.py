@@ -26,6 +26,8 @@ from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.guided import guide_depth, network_depth
+from tracking.depth.rim import empty_rim
+from tracking.flow.moving import moving_parts
 from tracking.flow.optical import PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
@@ -42,7 +44,8 @@ class ColumnTracks:
     is a smooth stand-in; dropped: views whose camera could only be interpolated; notes: one line
     for each thing that did not go the normal way (each was also printed as a warning); colours
     [V, 3, 2]: gain and offset that make a view's colours those of the central one (None: alike);
-    backdrop [V, H, W]: what stands still while the scene moves, no part of it (None: nothing does).
+    backdrop [V, H, W]: what stands still while the scene moves, no part of it (None: nothing does);
+    moving [V, H, W]: what moves on its own while the camera sweeps (None: nothing that is seen to).
     """
 
     tracks: Tracks
@@ -56,6 +59,7 @@ class ColumnTracks:
     notes: list[str] = field(default_factory=list)
     colours: np.ndarray | None = None
     backdrop: np.ndarray | None = None
+    moving: np.ndarray | None = None
 
 
 def check_frames(frames: np.ndarray) -> np.ndarray:
@@ -79,14 +83,16 @@ def track_column(
     w2c: np.ndarray | None = None,
     config: TrackConfig | None = None,
     network: DepthEstimator | Depth | None = None,
+    fine: np.ndarray | None = None,
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
 
     K [3, 3] or [V, 3, 3] in pixels fixes the intrinsics, w2c [V, 4, 4] the cameras (then K too must
     be given). network, or its depth of these frames: fills in where triangulation is not sure, and
-    replaces the smooth stand-in where there is no parallax. progress(stage, done, total) is called
-    as work goes on.
+    replaces the smooth stand-in where there is no parallax. fine: uint8 [V, h, w, 3], the same
+    frames larger: features of views that are far apart come from these. progress(stage, done,
+    total) is called as work goes on.
     """
     config = config or TrackConfig()
     frames = check_frames(frames)
@@ -114,7 +120,7 @@ def track_column(
         limits = replace(limits, allow_stand_in=True)
     found = find_cameras(
         pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
-        lambda focal: wide_cameras(frames, focal),
+        lambda focal: wide_cameras(frames, focal, fine),
     )  # fmt: skip
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
@@ -150,6 +156,12 @@ def track_column(
                 f"{100 * backdrop.mean():.0f} % of the pictures do not move with the scene (a "
                 "backdrop): left out"
             )
+        rim = empty_rim(frames)
+        if rim is not None:
+            note(f"the pictures have a black rim ({100 * rim.mean():.1f} % of them): left out")
+            rims = np.broadcast_to(rim, depth.shape)
+            backdrop = rims.copy() if backdrop is None else backdrop | rims
+        if backdrop is not None:
             confidence[backdrop] = 0.0
         agreed = float((confidence[central] > 0.3).mean())
         if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
@@ -177,6 +189,18 @@ def track_column(
         w2c[:, :3, 3] /= scale
     central_flow(pairs, central, config.flow, tell("tracks"))
     tell("tracks")(views - 1)
+    moving = None
+    if found.points is not None and not given and not found.wide:
+        moving = moving_parts(pairs, K, w2c)
+    if moving is not None:
+        moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
+            bool
+        )
+        note(
+            f"{100 * moving.mean():.0f} % of the pictures move on their own while the camera does: "
+            "this is no frozen moment. What moves cannot be placed; film it while nothing moves, "
+            "or give a clip of a still camera as --fixed-view"
+        )
     stride = track_stride(views, (height, width), config.max_track_points)
     if stride > 1:
         note(f"a clip this large: tracks are kept for one pixel in {stride} x {stride}")
@@ -185,12 +209,12 @@ def track_column(
     )
     for v in found.dropped:  # what such a view shows is not known to be this scene
         tracks.visible[v], tracks.confidence[v] = False, 0.0
-    moving = float(tracks.nonrigid.mean())
-    if found.points is not None and moving > config.fallbacks.nonrigid_share:
-        note(f"{100 * moving:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
+    share = float(tracks.nonrigid.mean())
+    if found.points is not None and share > config.fallbacks.nonrigid_share:
+        note(f"{100 * share:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(
         tracks, depth, confidence, K, w2c, central, found.points is not None, found.dropped, notes,
-        colours, backdrop,
+        colours, backdrop, moving,
     )  # fmt: skip
 
 

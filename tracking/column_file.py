@@ -24,6 +24,8 @@ def save_column(column: ColumnTracks, path: str | Path, frames: np.ndarray | Non
         extra["colours"] = column.colours.astype(np.float64)
     if column.backdrop is not None:
         extra["backdrop"] = column.backdrop
+    if column.moving is not None:
+        extra["moving"] = column.moving
     column.tracks.save(path, frames, column.depth, extra)
 
 
@@ -48,9 +50,10 @@ def load_column(path: str | Path) -> ColumnTracks:
             colours.shape != (tracks.frames, 3, 2) or not np.isfinite(colours).all()
         ):
             raise ValueError(f"colours must be finite and {(tracks.frames, 3, 2)}")
-        backdrop = data.get("backdrop")
-        if backdrop is not None and (backdrop.shape != shape or backdrop.dtype != bool):
-            raise ValueError(f"backdrop must be bool and {shape}")
+        masks = {name: data.get(name) for name in ("backdrop", "moving")}
+        for name, mask in masks.items():
+            if mask is not None and (mask.shape != shape or mask.dtype != bool):
+                raise ValueError(f"{name} must be bool and {shape}")
         return ColumnTracks(
             tracks,
             data["depths"],
@@ -62,7 +65,7 @@ def load_column(path: str | Path) -> ColumnTracks:
             dropped=[int(v) for v in data["dropped"]],
             notes=[str(n) for n in data["notes"]],
             colours=colours,
-            backdrop=backdrop,
+            **masks,
         )
     except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise UserError(

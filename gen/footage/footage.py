@@ -18,6 +18,7 @@ from fourreal.errors import UserError
 from fourreal.natural_order import natural_key
 from gen.footage.calibration import some_of
 from gen.footage.lens import Lens
+from gen.footage.selection import fine_size
 from gen.footage.views import SAME_SHAPE, ImagesView, View
 from gen.grid import MAX_CELLS, VideoGrid, shared_cell
 
@@ -177,6 +178,13 @@ class Footage:
         frames = np.zeros((*known.shape, height, width, 3), np.uint8)
         for row, v in enumerate(progress(views.tolist(), "reading the views")):
             frames[row] = self.views[v].read(times.tolist(), height, width, self.lenses[v])
+        fine = None
+        finer = fine_size(self.size, (height, width)) if self.w2c is None else None
+        if finer is not None:  # cameras have to be found
+            at = [int(times[shared[1]])]
+            fine = np.concatenate(
+                [self.views[v].read(at, *finer, self.lenses[v]) for v in views.tolist()]
+            )
         stamps = self.seconds[times] - self.seconds[times[0]]
         span = float(stamps[-1])
         return VideoGrid(
@@ -187,6 +195,7 @@ class Footage:
             w2c=None if self.w2c is None else self.w2c[views],
             fps=(len(times) - 1) / span if span > 0 else self.fps,
             shared=shared,
+            fine=fine,
         )
 
 

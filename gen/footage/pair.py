@@ -19,7 +19,7 @@ from fourreal.video_io import resize_frames
 from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.lens import Lens
-from gen.footage.selection import choose_times, choose_views, default_size, thin
+from gen.footage.selection import choose_times, choose_views, default_size, fine_size, thin
 from gen.footage.shake import Shake, measure_shake, stabilise
 from gen.footage.shared_frame import (
     SharedFrame,
@@ -114,7 +114,8 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         say("  no fixed-view clip: a static scene")
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
         K, w2c = column.cameras(column_index, size)
-        return VideoGrid(_float(column.read(column_index, size))[:, None], K=K, w2c=w2c)
+        fine = _fine(column, column_index, size)
+        return VideoGrid(_float(column.read(column_index, size))[:, None], K=K, w2c=w2c, fine=fine)
 
     row = _open_row(ask.fixed_view, column)
     row_index = choose_times(row.stamps / row.fps, ask.pick_times, ask.start, ask.fps)
@@ -154,7 +155,16 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         w2c=w2c,
         fps=row.fps * (len(row_index) - 1) / float(stamps[-1]),
         shared=(over, at),
+        fine=_fine(column, column_index, size),
     )
+
+
+def _fine(
+    column: Column, index: NDArray[np.intp], size: tuple[int, int]
+) -> NDArray[np.uint8] | None:
+    """The frames as they were taken, where cameras have to be found and ``size`` is coarser."""
+    finer = fine_size(column.size, size) if column.w2c is None else None
+    return None if finer is None else column.read(index, finer)
 
 
 def _open_row(path: str, column: Column) -> Clip:

@@ -10,6 +10,8 @@ from fourreal.errors import UserError
 from fourreal.option_values import parse_slice
 
 MAX_VIEWS = 256  # that are tracked together
+FINE_LONG_SIDE = 1600  # of frames kept for features
+FINER = 1.25  # than the frames that are worked at: below, nothing is kept
 
 
 def check_timing(start: float, fps: float) -> None:
@@ -58,6 +60,16 @@ def default_size(height: int, width: int, short_side: int = 144) -> tuple[int, i
     """The size a clip is worked at unless told otherwise: its short side at most 144 px."""
     scale = min(1.0, short_side / min(height, width))
     return max(16, round(height * scale)), max(16, round(width * scale))
+
+
+def fine_size(own: tuple[int, int], size: tuple[int, int]) -> tuple[int, int] | None:
+    """The size to keep frames at for features, or None where it adds nothing to ``size``.
+
+    own: (height, width) of the source.
+    """
+    scale = min(1.0, FINE_LONG_SIDE / max(own))
+    fine = round(own[0] * scale), round(own[1] * scale)
+    return fine if fine[0] > FINER * size[0] else None
 
 
 def thin(

@@ -1,8 +1,9 @@
 """The state of a fit on disk: a killed fit goes on where it was and ends with the same bytes.
 
-``fit/phase.safetensors`` is the scene after the last finished phase, ``fit/step.safetensors`` the
-parameters, Adam's moments and the order of cells within the running one. Unlike a saved scene
-they are exact. Both carry the key of the stage; those of another key are ignored.
+``fit/phase.safetensors`` is the scene after the last finished phase (``fit/timeN.safetensors`` that
+of one time, where times are fitted one by one), ``fit/step.safetensors`` the parameters, Adam's
+moments and the order of cells within the running one. Unlike a saved scene they are exact. All
+carry the key of the stage; those of another key are ignored.
 """
 
 from __future__ import annotations
@@ -67,16 +68,31 @@ class Checkpoint:
 
     def finished(self, phase: str, scene: Scene4D) -> None:
         """Keep the scene after a phase."""
+        self._keep_scene("phase", phase, scene)
+        self._good = f"the last good state is the scene after the {phase} phase, {self.folder}"
+
+    def finished_part(self, name: str, scene: Scene4D) -> None:
+        """Keep one of several scenes that a fit is made of."""
+        self._keep_scene(name, name, scene)
+
+    def part(self, name: str, device: str | torch.device) -> Scene4D | None:
+        """The scene that ``finished_part`` kept under this name."""
+        found = self._scene(name, device)
+        return None if found is None else found[1]
+
+    def _keep_scene(self, file: str, phase: str, scene: Scene4D) -> None:
         named = {f.name: getattr(scene, f.name) for f in fields(scene)}
         tensors = {n: v for n, v in named.items() if isinstance(v, Tensor)}
         require_finite(f"{phase} fit", tensors, self.last_good)
         plain = {n: v for n, v in named.items() if n not in tensors and v is not None}
-        self._write("phase", tensors, {"phase": phase, "plain": plain})
-        self._good = f"the last good state is the scene after the {phase} phase, {self.folder}"
+        self._write(file, tensors, {"phase": phase, "plain": plain})
 
     def scene(self, device: str | torch.device) -> tuple[str, Scene4D] | None:
         """The last finished phase and its scene; None: there is none."""
-        found = self._read("phase", device)
+        return self._scene("phase", device)
+
+    def _scene(self, file: str, device: str | torch.device) -> tuple[str, Scene4D] | None:
+        found = self._read(file, device)
         if found is None:
             return None
         tensors, facts = found

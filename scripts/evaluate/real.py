@@ -21,6 +21,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fourreal.cameras import Camera
 from fourreal.console import say
@@ -47,6 +48,7 @@ from scripts.evaluate.truth_grid import align_cameras
 from tracking.backends.table import Choice
 from tracking.backends.with_any import track_with
 from tracking.depth.colours import as_seen
+from tracking.depth.rim import empty_rim
 
 VARIANTS = ("default", "given", "pycolmap", "nearest")
 REFINE_STEPS = 120
@@ -157,23 +159,32 @@ def score(
     maps [V, 3, 2]: colours of the input views; a held-out view's are found from its own picture.
     """
 
-    def shown(image: FloatArray, v: int) -> FloatArray:
-        return image if maps is None else as_seen(image, maps[v]).clip(0, 1)
+    rim = empty_rim(capture.frames[:, 0])
+
+    def shown(image: FloatArray, v: int, t: int) -> FloatArray:
+        image = image if maps is None else as_seen(image, maps[v]).clip(0, 1)
+        return without_rim(image, capture.frames[v, t])
+
+    def without_rim(image: FloatArray, target: FloatArray) -> FloatArray:
+        return image if rim is None else np.where(rim[..., None], target, image)
+
+    def claimed(alpha: FloatArray) -> NDArray[np.bool_]:
+        return alpha > 0.5 if rim is None else (alpha > 0.5) & ~rim
 
     mean = Mean()
     found = scene.w2c.double().cpu().numpy()
     for v, t in np.argwhere(~capture.cells):
         image, alpha = draw(scene, float(capture.times[t]), found[v], scene.K[v])
-        mean.add("input", shown(image, int(v)), capture.frames[v, t])
+        mean.add("input", shown(image, int(v), int(t)), capture.frames[v, t])
         mean.one(
             "psnr_input_claimed",
-            psnr(shown(image, int(v)), capture.frames[v, t], alpha > 0.5),
+            psnr(shown(image, int(v), int(t)), capture.frames[v, t], claimed(alpha)),
         )
     rows = []
     for v, t in np.argwhere(capture.cells):
         image, _ = draw(scene, float(capture.times[t]), found[v], scene.K[v])
-        mean.add("cells", shown(image, int(v)), capture.frames[v, t])
-        rows.append([capture.frames[v, t], shown(image, int(v))])
+        mean.add("cells", shown(image, int(v), int(t)), capture.frames[v, t])
+        rows.append([capture.frames[v, t], shown(image, int(v), int(t))])
     world = align_cameras(capture.w2c, found)
     for view in capture.held:
         K = view.K.copy()
@@ -184,13 +195,15 @@ def score(
         start = world.camera(view.w2c)
         for t in range(0, len(view.frames), max(1, len(view.frames) // 4)):
             moment, target = float(capture.times[t]), view.frames[t]
-            mean.one("psnr_heldout_unrefined", psnr(draw(scene, moment, start, K)[0], target))
+            before = without_rim(draw(scene, moment, start, K)[0], target)
+            mean.one("psnr_heldout_unrefined", psnr(before, target))
             camera = refine_camera(scene, moment, start, K, target, REFINE_STEPS)
             image, alpha = draw(scene, moment, camera, K)
             if maps is not None:
                 image = in_colours_of(image, target)
+            image = without_rim(image, target)
             mean.add("heldout", image, target)
-            mean.one("psnr_heldout_claimed", psnr(image, target, alpha > 0.5))
+            mean.one("psnr_heldout_claimed", psnr(image, target, claimed(alpha)))
             mean.one("claimed", float((alpha > 0.5).mean()))
             rows.append([target, image])
     return mean.rounded() | camera_errors(found, capture.w2c), rows
@@ -231,7 +244,9 @@ def evaluate(
         grid = replace(grid, K=K, w2c=w2c)
     reset_peak_memory()
     clock = time.perf_counter()
-    column = track_with(grid.freeze_time, Choice(), K=grid.K, w2c=grid.w2c)
+    column = track_with(
+        grid.freeze_time, Choice(), K=grid.K, w2c=grid.w2c, fine=None if given else capture.fine
+    )
     tracked = time.perf_counter() - clock
     config = preset(options.preset)
     config.seed = options.seed
@@ -255,7 +270,8 @@ def run(options: Options) -> dict[str, Any]:
     results.note(
         "heldout: views held out of everything, their camera refined on their own picture "
         "(unrefined: before); claimed: where alpha > 0.5; cells: held-out cells of a rig; rotation "
-        "and centre errors against the known cameras after alignment, centre in % of the path.",
+        "and centre errors against the known cameras after alignment, centre in % of the path; a "
+        "black rim of a clip counts nowhere.",
         instead_of="heldout:",
     )
     settings = {"seed": options.seed, "preset": options.preset, "size": options.size}

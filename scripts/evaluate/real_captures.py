@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import scale_intrinsics
 from fourreal.errors import UserError
-from fourreal.video_io import read_clip, resize_frames
+from fourreal.video_io import read_clip, resize_frames, to_uint8
 from gen.footage.detect import read_source
 from gen.footage.footage import Footage
-from gen.footage.selection import default_size
+from gen.footage.selection import default_size, fine_size
 from gen.grid import VideoGrid
 
 FloatArray = NDArray[np.floating]
@@ -39,7 +39,7 @@ class Capture:
 
     frames [V, T, H, W, 3], K [V, 3, 3] and w2c [V, 4, 4] of the input views; cells [V, T]: those
     held out of the fit; held: views held out of everything; own_cameras: the capture comes with
-    its cameras, so the default command has them.
+    its cameras, so the default command has them; fine [V, h, w, 3]: column 0 as it was taken.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Capture:
     cells: NDArray[np.bool_]
     times: FloatArray
     own_cameras: bool = False
+    fine: NDArray[np.uint8] | None = None
     note: str = ""
     labels: list[str] = field(default_factory=list)
 
@@ -97,7 +98,13 @@ def clip(video: Path, cameras: Path, size: int, step: int, k: int) -> Capture:
     w2c = np.array(stored["w2c"], np.float64)[::step]
     frames = frames[::step]
     name = video.stem if step == 1 else f"{video.stem}/{step}"
-    return of_a_column(name, frames, np.tile(K, (len(w2c), 1, 1)), w2c, every(len(frames), k))
+    held = every(len(frames), k)
+    capture = of_a_column(name, frames, np.tile(K, (len(w2c), 1, 1)), w2c, held)
+    finer = fine_size(raw.shape[1:3], frames.shape[1:3])
+    if finer is not None:
+        larger = np.delete(raw[::step], held, axis=0)
+        capture.fine = to_uint8(resize_frames(larger, *finer))
+    return capture
 
 
 def rig(

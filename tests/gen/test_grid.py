@@ -44,6 +44,18 @@ def test_round_trip_keeps_everything(tmp_path, kind):
     assert np.allclose(back.times, grid.times)
 
 
+def test_finer_frames_of_the_column_go_along(tmp_path):
+    fine = np.random.default_rng(0).integers(90, 110, (3, 40, 68, 3)).astype(np.uint8)
+    small_grid(fine=fine).save(tmp_path / "g")
+    back = VideoGrid.load(tmp_path / "g")
+    assert back.fine is not None and back.fine.shape == fine.shape
+    assert np.abs(back.fine.astype(float) - fine).mean() < 8  # stored as JPEG
+    assert np.array_equal(back.pick(slice(1, 3), slice(0, 2)).fine, back.fine[1:])
+    assert back.pick(slice(0, 3), slice(1, 2)).fine is None  # of another time
+    with pytest.raises(ValueError, match="fine"):
+        small_grid(fine=fine[:2])
+
+
 def test_tiled_video_round_trip(tmp_path):
     grid = small_grid(V=5, T=3)
     grid.save_mp4(tmp_path / "grid.mp4")

@@ -6,6 +6,7 @@ import torch
 
 from gen.grid import VideoGrid
 from recon.config import preset
+from recon.fit.checkpoint import Checkpoint
 from recon.moments import change_over_time, fit_moments, joined, measured_times, needs_moments
 from recon.reconstruct import fit_canonical
 from recon.render import render_scene
@@ -58,6 +59,31 @@ def test_every_time_has_its_own_geometry_and_only_that(moments):
         apart = [np.abs(out.rgb.numpy() - grid.frames[0, k]).mean() for k in range(grid.T)]
         assert int(np.argmin(apart)) == t
     assert measured_times(grid) == [0, 1, 2]
+
+
+def test_times_that_were_fitted_before_a_kill_are_kept(moments, tmp_path):
+    grid, _ = moments
+    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
+    config = preset("debug")
+    config.floaters.steps = 0
+    fitted: list[int] = []
+
+    def fit_one(moment, tracks, settings, until=99):
+        if len(fitted) == until:
+            raise KeyboardInterrupt
+        fitted.append(len(fitted))
+        return fit_canonical(moment, tracks, settings)
+
+    whole = fit_moments(grid, column, config, fit_one)
+    fitted.clear()
+    with pytest.raises(KeyboardInterrupt):
+        fit_moments(
+            grid, column, config, lambda *a: fit_one(*a, until=2), Checkpoint(tmp_path, "key")
+        )
+    again = fit_moments(grid, column, config, fit_one, Checkpoint(tmp_path, "key"))
+    assert len(fitted) == 3
+    for name in ("means", "log_scales", "opacity_logits", "colors", "visibility"):
+        assert torch.equal(getattr(again, name), getattr(whole, name)), name
 
 
 def test_a_time_without_depth_shows_the_nearest(moments):

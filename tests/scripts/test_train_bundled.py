@@ -23,8 +23,9 @@ def names(size: str, **changes) -> list[str]:
 
 
 def test_stages_come_in_the_order_they_need_each_other():
+    mixers = ["soft", "hard", "sequential", "fused"]
     assert names("small") == [
-        "completion", "base", "soft", "hard", "sequential", "fused", "upsampler"
+        "completion", "pictures", "clips", "base", *mixers, "upsampler"
     ]  # fmt: skip
     large = plan(TrainBundledConfig(Path("w"), Path("o"), size="bundled"))
     by_name = {s.name: s.config for s in large}

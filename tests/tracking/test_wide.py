@@ -1,5 +1,6 @@
 """Views far apart: features and incremental mapping stand in for flow, twice the same."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,6 +24,18 @@ def test_cameras_of_far_views_are_found_twice_alike():
     again = wide_cameras(room.frames)
     assert again is not None
     np.testing.assert_array_equal(first.w2c, again.w2c)
+
+
+@pytest.mark.slow
+def test_features_come_from_the_larger_frames():
+    room = render_path(at_angles(np.linspace(-30, 30, 5)), size=(144, 192))
+    small = np.stack([cv2.resize(f, (32, 24), interpolation=cv2.INTER_AREA) for f in room.frames])
+    alone = wide_cameras(small)
+    assert alone is None or not alone.placed.all()
+    fine = (room.frames * 255).astype(np.uint8)
+    found = wide_cameras(small, fine=fine)
+    assert found is not None and found.placed.all()
+    assert found.focal == pytest.approx(room.K[0, 0] / 6, rel=0.1)  # of the small frames
 
 
 def test_what_is_not_enough_is_said_with_its_figure():

@@ -29,18 +29,26 @@ class WideCameras:
     error_px: float
 
 
-def wide_cameras(frames: np.ndarray, focal: float | None = None) -> WideCameras | None:
+def wide_cameras(
+    frames: np.ndarray, focal: float | None = None, fine: np.ndarray | None = None
+) -> WideCameras | None:
     """Map frames [V, H, W, 3] (0..1) of one camera; its focal length in pixels, if it is known.
 
-    None when no two views start a model.
+    fine: uint8 [V, h, w, 3], the same frames larger, used in their stead. None when no two views
+    start a model.
     """
     best: WideCameras | None = None
-    scale = float(np.clip(LONG_SIDE / max(frames.shape[1:3]), 1.0, 2.0))
-    if scale > 1.0:  # small pictures give few features, and coarse ones
+    if fine is not None:
+        scale = fine.shape[2] / frames.shape[2]
+        images = list(fine)
+    else:
+        # small pictures give few features, and coarse ones
+        scale = float(np.clip(LONG_SIDE / max(frames.shape[1:3]), 1.0, 2.0))
         size = round(frames.shape[2] * scale), round(frames.shape[1] * scale)
-        frames = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in frames])
+        larger = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in frames)
+        images = [(np.clip(f, 0, 1) * 255 + 0.5).astype(np.uint8) for f in larger]
     for affine in (False, True):
-        found = _mapped(frames, None if focal is None else focal * scale, affine)
+        found = _mapped(images, None if focal is None else focal * scale, affine)
         if found is not None:
             found.focal /= scale
             found.error_px /= scale
@@ -51,19 +59,21 @@ def wide_cameras(frames: np.ndarray, focal: float | None = None) -> WideCameras 
     return best
 
 
-def _mapped(frames: np.ndarray, focal: float | None, affine: bool) -> WideCameras | None:
-    """One go of the mapping; affine: features that bear a turned surface, four times as slow."""
+def _mapped(images: list[np.ndarray], focal: float | None, affine: bool) -> WideCameras | None:
+    """One go of the mapping; affine: features that bear a turned surface, four times as slow.
+
+    images: uint8 [h, w, 3] each.
+    """
     import pycolmap
 
     pycolmap.logging.minloglevel = 3
     pycolmap.set_random_seed(0)
-    views, height, width = frames.shape[:3]
+    height, width = images[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:
-        images, database = Path(folder) / "images", Path(folder) / "database.db"
-        images.mkdir()
-        for v, frame in enumerate(frames):
-            bgr = (np.clip(frame[..., ::-1], 0, 1) * 255 + 0.5).astype(np.uint8)
-            cv2.imwrite(str(images / f"{v:04d}.png"), bgr)
+        at, database = Path(folder) / "images", Path(folder) / "database.db"
+        at.mkdir()
+        for v, image in enumerate(images):
+            cv2.imwrite(str(at / f"{v:04d}.png"), np.ascontiguousarray(image[..., ::-1]))
         reader = pycolmap.ImageReaderOptions(camera_model="SIMPLE_PINHOLE")
         if focal is not None:
             reader.camera_params = f"{focal},{width / 2},{height / 2}"
@@ -78,17 +88,17 @@ def _mapped(frames: np.ndarray, focal: float | None, affine: bool) -> WideCamera
         mapping.mapper.init_min_num_inliers = 50
         mapping.ba_refine_focal_length = focal is None
         pycolmap.extract_features(
-            database, images, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader,
+            database, at, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader,
             extraction_options=extraction,
         )  # fmt: skip
         pycolmap.match_exhaustive(database, matching_options=matching)
         models = pycolmap.incremental_mapping(
-            database, images, Path(folder) / "sparse", options=mapping
+            database, at, Path(folder) / "sparse", options=mapping
         )
     if not models:
         return None
     best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
-    return _read(best, views)
+    return _read(best, len(images))
 
 
 def _read(model: Any, views: int) -> WideCameras:

@@ -18,6 +18,8 @@ from tracking.depth.blank import blank_backdrop, push_behind
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
+from tracking.depth.planes import put_on_planes
+from tracking.depth.rim import empty_rim
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
@@ -211,6 +213,11 @@ def dense_depth(
     if blank is not None:
         margin[blank] = 0.0
         cost[blank] = 1.0
+    rim = empty_rim(rgb)
+    if rim is not None:  # it matches itself, and draws what is beside it along
+        beside = cv2.dilate(rim.astype(np.uint8), np.ones((config.window,) * 2)).astype(bool)
+        margin[:, beside] = 0.0
+        cost[:, beside] = 1.0
     rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
     if blank is not None:
         for v in range(views):
@@ -259,6 +266,7 @@ def settle(
         trust[v][violate > 0.7 * agree] = 0.0
         island = config.speckle if views > 2 else config.speckle_of_two
         trust[v][speckles(rho[v], 0.05, round(island * h * w))] = 0.0
+    rho, trust = put_on_planes(rho, trust, rgb, K, w2c, near, config.cross_check, blank)
     out, sure = np.empty_like(rho), trust.copy()
     for v in range(views):
         wide = neighbours_of(v, views, 2 * config.neighbours)

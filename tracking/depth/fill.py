@@ -22,13 +22,30 @@ def fill_inverse_depth(
     iterations: int = 200,
 ) -> np.ndarray:
     """rho [H, W] (1/z; unused where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
-    h, w = rho.shape
     known = (confidence > 0) & np.isfinite(rho) & (rho > 0)
     if not known.any():
         return np.ones_like(rho, dtype=np.float32)
-    weight = np.where(known, confidence, 0.0).astype(np.float64).ravel()
+    log = np.log(np.where(known, rho, 1.0))
+    weight = np.where(known, confidence, 0.0)
+    solution = diffused(log, weight, image, smooth=smooth, edge=edge, iterations=iterations)
+    return np.exp(solution).astype(np.float32)
+
+
+def diffused(
+    value: np.ndarray,
+    confidence: np.ndarray,
+    image: np.ndarray,
+    *,
+    smooth: float = 0.05,
+    edge: float = 0.02,
+    iterations: int = 200,
+) -> np.ndarray:
+    """value [H, W] where confidence is above 0 (somewhere), spread to where it is not: [H, W]."""
+    h, w = value.shape
+    known = confidence > 0
+    weight = confidence.astype(np.float64).ravel()
     target = np.zeros(h * w)
-    target[known.ravel()] = np.log(rho[known])
+    target[known.ravel()] = value[known]
     index = np.arange(h * w).reshape(h, w)
 
     def links(axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,14 +66,14 @@ def fill_inverse_depth(
         ),
         shape=(h * w, h * w),
     )
-    start = _spread(np.where(known, np.log(np.where(known, rho, 1.0)), 0.0), known)
+    start = _spread(np.where(known, value, 0.0), known)
     diagonal = matrix.diagonal()
     precondition = sparse.diags(1.0 / np.maximum(diagonal, 1e-12))
     solution, _ = cg(
         matrix, weight * target, x0=start.ravel(), rtol=1e-5, maxiter=iterations, M=precondition
     )
     low, high = target[known.ravel()].min(), target[known.ravel()].max()
-    return np.exp(np.clip(solution, low, high)).reshape(h, w).astype(np.float32)
+    return np.clip(solution, low, high).reshape(h, w)
 
 
 def _spread(value: np.ndarray, known: np.ndarray) -> np.ndarray:
