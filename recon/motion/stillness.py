@@ -3,8 +3,9 @@
 Legend: N points, V views, T times. What is known to be still is never moved by the fit, so that
 nothing that passes by drags it along. Evidence comes first: surroundings that never change are
 still, a pattern that flows to another place and looks the same there moves. What no view shows
-either way (covered later, never seen by a camera that has other times, plain) is told by the
-cheapest border between the two over the surface.
+either way (covered later, never seen by a camera that has other times, plain) gets the label that
+reaches it first over the surface; where few cameras have other times, it moves as well if it lies
+on the moving side of the cheapest border over the surface.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.sparse.csgraph import breadth_first_order, dijkstra, maximum_flow
 from scipy.spatial import cKDTree
 
 from fourreal.cameras import project, transform
@@ -73,7 +74,8 @@ class Sights:
 
 def still_points(sights: Sights, many: int = 3) -> Mask:
     """Points [N] that stand still; all of them when nothing is seen to move, none when nothing
-    is seen to stand still. What changes in most of ``many`` views or more stays free to move.
+    is seen to stand still. What changes in most of ``many`` views or more stays free to move. Fewer
+    views see one side of things only: far from what they see move, shapes tell what belongs to it.
     """
     still = surely_still(sights)
     if not still.any():
@@ -85,7 +87,9 @@ def still_points(sights: Sights, many: int = 3) -> Mask:
         moving = changes
     if not moving.any():
         return np.ones(len(still), bool)
-    label = _shortest_border(sights, still, moving, changes, maybe & ~moving)
+    label = _nearest_label(sights, still, moving, maybe & ~moving)
+    if len(sights.seen) < many:
+        label &= _shortest_border(sights, still, moving, changes, maybe & ~moving)
     return label & ~(changes & (looks >= many))
 
 
@@ -211,3 +215,43 @@ def _shortest_border(
     out = np.ones(n + 2, bool)
     out[reached] = False
     return out[:n]
+
+
+def _nearest_label(
+    sights: Sights, still: Mask, moving: Mask, maybe: Mask, neighbours: int = 9
+) -> Mask:
+    """Points [N] nearer to ``still`` than to ``moving`` ones along the surface.
+
+    A link between neighbours is as long as their distance in pixels, longer across gaps and edges
+    of colour; between points that may be still, still ones get on faster.
+    """
+    n = len(still)
+    depth = np.abs(transform(sights.w2c[len(sights.w2c) // 2], sights.points)[:, 2])
+    pixel = depth / sights.K[0, 0, 0]
+    distance, near = cKDTree(sights.points).query(
+        sights.points, k=min(neighbours + 1, n), workers=-1
+    )
+    i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
+    steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
+    edge = np.abs(sights.colors[i] - sights.colors[j]).max(-1)
+    cost = np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 40 * edge)
+    eased = cost * np.where(maybe[i] & maybe[j], 0.3, 1.0)
+    away_still = _distance(i, j, eased, still)
+    away_moving = _distance(i, j, cost, moving)
+    return away_still <= away_moving
+
+
+def _distance(
+    i: NDArray[np.int64], j: NDArray[np.int64], cost: FloatArray, seeds: Mask
+) -> FloatArray:
+    """Length [N] of the shortest path from any of ``seeds`` over undirected links."""
+    n = len(seeds)
+    first = np.flatnonzero(seeds)
+    # node n is a step of nothing (a zero would be no link) away from all seeds
+    weights = np.r_[cost, cost, np.full(len(first), 1e-6)]
+    rows, columns = np.r_[i, j, np.full(len(first), n)], np.r_[j, i, first]
+    order = np.lexsort((weights, columns, rows))
+    rows, columns, weights = rows[order], columns[order], weights[order]
+    fresh = np.r_[True, (np.diff(rows) != 0) | (np.diff(columns) != 0)]
+    graph = sparse.csr_matrix((weights[fresh], (rows[fresh], columns[fresh])), shape=(n + 1, n + 1))
+    return dijkstra(graph, indices=n)[:n]
