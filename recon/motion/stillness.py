@@ -4,8 +4,8 @@ Legend: N points, V views, T times. What is known to be still is never moved by 
 nothing that passes by drags it along. Evidence comes first: surroundings that never change are
 still, a pattern that flows to another place and looks the same there moves. What no view shows
 either way (covered later, never seen by a camera that has other times, plain) gets the label that
-reaches it first over the surface; where few cameras have other times, it moves as well if it lies
-on the moving side of the cheapest border over the surface.
+reaches it first over the surface; where few cameras have other times, that of its side of the
+cheapest border over the surface.
 """
 
 from __future__ import annotations
@@ -87,9 +87,10 @@ def still_points(sights: Sights, many: int = 3) -> Mask:
         moving = changes
     if not moving.any():
         return np.ones(len(still), bool)
-    label = _nearest_label(sights, still, moving, maybe & ~moving)
     if len(sights.seen) < many:
-        label &= _shortest_border(sights, still, moving, changes, maybe & ~moving)
+        label = _shortest_border(sights, still, moving, changes, maybe & ~moving)
+    else:
+        label = _nearest_label(sights, still, moving, maybe & ~moving)
     return label & ~(changes & (looks >= many))
 
 
