@@ -14,6 +14,7 @@ PUBLIC = (
     "footage.selection",
     "footage.sheet",
     "footage.sync",
+    "frame_files",
     "generate",
     "grid",
     "network.base",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,13 @@ from fourreal.health import NotFinite
 from fourreal.natural_order import natural_key
 from fourreal.npz_file import read_npz
 from fourreal.read_text import parse_json, read_json
+from gen.frame_files import FrameFiles, frame_files
 
 MARKER = "grid.json"
 FINE = "fine"
 VERSION = 1
 MAX_CELLS = 4096
+FEW = 24  # times through which motion needs no fewer knots (recon.config)
 Picked = slice | NDArray[np.integer]
 
 
@@ -38,7 +40,9 @@ class VideoGrid:
     """A V x T grid of frames, some of them possibly missing.
 
     Attributes:
-        frames: float32 [V, T, H, W, 3], RGB in 0..1; cells that are not known are zero.
+        frames: float32 [V, T, H, W, 3], RGB in 0..1; cells that are not known are zero. What
+            stands in for the frames of large grids reads them as they are asked for
+            (``gen.frame_files``).
         known: bool [V, T]; the row and the column of the shared cell must be complete.
         shared: (view, time) of that cell; its column is the canonical freeze-time video.
         times: float32 [T], increasing, normalised to 0..1, not necessarily even.
@@ -64,16 +68,9 @@ class VideoGrid:
     fine: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        f = np.asarray(self.frames)
-        if f.ndim != 5 or f.shape[-1] != 3 or min(f.shape) < 1:
-            raise ValueError(f"VideoGrid: frames must be [V, T, H, W, 3], got {list(f.shape)}")
-        if f.dtype == np.uint8:
-            f = f.astype(np.float32) / np.float32(255)
-        f = f.astype(np.float32, copy=False)
-        if not np.isfinite(f).all():
-            raise NotFinite("VideoGrid: frames contain NaN or Inf")
-        self.frames = f
-        V, T = f.shape[:2]
+        if not isinstance(self.frames, FrameFiles):
+            self.frames = _checked(np.asarray(self.frames))
+        V, T = self.frames.shape[:2]
         known = np.ones((V, T), bool) if self.known is None else np.asarray(self.known, bool)
         if known.shape != (V, T):
             raise ValueError(f"VideoGrid: known must be [{V}, {T}], got {list(known.shape)}")
@@ -161,7 +158,10 @@ class VideoGrid:
             UserError: nothing is picked, or no complete row and column are left.
         """
         assert self.known is not None and self.times is not None
-        frames = self.frames[views][:, times]
+        if isinstance(self.frames, FrameFiles):
+            frames = cast(NDArray[np.float32], self.frames.pick(views, times))
+        else:
+            frames = self.frames[views][:, times]
         if frames.shape[0] == 0 or frames.shape[1] == 0:
             raise UserError(
                 f"the picked views or times are empty: the grid has {self.V} views and {self.T} "
@@ -193,13 +193,31 @@ class VideoGrid:
             fine=self.fine[views] if self.fine is not None and same_time else None,
         )
 
+    def centred(self) -> VideoGrid:
+        """The same grid, its canonical column the complete one that is nearest to the middle.
+
+        Whatever moves then strays half as far from it. Grids of few times, and those whose column
+        is there in a finer size, stay as they are.
+        """
+        columns = np.flatnonzero(np.asarray(self.known).all(0))
+        if self.T <= FEW or self.fine is not None:
+            return self
+        near = int(columns[np.abs(columns - self.T // 2).argmin()])
+        return replace(self, shared=(self.shared[0], near))
+
     def resize(self, height: int, width: int) -> VideoGrid:
         """The same grid at another size: area filtering down, cubic up; intrinsics go along."""
         if (height, width) == (self.height, self.width):
             return self
         old = (self.height, self.width)
         K = None if self.K is None else scale_intrinsics(self.K, old, (height, width))
-        return replace(self, frames=video_io.resize_frames(self.frames, height, width), K=K)
+        frames = self.frames
+        if isinstance(frames, FrameFiles):
+            frames = frames.changed(
+                lambda v, t, image: video_io.resize_frames(image, height, width), (height, width)
+            )
+            return replace(self, frames=cast(NDArray[np.float32], frames), K=K)
+        return replace(self, frames=video_io.resize_frames(frames, height, width), K=K)
 
     def save(self, folder: str | Path) -> None:
         """Write the grid as a folder ``v00/t000.png … grid.json`` (8 bit), atomically."""
@@ -228,10 +246,11 @@ class VideoGrid:
         """Write one tiled mp4: every frame shows all views at one time, row by row (lossy)."""
         rows, columns = tile_layout(self.V)
         H, W = self.height, self.width
-        canvas = np.zeros((self.T, rows * H, columns * W, 3), np.float32)
+        canvas = np.zeros((self.T, rows * H, columns * W, 3), np.uint8)
         for v in range(self.V):
             r, c = divmod(v, columns)
-            canvas[:, r * H : (r + 1) * H, c * W : (c + 1) * W] = self.frames[v]
+            tile = video_io.to_uint8(self.frames[v])
+            canvas[:, r * H : (r + 1) * H, c * W : (c + 1) * W] = tile
         layout = {"fourreal_tiles": [rows, columns], "views": self.V, "height": H, "width": W}
         video_io.write_video(path, canvas, self.fps, comment=json.dumps(layout))
 
@@ -277,6 +296,18 @@ class VideoGrid:
         # Fields of a wrong type fail where they are converted.
         except (ValueError, TypeError, OverflowError) as error:
             raise UserError(f"{p} is not a usable grid: {error}") from error
+
+
+def _checked(f: NDArray[Any]) -> NDArray[np.float32]:
+    """Frames as float32. Raises ValueError."""
+    if f.ndim != 5 or f.shape[-1] != 3 or min(f.shape) < 1:
+        raise ValueError(f"VideoGrid: frames must be [V, T, H, W, 3], got {list(f.shape)}")
+    if f.dtype == np.uint8:
+        f = f.astype(np.float32) / np.float32(255)
+    f = f.astype(np.float32, copy=False)
+    if not all(np.isfinite(row).all() for row in f):
+        raise NotFinite("VideoGrid: frames contain NaN or Inf")
+    return f
 
 
 def shared_cell(
@@ -340,6 +371,17 @@ def _load_folder(folder: Path) -> VideoGrid:
             for t in range(known.shape[1]):
                 known[v, t] = (d / f"t{t:03d}.png").exists()
     _check_cells(*known.shape)
+    unread = frame_files(views, known)
+    frames = _read_all(views, known) if unread is None else cast(NDArray[np.float32], unread)
+    fine = None
+    if (folder / FINE).is_dir():
+        files = [folder / FINE / f"{d.name}.jpg" for d in views]
+        fine = np.stack([video_io.to_uint8(video_io.read_image(file)) for file in files])
+    return VideoGrid(frames=frames, known=known, fine=fine, **_optional(meta))
+
+
+def _read_all(views: list[Path], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The images of a folder, read at once. Raises ValueError."""
     frames: NDArray[np.float32] | None = None
     for v, d in enumerate(views):
         for t in np.flatnonzero(known[v]).tolist():
@@ -352,11 +394,7 @@ def _load_folder(folder: Path) -> VideoGrid:
             frames[v, t] = image
     if frames is None:
         raise ValueError("it holds no images")
-    fine = None
-    if (folder / FINE).is_dir():
-        files = [folder / FINE / f"{d.name}.jpg" for d in views]
-        fine = np.stack([video_io.to_uint8(video_io.read_image(file)) for file in files])
-    return VideoGrid(frames=frames, known=known, fine=fine, **_optional(meta))
+    return frames
 
 
 def _load_npz(path: Path) -> VideoGrid:

@@ -143,7 +143,7 @@ def export(options: Export) -> None:
 def _labels(scene: Scene4D | PlayerScene, source: Path) -> tuple[str, float]:
     """Title and rate: of the run, or those that the file brings along."""
     if source.suffix == ".safetensors":
-        return title_and_rate(source.parent)
+        return title_and_rate(source.parent, len(scene.times))
     from viewer.player_scene import PlayerScene
 
     player = PlayerScene.from_scene(scene)

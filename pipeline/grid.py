@@ -57,7 +57,7 @@ class Grid:
     max_views: int = 16
     """More views of a data set are thinned evenly to this many; grids are used whole."""
     max_times: int = 16
-    """More times of a data set are thinned evenly to this many; grids are used whole."""
+    """More times of a data set are thinned evenly to this many, 0: all; grids are used whole."""
     tiles: Tiles = None
     """ROWSxCOLUMNS of a tiled mp4 that does not say so itself."""
 
@@ -144,7 +144,7 @@ def _make_grid(options: Grid) -> VideoGrid:
         raise UserError(f"{options.path} cannot be used: {error}") from error
     if grid.V < 2:
         raise UserError(f"{options.path} has {grid.V} view after picking; at least 2 are needed")
-    return grid
+    return grid.centred()
 
 
 def _synchronised(source: Footage, even_out: bool) -> Footage:

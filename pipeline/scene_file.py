@@ -66,10 +66,14 @@ def grid_beside(scene: Path) -> VideoGrid | None:
     return None
 
 
-def title_and_rate(run: Path) -> tuple[str, float]:
-    """Prompt (else the folder's name) and frames per second along time of a run; 8 without grid."""
+def title_and_rate(run: Path, stored: int) -> tuple[str, float]:
+    """Prompt (else the folder's name) of a run, and how many of the ``stored`` times of its scene
+    pass in a second: the frames of its grid, of a whole clip fewer; 8 without a grid."""
     try:
         grid = json.loads((run / "grid" / "grid.json").read_text())
-        return str(grid.get("prompt") or run.resolve().name), float(grid.get("fps", 8.0))
+        rate, frames = float(grid.get("fps", 8.0)), len(grid.get("times") or ())
+        if stored > 1 and frames > 1:
+            rate *= (stored - 1) / (frames - 1)
+        return str(grid.get("prompt") or run.resolve().name), rate
     except (OSError, ValueError, AttributeError, TypeError):
         return run.resolve().name, 8.0

@@ -24,6 +24,7 @@ from fourreal.stage_key import StageKey, fingerprint, program_hash
 from gen.grid import VideoGrid
 from pipeline.compile_ahead import CompileAhead
 from pipeline.run_options import RunOptions
+from pipeline.scene_file import title_and_rate
 from tracking.backends.table import Choice
 
 if TYPE_CHECKING:
@@ -215,7 +216,8 @@ def outputs_stage(run: RunFolder) -> None:
         grid = VideoGrid.load(run.path / "grid")
         scene = Scene4D.load(run.path / "scene.safetensors")
         write_sequence(scene, run.path / "ply")
-        write_player(scene, run.path / "index.html", grid.prompt or run.path.name, grid.fps)
+        labels = title_and_rate(run.path, len(scene.times))
+        write_player(scene, run.path / "index.html", *labels)
         write_overview(scene, grid, run.path / "overview.png")
 
     key = StageKey.of(

@@ -52,7 +52,7 @@ class Videos:
     max_views: int = 16
     """Longer freeze-time clips are thinned evenly to this many frames."""
     max_times: int = 16
-    """Longer fixed-view clips are thinned evenly to this many frames."""
+    """Longer fixed-view clips are thinned evenly to this many frames; 0: all of them."""
     complete: Literal["none", "bundled", "wan"] = "none"
     """Who fills the cells between: nobody (the fit needs only the two clips), the bundled network
     for footage, which mixes what the two clips show, or Wan, whose weights you have."""

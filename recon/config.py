@@ -32,10 +32,8 @@ class CanonicalConfig:
     cover_depth: float = 0.06
     """... or lie deeper than the pixel by this fraction of its depth."""
     flat: float = 0.03
-    """In large frames, 2 x 2 pixels whose colours differ by less become one point, twice as wide;
-    0: never."""
-    flat_above: int = 100_000
-    """A large frame has more pixels than this."""
+    """2 x 2 and 4 x 4 pixels that are told from a coarser picture to within this become one point,
+    in whole grids; 0: never."""
     plain_background: bool = True
     """Give no points to a background of one colour (found at the image borders)."""
     max_points: int = 400_000
@@ -62,14 +60,14 @@ class FloaterConfig:
 class RatesConfig:
     """Learning rates at the start of a fit; all decay exponentially to ``final`` of it."""
 
-    means: float = 2.0e-4
-    log_scales: float = 5e-3
-    rotations: float = 1e-2
-    opacity: float = 2e-2
-    colors: float = 2.5e-3
+    means: float = 4e-4
+    log_scales: float = 9e-3
+    rotations: float = 1.75e-2
+    opacity: float = 3.5e-2
+    colors: float = 4.4e-3
     offsets: float = 1.5e-3
     mlp: float = 2e-3
-    shade: float = 5e-3
+    shade: float = 9e-3
     pose: float = 2e-4
     final: float = 0.02
 
@@ -109,12 +107,17 @@ class DeformationConfig:
     """Find what stands still before anything is fitted, and never move it; off: all may move."""
     curved: bool = True
     """Between time stamps motion is a smooth curve; off: straight lines."""
+    most_stamps: int = 24
+    """A clip of more times is fitted by curves through fewer knots, at least so many of them ..."""
+    knot_every: int = 3
+    """... and one in so many times."""
     track_init: bool = True
     """Start the nodes from tracks of the rows; off: from zero."""
     rigid_parts: bool = True
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
-    steps: int = 1400
+    steps: int = 950
+    """Of a clip with knots: as many more as there are more of them than 10."""
     hidden_background: bool = True
     """Add still surfaces that moving ones cover at the canonical time."""
     shade: bool = True
@@ -122,6 +125,7 @@ class DeformationConfig:
 
     def __post_init__(self) -> None:
         _require(self.nodes > 0 and self.neighbours > 0, "nodes and neighbours must be positive")
+        _require(self.most_stamps > 1 and self.knot_every > 0, "most_stamps > 1, knot_every > 0")
         _require(self.bound > 0 and self.steps >= 0, "bound > 0 and steps >= 0 expected")
 
 
@@ -134,11 +138,11 @@ class FitConfig:
     deformation: DeformationConfig = field(default_factory=DeformationConfig)
     rates: RatesConfig = field(default_factory=RatesConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    static_steps: int = 400
+    static_steps: int = 300
     """Steps on the freeze-time column alone, before anything moves."""
-    few_points: int = 30_000
+    few_points: int = 20_000
     """A scene of fewer points takes as many more steps as its points are fewer ..."""
-    most_steps: float = 3.0
+    most_steps: float = 4.5
     """... at most so many times as many: its steps are cheap, and it is all edges."""
     refine_cameras: bool = True
     """Let the static and the joint fit correct cameras that were estimated."""
@@ -169,6 +173,9 @@ def preset(name: str) -> FitConfig:
     config = FitConfig()
     if name == "gpu":
         config.device = "cuda"
+        config.rates = RatesConfig(  # many small steps
+            means=2e-4, log_scales=5e-3, rotations=1e-2, opacity=2e-2, colors=2.5e-3, shade=5e-3
+        )
         config.static_steps = 1000
         config.deformation.steps = 6000
         choose_motion(config, "mlp-points")

@@ -93,7 +93,6 @@ def fit_moments(
     """
     assert grid.known is not None and grid.times is not None
     config = replace(config, static_steps=max(1, config.static_steps // 3))
-    config.canonical = replace(config.canonical, flat_above=0)
     config.floaters = replace(config.floaters, steps=config.floaters.steps // 3)
     parts: list[tuple[int, Scene4D]] = []
     for t in measured_times(grid):

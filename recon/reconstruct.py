@@ -29,6 +29,7 @@ from recon.canonical.contradicted import contradicted
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.free_space import seen_through
 from recon.canonical.hidden_background import add_hidden_background
+from recon.clip import at_times, clip_knots, more_steps
 from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
@@ -36,6 +37,7 @@ from recon.fit.scene_fit import Cell, JointFit, median_depth
 from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
 from recon.motion.frames import FrameConfig
+from recon.motion.knots import KnotOffsets, places
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
@@ -44,6 +46,7 @@ from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.render import render_scene
 from recon.scene import Scene4D
+from recon.targets import targets_of
 from tracking.column import ColumnTracks
 from tracking.depth.colours import as_seen
 
@@ -74,6 +77,8 @@ def fit_scene(
         UserError: the column has no usable depth, or does not belong to this grid.
     """
     config = config or FitConfig()
+    if not grid.complete:  # where one view knows a time, surfaces follow it better in fine points
+        config = replace(config, canonical=replace(config.canonical, flat=0.0))
     if column.depth.shape != (grid.V, grid.height, grid.width):
         raise UserError(
             f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
@@ -101,6 +106,8 @@ def fit_scene(
     kept = checkpoint.scene(config.device) if checkpoint is not None else None
     if kept is not None:
         say(f"  going on after the {kept[0]} phase of the fit")
+    knots = clip_knots(grid, config)
+    whole, grid = grid, at_times(grid, knots)
     scene = fit_canonical(grid, column, config) if kept is None else kept[1]
     if checkpoint is not None and kept is None:
         checkpoint.finished("canonical", scene)
@@ -113,9 +120,10 @@ def fit_scene(
             checkpoint.finished("static", scene)
     if maps is not None:  # again, from what the scene has in common
         maps = maps_from_scene(scene, given.freeze_time, maps)
-        grid = even_grid(given, maps)
+        whole = even_grid(given, maps)
+        grid = at_times(whole, knots)
     lap("static")
-    scene = fit_motion(scene, grid, config, on_scene, checkpoint, column.backdrop)
+    scene = fit_motion(scene, grid, config, on_scene, checkpoint, column.backdrop, whole)
     lap("motion")
     quality = cell_quality(scene, given, maps, column.backdrop)
     report = {"seconds": seconds, "points": len(scene), **quality}
@@ -193,7 +201,7 @@ def fit_static(
         scene = scene.anisotropic()
     if not config.static_steps:
         return scene
-    frames, poses = _frames(grid, config), _refined(grid, config)
+    frames, poses = targets_of(grid, config.device), _refined(grid, config)
     fit = JointFit(scene, frames, config, poses=poses, ignored=_ignored(backdrop, config))
     cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
     # what moves is fitted on with the same rates, so they must not run out here
@@ -211,13 +219,18 @@ def fit_motion(
     on_scene: OnScene | None = None,
     checkpoint: Checkpoint | None = None,
     backdrop: NDArray[np.bool_] | None = None,
+    whole: VideoGrid | None = None,
 ) -> Scene4D:
-    """Stage 3: motion over time and the joint fit to all known cells. No-op for one time."""
+    """Stage 3: motion over time and the joint fit to all known cells. No-op for one time.
+
+    ``whole``: the clip of which ``grid`` has some times (``recon.clip.at_times``), all of which
+    are fitted to; by default the same.
+    """
     settings = config.deformation
     if grid.T == 1 or not settings.steps:
         return scene
     assert grid.known is not None
-    frames = _frames(grid, config)
+    frames = targets_of(grid, config.device)
     points = scene.means.cpu().numpy()
     depth = _drawn_depth(scene)
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
@@ -231,7 +244,9 @@ def fit_motion(
             warn("nothing moves in the fixed-view videos; the scene is static")
             return scene
     if settings.hidden_background:
-        scene, still = add_hidden_background(scene, grid, still, config.canonical.sigma)
+        scene, still = add_hidden_background(
+            scene, grid, still, config.canonical.sigma, config.canonical.flat
+        )
         points = scene.means.cpu().numpy()
     per_point = settings.kind == "mlp-points"
     if per_point:
@@ -253,9 +268,7 @@ def fit_motion(
     free = torch.from_numpy(~still[chosen])
     motion = FreeOffsets(len(nodes), grid.T, scene.canonical_time, settings.bound * unit, free)
     motion = motion.to(config.device)
-    # few views see a time: what they do not see has to follow its neighbours
-    views_T = np.maximum(grid.known.sum(0), 1)
-    rigidity = [float(np.clip(config.loss.few_views / n, 1.0, None)) for n in views_T]
+    rigidity = _rigidity(grid, config)
     turns = LocalTurns(
         scene.means[torch.from_numpy(chosen)], torch.from_numpy(edges).to(config.device)
     )
@@ -274,13 +287,22 @@ def fit_motion(
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)
-    cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(grid.known)]
+    at = None
+    if whole is not None and whole.T > grid.T:
+        assert isinstance(field, FreeOffsets)
+        stamps = scene.times.tolist()
+        field = KnotOffsets(field, stamps, settings.curved)
+        grid, at = whole, places(stamps, np.asarray(whole.times).tolist())
+        frames, rigidity = targets_of(grid, config.device), _rigidity(grid, config)
+    cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(np.asarray(grid.known))]
     shade, poses = settings.shade, _refined(grid, config)
     fit = JointFit(
         scene, frames, config, field, turns, shade, poses=poses, rigidity_T=rigidity,
-        ignored=_ignored(backdrop, config),
+        ignored=_ignored(backdrop, config), places_T=at,
     )  # fmt: skip
     steps = config.scaled(settings.steps, len(scene))
+    if at is not None:
+        steps = round(steps * more_steps(len(scene.times)))
     show = _now_and_then(fit, on_scene)
     fit.run(cells, steps, "joint fit", on_step=show, checkpoint=checkpoint)
     return fit.result()
@@ -356,8 +378,11 @@ def _freeze_views(grid: VideoGrid) -> list[int]:
     return [int(v) for v in np.flatnonzero(grid.known[:, grid.shared[1]])]
 
 
-def _frames(grid: VideoGrid, config: FitConfig) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(grid.frames)).to(config.device)
+def _rigidity(grid: VideoGrid, config: FitConfig) -> list[float]:
+    """Factor on the rigidity at every time: what few views do not see has to follow its
+    neighbours."""
+    views_T = np.maximum(np.asarray(grid.known).sum(0), 1)
+    return [float(np.clip(config.loss.few_views / n, 1.0, None)) for n in views_T]
 
 
 def cell_quality(

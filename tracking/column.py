@@ -125,7 +125,7 @@ def track_column(
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
-    colours = backdrop = None
+    colours = backdrop = blank = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -190,7 +190,8 @@ def track_column(
     central_flow(pairs, central, config.flow, tell("tracks"))
     tell("tracks")(views - 1)
     moving = None
-    if found.points is not None and not given and not found.wide:
+    # flow over blank paper leads anywhere
+    if found.points is not None and not given and not found.wide and blank is None:
         moving = moving_parts(pairs, K, w2c)
     if moving is not None:
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(

@@ -36,7 +36,12 @@ def write_overview(scene: Scene4D, grid: VideoGrid | None, path: str | Path) -> 
     rows: list[tuple[str, list[NDArray[np.uint8]]]] = []
     for v in views:
         if grid is not None:
-            rows.append((f"view {v + 1}|input", [_cell(grid, v, int(t)) for t in moments]))
+            rows.append(
+                (
+                    f"view {v + 1}|input",
+                    [_cell(grid, v, float(scene.times[int(t)])) for t in moments],
+                )
+            )
         shots = [_shot(scene, t, scene.w2c[v].cpu().numpy(), v, 1.0) for t in moments]
         rows.append((f"view {v + 1}|render", shots))
     new = camera_path("orbit", scene.w2c.cpu().numpy(), scene.means.detach().cpu().numpy(), 8)
@@ -49,9 +54,10 @@ def write_overview(scene: Scene4D, grid: VideoGrid | None, path: str | Path) -> 
         write_image(temporary, _sheet(rows, [float(scene.times[int(t)]) for t in moments]))
 
 
-def _cell(grid: VideoGrid, v: int, t: int) -> NDArray[np.uint8]:
-    """An input cell, or a hatched one where it is unknown."""
-    if v < grid.V and t < grid.T and (grid.known is None or grid.known[v, t]):
+def _cell(grid: VideoGrid, v: int, moment: float) -> NDArray[np.uint8]:
+    """The input cell at a time in 0..1, or a hatched one where it is unknown."""
+    t = int(np.abs(np.asarray(grid.times) - moment).argmin())
+    if v < grid.V and (grid.known is None or grid.known[v, t]):
         return to_uint8(grid.frames[v, t])
     y, x = np.mgrid[: grid.height, : grid.width]
     stripe = ((x + y) // 8 % 2).astype(np.uint8)

@@ -20,7 +20,8 @@ from gen.footage.calibration import some_of
 from gen.footage.lens import Lens
 from gen.footage.selection import fine_size
 from gen.footage.views import SAME_SHAPE, ImagesView, View
-from gen.grid import MAX_CELLS, VideoGrid, shared_cell
+from gen.frame_files import as_floats
+from gen.grid import FEW, MAX_CELLS, VideoGrid, shared_cell
 
 
 @dataclass
@@ -167,7 +168,8 @@ class Footage:
             ValueError, UserError: a frame cannot be read, or no complete row and column are left.
         """
         known = self.known[np.ix_(views, times)]
-        shared = shared_cell(known)
+        T = known.shape[1]
+        shared = shared_cell(known, (0, T // 2 if T > FEW else 0))
         if shared is None:
             raise ValueError("no picked view is known at every time, or no time in every view")
         if known.size > MAX_CELLS:
@@ -188,7 +190,7 @@ class Footage:
         stamps = self.seconds[times] - self.seconds[times[0]]
         span = float(stamps[-1])
         return VideoGrid(
-            frames.astype(np.float32) / np.float32(255),
+            as_floats(frames),
             known,
             times=(stamps / span if span > 0 else stamps).astype(np.float32),
             K=self.intrinsics(views, height, width),

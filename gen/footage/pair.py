@@ -29,7 +29,7 @@ from gen.footage.shared_frame import (
     thumbnail_size,
 )
 from gen.footage.views import VideoView, View, open_clip
-from gen.grid import VideoGrid
+from gen.grid import MAX_CELLS, VideoGrid
 
 SAME_SCENE = 0.75
 DIFFERENT_SHAPE = 0.03
@@ -114,8 +114,8 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         say("  no fixed-view clip: a static scene")
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
         K, w2c = column.cameras(column_index, size)
-        fine = _fine(column, column_index, size)
-        return VideoGrid(_float(column.read(column_index, size))[:, None], K=K, w2c=w2c, fine=fine)
+        frames = _float(column.read(column_index, size))[:, None]
+        return VideoGrid(frames, K=K, w2c=w2c, fine=_fine(column, column_index, size))
 
     row = _open_row(ask.fixed_view, column)
     row_index = choose_times(row.stamps / row.fps, ask.pick_times, ask.start, ask.fps)
@@ -128,15 +128,20 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
     times = "--pick-times, --fps or --max-times"
     row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])
+    if len(row_index) * len(column_index) > MAX_CELLS:
+        raise UserError(
+            f"{len(column_index)} views x {len(row_index)} times is more than {MAX_CELLS} cells; "
+            f"pick fewer ({views}, {times})"
+        )
     at = int(np.flatnonzero(row_index == shared[0])[0])
     over = int(np.flatnonzero(column_index == shared[1])[0])
 
     # Shake is taken out at up to twice the size that is worked at, so that nothing is blurred.
     own = row.view.size
-    fine = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
-    row_frames = _float(row.read(row_index, fine))
+    twice = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
+    row_frames = _float(row.read(row_index, twice))
     column_frames = _float(column.read(column_index, size))
-    meeting = _float(column.read(np.array([shared[1]]), fine))[0]
+    meeting = _float(column.read(np.array([shared[1]]), twice))[0]
     row_frames = _bring_together(row_frames, meeting, at, ask)
     row_frames = resize_frames(row_frames, *size)
 

@@ -90,7 +90,8 @@ def thin(
 
 
 def check_counts(views: int, times: int) -> None:
-    """Refuse impossible upper numbers. Raises UserError."""
-    for name, value in (("views", views), ("times", times)):
-        if not 2 <= value <= MAX_VIEWS:
-            raise UserError(f"--max-{name} {value}: choose 2..{MAX_VIEWS}")
+    """Refuse impossible upper numbers; 0 times are all. Raises UserError."""
+    if not 2 <= views <= MAX_VIEWS:
+        raise UserError(f"--max-views {views}: choose 2..{MAX_VIEWS}")
+    if times and not 2 <= times <= MAX_VIEWS:
+        raise UserError(f"--max-times {times}: choose 2..{MAX_VIEWS}, or 0 for all")

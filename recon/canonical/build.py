@@ -23,6 +23,8 @@ from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D, empty_motion
 
 FloatArray = NDArray[np.floating]
+_SIDES = (2, 4)  # of blocks that may become one point
+_BENT = 0.01
 
 
 class Column(Protocol):
@@ -77,8 +79,7 @@ def build_canonical(
         new = wanted[v]
         if len(means):
             new = new & _uncovered(means, sigmas, depth[v], column, v, config)
-        merge = config.flat if H * W > config.flat_above else 0.0
-        uv, z, rgb, side = _lifted(new, frames_VHW3[v], depth[v], merge)
+        uv, z, rgb, side = lifted(new.copy(), frames_VHW3[v], depth[v], config.flat)
         world = transform(invert(column.w2c[v]), unproject(uv, z, column.K[v]))
         focal = 0.5 * (column.K[v, 0, 0] + column.K[v, 1, 1])
         means = np.concatenate([means, world.astype(np.float32)])
@@ -110,40 +111,57 @@ def build_canonical(
     )
 
 
-def _lifted(
+def lifted(
     new: NDArray[np.bool_],
     image_HW3: NDArray[np.float32],
-    depth_HW: NDArray[np.float32],
+    depth_HW: NDArray[np.floating],
     flat: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Pixels ``new`` [H, W] to make points of: centres [n, 2], depth [n], RGB [n, 3], side [n].
 
-    Blocks of 2 x 2 new pixels that differ by less than ``flat`` in every channel and by 1 % in
-    depth are one pixel of side 2.
+    A block of 2 x 2 new pixels is one pixel of side 2 where the picture, reduced to such blocks
+    and enlarged again, differs from itself by less than ``flat`` in every channel, and so does
+    inverse depth (linear on planes) by ``_BENT`` of itself. Four such blocks are one of side 4 by
+    the same rule.
     """
-    single = new.copy()
-    h, w = new.shape[0] // 2, new.shape[1] // 2
-
-    def blocks(values: NDArray[Any]) -> NDArray[Any]:
-        cut = values[: 2 * h, : 2 * w]
-        return (
-            cut.reshape(h, 2, w, 2, *values.shape[2:])
-            .swapaxes(1, 2)
-            .reshape(h, w, 4, *values.shape[2:])
+    depth = depth_HW.astype(np.float64)
+    near = 1 / np.where(np.isfinite(depth) & (depth > 0), depth, np.inf)
+    levels: list[tuple[int, NDArray[np.bool_], NDArray[Any], NDArray[Any]]] = [
+        (1, new, image_HW3, near)
+    ]
+    for side in _SIDES if flat else ():
+        if min(new.shape) < 2 * side:
+            break
+        before = levels[-1][1]
+        colour, lost = _reduced(image_HW3, side)
+        close, bent = _reduced(near, side)
+        joined = _blocks(before, 2).all((1, 3)) & (lost < flat) & (bent < _BENT * close)
+        # what is joined is taken from the finer level
+        levels[-1][1][: 2 * joined.shape[0], : 2 * joined.shape[1]] &= ~joined.repeat(2, 0).repeat(
+            2, 1
         )
-
-    colour, z = blocks(image_HW3), blocks(depth_HW.astype(np.float64))
-    even = blocks(new).all(2) & ((colour.max(2) - colour.min(2)).max(-1) < flat)
-    with np.errstate(invalid="ignore"):
-        even &= z.max(2) < 1.01 * z.min(2)
-    single[: 2 * h, : 2 * w] &= ~even.repeat(2, 0).repeat(2, 1)
-    centre = 2 * pixel_grid(h, w)[even]
+        levels.append((side, joined, colour, close))
     return (
-        np.concatenate([pixel_grid(*new.shape)[single], centre]),
-        np.concatenate([depth_HW[single].astype(np.float64), 1 / (1 / z[even]).mean(1)]),
-        np.concatenate([image_HW3[single], colour[even].mean(1)]),
-        np.concatenate([np.ones(single.sum()), np.full(len(centre), 2.0)]),
+        np.concatenate([side * pixel_grid(*mask.shape)[mask] for side, mask, _, _ in levels]),
+        np.concatenate([1 / close[mask].astype(np.float64) for _, mask, _, close in levels]),
+        np.concatenate([colour[mask] for _, mask, colour, _ in levels]),
+        np.concatenate([np.full(mask.sum(), float(side)) for side, mask, _, _ in levels]),
     )
+
+
+def _blocks(values: NDArray[Any], side: int) -> NDArray[Any]:
+    """Values [H, W] by blocks of pixels: [H // side, side, W // side, side]."""
+    h, w = values.shape[0] // side, values.shape[1] // side
+    return values[: h * side, : w * side].reshape(h, side, w, side)
+
+
+def _reduced(values: NDArray[Any], side: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Means of blocks of pixels, and how far values enlarged from them are off at most [h, w]."""
+    h, w = values.shape[0] // side, values.shape[1] // side
+    cut = np.ascontiguousarray(values[: h * side, : w * side])
+    small = cv2.resize(cut, (w, h), interpolation=cv2.INTER_AREA)
+    off = np.abs(cv2.resize(small, (w * side, h * side), interpolation=cv2.INTER_LINEAR) - cut)
+    return small, _blocks(off.max(-1) if off.ndim == 3 else off, side).max((1, 3))
 
 
 def _uncovered(

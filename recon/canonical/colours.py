@@ -7,11 +7,14 @@ scene, its exports and viewers; only scores against the given frames go back thr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gen.frame_files import FrameFiles
 from gen.grid import VideoGrid
 from recon.render import render_scene
 from recon.scene import Scene4D
@@ -25,9 +28,23 @@ def even_grid(grid: VideoGrid, maps: NDArray[np.floating]) -> VideoGrid:
     """The grid in common colours; unknown cells stay as they are."""
     assert grid.known is not None
     out = copy(grid)  # not built anew: for the fit, the column may have holes
+    if isinstance(grid.frames, FrameFiles):
+        out.frames = cast(NDArray[np.float32], grid.frames.changed(_even(grid.known, maps)))
+        return out
     known = grid.known[:, :, None, None, None]
     out.frames = np.where(known, np.clip(evened(grid.frames, maps), 0, 1), grid.frames)
     return out
+
+
+def _even(
+    known: NDArray[np.bool_], maps: NDArray[np.floating]
+) -> Callable[[int, int, NDArray[np.float32]], NDArray[np.float32]]:
+    """One image after the other in common colours."""
+
+    def change(v: int, t: int, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.clip(evened(image[None], maps[[v]])[0], 0, 1) if known[v, t] else image
+
+    return change
 
 
 def maps_from_scene(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from fourreal.cameras import relative_pose
 from tracking.column import ColumnTracks
 from tracking.depth.consistency import nearest, reproject
-from tracking.flow.optical import inside
 
 _IN_FRONT = 0.02  # relative difference of 1/z by which a point lies before a view's own surface
 _SAME = 0.04  # ... and within which it lies on it
@@ -44,7 +43,7 @@ def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDAr
         for u in others:
             move = relative_pose(column.w2c[v], column.w2c[u])
             uv, there = reproject(rho[v], column.K[v], column.K[u], move)
-            seen = inside(uv, height, width)
+            seen = ((uv >= 0) & (uv < (width, height))).all(-1)
             if column.backdrop is not None:  # what stands there is no part of the scene
                 seen &= nearest(column.backdrop[u].astype(np.uint8), uv) == 0
             own, colour = nearest(surface[u], uv), frames_VHW3[v]

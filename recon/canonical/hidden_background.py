@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from fourreal.cameras import invert, pixel_grid, project, transform, unproject
+from fourreal.cameras import invert, project, transform, unproject
 from gen.grid import VideoGrid
+from recon.canonical.build import lifted
 from recon.gaussians import Gaussians
 from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
@@ -48,18 +49,24 @@ def plate(frames_THW3: FloatArray, tolerance: float = 0.06) -> tuple[FloatArray,
 
 
 def add_hidden_background(
-    scene: Scene4D, grid: VideoGrid, still_N: Mask, sigma: float = 0.7, margin: float = 0.05
+    scene: Scene4D,
+    grid: VideoGrid,
+    still_N: Mask,
+    sigma: float = 0.7,
+    flat: float = 0.0,
+    margin: float = 0.05,
 ) -> tuple[Scene4D, Mask]:
     """The scene with still points added behind its moving surfaces, and the new still mask.
 
     Args:
         scene: static scene at the canonical time. still_N: which of its points stand still.
+        sigma, flat: width of a point in pixels, and which blocks of pixels are one
+            (``recon.config.CanonicalConfig``).
         margin: how much farther than the moving surface the background must lie (fraction).
     """
     assert grid.known is not None
     if not still_N.any():
         return scene, still_N
-    H, W = scene.size
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
     plates = {}
@@ -87,14 +94,13 @@ def add_hidden_background(
         place = wanted & (behind > front * (1 + margin))
         if not place.any():
             continue
-        camera = unproject(pixel_grid(H, W)[place], behind[place].astype(np.float64), K[v])
-        world = transform(invert(w2c[v]), camera).astype(np.float32)
+        uv, z, rgb, side = lifted(place, colour, behind, flat)
+        world = transform(invert(w2c[v]), unproject(uv, z, K[v])).astype(np.float32)
         others = {u: p[:2] for u, p in plates.items() if u != v}
-        agree = _seen_by_others(world, colour[place], others, K, w2c)
-        added = world[agree]
-        new_means.append(added)
-        new_sigma.append((sigma * behind[place] / K[v, 0, 0]).astype(np.float32)[agree])
-        new_color.append(colour[place].astype(np.float32)[agree])
+        agree = _seen_by_others(world, rgb, others, K, w2c)
+        new_means.append(world[agree])
+        new_sigma.append((sigma * side * z / K[v, 0, 0]).astype(np.float32)[agree])
+        new_color.append(rgb.astype(np.float32)[agree])
     if not any(len(m) for m in new_means):
         return scene, still_N
     means = torch.from_numpy(np.concatenate(new_means)).to(scene.means)

@@ -21,13 +21,15 @@ from recon.fit.checkpoint import Checkpoint, check_loss, check_parameters
 from recon.fit.parameters import Parameters
 from recon.fit.photometric import photometric_loss
 from recon.fit.shading import shaded
-from recon.motion.curve import spline_slopes
+from recon.motion.curve import hermite, spline_slopes
+from recon.motion.knots import KnotOffsets
 from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.motion.spread import Spreader
 from recon.place import Moment, Sight, literal_turn, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
+from recon.targets import Targets
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
@@ -39,20 +41,22 @@ class JointFit:
 
     Args:
         scene: where to start; its times, cameras and compensation are used as they are.
-        frames: float32 [V, T, H, W, 3] targets.
+        frames: targets [H, W, 3] of every cell, as ``recon.targets.targets_of`` gives them.
         config: learning rates and losses.
         motion: makes the nodes' offsets; None: nothing moves.
         turns: of the nodes' graph, for rigidity.
         shade: let brightness change over time.
         poses: refine the cameras.
         rigidity_T: factor on the rigidity at every time.
+        places_T: where the times of the frames lie among the time stamps of the scene, for clips
+            of more times than stamps (``recon.motion.knots``); by default they are the same.
         ignored: bool [V, H, W], pixels of the canonical column that are no part of the scene.
     """
 
     def __init__(
         self,
         scene: Scene4D,
-        frames: Tensor,
+        frames: Targets,
         config: FitConfig,
         motion: FreeOffsets | MlpOffsets | None = None,
         turns: LocalTurns | None = None,
@@ -60,11 +64,13 @@ class JointFit:
         poses: bool = False,
         rigidity_T: Sequence[float] | None = None,
         ignored: Tensor | None = None,
+        places_T: Sequence[float] | None = None,
     ) -> None:
         self.scene, self.frames, self.config = scene, frames, config
         self.motion, self.turns = motion, turns
         self.rigidity_T = rigidity_T
         self.ignored = ignored
+        self.places_T = places_T
         self.compensated = config.compensation and bool(scene.view_offsets.any())
         self.parameters = Parameters(scene, motion, shade, poses)
         self._apart: dict[int, tuple[int, Tensor]] = {}
@@ -86,19 +92,33 @@ class JointFit:
         """Draw one cell (view, time index), its nodes at ``offsets_M3`` if given."""
         return self._draw(cell, self._colors(cell[1])[0], offsets_M3)
 
+    def _place(self, t: int) -> float:
+        """Where a time lies among the stamps of the scene."""
+        return t if self.places_T is None else self.places_T[t]
+
     def _colors(self, t: int) -> tuple[Tensor, Tensor | float]:
         """Colours [N, 3] at a time index, and how far their brightness is from the canonical."""
-        p = self.parameters
-        if not p.shade or t == self.scene.canonical_time:
+        p, at = self.parameters, self._place(t)
+        if not p.shade or at == self.scene.canonical_time:
             return p.colors, 0.0
-        return shaded(p.colors, p.shade[t])
+        return shaded(p.colors, self._between(p.shade, at))
+
+    def _between(self, values: Sequence[Tensor], at: float) -> Tensor:
+        """Values of a list of one per stamp at a place among them, as ``Scene4D.at`` has them."""
+        left = int(at)
+        if at == left:
+            return values[left]
+        curved, home = self.config.deformation.curved, self.scene.canonical_time
+        early, late = (torch.zeros_like(v) if k == home else v for k, v in
+                       ((left, values[left]), (left + 1, values[left + 1])))  # fmt: skip
+        return torch.lerp(early, late, hermite(at - left)[2] if curved else at - left)
 
     def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
-        scene, camera, p = self.scene, self.camera(v), self.parameters
+        scene, camera, p, at = self.scene, self.camera(v), self.parameters, self._place(t)
         moment, sight = Moment(), Sight()
-        if self.spread is not None and self.motion is not None and t != scene.canonical_time:
-            moment.moved = self.spread(self.motion(t) if offsets_M3 is None else offsets_M3)
+        if self.spread is not None and self.motion is not None and at != scene.canonical_time:
+            moment.moved = self.spread(self.motion(at) if offsets_M3 is None else offsets_M3)
             if scene.offset_frame == "literal":
                 home = scene.w2c[scene.canonical_view]
                 sight.turn = literal_turn(camera.w2c, home).detach()
@@ -113,8 +133,9 @@ class JointFit:
         weights = self.config.loss
         offsets = None
         extra: Tensor | float = 0.0
-        if self.motion is not None and t != self.scene.canonical_time:
-            offsets = self.motion(t)
+        at = self._place(t)
+        if self.motion is not None and at != self.scene.canonical_time:
+            offsets = self.motion(at)
             if self.turns is None:
                 extra = weights.sparsity / self.unit * offsets.abs().mean()
             else:
@@ -128,7 +149,7 @@ class JointFit:
         colors, change = self._colors(t)
         extra = extra + weights.shade * change
         image = self._draw(cell, colors, offsets).rgb
-        if self.ignored is not None and t == self.scene.canonical_time:
+        if self.ignored is not None and at == self.scene.canonical_time:
             image = torch.where(self.ignored[v, ..., None], self.frames[v, t], image)
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 
@@ -216,7 +237,10 @@ class JointFit:
         """The scene as it stands, motion baked into node offsets."""
         out = self.parameters.into(self.scene)
         if self.motion is not None and self.config.deformation.curved:
-            out.node_slopes = spline_slopes(out.times, out.node_offsets)
+            if isinstance(self.motion, KnotOffsets):
+                out.node_slopes = self.motion.slopes()
+            else:
+                out.node_slopes = spline_slopes(out.times, out.node_offsets)
         if self.parameters.poses is not None:
             out.w2c = torch.stack([self.camera(v).w2c for v in range(len(out.w2c))])
         return out

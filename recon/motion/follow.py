@@ -24,6 +24,7 @@ from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
+from recon.targets import Targets
 from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
@@ -45,12 +46,13 @@ class FollowConfig:
 class Footage:
     """What is followed, and what the nodes hang on.
 
-    frames [V,T,H,W,3]; known bool [V,T]; K [V,3,3] and w2c [V,4,4]; canonical_time.
+    frames: [H,W,3] of every (view, time); known bool [V,T]; K [V,3,3] and w2c [V,4,4];
+    canonical_time.
     depth: draws the scene in a cell with its nodes at these offsets [M,3], depth [H,W].
     refine: gradient steps on the nodes of one time over these views.
     """
 
-    frames: Tensor
+    frames: Targets
     known: NDArray[np.bool_]
     K: FloatArray
     w2c: FloatArray

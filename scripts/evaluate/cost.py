@@ -36,6 +36,7 @@ from scripts.evaluate.truth_grid import TruthGrid
 from tracking.column import track_column
 
 CURVES = ("points", "cells", "resolution")
+AXIS = {"points": "points", "cells": "cells", "resolution": "pixels"}
 
 
 @dataclass
@@ -170,6 +171,23 @@ def rows(config: CostConfig) -> Iterator[tuple[str, str, Callable[[], dict[str, 
         yield "resolution", text, lambda a=at: grid_cost(shown(8, 8, a), config)
 
 
+def exponents(results: dict[str, Any]) -> dict[str, float]:
+    """How seconds grow along every curve of three rows or more: the slope of a line through their
+    logarithms (1: in proportion; least squares); a curve with tracking has one for that, too."""
+    out = {}
+    for curve in (c for c in CURVES if c in results):
+        table = list(results[curve].values())
+        if len(table) < 3:
+            continue
+        x = np.log([row[AXIS[curve]] for row in table])
+        for metric in ("seconds", "seconds_tracking"):
+            if all(row.get(metric) for row in table):
+                y = np.log([row[metric] for row in table])
+                label = curve if metric == "seconds" else f"{curve}, tracking"
+                out[label] = round(float(np.polyfit(x, y, 1)[0]), 2)
+    return out
+
+
 def draw(results: dict[str, Any], path: Path) -> None:
     """One panel a curve: seconds and memory over a logarithmic axis; UserError without
     matplotlib."""
@@ -180,16 +198,15 @@ def draw(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    axis_of = {"points": "points", "cells": "cells", "resolution": "pixels"}
     xlabel_of = {"points": "Gaussians", "cells": "views x times", "resolution": "height x width"}
     curves = [c for c in CURVES if c in results]
     figure, panels = pyplot.subplots(
         1, len(curves), figsize=(4 * len(curves), 3.4), layout="constrained", squeeze=False
     )
     for axes, curve in zip(panels[0], curves, strict=True):
-        named = sorted(results[curve].items(), key=lambda item: item[1][axis_of[curve]])
+        named = sorted(results[curve].items(), key=lambda item: item[1][AXIS[curve]])
         table = [row for _, row in named]
-        x = [r[axis_of[curve]] for r in table]
+        x = [r[AXIS[curve]] for r in table]
         axes.set_xscale("log")
         axes.plot(x, [r["seconds"] for r in table], "o-", color="tab:blue", label="fit, seconds")
         if curve != "points":
@@ -229,6 +246,10 @@ def main(config: CostConfig) -> None:
         "points: seconds are those of the preset's joint fit at the measured milliseconds a step; "
         "cells and resolution: the whole fit, without seconds_tracking"
     )
+    grown = ", ".join(f"{k} {v}" for k, v in exponents(results.document["results"]).items())
+    if grown:
+        say(f"seconds grow with the power of {grown}")
+        results.note(f"seconds grow with the power of: {grown}", instead_of="seconds grow")
     if config.picture is not None:
         draw(results.document["results"], config.picture)
         say(str(config.picture))

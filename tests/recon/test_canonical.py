@@ -3,7 +3,7 @@ import pytest
 
 from fourreal.errors import UserError
 from fourreal.image_metrics import psnr
-from recon.canonical.build import build_canonical, plain_background
+from recon.canonical.build import build_canonical, lifted, plain_background
 from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.config import CanonicalConfig
 from recon.render import render_scene
@@ -33,13 +33,12 @@ def test_what_nothing_covers_has_the_colour_of_most_of_the_frames():
     assert np.allclose(image, np.median(FRAMES[:, 0].reshape(-1, 3), 0), atol=1e-5)
 
 
-def test_flat_blocks_of_large_frames_become_one_point_of_twice_the_width():
-    fine = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
-    settings = CanonicalConfig(flat=0.2, flat_above=24 * 40 - 1)
-    merged = build_canonical(FRAMES[:, 0], column(), settings, TIMES)
+def test_flat_blocks_become_wider_points():
+    fine = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(flat=0.0), TIMES)
+    merged = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(flat=0.2), TIMES)
     assert len(merged) < 0.8 * len(fine)
     ratio = merged.log_scales.exp().max() / fine.log_scales.exp().max()
-    assert 1.9 < ratio < 2.1
+    assert 1.9 < ratio < 4.2
     quality = [
         psnr(
             render_scene(s, 0.0, s.w2c[1], s.K[1]).rgb.numpy()[1:-1, 1:-1], FRAMES[1, 0][1:-1, 1:-1]
@@ -47,13 +46,27 @@ def test_flat_blocks_of_large_frames_become_one_point_of_twice_the_width():
         for s in (fine, merged)
     ]
     assert quality[1] > 20 and quality[1] > quality[0] - 6
-    none_flat = CanonicalConfig(flat=0.0, flat_above=0)
-    assert len(build_canonical(FRAMES[:, 0], column(), none_flat, TIMES)) == len(fine)
+
+
+def test_points_are_as_many_as_the_picture_needs():
+    image = np.full((16, 16, 3), 0.5, np.float32)
+    image[:, 8:] = np.random.default_rng(0).random((16, 8, 3))
+    everywhere = np.ones((16, 16), bool)
+    uv, z, colour, side = lifted(everywhere, image, np.full((16, 16), 2.0), 0.03)
+    assert (side**2).sum() == 16 * 16  # every pixel belongs to one point
+    assert set(side[uv[:, 0] > 8]) == {1.0}  # noise keeps all its pixels
+    assert (side == 4).sum() >= 4 and (side[uv[:, 0] < 4] == 4).all()
+    assert np.allclose(z, 2) and np.allclose(colour[side == 4], 0.5)
+    step = np.full((16, 16), 2.0)
+    step[:, 3:] = 4.0  # a plain picture of two depths
+    uv, _, _, side = lifted(np.ones((16, 16), bool), image, step, 0.03)
+    near_edge = (uv[:, 0] > 2) & (uv[:, 0] < 4)
+    assert near_edge.any() and (side[near_edge] == 1).all()
 
 
 def test_later_keyframes_add_only_what_is_uncovered():
-    one = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(keyframes=1), TIMES)
-    all_views = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(), TIMES)
+    one = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(keyframes=1, flat=0.0), TIMES)
+    all_views = build_canonical(FRAMES[:, 0], column(), CanonicalConfig(flat=0.0), TIMES)
     assert len(one) == 24 * 40 < len(all_views) < 2 * 24 * 40
 
 
@@ -62,7 +75,7 @@ def test_nothing_is_taken_from_a_view_whose_camera_is_a_guess():
     guessed.dropped = [2]
     frames = FRAMES[:, 0].copy()
     frames[2] = (1.0, 0.0, 1.0)
-    scene = build_canonical(frames, guessed, CanonicalConfig(), TIMES)
+    scene = build_canonical(frames, guessed, CanonicalConfig(flat=0.0), TIMES)
     assert len(scene) > 24 * 40
     assert not (scene.colors == scene.colors.new_tensor([1.0, 0.0, 1.0])).all(1).any()
 

@@ -65,3 +65,13 @@ def test_picture_of_recorded_rows(tmp_path):
 def test_cells_must_be_squares():
     with pytest.raises(UserError, match="squares"):
         CostConfig(cells=(12,))
+
+
+def test_exponents_are_the_powers_that_seconds_grow_with():
+    rows = {
+        str(n): {"cells": n, "seconds": 3.0 * n, "seconds_tracking": 2.0 * n**0.5}
+        for n in (9, 16, 64)
+    }
+    two = {k: rows[k] for k in ("9", "16")}
+    assert cost_curve.exponents({"cells": rows}) == {"cells": 1.0, "cells, tracking": 0.5}
+    assert cost_curve.exponents({"cells": two}) == {}  # a line through two points says nothing

@@ -33,14 +33,18 @@ def node() -> str:
 
 
 def scene_of(kind: str) -> Scene4D:
-    scene = uncommon_scene(kind, 900) if kind in ("shaped", "literal") else toy_scene(900)
-    scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])  # uneven
+    if kind == "clip":
+        scene = toy_scene(900, times=30)
+        scene.times = torch.linspace(0, 1, 30) ** 1.2
+    else:
+        scene = uncommon_scene(kind, 900) if kind in ("shaped", "literal") else toy_scene(900)
+        scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])  # uneven
     if kind != "straight":
         scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)
     return scene
 
 
-KINDS = ["straight", "curved", "shaped", "literal"]
+KINDS = ["straight", "curved", "shaped", "literal", "clip"]
 
 
 def answers(node: str, payload: Path, request: list[dict], work: Path) -> list[dict]:
@@ -72,6 +76,8 @@ def test_points_are_where_the_scene_has_them(node, tmp_path, kind):
         assert len(set(drawn.tolist())) == (z > 0.01).sum()
         travelled = max(travelled, float(np.abs(want - scene.means.numpy()[order]).max()))
     assert moving and travelled > 5 * radius
+    # a whole clip is shown when its first times are there, a few times all at once
+    assert found[0]["ready"] == ([8, 16, 24, 30] if kind == "clip" else [4])
 
 
 @pytest.mark.parametrize("kind", KINDS)

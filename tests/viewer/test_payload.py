@@ -43,8 +43,9 @@ def picture(player: PlayerScene, t: float, v: int = 0) -> np.ndarray:
     return rgb.numpy()
 
 
-def test_round_trip_stays_within_the_stated_error():
-    player = PlayerScene.from_scene(toy_scene())
+@pytest.mark.parametrize("times", [4, 30])
+def test_round_trip_stays_within_the_stated_error(times):
+    player = PlayerScene.from_scene(toy_scene(times=times))
     payload = encode(player)
     back = decode(payload)
     order, moving = _point_order(player)
@@ -57,6 +58,7 @@ def test_round_trip_stays_within_the_stated_error():
         gap = np.abs(getattr(back, name) - getattr(player, name)[:, order]).max()
         assert gap <= error[limit] * 1.01 + 1e-6, name
     np.testing.assert_array_equal(back.w2c, player.w2c)
+    assert header_of(payload).get("parts") == (None if times == 4 else [0, 8, 16, 24, 30])
     assert error["position"] < 0.08 * np.exp(player.log_scales).min()
 
 

@@ -215,6 +215,23 @@ def test_shapes_offsets_in_camera_axes_and_curves_are_drawn(elsewhere, kind):
     assert elsewhere.evaluate("player.errors") == []
 
 
+def test_a_whole_clip_can_be_sought_to_its_end_and_played(tmp_path, elsewhere):
+    scene = toy_scene(900, times=30)
+    write_player(scene, tmp_path / "clip.html", fps=30)
+    elsewhere.open(tmp_path / "clip.html", "pause&t=0")
+    elsewhere.player_ready()
+    for t in (0.9, 0.1, 0.5):
+        camera = scene.w2c[1].numpy(), scene.K[1].numpy(), scene.size
+        got = elsewhere.player_pixels(t, *camera) / 255
+        assert psnr(got, rendered(scene, t, scene.w2c[1], scene.K[1])) > 45
+    assert elsewhere.evaluate("player.info.ready") == 30
+    elsewhere.evaluate("player.set({speed: 4, loop: 'once'}), player.seek(0), player.play()")
+    deadline = time.monotonic() + 30
+    while elsewhere.evaluate("player.time") < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_damaged_payload_gives_a_message(tmp_path, elsewhere):
     payload = encode(PlayerScene.from_scene(toy_scene(300)))
     path = tmp_path / "damaged.html"

@@ -1,7 +1,8 @@
 // Runs the page's worker (worker.js) in node and prints what it makes of a scene.
 //   node worker_harness.js FOLDER PAYLOAD REQUEST > answer.json
 // REQUEST is JSON: a list of {time, w2c}. Answered is, for each, where every point is (in the
-// payload's order) and the order in which they are drawn.
+// payload's order), the order in which they are drawn, and how many times were there whenever the
+// page was given some.
 "use strict";
 const fs = require("node:fs");
 const path = require("node:path");
@@ -30,11 +31,13 @@ async function main() {
   await page.self.onmessage({ data: { type: "decode", bytes } });
   if (last("error")) throw new Error(last("error").message);
   const answers = [];
+  const given = said.filter(({ type }) => type === "scene" || type === "part");
+  const ready = given.map((message) => message.type === "scene" ? message.info.ready : message.ready);
   for (const { time, w2c } of JSON.parse(fs.readFileSync(request, "utf8"))) {
     page.request = { time, w2c };
     const points = vm.runInContext(PLACES, page);
     await page.self.onmessage({ data: { type: "sort", row: w2c.slice(8, 12), time } });
-    answers.push({ points, order: Array.from(last("order").order) });
+    answers.push({ points, order: Array.from(last("order").order), ready });
   }
   fs.writeSync(1, JSON.stringify(answers));
 }

@@ -24,8 +24,8 @@ _SURE = 0.6  # trust of the pixels that planes are found from
 _MOST = 4  # planes
 _SHARE = 0.08  # of the sure pixels: what a plane must hold
 _NEAR = 0.01  # relative depth within which a pixel lies on a plane
-_SAMPLES = 8000
-_TRIALS = 300
+_SAMPLES = 5000
+_TRIALS = 150
 _BESIDE = 0.2  # of the picture: how far apart the three pixels of a trial are
 _LONG_SIDE = 100  # of the pictures in which membership spreads
 _MEMBER = 0.4  # share of the surroundings that must lie on a plane
@@ -187,5 +187,5 @@ def _membership(on: np.ndarray, sure: np.ndarray, image: np.ndarray) -> np.ndarr
         return np.zeros((h, w), np.float32)
     share = cv2.resize((on & sure).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    spread = diffused(share / np.maximum(weight, 1e-6), weight, small)
+    spread = diffused(share / np.maximum(weight, 1e-6), weight, small, iterations=60)
     return cv2.resize(spread.astype(np.float32), (w, h))

@@ -20,6 +20,7 @@ _ALONG = 4.0  # ... and along it between the two depths
 _OF_MEDIAN = 4.0  # times the median of either: cameras that are slightly off move nothing
 _GRAIN = 5  # working pixels: smaller spots are noise
 _AROUND = 0.02  # of the long side that the mask grows: flow fails at the edges of what moves
+_CONTRAST = 4.0  # grey levels around a pixel below which its flow is not its own
 _LEAST = 0.02  # share of the pictures below which nothing is said
 
 
@@ -74,4 +75,12 @@ def _depth_by(
     at = far + rho[..., None] * shift
     depth = np.maximum(at[..., 2], 1e-6)
     across = np.linalg.norm(at[..., :2] / depth[..., None] - to, axis=-1)
+    sure &= _textured(pairs.gray_Vhw[v])
     return sure, rho, np.linalg.norm(gain, axis=-1) / depth, across
+
+
+def _textured(gray: np.ndarray) -> np.ndarray:
+    """Where gray uint8 [h, w] has something that flow can hold on to."""
+    image = gray.astype(np.float32)
+    mean = cv2.blur(image, (9, 9))
+    return cv2.blur(image * image, (9, 9)) - mean * mean > _CONTRAST**2

@@ -63,9 +63,15 @@ def write_nerfstudio(scene: Scene4D, grid: VideoGrid | None, folder: str | Path)
 
 def _write_cells(scene: Scene4D, grid: VideoGrid | None, folder: Path) -> list[dict[str, Any]]:
     """Save the pictures of the known cells; what ``data.json`` says of each."""
-    V, T = len(scene.w2c), len(scene.times)
-    if grid is not None and (grid.V, grid.T) != (V, T):
-        raise UserError(f"the grid is {grid.V} x {grid.T}, the scene {V} x {T}: not the same run")
+    V, times = len(scene.w2c), scene.times.tolist()
+    if grid is not None:  # of a whole clip the scene keeps some of the times
+        own = np.asarray(grid.times)
+        if grid.V != V or np.abs(own[None] - np.asarray(times)[:, None]).min(1).max() > 1e-4:
+            raise UserError(
+                f"the grid is {grid.V} x {grid.T}, the scene {V} x {len(times)}: not the same run"
+            )
+        times = own.tolist()
+    T = len(times)
     known = np.ones((V, T), bool) if grid is None or grid.known is None else grid.known
     frames = []
     for v, t in np.argwhere(known):
@@ -73,14 +79,13 @@ def _write_cells(scene: Scene4D, grid: VideoGrid | None, folder: Path) -> list[d
         if grid is not None:
             picture = to_uint8(grid.frames[v, t])
         else:
-            time = float(scene.times[t])
-            rgb = render_scene(scene, time, scene.w2c[v], scene.K[v]).rgb
+            rgb = render_scene(scene, times[t], scene.w2c[v], scene.K[v]).rgb
             picture = to_uint8(rgb.clamp(0, 1).cpu().numpy())
         if picture.shape[:2] != tuple(scene.size):
             raise UserError(f"the grid's frames are {picture.shape[:2]}, the scene's {scene.size}")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        frames.append({"file": name, "view": int(v), "time": float(scene.times[t])})
+        frames.append({"file": name, "view": int(v), "time": float(times[t])})
     return frames
 
 

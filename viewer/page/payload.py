@@ -12,6 +12,7 @@ import gzip
 import json
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from viewer.player_scene import Floats, PlayerScene
 
 MAGIC = b"4DGS"
 VERSION = 3  # of what is written where version 1 cannot say it
-_READ = (1, 2, 3)
+IN_PARTS = 4  # of scenes that play before all of them is there
+_READ = (1, 2, 3, 4)
+_AT_ONCE = 24  # times; those of longer scenes come in parts ...
+_PART = 8  # ... of so many times
 _MAX_BYTES = 1 << 31
 # What fields of a wrong type or value lead to where they are used.
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -80,19 +84,28 @@ def encode(scene: PlayerScene) -> bytes:
     rgba = np.rint(np.clip(rgba, 0, 1) * 255).astype(np.uint8)
     add("rgba", np.ascontiguousarray(rgba.T), 1 / 255, np.zeros(4), (1,))
 
+    parts = _parts(len(scene.times))
+    later: list[tuple[int, str, NDArray, float, NDArray]] = []  # sections of later parts
+
+    def add_times(name: str, values: NDArray, step: float, origin: NDArray) -> None:
+        """A section [C, T, n], or one for every part of the times."""
+        add(name, np.ascontiguousarray(values[:, : parts[1]]), step, origin, (1, 2))
+        for k, (a, b) in enumerate(pairwise(parts[1:]), 1):
+            later.append((k, name, np.ascontiguousarray(values[:, a:b]), step, origin))
+
     offset_step = step
     if moving:
         offsets = scene.offsets[:, order[:moving]].astype(np.float64)
         offset_step = max(step, float(np.abs(offsets).max()) / 32767)
         offsets = np.rint(offsets / offset_step).astype(np.int16).transpose(2, 0, 1)
-        add("offset", np.ascontiguousarray(offsets), offset_step, np.zeros(3), (1, 2))
+        add_times("offset", offsets, offset_step, np.zeros(3))
         if scene.slopes is not None:
             slopes = scene.slopes[:, order[:moving]].astype(np.float64)
             # half-way between stamps a slope counts an eighth of the span
             longest = float(np.diff(scene.times).max(initial=1e-9))
             slope_step = max(4 * offset_step / longest, float(np.abs(slopes).max()) / 32767)
             values = np.rint(slopes / slope_step).astype(np.int16).transpose(2, 0, 1)
-            add("slope", np.ascontiguousarray(values), slope_step, np.zeros(3), (1, 2))
+            add_times("slope", values, slope_step, np.zeros(3))
 
     if scene.stretch is not None and scene.rotations is not None:
         logs = np.log(scene.stretch[order].astype(np.float64))
@@ -110,7 +123,9 @@ def encode(scene: PlayerScene) -> bytes:
         gain_step = max(float(np.abs(gains).max()) / 127, 1 / 255)
         values = np.rint(gains / gain_step).astype(np.int8)
         add("gain_index", changing[None], 1.0, np.zeros(1), (1,))
-        add("gain", np.ascontiguousarray(values), gain_step, np.zeros(2), (1, 2))
+        add_times("gain", values, gain_step, np.zeros(2))
+    for k, name, values, part_step, start in sorted(later, key=lambda section: section[0]):
+        add(f"{name}/{k}", values, part_step, start, (1, 2))
 
     header = {
         "name": scene.name,
@@ -139,11 +154,13 @@ def encode(scene: PlayerScene) -> bytes:
         header["curved"] = True
     if scene.offset_axes is not None:
         header["offset_axes"] = scene.offset_axes.ravel().tolist()
-    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
     plain = scene.stretch is None and scene.offset_axes is None
     # older players draw what they can draw rightly
     version = VERSION if scene.slopes is not None else 1 if plain else 2
+    if len(parts) > 2:
+        header["parts"], version = parts, IN_PARTS
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
     raw = MAGIC + struct.pack("<II", version, len(text)) + text + b"".join(chunks)
     return gzip.compress(raw, compresslevel=9 if len(raw) < 1 << 24 else 6, mtime=0)
 
@@ -155,6 +172,11 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         n, moving, t = int(header["points"]), int(header["moving"]), len(header["times"])
         if n != arrays["position"].shape[1] or 20 * t * n > 4 * _MAX_BYTES:
             raise ValueError(f"{n} points x {t} times do not fit what it holds")
+        for name in ("offset", "slope", "gain"):
+            rest = [arrays[f"{name}/{k}"] for k in range(1, len(header.get("parts") or [0, t]) - 1)
+                    if name in arrays]  # fmt: skip
+            if rest:
+                arrays[name] = np.concatenate([arrays[name], *rest], 1)
         cameras = header["cameras"]
         rgba = arrays["rgba"]
         offsets = np.zeros((t, n, 3), np.float32)
@@ -193,6 +215,13 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         raise UserError(f"{source}: damaged player payload ({error}); export it again") from error
 
 
+def _parts(times: int) -> list[int]:
+    """Where parts of the times begin, and their end: readers show the first before the others."""
+    if times <= _AT_ONCE:
+        return [0, times]
+    return [*range(0, times - 1, _PART), times]
+
+
 def write_fr4d(scene: Any, path: str | Path, title: str = "", fps: float = 8.0) -> int:
     """Write the bare payload of ``scene`` as a ``.fr4d`` file; bytes written.
 
@@ -225,7 +254,7 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
         version, length = struct.unpack_from("<II", raw, 4)
         if version not in _READ:
             raise UserError(
-                f"{source}: payload version {version}, this program reads 1 to 3; update it"
+                f"{source}: payload version {version}, this program reads 1 to 4; update it"
             )
         header = parse_json(raw[12 : 12 + length])
         arrays: dict[str, NDArray] = {}

@@ -85,6 +85,13 @@ def test_pair_becomes_row_and_column(clips):
     assert np.abs(grid.frames[0, -1] - row[-1]).mean() < 0.01
 
 
+def test_a_whole_clip_is_used_when_asked_for_and_refused_when_too_long(clips, monkeypatch):
+    assert pair(clips, max_times=0, size=(36, 48)).T == 12
+    monkeypatch.setattr("gen.footage.pair.MAX_CELLS", 6 * 12 - 1)
+    with pytest.raises(UserError, match="6 views x 12 times is more than 71 cells"):
+        pair(clips, max_times=0)
+
+
 def test_freeze_time_clip_alone_is_a_static_scene(clips):
     assert pair(clips, "", size=(32, 48)).frames.shape == (6, 1, 32, 48, 3)
 

@@ -4,10 +4,11 @@
 
 // `curved`: offsets are cubics with stored slopes, and gains rest at every stamp; else both are
 // straight lines. Weights are those of the offset before, its slope, the offset after, its slope.
-function momentAt(times, time, curved) {
+// Only the first `ready` times are there.
+function momentAt(times, time, curved, ready = times.length) {
   let before = 0;
-  while (before < times.length - 2 && time >= times[before + 1]) before++;
-  const after = Math.min(before + 1, times.length - 1);
+  while (before < ready - 2 && time >= times[before + 1]) before++;
+  const after = Math.min(before + 1, ready - 1);
   const span = times[after] - times[before];
   const f = span > 0 ? Math.min(1, Math.max(0, (time - times[before]) / span)) : 0;
   if (!curved) return { before, after, fraction: f, weights: [1 - f, 0, f, 0] };

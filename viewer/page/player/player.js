@@ -59,6 +59,7 @@ class Player {
     if (message.type === "progress") this.emit("progress", message.value, message.label);
     else if (message.type === "error") this.fail(message.message);
     else if (message.type === "scene") this.accept(message);
+    else if (message.type === "part") this.extend(message);
     else if (message.type === "picked") {
       this.picks.get(message.id)(message.point);
       this.picks.delete(message.id);
@@ -92,6 +93,17 @@ class Player {
       else this.settled().then(resolve);
     });
   }
+
+  // More of the times are there.
+  extend(part) {
+    this.renderer.extend(part);
+    this.info.ready = part.ready;
+    this.drawn = this.requested = null;
+    this.emit("change");
+  }
+
+  // The latest time that can be shown yet.
+  until() { return this.info.times[this.info.ready - 1]; }
 
   // Resolves after a picture of the present time and camera, freshly sorted, was drawn.
   settled() { return new Promise((resolve) => this.waiting.push(resolve)); }
@@ -218,7 +230,8 @@ class Player {
       this.drawn = picture;
       this.measure(moving, seconds);
     }
-    if (this.waiting.length && this.sorted === state && this.drawn === picture) {
+    const there = this.info.ready === this.info.times.length || this.time <= this.until();
+    if (this.waiting.length && there && this.sorted === state && this.drawn === picture) {
       for (const resolve of this.waiting.splice(0)) resolve();
     }
   }
@@ -235,7 +248,7 @@ class Player {
       this.playing = false;
     }
     if (this.loop !== "pingpong") this.direction = 1;
-    this.time = clamp(t, 0, 1);
+    this.time = clamp(t, 0, Math.max(this.until(), Math.min(1, this.time)));
     this.emit("change");
   }
 
@@ -268,7 +281,7 @@ class Player {
     this.paceCount = 0;
   }
 
-  moment() { return momentAt(this.info.times, this.time, this.info.curved); }
+  moment() { return momentAt(this.info.times, this.time, this.info.curved, this.info.ready); }
 }
 
 // A worker from the code in the page; where the browser refuses (some forbid it for local

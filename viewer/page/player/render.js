@@ -214,13 +214,46 @@ class Renderer {
     gl.texStorage2D(gl.TEXTURE_2D, 1, internal, width, height);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, layout, type, padded);
+    this.held[unit] = { padded, width, layout, type, channels };
     return texture;
+  }
+
+  // Put `data` into a data texture from texel `from` on.
+  refill(unit, data, from) {
+    if (!data.length) return;
+    const gl = this.gl;
+    const { padded, width, layout, type, channels } = this.held[unit];
+    padded.set(data, from * channels);
+    const top = Math.floor(from / width);
+    const bottom = Math.ceil((from + data.length / channels) / width);
+    const rows = padded.subarray(top * width * channels, bottom * width * channels);
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    gl.bindTexture(gl.TEXTURE_2D, this.textures[unit]);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, top, width, bottom - top, layout, type, rows);
+  }
+
+  // The offsets, slopes and gains of more times (worker.js, addPart).
+  extend({ from, ready, offsets, slopes, gains }) {
+    const { info } = this;
+    this.refill(1, offsets, from * info.moving);
+    this.refill(2, gains, from * info.changing);
+    this.refill(5, slopes, from * info.moving);
+    this.widen(offsets);
+    if (ready === info.times.length) this.held = [];
+  }
+
+  // How far points move, for the colouring by motion.
+  widen(offsets) {
+    let largest = 0;
+    for (let i = 0; i < offsets.length; i++) largest = Math.max(largest, Math.abs(offsets[i]));
+    this.largestOffset = Math.max(this.largestOffset, largest * this.info.offsetStep * 1.2);
   }
 
   load({ info, points, offsets, slopes, gains, shapes }) {
     const gl = this.gl;
     this.info = info;
     for (const old of this.textures || []) gl.deleteTexture(old);
+    this.held = []; // what textures that are still to be filled hold
     this.textures = [
       this.texture(0, new Uint32Array(points), 2 * info.points, "points"),
       this.texture(1, offsets, info.times.length * info.moving, "offsets"),
@@ -235,10 +268,10 @@ class Renderer {
     gl.bindVertexArray(this.quadArray);
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
     gl.bindVertexArray(null);
-    let largest = 0;
-    for (let i = 0; i < offsets.length; i++) largest = Math.max(largest, Math.abs(offsets[i]));
     this.shaped = shapes.length > 0;
-    this.largestOffset = largest * info.offsetStep * 1.2;
+    this.largestOffset = 0;
+    this.widen(offsets);
+    if (info.ready === info.times.length) this.held = [];
     this.count = 0;
   }
 

@@ -36,30 +36,34 @@ async function decode(message) {
     const whole = [];
     for await (const piece of all()) whole.push(piece);
     const { header, sections } = await readContainer(joinPieces(whole, length));
-    publish(checkHeader(header), sections, length);
+    publish(checkHeader(header), sections, () => length, header.times.length);
     return;
   }
-  const raw = await gunzip(all());
-  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-  if (raw.length < 12 || String.fromCharCode(...raw.subarray(0, 4)) !== "4DGS")
+  const raw = gunzip(all());
+  const begin = await raw.take(12);
+  const view = new DataView(begin.buffer, begin.byteOffset, begin.byteLength);
+  if (String.fromCharCode(...begin.subarray(0, 4)) !== "4DGS")
     throw new Error("This is not a 4D scene payload.");
   const version = view.getUint32(4, true);
-  if (![1, 2, 3].includes(version))
-    throw new Error(`The scene is of version ${version}; this player reads 1 to 3.`);
-  const start = 12 + view.getUint32(8, true);
-  const header = readHeader(raw.subarray(12, start));
+  if (![1, 2, 3, 4].includes(version))
+    throw new Error(`The scene is of version ${version}; this player reads 1 to 4.`);
+  const header = readHeader(await raw.take(view.getUint32(8, true)));
 
+  // A scene in parts is shown when its first times are there.
   const sections = {};
-  let at = start;
-  header.sections.forEach((section, index) => {
-    const data = raw.subarray(at, at + section.bytes);
-    at += section.bytes;
-    if (data.length !== section.bytes) throw new Error("Damaged scene: it is cut short.");
-    sections[section.name] = { ...section, values: unpack(data, section) };
-    report(0.55 + 0.4 * ((index + 1) / header.sections.length), "Decoding");
-  });
-  if (at !== raw.length) throw new Error("Damaged scene: something follows its last section.");
-  publish(header, sections, length);
+  const parts = header.parts || [0, header.times.length];
+  const partOf = (section) => Number(section?.name.split("/")[1] || 0);
+  const list = header.sections;
+  for (let k = 0; k < list.length; k++) {
+    const section = list[k], part = partOf(section), last = k + 1 === list.length;
+    sections[section.name] = { ...section, values: unpack(await raw.take(section.bytes), section) };
+    if (!part) report(0.55 + 0.4 * ((k + 1) / list.length), "Decoding");
+    if (!last && partOf(list[k + 1]) === part) continue;
+    if (last) await raw.end(); // a scene that is not whole is not shown
+    if (part === 0) publish(header, sections, () => length, parts[1]);
+    else addPart(sections, part, parts);
+  }
+  if (!list.length) throw new Error("Damaged scene: it has no sections.");
 }
 
 function readHeader(bytes) {
@@ -138,33 +142,65 @@ function* fromBase64(text) {
   }
 }
 
-async function gunzip(pieces) {
+// The unpacked bytes of packed pieces, as they come: take(n) waits for the next n of them.
+function gunzip(pieces) {
   if (typeof DecompressionStream === "undefined")
     throw new Error("This browser has no DecompressionStream; please update it.");
   report(0.02, "Unpacking");
   const stream = new DecompressionStream("gzip");
-  const unpacked = new Response(stream.readable).arrayBuffer();
-  unpacked.catch(() => {}); // said below
-  const writer = stream.writable.getWriter();
+  const writer = stream.writable.getWriter(), reader = stream.readable.getReader();
   let lost = null; // what went wrong before the pieces came here
-  try {
-    for (let next; ;) {
-      try {
-        next = await pieces.next();
-      } catch (error) {
-        lost = error;
-        throw error;
+  (async () => {
+    try {
+      for (let next; ;) {
+        try {
+          next = await pieces.next();
+        } catch (error) {
+          lost = error;
+          throw error;
+        }
+        if (next.done) break;
+        await writer.write(next.value);
       }
-      if (next.done) break;
-      await writer.write(next.value);
+      await writer.close();
+    } catch {
+      writer.abort().catch(() => {});
     }
-    await writer.close();
-    report(0.55, "Decoding");
-    return new Uint8Array(await unpacked);
-  } catch {
-    writer.abort().catch(() => {});
-    throw lost ?? new Error("Damaged scene: the compressed data cannot be read.");
+  })();
+  let left = []; // pieces that came and were not taken
+  let held = 0;
+  async function more() {
+    let next;
+    try {
+      next = await reader.read();
+    } catch {
+      throw lost ?? new Error("Damaged scene: the compressed data cannot be read.");
+    }
+    if (next.done && lost) throw lost;
+    if (!next.done) {
+      left.push(next.value);
+      held += next.value.length;
+    }
+    return !next.done;
   }
+  async function take(count) {
+    while (held < count)
+      if (!(await more())) throw new Error("Damaged scene: it is cut short.");
+    const out = new Uint8Array(count);
+    let at = 0;
+    while (at < count) {
+      const piece = left.shift(), use = piece.subarray(0, count - at);
+      out.set(use, at);
+      at += use.length;
+      if (use.length < piece.length) left.unshift(piece.subarray(use.length));
+    }
+    held -= count;
+    return out;
+  }
+  async function end() {
+    if (held || await more()) throw new Error("Damaged scene: something follows its last section.");
+  }
+  return { take, end };
 }
 
 // Undo byte planes, zig-zag and differences along the named axes (last axis: points).
@@ -190,8 +226,9 @@ function unpack(data, { dtype, shape, delta }) {
     : out;
 }
 
-// Texture-ready arrays for the page; what sorting needs stays here.
-function publish(header, sections, packedBytes) {
+// Texture-ready arrays for the page; what sorting needs stays here. `ready`: so many of the times
+// are there.
+function publish(header, sections, packedBytes, ready) {
   const n = header.points;
   const moving = header.moving;
   const times = header.times.length;
@@ -202,9 +239,10 @@ function publish(header, sections, packedBytes) {
   for (const [section, channels] of perPoint)
     if (!section || section.shape[0] !== channels || section.shape.at(-1) !== n)
       throw new Error("Damaged scene: the header does not fit its sections.");
-  if (moving && (!offset || offset.shape.join() !== [3, times, moving].join()))
+  if (!(ready > 0 && ready <= times)) throw new Error("Damaged scene: its parts cannot be right.");
+  if (moving && (!offset || offset.shape.join() !== [3, ready, moving].join()))
     throw new Error("Damaged scene: the offsets do not fit the header.");
-  if (slope && slope.shape.join() !== [3, times, moving].join())
+  if (slope && slope.shape.join() !== [3, ready, moving].join())
     throw new Error("Damaged scene: the slopes do not fit the header.");
   if (header.offset_axes && header.offset_axes.length !== 9)
     throw new Error("Damaged scene: the axes of the offsets are no 3 x 3 numbers.");
@@ -234,17 +272,22 @@ function publish(header, sections, packedBytes) {
   const changing = gain && gainIndex ? gain.shape[2] : 0;
   for (let i = 0; i < changing; i++) words[8 * gainIndex.values[i] + 6] = i + 1;
 
-  const offsets = interleave(offset, 3, 4, times, moving, Int16Array);
-  const slopes = interleave(slope, 3, 4, times, slope ? moving : 0, Int16Array);
-  const gains = interleave(gain, 2, 2, times, changing, Int8Array);
+  const whole = (section, values, items, Type) => {
+    const out = new Type(section ? values * times * items : 0);
+    if (section && items) out.set(interleave(section, values, Type));
+    return out;
+  };
+  const offsets = whole(offset, 4, moving, Int16Array);
+  const slopes = whole(slope, 4, moving, Int16Array);
+  const gains = whole(gain, 2, changing, Int8Array);
   scene = {
-    n, moving, times: header.times, means, radii,
+    n, moving, changing, ready, times: header.times, means, radii,
     offsets: offsets.slice(), offsetStep: moving ? offset.step : 0,
     slopes: slopes.slice(), slopeStep: slope ? slope.step : 0, curved: Boolean(header.curved),
     axes: header.offset_axes, alpha: colours.slice(3 * n), keys: new Uint32Array(n), items: new Uint32Array(n),
     spareKeys: new Uint32Array(n), spareItems: new Uint32Array(n),
   };
-  const info = { ...header, changing, packedBytes, sections: undefined };
+  const info = { ...header, changing, ready, packedBytes: packedBytes(), sections: undefined };
   info.offsetStep = scene.offsetStep;
   info.slopeStep = scene.slopeStep;
   info.gainStep = changing ? gain.step : 0;
@@ -275,10 +318,32 @@ function covariances(logStretch, rotation, n) {
   return out;
 }
 
+// The times of a later part: for sorting here, and for the page.
+function addPart(sections, part, parts) {
+  const { moving, changing } = scene, from = parts[part], ready = parts[part + 1];
+  const of = (name, channels, items, values, Type) => {
+    const section = sections[`${name}/${part}`];
+    if (!section) return new Type(0);
+    if (section.shape.join() !== [channels, ready - from, items].join())
+      throw new Error("Damaged scene: a part does not fit the header.");
+    return interleave(section, values, Type);
+  };
+  const offsets = of("offset", 3, moving, 4, Int16Array);
+  const slopes = of("slope", 3, moving, 4, Int16Array);
+  const gains = of("gain", 2, changing, 2, Int8Array);
+  scene.offsets.set(offsets, 4 * from * moving);
+  if (slopes.length) scene.slopes.set(slopes, 4 * from * moving);
+  scene.ready = ready;
+  for (const name of ["offset", "slope", "gain"]) delete sections[`${name}/${part}`];
+  self.postMessage({ type: "part", from, ready, offsets, slopes, gains },
+    [offsets.buffer, slopes.buffer, gains.buffer]);
+}
+
 // [channels, times, items] planes -> texels of so many values, time after time.
-function interleave(section, channels, values, times, items, Type) {
+function interleave(section, values, Type) {
+  const [channels, times, items] = section.shape;
   const out = new Type(values * times * items);
-  for (let c = 0; items && c < channels; c++)
+  for (let c = 0; c < channels; c++)
     for (let i = 0; i < times * items; i++)
       out[values * i + c] = section.values[c * times * items + i];
   return out;
@@ -312,7 +377,7 @@ function subject() {
 
 // The stored times around a time, and what a step of their offsets and slopes counts.
 function blend(time) {
-  const { before, after, weights } = momentAt(scene.times, time, scene.curved);
+  const { before, after, weights } = momentAt(scene.times, time, scene.curved, scene.ready);
   const [a, b, c, d] = weights;
   return { k: before, next: after, a: a * scene.offsetStep, b: b * scene.slopeStep,
     c: c * scene.offsetStep, d: d * scene.slopeStep };
