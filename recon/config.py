@@ -68,7 +68,6 @@ class RatesConfig:
     offsets: float = 1.5e-3
     mlp: float = 2e-3
     shade: float = 9e-3
-    visibility: float = 2e-2
     pose: float = 2e-4
     final: float = 0.02
 

@@ -25,7 +25,7 @@ class Parameters:
     Args:
         scene: where they start.
         motion: makes the nodes' offsets; None: nothing moves.
-        shade: let brightness change over time. visibility: let opacity change over time.
+        shade: let brightness change over time.
         poses: let the cameras change.
     """
 
@@ -34,7 +34,6 @@ class Parameters:
         scene: Scene4D,
         motion: FreeOffsets | MlpOffsets | None = None,
         shade: bool = False,
-        visibility: bool = False,
         poses: bool = False,
     ) -> None:
         n, times, device = len(scene), len(scene.times), scene.means.device
@@ -50,16 +49,11 @@ class Parameters:
             self.rotations = nn.Parameter(scene.rotations.clone())
         # a correction [V,6] of every camera (`recon.fit.camera_step`)
         self.poses = nn.Parameter(torch.zeros(len(scene.w2c), 6)) if poses else None
-        # per time stamp: what is added to a brightness of 1, and the logit of the visibility
+        # per time stamp: what is added to a brightness of 1
         self.shade: list[nn.Parameter] = []
-        self.visibility: list[nn.Parameter] = []
         if shade:
             old = torch.ones(times, n, device=device) if scene.shade is None else scene.shade
             self.shade = [nn.Parameter(s - 1) for s in old]
-        if visibility:
-            seen = scene.visibility
-            seen = torch.full((times, n), 0.95, device=device) if seen is None else seen
-            self.visibility = [nn.Parameter(r) for r in torch.logit(seen.clamp(0.02, 0.98))]
 
     def named(self) -> dict[str, nn.Parameter]:
         """All of them, by a name that tells a person what it is."""
@@ -73,8 +67,7 @@ class Parameters:
             "poses": self.poses,
         }
         out = {name: value for name, value in single.items() if value is not None}
-        for name, values in (("shade", self.shade), ("visibility", self.visibility)):
-            out |= {f"{name}.{t}": value for t, value in enumerate(values)}
+        out |= {f"shade.{t}": value for t, value in enumerate(self.shade)}
         if self.motion is not None:
             out |= {f"motion.{n}": value for n, value in self.motion.named_parameters()}
         return out
@@ -96,8 +89,6 @@ class Parameters:
             groups.append((list(self.motion.parameters()), rates.mlp))
         if self.shade:
             groups.append((self.shade, rates.shade))
-        if self.visibility:
-            groups.append((self.visibility, rates.visibility))
         if self.poses is not None:
             groups.append(([self.poses], rates.pose))
         return [{"params": params, "lr": lr} for params, lr in groups]
@@ -133,6 +124,4 @@ class Parameters:
         if self.shade:
             out.shade = torch.stack([1 + s for s in self.shade]).clamp_min(0)
             out.shade[out.canonical_time] = 1
-        if self.visibility:
-            out.visibility = torch.stack([torch.sigmoid(s) for s in self.visibility])
         return out

@@ -45,7 +45,7 @@ class JointFit:
         config: learning rates and losses.
         motion: makes the nodes' offsets; None: nothing moves.
         turns: of the nodes' graph, for rigidity.
-        shade: let brightness change over time. visibility: let opacity change over time.
+        shade: let brightness change over time.
         poses: refine the cameras.
         rigidity_T: factor on the rigidity at every time.
         places_T: where the times of the frames lie among the time stamps of the scene, for clips
@@ -61,7 +61,6 @@ class JointFit:
         motion: FreeOffsets | MlpOffsets | None = None,
         turns: LocalTurns | None = None,
         shade: bool = False,
-        visibility: bool = False,
         poses: bool = False,
         rigidity_T: Sequence[float] | None = None,
         ignored: Tensor | None = None,
@@ -73,7 +72,7 @@ class JointFit:
         self.ignored = ignored
         self.places_T = places_T
         self.compensated = config.compensation and bool(scene.view_offsets.any())
-        self.parameters = Parameters(scene, motion, shade, visibility, poses)
+        self.parameters = Parameters(scene, motion, shade, poses)
         self._apart: dict[int, tuple[int, Tensor]] = {}
         self.spread = None
         if motion is not None:
@@ -125,8 +124,6 @@ class JointFit:
                 sight.turn = literal_turn(camera.w2c, home).detach()
         if self.compensated:
             sight.offset = scene.view_offsets[v]
-        if p.visibility:
-            moment.visibility = torch.sigmoid(p.visibility[t])
         # the colours are those of the moment already: one kernel makes them and their cost
         return rasterize(place(p.canonical(colors), moment, sight), camera, scene.background)
 

@@ -4,7 +4,8 @@ Legend: N points, V views, T times. What is known to be still is never moved by 
 nothing that passes by drags it along. Evidence comes first: surroundings that never change are
 still, a pattern that flows to another place and looks the same there moves. What no view shows
 either way (covered later, never seen by a camera that has other times, plain) gets the label that
-reaches it first over the surface.
+reaches it first over the surface; where few cameras have other times, that of its side of the
+cheapest border over the surface.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import breadth_first_order, dijkstra, maximum_flow
 from scipy.spatial import cKDTree
 
 from fourreal.cameras import project, transform
@@ -24,6 +25,7 @@ from tracking.flow.trusted import trusted_flow
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _DARK = 0.02  # added to colours before their brightness is compared
+_SURE = 1e4  # links cut before a point that is surely still or moving changes sides
 
 
 @dataclass
@@ -72,7 +74,8 @@ class Sights:
 
 def still_points(sights: Sights, many: int = 3) -> Mask:
     """Points [N] that stand still; all of them when nothing is seen to move, none when nothing
-    is seen to stand still. What changes in most of ``many`` views or more stays free to move.
+    is seen to stand still. What changes in most of ``many`` views or more stays free to move. Fewer
+    views see one side of things only: far from what they see move, shapes tell what belongs to it.
     """
     still = surely_still(sights)
     if not still.any():
@@ -84,7 +87,10 @@ def still_points(sights: Sights, many: int = 3) -> Mask:
         moving = changes
     if not moving.any():
         return np.ones(len(still), bool)
-    label = _nearest_label(sights, still, moving, maybe & ~moving)
+    if len(sights.seen) < many:
+        label = _shortest_border(sights, still, moving, changes, maybe & ~moving)
+    else:
+        label = _nearest_label(sights, still, moving, maybe & ~moving)
     return label & ~(changes & (looks >= many))
 
 
@@ -175,6 +181,41 @@ def _lower_third(values_VN: FloatArray) -> FloatArray:
     count = np.isfinite(values_VN).sum(0)
     place = np.maximum((count - 1) // 3, 0)
     return np.take_along_axis(ordered, place[None], 0)[0]
+
+
+def _shortest_border(
+    sights: Sights, still: Mask, moving: Mask, changes: Mask, maybe: Mask, neighbours: int = 9
+) -> Mask:
+    """Points [N] on the side of the ``still`` ones of the cheapest border to ``moving`` ones.
+
+    A minimum cut: a border costs the links between neighbours that it cuts, fewer across gaps and
+    edges of colour. A leg on the ground is cut off at its foot, where the contact is least, however
+    far from it motion was seen. What changes leans to moving, what may be still to still.
+    """
+    n = len(still)
+    depth = np.abs(transform(sights.w2c[len(sights.w2c) // 2], sights.points)[:, 2])
+    pixel = depth / sights.K[0, 0, 0]
+    distance, near = cKDTree(sights.points).query(
+        sights.points, k=min(neighbours + 1, n), workers=-1
+    )
+    i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
+    steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
+    edge = np.abs(sights.colors[i] - sights.colors[j]).max(-1)
+    link = 1 / (np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 10 * edge))
+    to_moving = np.where(moving, _SURE, np.where(changes, 0.2, 0.0))
+    to_still = np.where(still, _SURE, np.where(maybe, 0.05, 0.0))
+    every, source, sink = np.arange(n), np.full(n, n), np.full(n, n + 1)
+    rows, columns = np.r_[i, j, source, every], np.r_[j, i, every, sink]
+    amount = np.rint(100 * np.r_[link, link, to_moving, to_still]).astype(np.int32)
+    graph = sparse.csr_matrix((amount, (rows, columns)), shape=(n + 2, n + 2))
+    graph.eliminate_zeros()
+    left = graph - maximum_flow(graph, n, n + 1).flow
+    left.data = np.maximum(left.data, 0)
+    left.eliminate_zeros()
+    reached = breadth_first_order(left, n, return_predecessors=False)
+    out = np.ones(n + 2, bool)
+    out[reached] = False
+    return out[:n]
 
 
 def _nearest_label(

@@ -6,7 +6,7 @@ from fourreal.cameras import project, transform
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.nodes import node_graph
 from recon.motion.rigidity import LocalTurns, nearest_rotation
-from recon.motion.stillness import Sights, still_points
+from recon.motion.stillness import Sights, _shortest_border, still_points
 from tests.recon.scenes import moving_square
 
 FRAMES, DEPTH, K, W2C = moving_square()
@@ -66,6 +66,26 @@ def test_walls_are_still_and_sliding_things_are_not(known):
     assert still[:64].mean() < 0.1
     far = np.abs(wall[:, 0]) > 0.75  # away from where the square passes
     assert still[64:][far].mean() > 0.8
+
+
+def test_a_leg_on_the_ground_moves_with_its_body():
+    # a body of 30 x 8 points on a leg of 10 x 2 at its right end, on a ground of 40 x 10
+    pixel = 2.0 / K[0, 0, 0]
+
+    def block(x, y, z):
+        grid = np.meshgrid(np.arange(*x), np.arange(*y), np.arange(*z), indexing="ij")
+        return np.stack([g.ravel() for g in grid], 1) * pixel + (0, 0, 2.0)
+
+    body, leg = block((0, 30), (0, 8), (0, 1)), block((27, 29), (8, 18), (0, 1))
+    ground = block((-5, 35), (18, 19), (-5, 5))
+    points = np.concatenate([body, leg, ground])
+    sights = Sights(points, np.full((len(points), 3), 0.5), FRAMES, CROSS, DEPTH[:, 0], K, W2C)
+    moving = np.arange(len(points)) < 5 * 8  # the body's left end
+    still = np.r_[np.zeros(len(body) + len(leg), bool), ground[:, 0] / pixel < 20]
+    nothing = np.zeros(len(points), bool)
+    label = _shortest_border(sights, still, moving, nothing, nothing)
+    assert not label[: len(body)].any() and label[len(body) + len(leg) :].mean() > 0.95
+    assert label[len(body) :][: len(leg)].mean() < 0.3
 
 
 def random_rotation(seed: int) -> torch.Tensor:

@@ -65,16 +65,13 @@ def test_the_fit_draws_what_the_saved_scene_draws(
 ):
     scene = scene_of(kind, offset_frame, compensation, anisotropic)
     frames = torch.rand(3, 4, *scene.size, 3)
-    fit = JointFit(
-        scene, frames, FitConfig(), moving(kind, scene), shade=True, visibility=True, poses=True
-    )
+    fit = JointFit(scene, frames, FitConfig(), moving(kind, scene), shade=True, poses=True)
     g = torch.Generator().manual_seed(6)
     with torch.no_grad():
         fit.parameters.colors.mul_(0.7)  # within 0..1 with any brightness: the scene clamps
         for t in (1, 2, 3):
             change = 0.3 * torch.randn(60, generator=g).clamp(-1, 1)
             fit.parameters.shade[t].copy_((1 + change).half().float() - 1)
-            fit.parameters.visibility[t].normal_(generator=g)
         fit.parameters.poses.normal_(std=0.02, generator=g)
     fit.result().save(tmp_path / "scene.safetensors")
     again = Scene4D.load(tmp_path / "scene.safetensors")
@@ -85,7 +82,7 @@ def test_the_fit_draws_what_the_saved_scene_draws(
             with torch.no_grad():
                 want = fit.render((v, t)).rgb
             got = render_scene(again, float(again.times[t]), again.w2c[v], again.K[v]).rgb
-            assert (got - want).abs().max() < 2e-3, (v, t)  # visibility is kept in 16 bits
+            assert (got - want).abs().max() < 4e-3, (v, t)  # some tensors are kept in 16 bits
             pictures.append(want)
     apart = [(a - b).abs().max() for a, b in zip(pictures, pictures[1:], strict=False)]
     assert min(apart) > 0.02  # every cell is a picture of its own
