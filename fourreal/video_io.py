@@ -30,6 +30,13 @@ def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uin
     return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def to_float(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    """8-bit frames in 0..1 (float32 input is returned as it is)."""
+    if frames.dtype == np.uint8:
+        return frames.astype(np.float32) / np.float32(255)
+    return frames.astype(np.float32, copy=False)
+
+
 def resize_frames(frames: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Resize frames [..., H, W, 3]: area filtering when shrinking, cubic when enlarging."""
     H, W = frames.shape[-3:-1]
@@ -174,7 +181,7 @@ def read_video(path: str | Path) -> tuple[NDArray[np.float32], float, str]:
                 f"more than {limit} frames of {facts.height}x{facts.width} do not fit in memory; "
                 "cut the clip first"
             )
-    return np.stack(shown).astype(np.float32) / np.float32(255), facts.fps, facts.comment
+    return to_float(np.stack(shown)), facts.fps, facts.comment
 
 
 def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = "") -> None:

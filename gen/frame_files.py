@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.video_io import image_size, read_image, to_uint8
+from fourreal.video_io import image_size, read_image, to_float, to_uint8
 
 Image = NDArray[np.float32]
 _KEPT = 1 << 28  # bytes as 8 bit
@@ -48,7 +48,7 @@ class FrameFiles:
         if kept is None:
             image = self._read(v, t)
             kept = to_uint8(image)
-            if not np.array_equal(_floats(kept), image):  # of more than 8 bit
+            if not np.array_equal(to_float(kept), image):  # of more than 8 bit
                 kept = image
             self._kept[v, t] = kept
             self._bytes += kept.nbytes
@@ -56,7 +56,7 @@ class FrameFiles:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         else:
             self._kept.move_to_end((v, t))
-        return _floats(kept)
+        return to_float(kept)
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         """As an array; the first two indices choose what is read."""
@@ -95,13 +95,20 @@ class FrameFiles:
         return FrameFiles(shape, lambda v, t: change(v, t, self._read(v, t)))
 
 
+def picked(frames: NDArray[np.float32], views: Any, times: Any) -> NDArray[np.float32]:
+    """Those of slices or indices of views and times; what is not read stays so."""
+    if isinstance(frames, FrameFiles):
+        return cast(NDArray[np.float32], frames.pick(views, times))
+    return frames[views][:, times]
+
+
 def as_floats(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """8-bit frames [V, T, H, W, 3] in 0..1; many of them are turned as they are asked for."""
     if frames.size * 4 <= _MUCH:
-        return frames.astype(np.float32) / np.float32(255)
+        return to_float(frames)
     V, T, H, W, C = frames.shape
     return cast(
-        NDArray[np.float32], FrameFiles((V, T, H, W, C), lambda v, t: _floats(frames[v, t]))
+        NDArray[np.float32], FrameFiles((V, T, H, W, C), lambda v, t: to_float(frames[v, t]))
     )
 
 
@@ -131,7 +138,3 @@ def frame_files(views: list[Path], known: NDArray[np.bool_]) -> FrameFiles | Non
         return np.zeros((H, W, 3), np.float32) if path is None else read_image(path)
 
     return FrameFiles((*known.shape, H, W, 3), read)
-
-
-def _floats(image: NDArray[Any]) -> Image:
-    return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image

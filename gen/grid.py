@@ -25,13 +25,13 @@ from fourreal.health import NotFinite
 from fourreal.natural_order import natural_key
 from fourreal.npz_file import read_npz
 from fourreal.read_text import parse_json, read_json
-from gen.frame_files import FrameFiles, frame_files
+from gen.frame_files import FrameFiles, frame_files, picked
 
 MARKER = "grid.json"
 FINE = "fine"
 VERSION = 1
 MAX_CELLS = 4096
-FEW = 24  # times through which motion needs no fewer knots (recon.config)
+FEW = 24  # times through which motion needs no fewer knots
 Picked = slice | NDArray[np.integer]
 
 
@@ -158,10 +158,7 @@ class VideoGrid:
             UserError: nothing is picked, or no complete row and column are left.
         """
         assert self.known is not None and self.times is not None
-        if isinstance(self.frames, FrameFiles):
-            frames = cast(NDArray[np.float32], self.frames.pick(views, times))
-        else:
-            frames = self.frames[views][:, times]
+        frames = picked(self.frames, views, times)
         if frames.shape[0] == 0 or frames.shape[1] == 0:
             raise UserError(
                 f"the picked views or times are empty: the grid has {self.V} views and {self.T} "
@@ -302,9 +299,7 @@ def _checked(f: NDArray[Any]) -> NDArray[np.float32]:
     """Frames as float32. Raises ValueError."""
     if f.ndim != 5 or f.shape[-1] != 3 or min(f.shape) < 1:
         raise ValueError(f"VideoGrid: frames must be [V, T, H, W, 3], got {list(f.shape)}")
-    if f.dtype == np.uint8:
-        f = f.astype(np.float32) / np.float32(255)
-    f = f.astype(np.float32, copy=False)
+    f = video_io.to_float(f)
     if not all(np.isfinite(row).all() for row in f):
         raise NotFinite("VideoGrid: frames contain NaN or Inf")
     return f

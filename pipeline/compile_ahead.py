@@ -11,7 +11,6 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
 from fourreal.atomic import atomic_file
 from fourreal.console import say, warn
@@ -80,13 +79,9 @@ class CompileAhead:
             return
         child.kill()
         for pipe in (child.stdin, child.stdout):
-            _shut(pipe)
+            assert pipe is not None
+            pipe.close()
         child.wait()
-
-
-def _shut(pipe: IO[bytes] | None) -> None:
-    if pipe is not None:
-        pipe.close()
 
 
 def _build() -> str:
@@ -94,5 +89,5 @@ def _build() -> str:
     import numba
     from llvmlite import binding
 
-    program = program_hash("fourreal", "gen.grid", "tracking", "recon")
-    return f"{program[:16]}-{numba.__version__}-{platform.machine()}-{binding.get_host_cpu_name()}"
+    program = program_hash("fourreal", "tracking", "recon")
+    return f"{program}-{numba.__version__}-{platform.machine()}-{binding.get_host_cpu_name()}"

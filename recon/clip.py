@@ -8,12 +8,11 @@ those times; the joint fit then draws every time of it along the curves through 
 from __future__ import annotations
 
 from copy import copy
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gen.frame_files import FrameFiles
+from gen.frame_files import picked
 from gen.grid import VideoGrid
 from recon.config import FitConfig
 from recon.motion.knots import choose_knots
@@ -37,10 +36,7 @@ def at_times(grid: VideoGrid, times: NDArray[np.intp]) -> VideoGrid:
     if len(times) == grid.T:
         return grid
     out = copy(grid)  # not built anew: for the fit, the column may have holes
-    if isinstance(grid.frames, FrameFiles):
-        out.frames = cast(NDArray[np.float32], grid.frames.pick(slice(None), times))
-    else:
-        out.frames = grid.frames[:, times]
+    out.frames = picked(grid.frames, slice(None), times)
     out.known = np.asarray(grid.known)[:, times]
     out.times = np.asarray(grid.times)[times]
     out.shared = (grid.shared[0], int(np.flatnonzero(times == grid.shared[1])[0]))

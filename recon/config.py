@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gen.grid import FEW
+
 Motion = Literal["nodes", "mlp", "mlp-points"]
 NETWORKS = {"mlp": (64, 4), "mlp-points": (256, 8)}  # width, depth
 
@@ -107,7 +109,7 @@ class DeformationConfig:
     """Find what stands still before anything is fitted, and never move it; off: all may move."""
     curved: bool = True
     """Between time stamps motion is a smooth curve; off: straight lines."""
-    most_stamps: int = 24
+    most_stamps: int = FEW
     """A clip of more times is fitted by curves through fewer knots, at least so many of them ..."""
     knot_every: int = 3
     """... and one in so many times."""

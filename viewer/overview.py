@@ -33,15 +33,11 @@ def write_overview(scene: Scene4D, grid: VideoGrid | None, path: str | Path) -> 
     """
     views = sorted({0, len(scene.w2c) - 1})
     moments = np.unique(np.linspace(0, len(scene.times) - 1, min(4, len(scene.times))).round())
+    times = [float(scene.times[int(t)]) for t in moments]
     rows: list[tuple[str, list[NDArray[np.uint8]]]] = []
     for v in views:
         if grid is not None:
-            rows.append(
-                (
-                    f"view {v + 1}|input",
-                    [_cell(grid, v, float(scene.times[int(t)])) for t in moments],
-                )
-            )
+            rows.append((f"view {v + 1}|input", [_cell(grid, v, time) for time in times]))
         shots = [_shot(scene, t, scene.w2c[v].cpu().numpy(), v, 1.0) for t in moments]
         rows.append((f"view {v + 1}|render", shots))
     new = camera_path("orbit", scene.w2c.cpu().numpy(), scene.means.detach().cpu().numpy(), 8)
@@ -51,7 +47,7 @@ def write_overview(scene: Scene4D, grid: VideoGrid | None, path: str | Path) -> 
             (f"new view {name}|render", [_shot(scene, t, camera, middle, 0.0) for t in moments])
         )
     with atomic_file(path) as temporary:
-        write_image(temporary, _sheet(rows, [float(scene.times[int(t)]) for t in moments]))
+        write_image(temporary, _sheet(rows, times))
 
 
 def _cell(grid: VideoGrid, v: int, moment: float) -> NDArray[np.uint8]:

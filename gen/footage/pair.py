@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fourreal.console import say, warn
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
-from fourreal.video_io import resize_frames
+from fourreal.video_io import resize_frames, to_float
 from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.lens import Lens
@@ -114,7 +114,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         say("  no fixed-view clip: a static scene")
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
         K, w2c = column.cameras(column_index, size)
-        frames = _float(column.read(column_index, size))[:, None]
+        frames = to_float(column.read(column_index, size))[:, None]
         return VideoGrid(frames, K=K, w2c=w2c, fine=_fine(column, column_index, size))
 
     row = _open_row(ask.fixed_view, column)
@@ -139,9 +139,9 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     # Shake is taken out at up to twice the size that is worked at, so that nothing is blurred.
     own = row.view.size
     twice = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
-    row_frames = _float(row.read(row_index, twice))
-    column_frames = _float(column.read(column_index, size))
-    meeting = _float(column.read(np.array([shared[1]]), twice))[0]
+    row_frames = to_float(row.read(row_index, twice))
+    column_frames = to_float(column.read(column_index, size))
+    meeting = to_float(column.read(np.array([shared[1]]), twice))[0]
     row_frames = _bring_together(row_frames, meeting, at, ask)
     row_frames = resize_frames(row_frames, *size)
 
@@ -182,10 +182,6 @@ def _open_row(path: str, column: Column) -> Clip:
     if lens is not None:
         say(f"  {what}: undistorted as the freeze-time clip is, for the same camera took both")
     return Clip(view, np.arange(count), fps, f"the {what} {path}", lens)
-
-
-def _float(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return frames.astype(np.float32) / np.float32(255)
 
 
 def _meet(

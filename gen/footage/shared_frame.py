@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.errors import UserError
-from fourreal.video_io import to_uint8
+from fourreal.video_io import to_float, to_uint8
 from gen.footage.shake import measure_shake, stabilise
 
 WIDTH = 128  # frames are compared at this width
@@ -77,11 +77,7 @@ def nearest_moment(frames: NDArray[np.uint8], meeting: NDArray[np.uint8]) -> int
     They are laid over it first: at full size, shake changes more than a moment does.
     """
     shake = measure_shake(frames, meeting)
-    still = stabilise(
-        frames.astype(np.float32) / np.float32(255),
-        shake.homographies,
-        meeting.astype(np.float32) / np.float32(255),
-    )
+    still = stabilise(to_float(frames), shake.homographies, to_float(meeting))
     levels = _levels(to_uint8(np.concatenate([still, meeting[None] / 255])))
     moving = cv2.dilate(levels[:-1].max(0) - levels[:-1].min(0), np.ones((3, 3))) > MOVES
     if not moving.any():

@@ -79,7 +79,7 @@ def build_canonical(
         new = wanted[v]
         if len(means):
             new = new & _uncovered(means, sigmas, depth[v], column, v, config)
-        uv, z, rgb, side = lifted(new.copy(), frames_VHW3[v], depth[v], config.flat)
+        uv, z, rgb, side = lifted(new, frames_VHW3[v], depth[v], config.flat)
         world = transform(invert(column.w2c[v]), unproject(uv, z, column.K[v]))
         focal = 0.5 * (column.K[v, 0, 0] + column.K[v, 1, 1])
         means = np.concatenate([means, world.astype(np.float32)])
@@ -127,7 +127,7 @@ def lifted(
     depth = depth_HW.astype(np.float64)
     near = 1 / np.where(np.isfinite(depth) & (depth > 0), depth, np.inf)
     levels: list[tuple[int, NDArray[np.bool_], NDArray[Any], NDArray[Any]]] = [
-        (1, new, image_HW3, near)
+        (1, new.copy(), image_HW3, near)
     ]
     for side in _SIDES if flat else ():
         if min(new.shape) < 2 * side:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.cameras import relative_pose
+from recon.canonical.free_space import witnesses
 from tracking.column import ColumnTracks
 from tracking.depth.consistency import nearest, reproject
 
@@ -35,12 +36,8 @@ def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDAr
     low = {v: cv2.erode(frames_VHW3[v], grain) for v in good}
     high = {v: cv2.dilate(frames_VHW3[v], grain) for v in good}
     for v in good:
-        others = [u for u in good if u != v]
-        if len(others) > _WITNESSES:
-            chosen = np.round(np.linspace(0, len(others) - 1, _WITNESSES)).astype(int)
-            others = [others[k] for k in np.unique(chosen)]
         against, for_it = np.zeros((2, height, width), np.int32)
-        for u in others:
+        for u in witnesses(good, v, _WITNESSES):
             move = relative_pose(column.w2c[v], column.w2c[u])
             uv, there = reproject(rho[v], column.K[v], column.K[u], move)
             seen = ((uv >= 0) & (uv < (width, height))).all(-1)

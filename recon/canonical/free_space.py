@@ -23,13 +23,19 @@ def seen_through(column: ColumnTracks) -> NDArray[np.bool_]:
     out = np.zeros(rho.shape, bool)
     good = [v for v in range(len(rho)) if v not in column.dropped]
     for v in good:
-        others = [u for u in good if u != v]
-        if len(others) > _WITNESSES:
-            chosen = np.round(np.linspace(0, len(others) - 1, _WITNESSES)).astype(int)
-            others = [others[k] for k in np.unique(chosen)]
+        others = witnesses(good, v, _WITNESSES)
         agree, through = compare_views(
             rho[v], rho, v, others, column.K, column.w2c, _TOLERANCE, column.depth_confidence
         )
         # its own view believes in it too, as far as it is sure
         out[v] = (through >= _LEAST) & (through > agree + column.depth_confidence[v])
     return out
+
+
+def witnesses(good: list[int], v: int, most: int) -> list[int]:
+    """Views that are asked about what view v shows: ``most`` of the others, spread evenly."""
+    others = [u for u in good if u != v]
+    if len(others) > most:
+        chosen = np.round(np.linspace(0, len(others) - 1, most)).astype(int)
+        others = [others[k] for k in np.unique(chosen)]
+    return others

@@ -108,10 +108,13 @@ class JointFit:
         left = int(at)
         if at == left:
             return values[left]
-        curved, home = self.config.deformation.curved, self.scene.canonical_time
-        early, late = (torch.zeros_like(v) if k == home else v for k, v in
-                       ((left, values[left]), (left + 1, values[left + 1])))  # fmt: skip
-        return torch.lerp(early, late, hermite(at - left)[2] if curved else at - left)
+        f = at - left
+
+        def value(k: int) -> Tensor:
+            return torch.zeros_like(values[k]) if k == self.scene.canonical_time else values[k]
+
+        share = hermite(f)[2] if self.config.deformation.curved else f
+        return torch.lerp(value(left), value(left + 1), share)
 
     def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell

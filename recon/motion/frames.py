@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
@@ -22,6 +23,7 @@ from scipy.linalg import cho_factor, cho_solve
 from fourreal.cameras import project, transform
 from recon.motion.node_solver import Sighting
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
+from recon.motion.rigidity import rotations
 
 FloatArray = NDArray[np.floating]
 _SETTLED = 0.02  # pixels that a round may still move a frame when it is the last one
@@ -90,7 +92,7 @@ class RigidFrames:
                 square += (jacobian.T @ jacobian).toarray()
                 pull += jacobian.T @ residual
             step = cho_solve(cho_factor(square, check_finite=False), pull).reshape(count, 6)
-            self.turns = _rotations(step[:, :3] / reach) @ self.turns
+            self.turns = rotations(torch.from_numpy(step[:, :3] / reach)).numpy() @ self.turns
             self.places = self.places + step[:, 3:] * pixel
             if np.abs(step[:, 3:]).max() < _SETTLED:
                 break
@@ -165,10 +167,3 @@ def _cross(vectors: FloatArray) -> FloatArray:
     zero = np.zeros_like(x)
     flat = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
     return flat.reshape(*vectors.shape, 3)
-
-
-def _rotations(vectors_C3: FloatArray) -> FloatArray:
-    """Rotation matrices [C, 3, 3] of rotation vectors (Rodrigues)."""
-    angle = np.maximum(np.linalg.norm(vectors_C3, axis=-1), 1e-12)[:, None, None]
-    cross = _cross(vectors_C3) / angle
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -142,11 +142,11 @@ def nearest_rotation(matrices_M33: Tensor, rounds: int = 12) -> Tensor:
     for _ in range(rounds):
         axis = torch.linalg.cross(R, A, dim=1).sum(2)
         along = (R * A).sum((1, 2)).abs()[:, None]
-        R = _rotation(axis / (along + 1e-9 * A.abs().amax((1, 2))[:, None] + 1e-30)) @ R
+        R = rotations(axis / (along + 1e-9 * A.abs().amax((1, 2))[:, None] + 1e-30)) @ R
     return R
 
 
-def _rotation(vector_M3: Tensor) -> Tensor:
+def rotations(vector_M3: Tensor) -> Tensor:
     """Rotation matrices [M, 3, 3] of rotation vectors (Rodrigues)."""
     angle = vector_M3.norm(dim=1).clamp_min(1e-12)[:, None, None]
     x, y, z = (vector_M3 / angle[:, 0]).unbind(1)

@@ -193,15 +193,8 @@ def _shortest_border(
     far from it motion was seen. What changes leans to moving, what may be still to still.
     """
     n = len(still)
-    depth = np.abs(transform(sights.w2c[len(sights.w2c) // 2], sights.points)[:, 2])
-    pixel = depth / sights.K[0, 0, 0]
-    distance, near = cKDTree(sights.points).query(
-        sights.points, k=min(neighbours + 1, n), workers=-1
-    )
-    i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
-    steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
-    edge = np.abs(sights.colors[i] - sights.colors[j]).max(-1)
-    link = 1 / (np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 10 * edge))
+    i, j, length, edge = _links(sights, neighbours)
+    link = 1 / (length * (1 + 10 * edge))
     to_moving = np.where(moving, _SURE, np.where(changes, 0.2, 0.0))
     to_still = np.where(still, _SURE, np.where(maybe, 0.05, 0.0))
     every, source, sink = np.arange(n), np.full(n, n), np.full(n, n + 1)
@@ -223,10 +216,23 @@ def _nearest_label(
 ) -> Mask:
     """Points [N] nearer to ``still`` than to ``moving`` ones along the surface.
 
-    A link between neighbours is as long as their distance in pixels, longer across gaps and edges
-    of colour; between points that may be still, still ones get on faster.
+    A link is longer across edges of colour; between points that may be still, still ones get on
+    faster.
     """
-    n = len(still)
+    i, j, length, edge = _links(sights, neighbours)
+    cost = length * (1 + 40 * edge)
+    eased = cost * np.where(maybe[i] & maybe[j], 0.3, 1.0)
+    away_still = _distance(i, j, eased, still)
+    away_moving = _distance(i, j, cost, moving)
+    return away_still <= away_moving
+
+
+def _links(
+    sights: Sights, neighbours: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray, FloatArray]:
+    """Links i -> j between neighbouring points: their length in pixels, more across gaps, and the
+    difference of colour."""
+    n = len(sights.points)
     depth = np.abs(transform(sights.w2c[len(sights.w2c) // 2], sights.points)[:, 2])
     pixel = depth / sights.K[0, 0, 0]
     distance, near = cKDTree(sights.points).query(
@@ -234,12 +240,8 @@ def _nearest_label(
     )
     i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
     steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
-    edge = np.abs(sights.colors[i] - sights.colors[j]).max(-1)
-    cost = np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0)) * (1 + 40 * edge)
-    eased = cost * np.where(maybe[i] & maybe[j], 0.3, 1.0)
-    away_still = _distance(i, j, eased, still)
-    away_moving = _distance(i, j, cost, moving)
-    return away_still <= away_moving
+    length = np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0))
+    return i, j, length, np.abs(sights.colors[i] - sights.colors[j]).max(-1)
 
 
 def _distance(

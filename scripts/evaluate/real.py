@@ -175,16 +175,15 @@ def score(
     found = scene.w2c.double().cpu().numpy()
     for v, t in np.argwhere(~capture.cells):
         image, alpha = draw(scene, float(capture.times[t]), found[v], scene.K[v])
-        mean.add("input", shown(image, int(v), int(t)), capture.frames[v, t])
-        mean.one(
-            "psnr_input_claimed",
-            psnr(shown(image, int(v), int(t)), capture.frames[v, t], claimed(alpha)),
-        )
+        image = shown(image, int(v), int(t))
+        mean.add("input", image, capture.frames[v, t])
+        mean.one("psnr_input_claimed", psnr(image, capture.frames[v, t], claimed(alpha)))
     rows = []
     for v, t in np.argwhere(capture.cells):
         image, _ = draw(scene, float(capture.times[t]), found[v], scene.K[v])
-        mean.add("cells", shown(image, int(v), int(t)), capture.frames[v, t])
-        rows.append([capture.frames[v, t], shown(image, int(v), int(t))])
+        image = shown(image, int(v), int(t))
+        mean.add("cells", image, capture.frames[v, t])
+        rows.append([capture.frames[v, t], image])
     world = align_cameras(capture.w2c, found)
     for view in capture.held:
         K = view.K.copy()

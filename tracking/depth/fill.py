@@ -1,6 +1,6 @@
 """Edge-aware, confidence-weighted completion of an inverse-depth map by sparse conjugate gradients.
 
-Solves min_q sum_p c_p (q_p - log rho_p)^2 + smooth * sum_pq w_pq (q_p - q_q)^2, with w_pq falling
+Solves min_q sum_p c_p (q_p - log rho_p)^2 + SMOOTH * sum_pq w_pq (q_p - q_q)^2, with w_pq falling
 across colour edges, so that depth flows inside a region of even colour and stops at its border.
 """
 
@@ -11,15 +11,15 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
+SMOOTH = 0.05  # weight of links beside that of what is known
+
 
 def fill_inverse_depth(
     rho: np.ndarray,
     confidence: np.ndarray,
     image: np.ndarray,
     *,
-    smooth: float = 0.05,
     edge: float = 0.02,
-    iterations: int = 200,
 ) -> np.ndarray:
     """rho [H, W] (1/z; unused where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
     known = (confidence > 0) & np.isfinite(rho) & (rho > 0)
@@ -27,8 +27,7 @@ def fill_inverse_depth(
         return np.ones_like(rho, dtype=np.float32)
     log = np.log(np.where(known, rho, 1.0))
     weight = np.where(known, confidence, 0.0)
-    solution = diffused(log, weight, image, smooth=smooth, edge=edge, iterations=iterations)
-    return np.exp(solution).astype(np.float32)
+    return np.exp(diffused(log, weight, image, edge=edge)).astype(np.float32)
 
 
 def diffused(
@@ -36,7 +35,6 @@ def diffused(
     confidence: np.ndarray,
     image: np.ndarray,
     *,
-    smooth: float = 0.05,
     edge: float = 0.02,
     iterations: int = 200,
 ) -> np.ndarray:
@@ -57,7 +55,7 @@ def diffused(
     ax, bx, wx = links(1)
     ay, by, wy = links(0)
     a, b = np.concatenate([ax, ay]), np.concatenate([bx, by])
-    v = smooth * np.concatenate([wx, wy])
+    v = SMOOTH * np.concatenate([wx, wy])
     degree = np.bincount(a, v, h * w) + np.bincount(b, v, h * w)
     matrix = sparse.csr_matrix(
         (

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fourreal.cameras import invert, pixel_grid, relative_pose, unproject
+from fourreal.cameras import invert, pixel_grid, relative_pose, transform, unproject
 from tracking.depth.consistency import compare_views, reproject
 from tracking.depth.fill import diffused
-from tracking.flow.optical import inside
+from tracking.flow.optical import inside, sample
 
 TEXTURE = 0.015  # local contrast below which a match is worth little
 _SURE = 0.6  # trust of the pixels that planes are found from
@@ -60,7 +60,7 @@ def find_planes(
         uv = np.stack([x[some], y[some]], 1) + 0.5
         z = 1.0 / rho[v][y[some], x[some]].astype(np.float64)
         world = invert(w2c[v].astype(np.float64))
-        points.append(unproject(uv, z, K[v]) @ world[:3, :3].T + world[:3, 3])
+        points.append(transform(world, unproject(uv, z, K[v])))
         depth.append(z)
         pixel.append(np.concatenate([uv, np.full((len(uv), 1), 1e6 * v)], 1))
     if not points:
@@ -111,7 +111,7 @@ def inverse_depth_of(
     h, w = size
     normal = w2c[:3, :3] @ plane[:3]
     distance = plane[3] + normal @ w2c[:3, 3]
-    rays = np.concatenate([pixel_grid(h, w), np.ones((h, w, 1))], -1) @ np.linalg.inv(K).T
+    rays = unproject(pixel_grid(h, w), np.ones((h, w)), K)
     return np.maximum((rays @ normal) / distance, 0.0).astype(np.float32)
 
 
@@ -124,11 +124,7 @@ def difference_to(
     out = []
     for other in others:
         uv, _ = reproject(rho, K[view], K[other], relative_pose(w2c[view], w2c[other]))
-        seen = cv2.remap(
-            images[other], uv[..., 0] - 0.5, uv[..., 1] - 0.5, cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        off = cv2.blur(np.abs(seen - images[view]).mean(-1), (5, 5))
+        off = cv2.blur(np.abs(sample(images[other], uv) - images[view]).mean(-1), (5, 5))
         out.append(np.where(inside(uv, h, w), off, 1.0))
     kept = np.sort(np.stack(out), 0)[: max(1, len(out) // 2)]
     return kept.mean(0).astype(np.float32)

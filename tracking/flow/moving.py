@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fourreal.cameras import relative_pose
+from fourreal.cameras import relative_pose, unproject
 from tracking.flow.optical import PairFlows, inside, pixel_grid, sample
 
 _BACK = 1.0  # working pixels from which flow there and back must lead home
@@ -67,7 +67,7 @@ def _depth_by(
     back = pairs.flow[v, u] + sample(pairs.flow[u, v], to)
     sure = inside(to, h, w) & (np.linalg.norm(back, axis=-1) < _BACK)
     move = relative_pose(w2c[v], w2c[u])
-    rays = np.concatenate([grid, np.ones((h, w, 1))], -1) @ np.linalg.inv(lens[v]).T
+    rays = unproject(grid, np.ones((h, w)), lens[v])
     far, shift = rays @ move[:3, :3].T @ lens[u].T, lens[u] @ move[:3, 3]  # seen at far + rho shift
     gain = shift[:2] - to * shift[2]
     lack = to * far[..., 2:] - far[..., :2]
