@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from recon.config import FitConfig
     from viewer.viser.live import LiveView
 
+GRID = ("gen.grid", "gen.frame_files")  # what reads a grid
 # What to do when memory runs out.
 LESS_MEMORY = {
     "prompt": "--max-memory, a smaller --size or fewer --views and --times lower it",
@@ -123,7 +124,7 @@ def tracks_key(run: Path, backends: Choice) -> StageKey:
         backends=asdict(backends),
         their_files=tuple(fingerprint(path) for path in backends.files()),
         tracking_settings=asdict(TrackConfig()),
-        program=program_hash("fourreal", "gen.grid", "tracking"),
+        program=program_hash("fourreal", *GRID, "tracking"),
     )
 
 
@@ -167,7 +168,7 @@ def scene_key(run: Path, config: FitConfig) -> StageKey:
         grid=run / "grid",
         tracks=run / "tracks.npz",
         fit_settings=asdict(config),
-        program=program_hash("fourreal", "gen.grid", "tracking", "recon"),
+        program=program_hash("fourreal", *GRID, "tracking", "recon"),
     )
 
 
@@ -223,7 +224,7 @@ def outputs_stage(run: RunFolder) -> None:
     key = StageKey.of(
         grid=run.path / "grid",
         scene=run.path / "scene.safetensors",
-        program=program_hash("fourreal", "gen.grid", "recon", "viewer"),
+        program=program_hash("fourreal", *GRID, "recon", "viewer"),
     )
     outputs = ["ply", "index.html", "overview.png"]
     run.stage("outputs", "player, pictures, ply sequence", key, outputs, work)

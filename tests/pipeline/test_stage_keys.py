@@ -10,13 +10,14 @@ import pytest
 import recon.config
 import tracking.column
 from fourreal.errors import UserError
+from fourreal.kernels import OURS, sources
 from fourreal.run_folder import RunFolder
 from pipeline.compile_ahead import CompileAhead
 from pipeline.grid import Grid, grid_job
 from pipeline.prompt import prompt_job
 from pipeline.prompt_options import Prompt
 from pipeline.run_options import RunOptions
-from pipeline.stages import fit_settings, scene_key, tracks_key, tracks_stage
+from pipeline.stages import GRID, fit_settings, scene_key, tracks_key, tracks_stage
 from pipeline.videos import Videos, videos_job
 from tracking.backends.table import Choice
 
@@ -153,3 +154,9 @@ def test_a_changed_checkpoint_redoes_the_stage_and_the_line_says_so(run, tmp_pat
         tracks_stage(folder, choice, CompileAhead(False, "cpu"))
     assert "(again: changed: their files)" in capsys.readouterr().out
     folder.close()
+
+
+def test_keys_hash_all_that_reads_a_grid():
+    """A change to a module that gen.grid is made of redoes the stages that read grids."""
+    made_of = {f"gen.{p.stem}" for p in sources(OURS / "gen" / "grid.py") if p.parent.name == "gen"}
+    assert made_of - {"gen.__init__"} == set(GRID)
