@@ -46,7 +46,7 @@ class LaterConfig:
     """Difference of colour, smoothed, that is wrong."""
     share: float = 2e-4
     """Part of a time's pixels that must be wrong for it to be looked at."""
-    times: int = 10
+    times: int = 16
     """At most so many times are, the worst first."""
     depths: int = 64
     """Places along a ray."""
@@ -70,6 +70,37 @@ class Cell:
 Cells = dict[int, Cell]  # by view
 
 
+class Carrier:
+    """The moving nodes as they were followed: they take what is found at one stamp to others.
+
+    Args:
+        motion: of nodes that lie at ``nodes_M3``.
+    """
+
+    def __init__(self, motion: FreeOffsets, nodes_M3: FloatArray) -> None:
+        self.motion, self.free = motion, motion.free.cpu().numpy()
+        self.rest = nodes_M3[self.free]
+        edges = torch.from_numpy(node_graph(self.rest))
+        self.turns = LocalTurns(torch.from_numpy(self.rest), edges)
+        self._at: dict[int, tuple[FloatArray, FloatArray]] = {}
+
+    def at(self, t: int) -> tuple[FloatArray, FloatArray]:
+        """Where nodes are [M, 3] at a stamp, and how their surroundings turned [M, 3, 3]."""
+        if t not in self._at:
+            with torch.no_grad():
+                offsets = self.motion(t).double().cpu()[self.free]
+            self._at[t] = self.rest + offsets.numpy(), self.turns.rotations(offsets).numpy()
+        return self._at[t]
+
+    def carried(self, t: int, s: int, places_P3: FloatArray) -> FloatArray:
+        """Where the nodes around them take places [P, 3] of stamp ``t`` at stamp ``s``."""
+        (here, turned), (there, turn) = self.at(t), self.at(s)
+        index, weights = interpolation(places_P3, here)
+        by = turn[index] @ turned[index].transpose(0, 1, 3, 2)
+        arms = (by @ (places_P3[:, None] - here[index])[..., None])[..., 0]
+        return ((there[index] + arms) * weights[..., None]).sum(1)
+
+
 def add_later_surface(
     scene: Scene4D,
     motion: FreeOffsets,
@@ -91,6 +122,8 @@ def add_later_surface(
     times = [t for t in range(grid.T) if known[:, t].sum() >= config.views]
     if not bool(motion.free.any()) or len(times) < 2:
         return scene, motion, chosen_M
+    nodes = scene.means[torch.from_numpy(chosen_M)].double().cpu().numpy()
+    carrier = Carrier(motion, nodes)
     every = {t: draw_cells(scene, motion, grid, t, config) for t in times}
     wrong = {t: _share(cells) for t, cells in every.items() if t != scene.canonical_time}
     for t in sorted(wrong, key=lambda t: -wrong[t])[: config.times]:
@@ -99,13 +132,11 @@ def add_later_surface(
         every[t] = draw_cells(scene, motion, grid, t, config)  # with what was added since
         if _share(every[t]) < config.share:
             continue
-        nodes = scene.means[torch.from_numpy(chosen_M)].double().cpu().numpy()
-        near = _moved(motion, nodes, t)[motion.free.cpu().numpy()]
-        places, colors, sigma = search(scene, near, every[t], config)
+        places, colors, sigma = search(scene, carrier.at(t)[0], every[t], config)
         if len(places) >= _FEW:
-            seen = visible_times(scene, motion, nodes, t, places, colors, every)
+            seen = visible_times(scene, carrier, t, places, colors, every)
             more = _with_points(scene, places, colors, sigma, seen)
-            scene, motion, chosen_M = _with_nodes(more, motion, nodes, chosen_M, t, len(places))
+            scene, motion, chosen_M = _with_nodes(more, motion, carrier, chosen_M, t, len(places))
     return scene, motion, chosen_M
 
 
@@ -206,8 +237,7 @@ def _agreement(
 
 def visible_times(
     scene: Scene4D,
-    motion: FreeOffsets,
-    nodes_M3: FloatArray,
+    carrier: Carrier,
     t: int,
     places_P3: FloatArray,
     colors_P3: FloatArray,
@@ -222,7 +252,7 @@ def visible_times(
     for s, cells in every.items():
         if s == t:
             continue
-        there = carried(motion, nodes_M3, t, s, places_P3)
+        there = carrier.carried(t, s, places_P3)
         past, seen = np.zeros((2, len(there)))
         for v, cell in cells.items():
             z, pixel, inside = _in_picture(there, cell, K[v], w2c[v])
@@ -234,30 +264,6 @@ def visible_times(
     later = np.cumsum(denied[t:], axis=0) > 0
     before = np.cumsum(denied[: t + 1][::-1], axis=0)[::-1] > 0
     return ~np.concatenate([before[:-1], later])
-
-
-def carried(
-    motion: FreeOffsets, nodes_M3: FloatArray, t: int, s: int, places_P3: FloatArray
-) -> FloatArray:
-    """Where the moving nodes around them take places [P, 3] of stamp ``t`` at stamp ``s``."""
-    free = motion.free.cpu().numpy()
-    here, there = (_moved(motion, nodes_M3, at)[free] for at in (t, s))
-    index, weights = interpolation(places_P3, here)
-    turned = _turns(nodes_M3[free], there) @ _turns(nodes_M3[free], here).transpose(0, 2, 1)
-    arms = (turned[index] @ (places_P3[:, None] - here[index])[..., None])[..., 0]
-    return ((there[index] + arms) * weights[..., None]).sum(1)
-
-
-def _turns(rest_M3: FloatArray, moved_M3: FloatArray) -> FloatArray:
-    """Rotations [M, 3, 3] of the surroundings of nodes."""
-    edges = torch.from_numpy(node_graph(rest_M3))
-    local = LocalTurns(torch.from_numpy(rest_M3), edges)
-    return local.rotations(torch.from_numpy(moved_M3 - rest_M3)).numpy()
-
-
-@torch.no_grad()
-def _moved(motion: FreeOffsets, nodes_M3: FloatArray, t: int) -> FloatArray:
-    return nodes_M3 + motion(t).double().cpu().numpy()
 
 
 def _with_points(
@@ -290,7 +296,7 @@ def _with_points(
 def _with_nodes(
     scene: Scene4D,
     motion: FreeOffsets,
-    nodes_M3: FloatArray,
+    carrier: Carrier,
     chosen_M: NDArray[np.int64],
     t: int,
     count: int,
@@ -302,7 +308,7 @@ def _with_nodes(
     per_node = max(4.0, followers / max(int(motion.free.sum()), 1))
     among = np.ones(count, np.float32)
     chosen = choose_nodes(places, among, max(4, round(count / per_node)))
-    at = [carried(motion, nodes_M3, t, s, places[chosen]) for s in range(T)]
+    at = [carrier.carried(t, s, places[chosen]) for s in range(T)]
     at[t] = places[chosen]
     joined = resized(motion, old + len(chosen))
     for s in range(T):

@@ -8,7 +8,7 @@ from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, u
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig
-from recon.motion.later_surface import LaterConfig, add_later_surface, carried
+from recon.motion.later_surface import Carrier, LaterConfig, add_later_surface
 from recon.motion.nodes import interpolation
 from recon.motion.offsets import FreeOffsets
 from recon.render import render_scene
@@ -127,8 +127,9 @@ def test_places_are_carried_with_the_turn_of_the_nodes_around_them():
     for t in (1, 2):
         there = nodes @ np.linalg.matrix_power(turn, t).T + (0.1 * t, 0, 0)
         motion.set_time(t, torch.from_numpy(there - nodes).float())
+    carrier = Carrier(motion, nodes)
     places = nodes[:5] @ turn.T + (0.1, 0, 0) + 0.3  # anywhere near them at time 1
     back = (places - (0.1, 0, 0)) @ turn
     want = back @ np.linalg.matrix_power(turn, 2).T + (0.2, 0, 0)
-    assert np.allclose(carried(motion, nodes, 1, 2, places), want, atol=1e-3)
-    assert np.allclose(carried(motion, nodes, 1, 0, places), back, atol=1e-3)
+    assert np.allclose(carrier.carried(1, 2, places), want, atol=1e-3)
+    assert np.allclose(carrier.carried(1, 0, places), back, atol=1e-3)
