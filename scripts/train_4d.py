@@ -36,7 +36,7 @@ from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_w
 from gen.flow.samplers import sample_euler
 from gen.flow.windows import WINDOW
 from gen.network.base import BaseModel, load_base, save_base
-from gen.sync.mixer_file import save_mixer
+from gen.sync.mixer_file import load_mixer, save_mixer
 from gen.sync.mixers import Mixer, SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.train.mix import grid_mixture
@@ -78,7 +78,9 @@ class GridStage(Stage):
             base.params = base.dit.params = cfg.at_resolution(base.params)
             self.sync = SyncParams(cfg.mixer, cfg.rank, cfg.layers)
             two_stream = TwoStream(base.dit, self.sync, guess=cfg.guess is not None)
-        except ValueError as error:
+            if cfg.start is not None:
+                load_mixer(two_stream, cfg.start, cfg.mixer)
+        except (ValueError, RuntimeError) as error:
             raise UserError(f"--base {cfg.base} does not go with these options: {error}") from error
         base.dit.gradient_checkpointing = cfg.gradient_checkpointing
         base.requires_grad_(cfg.train == "all")

@@ -40,6 +40,21 @@ def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[
         path.write_text(json.dumps(config, indent=1) + "\n")
 
 
+def load_mixer(model: TwoStream, folder: Path, mixer: MixerName) -> None:
+    """Fill a model with the tensors of a mixer's files; a guess that they lack stays as it is.
+
+    UserError: there are none; RuntimeError, ValueError: they are of other shapes.
+    """
+    state = load_shards(folder, mixer)
+    own = {k: v for k, v in state.items() if not k.startswith(GUESS)}
+    guess = {k.removeprefix(GUESS): v for k, v in state.items() if k.startswith(GUESS)}
+    if isinstance(model.mixer, NoSync):
+        raise ValueError("mixer 'none' has no weights")
+    model.mixer.load_state_dict(own)
+    if model.guess is not None and guess:
+        model.guess.load_state_dict(guess)
+
+
 def load_two_stream(
     base: BaseModel,
     folder: Path,
@@ -64,13 +79,7 @@ def load_two_stream(
         kept = set(layers_without(base.params.depth, drop))
         sync = SyncParams(mixer, config["rank"], tuple(i for i in trained if i in kept))
         model = TwoStream(base.dit, sync, output, guess=bool(config.get("guess", False)))
-        state = load_shards(Path(folder), mixer)
-        own = {k: v for k, v in state.items() if not k.startswith(GUESS)}
-        model.mixer.load_state_dict(own)
-        if model.guess is not None:
-            model.guess.load_state_dict(
-                {k.removeprefix(GUESS): v for k, v in state.items() if k.startswith(GUESS)}
-            )
+        load_mixer(model, Path(folder), mixer)
     except (*DAMAGED, IndexError, SafetensorError) as error:
         raise UserError(f"the {mixer} mixer in {folder} does not fit: {error}") from error
     return model.to(base.device).eval().requires_grad_(False), config

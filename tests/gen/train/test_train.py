@@ -177,6 +177,12 @@ def test_4d_with_a_guess_resumes_exactly_and_its_weights_fill_grids(trained, tmp
     clips = [np.full((n, 16, 24, 3), 0.5, np.float32) for n in (4, 10)]
     grid = generator.complete_grid(*clips, "", GenerateConfig(grid_steps=1)).grid
     assert grid.frames.shape[:2] == (10, 4) and np.isfinite(grid.frames).all()
+    before = load_file(weights / "soft-00.safetensors")
+    run_4d(trained, tmp_path / "c", 1, guess=tmp_path / "net", start=weights, lr=0.0)
+    after = load_file(tmp_path / "c" / "weights" / "soft-00.safetensors")
+    assert equal(before, after)
+    with pytest.raises(UserError, match="does not go"):
+        run_4d(trained, tmp_path / "d", 1, start=weights, rank=3)
     (weights / "completion.json").unlink()
     with pytest.raises(UserError, match="completion network"):
         load_bundled(weights).complete_grid(*clips, "", GenerateConfig(grid_steps=1))
