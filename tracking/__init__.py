@@ -8,5 +8,6 @@ PUBLIC = (
     "column_file",
     "depth.colours",
     "depth.consistency",
+    "depth.witnesses",
     "flow.trusted",
 )
