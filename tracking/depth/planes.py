@@ -35,7 +35,9 @@ _MEMBER = 0.4  # share of the surroundings that must lie on a plane
 _WORSE = 0.02  # mean colour difference by which a plane may explain texture worse to neighbours
 _COLOUR = 0.6  # share of the sure pixels of a colour that must lie on a plane for all of it to
 _BIN = np.array([12, 8, 8], np.float32)  # what counts as one colour, CIELAB
-_BETTER = 0.3  # share of views by which a plane must be better than what they contradict
+_BETTER = 0.2  # share of views that must object less to a plane that nothing else speaks for
+_SLACK = 0.3  # ... and may object more to one that goes on from its surroundings or its colour
+_OBJECTED = 0.5  # share of views that no plane may have against it
 _UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
 _ROUNDS = 2
 TRUST = 0.5  # of a pixel that was put on a plane
@@ -193,7 +195,7 @@ def _once(
     for v in range(len(rho)):
         now = difference_to(images, v, scene.near[v], rho[v], K, w2c)
         votes = scene.witnesses.votes(v, rho[v], rho, trust)
-        wrong, share = votes.contradicted, np.maximum(votes.against, 0.5)
+        wrong = votes.contradicted
         doubt = ~sure[v] | wrong
         if scene.blank is not None:
             doubt &= ~scene.blank[v]
@@ -207,13 +209,15 @@ def _once(
             )
             # nothing is seen behind a plane that others see
             under = (there[v] > (1 + _UNDER) * rho[v]) & (votes_there.solid >= 2)
-            mended = wrong & (votes_there.against < votes.against - _BETTER)
-            mended &= votes_there.alike >= 2
+            mended = votes_there.against < votes.against - _BETTER
+            mended &= (votes_there.alike >= 1) & (votes.other >= 2)
             alike = np.maximum(member, same[v])
-            fits = (votes_there.against <= share) & ((member > _MEMBER) | (same[v] > _COLOUR))
+            fits = (votes_there.against <= votes.against + _SLACK) & (
+                (member > _MEMBER) | (same[v] > _COLOUR)
+            )
             off = difference_to(images, v, scene.near[v], safe, K, w2c)
             allowed = (scene.grain[v] <= TEXTURE) | (off < now + _WORSE) | wrong | under
-            allowed &= votes_there.other <= votes_there.alike
+            allowed &= votes_there.against < _OBJECTED
             take = doubt & (there[v] > 0.2 * rho[v].min()) & (violate < 0.5)
             take &= allowed & (fits | mended | under)
             score = alike - 2 * votes_there.against

@@ -44,8 +44,8 @@ class Votes:
 
     @property
     def against(self) -> np.ndarray:
-        """Share [H, W] of those that say anything, a half where none does."""
-        return (self.other + 0.25) / (self.other + self.alike + 0.5)
+        """Share [H, W] of the views that object; 0 where no view says anything."""
+        return self.other / (self.other + self.alike + 0.5)
 
     @property
     def contradicted(self) -> np.ndarray:
