@@ -40,6 +40,7 @@ _SLACK = 0.3  # ... and may object more to one that goes on from its surrounding
 _OBJECTED = 0.5  # share of views that no plane may have against it
 _UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
 _ROUNDS = 2
+_GRAY = np.full(3, 1 / 3, np.float32)
 TRUST = 0.5  # of a pixel that was put on a plane
 
 
@@ -133,7 +134,7 @@ def difference_to(
     out = []
     for other in others:
         uv, _ = reproject(rho, K[view], K[other], relative_pose(w2c[view], w2c[other]))
-        off = cv2.blur(np.abs(sample(images[other], uv) - images[view]).mean(-1), (5, 5))
+        off = cv2.blur(np.abs(sample(images[other], uv) - images[view]) @ _GRAY, (5, 5))
         out.append(np.where(inside(uv, h, w), off, 1.0))
     kept = np.sort(np.stack(out), 0)[: max(1, len(out) // 2)]
     return kept.mean(0).astype(np.float32)
@@ -199,11 +200,13 @@ def _once(
         doubt = ~sure[v] | wrong
         if scene.blank is not None:
             doubt &= ~scene.blank[v]
+        # texture beside a plane of its colour has a depth of its own
+        plain = (scene.grain[v] <= TEXTURE) | wrong | (trust[v] < 0.05)
         best = np.full(rho.shape[1:], -np.inf, np.float32)
         for there, on, same in zip(there_PVHW, on_PVHW, same_PVHW, strict=True):
             member = _membership(on[v], sure[v] & ~wrong, images[v])
             safe = np.where(there[v] > 0, there[v], rho[v])
-            votes_there = scene.witnesses.votes(v, safe, rho, trust)
+            votes_there = scene.witnesses.votes(v, safe, rho, trust, doubt)
             _, violate = compare_views(
                 safe, rho, v, scene.near[v], K, w2c, scene.tolerance, trust * sure
             )
@@ -212,9 +215,8 @@ def _once(
             mended = votes_there.against < votes.against - _BETTER
             mended &= (votes_there.alike >= 1) & (votes.other >= 2)
             alike = np.maximum(member, same[v])
-            fits = (votes_there.against <= votes.against + _SLACK) & (
-                (member > _MEMBER) | (same[v] > _COLOUR)
-            )
+            belongs = (member > _MEMBER) | ((same[v] > _COLOUR) & plain)
+            fits = belongs & (votes_there.against <= votes.against + _SLACK)
             off = difference_to(images, v, scene.near[v], safe, K, w2c)
             allowed = (scene.grain[v] <= TEXTURE) | (off < now + _WORSE) | wrong | under
             allowed &= votes_there.against < _OBJECTED

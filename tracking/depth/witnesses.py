@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import relative_pose
-from tracking.depth.consistency import nearest, reproject
-from tracking.flow.optical import inside
 
 OTHER = 0.25  # difference to all colours around a pixel that is another colour
 ALIKE = 0.1  # ... and that is the same
@@ -62,19 +60,37 @@ class Witnesses:
         self.low = [cv2.erode(image, grain) for image in images]
         self.high = [cv2.dilate(image, grain) for image in images]
 
-    def votes(self, v: int, supposed: np.ndarray, rho: np.ndarray, trust: np.ndarray) -> Votes:
-        """About `supposed` 1/z [H, W] of view v; rho, trust [V, H, W]: what the views have now."""
+    def votes(
+        self,
+        v: int,
+        supposed: np.ndarray,
+        rho: np.ndarray,
+        trust: np.ndarray,
+        asked: np.ndarray | None = None,
+    ) -> Votes:
+        """About `supposed` 1/z [H, W] of view v, where `asked` (bool [H, W]; by default all).
+
+        rho, trust [V, H, W]: what the views have now.
+        """
         h, w = supposed.shape
-        out = Votes(*np.zeros((3, h, w), np.float32))
+        y, x = np.nonzero(np.ones((h, w), bool) if asked is None else asked)
+        ray = np.stack([x + 0.5, y + 0.5, np.ones(len(x))], 1) @ np.linalg.inv(self.K[v]).T
+        near, colour = supposed[y, x], self.images[v][y, x].T
+        count = np.zeros((3, len(x)), np.float32)
         for u in witnesses(list(range(len(rho))), v, self.most):
             move = relative_pose(self.w2c[v], self.w2c[u])
-            uv, there = reproject(supposed, self.K[v], self.K[u], move)
-            seen = inside(uv, h, w)
-            own, believed = nearest(rho[u], uv), nearest(trust[u], uv)
-            out.solid += seen & (np.abs(own - there) < _ON * there) & (believed > _SOLID)
+            point = (ray @ move[:3, :3].T + near[:, None] * move[:3, 3]) @ self.K[u].T
+            z = np.maximum(point[:, 2], 1e-6)
+            column, row = point[:, 0] / z, point[:, 1] / z
+            seen = (column >= 0.5) & (column <= w - 0.5) & (row >= 0.5) & (row <= h - 0.5)
+            at = np.where(seen, row, 0).astype(np.intp), np.where(seen, column, 0).astype(np.intp)
+            there, own, believed = near / z, rho[u][at], trust[u][at]
+            count[2] += seen & (np.abs(own - there) < _ON * there) & (believed > _SOLID)
             seen &= (own < (1 + _BEHIND) * there) | (believed < _BELIEVED)
-            image = self.images[v]
-            off = np.maximum(nearest(self.low[u], uv) - image, image - nearest(self.high[u], uv))
-            out.other += seen & (off.max(-1) > OTHER)
-            out.alike += seen & (off.max(-1) < ALIKE)
-        return out
+            off = np.maximum(self.low[u][at].T - colour, colour - self.high[u][at].T)
+            off = np.maximum(np.maximum(off[0], off[1]), off[2])  # faster than max over an axis
+            count[0] += seen & (off < ALIKE)
+            count[1] += seen & (off > OTHER)
+        out = np.zeros((3, h, w), np.float32)
+        out[:, y, x] = count
+        return Votes(*out)
