@@ -17,6 +17,7 @@ PUBLIC = (
     "frame_files",
     "generate",
     "grid",
+    "grid_file",
     "network.base",
     "network.runtime",
     "sync.names",

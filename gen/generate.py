@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fourreal.console import Report
 from fourreal.errors import UserError
 from gen.flow.samplers import SAMPLERS
-from gen.grid import MAX_CELLS, VideoGrid
+from gen.grid import VideoGrid
+from gen.grid_file import MAX_CELLS
 from gen.sync.mixers import Drop
 from gen.sync.names import MIXERS, MixerName
 from gen.sync.streams import Output

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from fourreal.errors import UserError
 from fourreal.option_values import Size, check_memory
-from gen.grid import MAX_CELLS
+from gen.grid_file import MAX_CELLS
 from gen.sync.names import MixerName
 from pipeline.run_options import RunOptions
 from pipeline.wan_options import WanOptions

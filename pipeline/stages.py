@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from recon.config import FitConfig
     from viewer.viser.live import LiveView
 
-GRID = ("gen.grid", "gen.frame_files")  # what reads a grid
+GRID = ("gen.grid", "gen.grid_file", "gen.frame_files")  # what reads a grid
 # What to do when memory runs out.
 LESS_MEMORY = {
     "prompt": "--max-memory, a smaller --size or fewer --views and --times lower it",

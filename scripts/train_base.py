@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from fourreal.atomic import atomic_file
-from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
 from gen import dist
 from gen.camera_move import save_camera_move
@@ -40,8 +39,15 @@ from gen.data.world.camera_move import mean_camera_move
 from gen.data.world.captions import VOCABULARY
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
-from gen.network.base import BaseModel, load_base, read_config, save_base, with_vocabulary
-from gen.network.text import SPECIAL, split_words
+from gen.network.base import (
+    BaseModel,
+    load_base,
+    read_config,
+    save_base,
+    take_over,
+    with_vocabulary,
+)
+from gen.network.text import split_words
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
 from gen.train.presets import BASE_PRESETS, run_training
@@ -66,25 +72,6 @@ def vocabulary_of(cfg: TrainBaseConfig, sources: list[Mixture]) -> list[str]:
     return sorted(words | set(common))
 
 
-def start_from(model: BaseModel, folder: Path) -> None:
-    """Take over the weights of a folder: all of the network, and the words that it knows; words
-    that are new keep their fresh embeddings.  UserError when the network has another shape."""
-    old, _ = load_base(folder)
-    own, given = model.state_dict(), old.state_dict()
-    name = "text.embedding.weight"
-    table = own[name].clone()
-    table[:SPECIAL] = given[name][:SPECIAL]
-    for i, word in enumerate(old.tokenizer.words):
-        if word in model.tokenizer.words:
-            table[SPECIAL + model.tokenizer.words.index(word)] = given[name][SPECIAL + i]
-    try:
-        model.load_state_dict({**given, name: table})
-    except RuntimeError as error:
-        raise UserError(f"--start {folder} is a network of another shape; choose its --size") from (
-            error
-        )
-
-
 class BaseStage(Stage):
     """The base model, clips and pictures in the ratios of `cfg.mix`."""
 
@@ -104,7 +91,7 @@ class BaseStage(Stage):
         torch.manual_seed(cfg.seed)
         self.module: BaseModel = BaseModel(cfg.params(), words).to(device)
         if cfg.start is not None:
-            start_from(self.module, cfg.start)
+            take_over(self.module, load_base(cfg.start)[0], cfg.start)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         self.clips.warn_of_unknown(self.module.tokenizer.words)

@@ -52,6 +52,8 @@ class TrainBundledConfig:
     """Cache of the asset world (scripts/render_world.py)."""
     out: Path
     """Folder of the runs, one a stage."""
+    fine: Path | None = None
+    """Cache of the asset world at 160x256, for the upsampler; it goes on from the shipped one."""
     minutes: float = 60.0
     """Time of this call."""
     size: Literal["small", "bundled"] = "small"
@@ -171,7 +173,8 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
     if not large:  # the upsampler takes frames of 40x64
         upsampler = train_upsampler.TrainUpsamplerConfig(
             out=out / "upsampler", base=out / "base" / "weights", steps=3_000, batch=6,
-            use_frames=2, lr=2e-3, warmup=30, decay=0.6, **common,
+            use_frames=2, warmup=30, decay=0.6, lr=1e-3 if cfg.fine else 2e-3, world=cfg.fine,
+            start=weights_folder() if cfg.fine else None, **common,
         )  # fmt: skip
         add("upsampler", upsampler, train_upsampler.main)
     return stages

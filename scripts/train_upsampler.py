@@ -1,8 +1,11 @@
-"""Train the diffusion upsampler on procedural clips and on a base model's versions of them.
+"""Train the diffusion upsampler on rendered clips and on a base model's versions of them.
 
 On one CPU core (about what made the bundled upsampler):
     python scripts/train_upsampler.py --out runs/up --base gen/weights --optimiser muon --lr 2e-3 \
         --use-frames 3 --picture-every 8 --warmup 30 --steps 1000
+From the bundled one, with the asset world as `scripts/render_world.py --size 160x256` renders it:
+    python scripts/train_upsampler.py --out runs/up --start gen/weights --base gen/weights \
+        --world FINE --optimiser muon --lr 1e-3 --use-frames 2 --batch 6 --warmup 30 --steps 300
 On GPUs (a batch is that of all processes together):
     torchrun --nproc-per-node 8 scripts/train_upsampler.py --out runs/up --size paper --batch 256
 
@@ -14,7 +17,8 @@ prediction from the flow's start, and of two sampler steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +27,16 @@ from torch import Tensor, nn
 
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
+from gen.data.assets.captions import vocabulary
 from gen.data.batches import HELD_OUT_SEED, Mapping, PoolConfig, seeded, trained_words
-from gen.data.upsampling import FACTOR, Inputs, UpsampleBatch, UpsamplePool, draw_upsample
+from gen.data.upsampling import (
+    FACTOR,
+    AssetClips,
+    Inputs,
+    UpsampleBatch,
+    UpsamplePool,
+    draw_upsample,
+)
 from gen.flow.rectified import (
     add_noise,
     keep_known,
@@ -34,7 +46,7 @@ from gen.flow.rectified import (
     vivid_weights,
 )
 from gen.flow.samplers import sample_euler
-from gen.network.base import BaseModel, load_base
+from gen.network.base import BaseModel, load_base, take_over
 from gen.network.params import DiTParams
 from gen.train.options import TrainOptions
 from gen.train.presets import run_training
@@ -45,6 +57,7 @@ from gen.upsample import (
     UPSAMPLER_SIZES,
     UpsamplerModel,
     flow_source,
+    load_upsampler,
     save_upsampler,
 )
 
@@ -55,6 +68,8 @@ class TrainUpsamplerConfig(TrainOptions):
 
     size: str = "bundled"
     base: Path | None = None  # weights whose look the inputs take; None: simulated blur and seams
+    start: Path | None = None  # a weights folder whose upsampler is the start; new words are added
+    world: Path | None = None  # the asset world at the target size, in shares of --inputs.assets
     batch: int = 8
     frames: int = 8  # frames of a rendered clip
     use_frames: int = 4  # train on this many of them a step
@@ -74,6 +89,8 @@ class TrainUpsamplerConfig(TrainOptions):
         if self.size not in UPSAMPLER_SIZES:
             names = ", ".join(UPSAMPLER_SIZES)
             raise ValueError(f"unknown size {self.size!r}; choose from {names}")
+        if self.start is not None and self.init is not None:
+            raise ValueError("give --start (a weights folder) or --init (a run), not both")
         if not 1 <= self.use_frames <= self.frames or self.picture_batch < 1:
             raise ValueError("use_frames must be within 1..frames, picture_batch at least 1")
         params = self.params()
@@ -108,18 +125,30 @@ class UpsamplerStage(Stage):
         self.cfg, self.device = cfg, device
         params, look = cfg.params(), load_look(cfg, device)
         torch.manual_seed(cfg.seed)
-        self.module: UpsamplerModel = UpsamplerModel(params, trained_words(cfg.pool.world)).to(
-            device
-        )
+        words = trained_words(cfg.pool.world)
+        if cfg.world is not None:
+            words = sorted({*words, *vocabulary()})
+        self.module: UpsamplerModel = UpsamplerModel(params, words).to(device)
+        if cfg.start is not None:
+            take_over(self.module, load_upsampler(cfg.start).model, cfg.start)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         size = params.height, params.width_px
         self.pool = UpsamplePool(cfg.seed, cfg.frames, *size, cfg.pool, look, device)
         fixed = PoolConfig(4, 1, 1, 10**9, cfg.pool.world)
         held_out = UpsamplePool(HELD_OUT_SEED, cfg.frames, *size, fixed, look, device)
+        self.assets: AssetClips | None = None
         as_drawn = Inputs(detail=0.0, from_base=1.0, max_level=0.0, given=0.0)
         use = min(3, cfg.use_frames)
-        self.test = draw_upsample(held_out, HELD_OUT_SEED, 0, range(6), use, as_drawn)
+        self.tests = {"": draw_upsample(held_out, HELD_OUT_SEED, 0, range(6), use, as_drawn)}
+        if cfg.world is not None:
+            clips = partial(AssetClips, cfg.world, frames=cfg.frames, height=size[0], width=size[1])
+            self.assets = clips(seed=cfg.seed, base=look)
+            unseen = clips(seed=HELD_OUT_SEED, base=look, held_out=True)
+            alone = replace(as_drawn, assets=1.0)
+            self.tests["_assets"] = draw_upsample(
+                held_out, HELD_OUT_SEED, 0, range(6), use, alone, assets=unseen
+            )
 
     def _single(self, step: int) -> bool:
         return self.cfg.picture_every > 0 and step % self.cfg.picture_every == 0
@@ -130,7 +159,9 @@ class UpsamplerStage(Stage):
     def draw(self, step: int, items: range, map_items: Mapping = map) -> UpsampleBatch:
         cfg = self.cfg
         use = 1 if self._single(step) else cfg.use_frames
-        return draw_upsample(self.pool, cfg.seed, step, items, use, cfg.inputs, map_items)
+        return draw_upsample(
+            self.pool, cfg.seed, step, items, use, cfg.inputs, map_items, self.assets
+        )
 
     def _predict(
         self, model: nn.Module, batch: UpsampleBatch, texts: list[str], x: Tensor, sigma_B: Tensor
@@ -183,11 +214,15 @@ class UpsamplerStage(Stage):
     @torch.no_grad()
     def sample(self) -> Samples:
         """PSNR on held-out scenes as the base model draws them; enlarged, upsampled and true."""
-        test = self.test
-        outs = {"one_step": self.upsampled(test, 1), "two_steps": self.upsampled(test, 2)}
-        scalars = {k: psnr(x, test.clean) for k, x in {"enlarged": test.low, **outs}.items()}
-        sheet = torch.cat([test.low.clamp(-1, 1), outs["two_steps"], test.clean], dim=1)
-        return Samples(scalars, sheet[:4], test.texts[:4])
+        scalars: dict[str, float] = {}
+        sheets, texts = [], []
+        for name, test in self.tests.items():
+            outs = {"one_step": self.upsampled(test, 1), "two_steps": self.upsampled(test, 2)}
+            every = {"enlarged": test.low, **outs}
+            scalars |= {k + name: psnr(x, test.clean) for k, x in every.items()}
+            sheets.append(torch.cat([test.low.clamp(-1, 1), outs["one_step"], test.clean], dim=1))
+            texts += test.texts[:4]
+        return Samples(scalars, torch.cat([sheet[:4] for sheet in sheets]), texts)
 
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         model = UpsamplerModel(self.module.params, self.module.tokenizer.words)

@@ -30,7 +30,8 @@ from gen.data.grid_batches import Grid
 from gen.data.video_folder import crop_window, resize_uint8
 from gen.dist import warn
 from gen.flow.windows import WINDOW
-from gen.grid import MARKER, VideoGrid
+from gen.grid import VideoGrid
+from gen.grid_file import MARKER
 from gen.network.text import split_words
 
 CACHE_BYTES = 2**30

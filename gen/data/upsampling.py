@@ -1,10 +1,11 @@
-"""Training clips of the upsampler: procedural renders and what a base model would make of them.
+"""Training clips of the upsampler: renders and what a base model would make of them.
 
 The low-resolution input is the area-shrunk render, or a base model's own version of it (noise is
 added and taken away again by the model, so that its blur and its seams between patches are the
-real ones, and yet it shows the same thing), then disturbed a little more.  Scenes are rendered at
-twice the target size: halved, they are whole pictures at the target size; uncropped, they give
-details of pictures twice as large.
+real ones, and yet it shows the same thing), then disturbed a little more.  Procedural scenes are
+rendered at twice the target size: halved, they are whole pictures at the target size; uncropped,
+they give details of pictures twice as large.  Scenes of the asset world are whole pictures alone,
+from a cache rendered at the target size.
 
 Shape legend: n scenes of a chunk, B clips of a batch, F frames, H W target pixels, h w
 low-resolution pixels.
@@ -13,11 +14,13 @@ low-resolution pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from gen.data.assets.cache import CachedClips
 from gen.data.batches import (
     ClipBatch,
     Clips,
@@ -115,12 +118,14 @@ class Rendered:
 
 @dataclass
 class Item:
-    """One clip: frames [F, 2H, 2W, 3] and perhaps the base model's [F, h, w, 3], both uint8."""
+    """One clip: frames [F, sH, sW, 3] at s times the target size and perhaps the base model's
+    [F, h, w, 3], both uint8."""
 
     frames: Tensor
     drawn: Tensor | None
     text: str
     mode: Mode
+    times_target: int
 
 
 class UpsamplePool(ScenePool[Rendered]):
@@ -160,7 +165,36 @@ class UpsamplePool(ScenePool[Rendered]):
         chunk = self.pick(step, g)
         i = randint(len(chunk.texts), g)
         drawn = None if chunk.drawn is None else chunk.drawn[i]
-        return Item(chunk.clips.frames[i], drawn, chunk.texts[i], Mode(int(chunk.clips.mode[i])))
+        mode = Mode(int(chunk.clips.mode[i]))
+        return Item(chunk.clips.frames[i], drawn, chunk.texts[i], mode, 2)
+
+
+class AssetClips:
+    """Clips of the asset world at the target size; `base` draws small versions of them."""
+
+    def __init__(
+        self,
+        cache: Path,
+        seed: int,
+        frames: int,
+        height: int,
+        width: int,
+        base: BaseModel | None = None,
+        held_out: bool = False,
+    ):
+        """UserError when the cache holds no such scenes."""
+        self.clips = CachedClips(cache, height, width, seed, held_out=held_out, frames=frames)
+        self.seed, self.base = seed, base
+
+    def item(self, step: int, number: int) -> Item:
+        clip = self.clips.item(step, number)
+        drawn = None
+        if self.base is not None:
+            low = shrink(clip.frames[None].float() / 127.5 - 1, FACTOR)
+            g = seeded(self.seed, step, number, 8)
+            made = base_version(self.base, low, [clip.text], torch.tensor([int(clip.mode)]), g)
+            drawn = to_uint8((made[0] + 1) / 2)
+        return Item(clip.frames, drawn, clip.text, clip.mode, 1)
 
 
 @dataclass(frozen=True)
@@ -171,6 +205,7 @@ class Inputs:
     from_base: float = 0.5  # the share of inputs drawn by the base model
     max_level: float = 0.2  # of the noise added to half of the inputs, told to the network
     given: float = 0.3  # the share of clips with some frames given, as later windows have them
+    assets: float = 0.6  # the share of the asset world in batches of whole pictures: --world
 
 
 def draw_upsample(
@@ -181,16 +216,21 @@ def draw_upsample(
     use_frames: int,
     inputs: Inputs,
     map_items: Mapping = map,
+    assets: AssetClips | None = None,
 ) -> UpsampleBatch:
     """Those clips of a step's batch, of `use_frames` of the frames (the same ones for the whole
-    batch).  map_items: `map`, or that of a pool of threads."""
+    batch).  map_items: `map`, or that of a pool of threads; assets: drawn beside the pool."""
     pool.prepare(step)
     g = seeded(seed, step, 6)
     index = torch.randperm(pool.frames, generator=g)[:use_frames].sort().values
     detail = float(torch.rand((), generator=g)) < inputs.detail
 
     def one(number: int) -> tuple[Item, Tensor, Tensor, Tensor, Tensor]:
-        clip = pool.item(step, number)
+        from_assets = assets is not None and not detail
+        from_assets &= float(torch.rand((), generator=seeded(seed, step, number, 10))) < (
+            inputs.assets
+        )
+        clip = assets.item(step, number) if assets and from_assets else pool.item(step, number)
         g = seeded(seed, step, number, 9)
         clean, low, level = input_and_target(clip, index, detail, pool.size, inputs, g)
         known = torch.rand(use_frames, generator=g) < 0.5
@@ -219,17 +259,17 @@ def input_and_target(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """clean [F, H, W, 3] and the enlarged input [F, H, W, 3] of a clip, with its noise level [].
 
-    detail: a random part of the frames at twice the size, at multiples of 4 pixels.
+    detail: a random part of frames at twice the size, at multiples of 4 pixels.
     """
     frames = clip.frames[index_F].float() / 127.5 - 1
-    small = shrink(frames, 2 * FACTOR)
+    small = shrink(frames, clip.times_target * FACTOR)
     if float(torch.rand((), generator=g)) < inputs.from_base and clip.drawn is not None:
         small = clip.drawn[index_F].float() / 127.5 - 1
     small = disturb(small[None], g)[0]
     level = torch.rand((), generator=g) * inputs.max_level
     level = level * (torch.rand((), generator=g) < 0.5)
     small = small + level * torch.randn(small.shape, generator=g)
-    clean = frames if detail else shrink(frames, 2)
+    clean = frames if detail else shrink(frames, clip.times_target)
     low = enlarge(small, *clean.shape[1:3])
     if detail:
         y, x = (

@@ -22,7 +22,8 @@ from gen.footage.rig import (
     videos_in,
 )
 from gen.footage.transforms import read_transforms
-from gen.grid import MARKER, VideoGrid
+from gen.grid import VideoGrid
+from gen.grid_file import MARKER
 
 Source = Callable[[Path], Footage]
 

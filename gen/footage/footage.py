@@ -21,7 +21,8 @@ from gen.footage.lens import Lens
 from gen.footage.selection import fine_size
 from gen.footage.views import SAME_SHAPE, ImagesView, View
 from gen.frame_files import as_floats
-from gen.grid import FEW, MAX_CELLS, VideoGrid, shared_cell
+from gen.grid import FEW, VideoGrid, shared_cell
+from gen.grid_file import MAX_CELLS
 
 
 @dataclass

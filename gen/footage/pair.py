@@ -29,7 +29,8 @@ from gen.footage.shared_frame import (
     thumbnail_size,
 )
 from gen.footage.views import VideoView, View, open_clip
-from gen.grid import MAX_CELLS, VideoGrid
+from gen.grid import VideoGrid
+from gen.grid_file import MAX_CELLS
 
 SAME_SCENE = 0.75
 DIFFERENT_SHAPE = 0.03

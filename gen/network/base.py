@@ -80,6 +80,27 @@ def with_vocabulary(model: BaseModel, words: Sequence[str]) -> BaseModel:
     return new
 
 
+def take_over(model: BaseModel, old: BaseModel, folder: Path) -> None:
+    """Give a model the weights of another, read from `folder`: all of the network, and the words
+    that both know; words that are new to it keep their fresh embeddings.
+
+    UserError when the network has another shape.
+    """
+    own, given = model.state_dict(), old.state_dict()
+    name = "text.embedding.weight"
+    table = own[name].clone()
+    table[:SPECIAL] = given[name][:SPECIAL]
+    for i, word in enumerate(old.tokenizer.words):
+        if word in model.tokenizer.words:
+            table[SPECIAL + model.tokenizer.words.index(word)] = given[name][SPECIAL + i]
+    try:
+        model.load_state_dict({**given, name: table})
+    except RuntimeError as error:
+        raise UserError(f"--start {folder} is a network of another shape; choose its --size") from (
+            error
+        )
+
+
 def save_shards(folder: Path, name: str, state: dict[str, Tensor], dtype=torch.bfloat16) -> int:
     """Write `name-00.safetensors`, ... of at most 14 MB each; returns the number of bytes."""
     parts: list[dict[str, Tensor]] = [{}]

@@ -5,7 +5,7 @@ Training seeds lie below `HELD_OUT_SEED`; grids and prompts have seeds of their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,13 @@ class TrueGrid:
     def frames(self) -> NDArray[np.float32]:
         """[V, T, H, W, 3] in 0..1; made anew, since many float grids take much memory."""
         return self.rgb.astype(np.float32) / np.float32(255)
+
+    def part(self, views: int, times: int) -> TrueGrid:
+        """The same scene at so many evenly spread views and times."""
+        v = np.linspace(0, len(self.rgb) - 1, views).round().astype(int)
+        t = np.linspace(0, self.rgb.shape[1] - 1, times).round().astype(int)
+        cells = self.rgb[v][:, t]
+        return replace(self, rgb=cells, static=self.static[v], K=self.K[v], w2c=self.w2c[v])
 
 
 def trained_world(folder: Path, asked: str | None = None) -> str:

@@ -1,14 +1,16 @@
-"""Is the upsampler better than plain resizing? Held-out procedural scenes with true large frames.
+"""Is the upsampler better than plain resizing? Held-out scenes with true large frames.
 
     python scripts/evaluate.py upsampler --n 8 --json upsampler.json --sheet upsampler.png
+    python scripts/evaluate.py upsampler --n 8 --assets FINE --json upsampler.json
 
-Two inputs: `true_low`, the true frames shrunk to the base model's size, and `generated`, grids that
-the base model completed from the true small row 0 and column 0. Both are enlarged bicubically, by
-Lanczos filtering and by the upsampler with several numbers of steps, and compared with the true
-large frames (row 0 and column 0 are not scored). Metrics are those of
-`scripts.evaluate.metrics.truth`; sharpness is the mean gradient over that of the truth (1: as
-sharp), edges the PSNR within 3 pixels of the truth's strong edges. The row `default` is what
-`prompt` does by default.
+The scenes are procedural, or with --assets held-out ones of a cache of the asset world that
+scripts/render_world.py rendered at the large size. Two inputs: `true_low`, the true frames shrunk
+to the base model's size, and `generated`, grids that the base model completed from the true small
+row 0 and column 0. Both are enlarged bicubically, by Lanczos filtering and by the upsampler with
+several numbers of steps, and compared with the true large frames (row 0 and column 0 are not
+scored). Metrics are those of `scripts.evaluate.metrics.truth`; sharpness is the mean gradient over
+that of the truth (1: as sharp), edges the PSNR within 3 pixels of the truth's strong edges. The row
+`default` is what `prompt` does by default.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from fourreal.video_io import resize_frames
 from gen.bundled import load_bundled, weights_folder
 from gen.generate import GenerateConfig
 from gen.upsample import Upsampler, load_upsampler
-from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
+from scripts.evaluate.held_out import TrueGrid, held_out_assets, held_out_grids, trained_world
 from scripts.evaluate.metrics.truth import score_grid, summary
 from scripts.evaluate.result_file import ResultFile
 
@@ -49,6 +51,8 @@ class EvaluateUpsamplerConfig:
     """Held-out scenes."""
     seed: int = 0
     """Seed of the scenes."""
+    assets: Path | None = None
+    """Cache of scripts/render_world.py at the large size: score its held-out scenes instead."""
     weights: Path | None = None
     """Folder with base model and upsampler; by default the bundled one."""
     upsampler: Path | None = None
@@ -137,9 +141,12 @@ def main(cfg: EvaluateUpsamplerConfig) -> None:
     folder = weights_folder(cfg.weights or "")
     upsampler = load_upsampler(cfg.upsampler or folder)
     generator = load_bundled(folder)
-    world = trained_world(folder)
+    world = "assets" if cfg.assets is not None else trained_world(folder)
     size = parse_size(cfg.size) or upsampler.size
-    truths = held_out_grids(world, cfg.n, cfg.seed, (cfg.views, cfg.times), size)
+    if cfg.assets is not None:
+        truths = [g.part(cfg.views, cfg.times) for g in held_out_assets(cfg.assets, cfg.n, size)]
+    else:
+        truths = held_out_grids(world, cfg.n, cfg.seed, (cfg.views, cfg.times), size)
     small = [resize_frames(t.frames, *generator.size) for t in truths]
     generated = [
         generator.complete_grid(
@@ -157,7 +164,7 @@ def main(cfg: EvaluateUpsamplerConfig) -> None:
     key = content_hash(cfg.upsampler or folder)
     pictures = []
     for scene, lows in (("true_low", small), ("generated", generated)):
-        name = f"{scene}_{size[0]}x{size[1]}"
+        name = f"{scene}_{size[0]}x{size[1]}" + ("_assets" if cfg.assets is not None else "")
         result.use_settings(
             name, {"n": cfg.n, "seed": cfg.seed, "cells": [cfg.views, cfg.times], "world": world}
         )

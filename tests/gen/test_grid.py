@@ -7,7 +7,8 @@ import pytest
 
 from fourreal import video_io
 from fourreal.errors import UserError
-from gen.grid import VideoGrid, tile_layout
+from gen.grid import VideoGrid
+from gen.grid_file import tile_layout
 
 
 def small_grid(V=3, T=2, H=20, W=34, known=None, **fields):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from fourreal.errors import UserError
 from fourreal.video_io import resize_frames
 from gen.bundled import weights_folder
+from gen.data.assets.cache import HELD_OUT
 from gen.data.batches import PoolConfig, seeded
 from gen.data.upsampling import Inputs, disturb, draw_upsample, shrink
 from gen.grid import VideoGrid
@@ -34,6 +35,7 @@ from pipeline.generate import at_size, choose_upsampler
 from scripts.evaluate.held_out import held_out_grids
 from scripts.train_upsampler import TrainUpsamplerConfig, UpsamplerStage, psnr
 from scripts.train_upsampler import main as train_upsampler
+from tests.gen.data.test_asset_world import fill_cache
 
 PARAMS = UPSAMPLER_SIZES["debug"]
 
@@ -221,6 +223,30 @@ def test_training_resumes_exactly_and_leaves_weights(tmp_path):
     assert list((tmp_path / "a" / "samples").glob("*.png"))
 
 
+def test_the_asset_world_is_mixed_in_and_a_start_is_taken_over(tmp_path):
+    """Clips of the cache come in the asked share, whole; the new run starts as the old one ended
+    and knows the words of both worlds."""
+    run(tmp_path / "a", 2)
+    fill_cache(tmp_path / "world", [0, 1, HELD_OUT], size=(32, 48))
+    config = small_run(
+        tmp_path / "b", steps=1, start=tmp_path / "a" / "weights", world=tmp_path / "world",
+        inputs=Inputs(detail=0.0, from_base=0.0, max_level=0.0, given=0.0, assets=0.5),
+    )  # fmt: skip
+    stage = UpsamplerStage(config, torch.device("cpu"))
+    old = load_upsampler(tmp_path / "a" / "weights").model
+    assert torch.equal(stage.module.dit.head_out.weight, old.dit.head_out.weight)
+    assert {*old.tokenizer.words, "horse"} <= set(stage.module.tokenizer.words)
+    batch = stage.draw(1, range(24))
+    # Every frame of the cache is of one colour, which procedural ones never are.
+    flat = (batch.clean.amax((2, 3)) == batch.clean.amin((2, 3))).all(-1).all(-1)
+    assert 4 < int(flat.sum()) < 20
+    assert set(stage.tests) == {"", "_assets"}
+    parts = [stage.draw(1, range(12)), stage.draw(1, range(12, 24))]
+    assert torch.equal(torch.cat([p.clean for p in parts]), batch.clean)
+    with pytest.raises(ValueError, match="not both"):
+        small_run(tmp_path, steps=1, start=tmp_path, init=tmp_path)
+
+
 def test_a_batch_split_over_processes_is_the_same_batch(tmp_path):
     stage = UpsamplerStage(small_run(tmp_path, steps=1), torch.device("cpu"))
     whole = stage.draw(1, range(4))
@@ -253,7 +279,7 @@ def test_details_are_parts_of_pictures_twice_as_large(tmp_path):
 
 def test_training_reduces_the_loss_and_sharpens(tmp_path):
     stage = UpsamplerStage(small_run(tmp_path, text_drop=0.0, frames=2), torch.device("cpu"))
-    net, batch = stage.module, stage.test
+    net, batch = stage.module, stage.tests[""]
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
     losses = []
     for step in range(60):

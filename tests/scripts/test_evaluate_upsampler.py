@@ -17,6 +17,7 @@ from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.upsample import UPSAMPLER_SIZES, UpsamplerModel, save_upsampler
 from scripts.evaluate.upsampler import EvaluateUpsamplerConfig, gradient, main, near_edges
+from tests.gen.data.test_asset_world import fill_cache
 
 
 def test_rows_are_made_and_kept(tmp_path, capsys):
@@ -44,6 +45,25 @@ def test_rows_are_made_and_kept(tmp_path, capsys):
     config.sheet = None
     main(config)
     assert "upsampler_1" not in capsys.readouterr().out
+
+
+def test_the_asset_world_is_another_test_set(tmp_path):
+    torch.manual_seed(0)
+    fill_cache(tmp_path / "world", [900_000, 900_001], size=(32, 48), edge=True)
+    weights = tmp_path / "weights"
+    base = BaseModel(SIZES["debug"], VOCABULARY)
+    save_base(base, weights, {"pool": {"world": "narrow"}})
+    save_mixer(TwoStream(base.dit, SyncParams("soft", 4)), weights, "soft", {})
+    save_upsampler(UpsamplerModel(UPSAMPLER_SIZES["debug"], ["red"]), weights, {}, steps=1)
+    main(
+        EvaluateUpsamplerConfig(
+            n=2, weights=weights, assets=tmp_path / "world", size="32x48", views=2, times=3,
+            steps=(1,), json=tmp_path / "out.json",
+        )
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert set(rows) == {"true_low_32x48_assets", "generated_32x48_assets"}
+    assert rows["true_low_32x48_assets"]["bicubic"]["psnr"] > 25  # an edge is all there is
 
 
 def test_edges_are_where_brightness_jumps():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
-from gen.network.base import BaseModel, load_base
+from gen.network.base import BaseModel, load_base, take_over
 from gen.train.options import ClipMix, TrainBaseConfig
 from scripts import train_base, train_bundled
 from scripts.train_bundled import PlannedStage, TrainBundledConfig, plan, steps_behind, steps_done
@@ -113,10 +113,10 @@ def test_a_start_keeps_the_network_and_the_words_it_knows(tmp_path):
     old, _ = load_base(out / "weights")
     words = [*old.tokenizer.words, "zebra"]
     model = BaseModel(old.params, words)
-    train_base.start_from(model, out / "weights")
+    take_over(model, old, out / "weights")
     for word in old.tokenizer.words:
         a, b = (m.text.embedding.weight[m.tokenizer.encode([word])[0, 0]] for m in (old, model))
         assert torch.equal(a, b)
     assert torch.equal(old.dit.head_out.weight, model.dit.head_out.weight)
     with pytest.raises(UserError, match="another shape"):
-        train_base.start_from(BaseModel(replace(old.params, depth=1), words), out / "weights")
+        take_over(BaseModel(replace(old.params, depth=1), words), old, out / "weights")

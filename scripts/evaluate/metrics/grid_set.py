@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
-from gen.grid import MARKER, VideoGrid
+from gen.grid import VideoGrid
+from gen.grid_file import MARKER
 from scripts.evaluate.held_out import TrueGrid
 from scripts.evaluate.metrics.interface import InputPair, Sample
 from scripts.evaluate.metrics.truth import static_pixels

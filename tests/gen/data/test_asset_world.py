@@ -197,12 +197,15 @@ def test_ground_sky_and_shadow_are_drawn_behind_the_asset(baked):
     context.release()
 
 
-def fill_cache(folder, numbers, look="prompt"):
+def fill_cache(folder, numbers, look="prompt", size=(20, 32), edge=False):
+    """Scenes whose frames are of one colour, or with an edge in the middle."""
     for n in numbers:
         scene = sample_scene(REPERTOIRE, look, np.random.default_rng([7, n]))
-        cells = np.full((VIEWS, TIMES, 20, 32, 3), n % 200, np.uint8)
+        cells = np.full((VIEWS, TIMES, *size, 3), n % 200, np.uint8)
         cells[..., 0] += np.arange(VIEWS, dtype=np.uint8)[:, None, None, None]
         cells[..., 1] += np.arange(TIMES, dtype=np.uint8)[:, None, None]
+        if edge:
+            cells[:, :, :, : size[1] // 2] += 50
         write_scene(folder, n, scene, cells)
 
 
