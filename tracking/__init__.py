@@ -6,6 +6,7 @@ PUBLIC = (
     "backends.with_any",
     "column",
     "column_file",
+    "config",
     "depth.colours",
     "depth.consistency",
     "depth.witnesses",

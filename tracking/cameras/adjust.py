@@ -51,8 +51,8 @@ class AdjustConfig:
 
 @dataclass
 class Adjusted:
-    """Cameras K [V, 3, 3], w2c [V, 4, 4]; median pixels of matches off their lines before and
-    after; the largest turn in degrees."""
+    """Cameras K [V, 3, 3], w2c [V, 4, 4]; median pixels that the matches of the worst view
+    are off their lines, before and after; the largest turn in degrees."""
 
     K: np.ndarray
     w2c: np.ndarray
@@ -95,13 +95,13 @@ def adjusted_cameras(
         kept = _near_lines(pairs, followed, found, new_K, new_w2c, line * pixel, config)
         if not kept:
             return None
-        before = _median_off(kept, K, w2c) / pixel
+        before = _worst_off(kept, K, w2c) / pixel
         if before < config.fine_px and new_K is K:
             return None
         unit = _distance(kept, K, w2c)
         new_K, new_w2c = _solve([p.half(0) for p in kept], K, w2c, unit, pixel, config)
     checks = [p.half(1) for p in kept]
-    before, after = (_median_off(checks, *c) / pixel for c in ((K, w2c), (new_K, new_w2c)))
+    before, after = (_worst_off(checks, *c) / pixel for c in ((K, w2c), (new_K, new_w2c)))
     if after > config.better * before or before - after < config.better_px:
         return None
     new_K, new_w2c = _solve(kept, K, w2c, unit, pixel, config)
@@ -156,8 +156,13 @@ def _off(pair: _Pair, K: np.ndarray, w2c: np.ndarray) -> np.ndarray:
     return _sampson(fundamental(K[a], K[b], relative_pose(w2c[a], w2c[b])), pair.x, pair.y)
 
 
-def _median_off(pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray) -> float:
-    return float(np.median(np.abs(np.concatenate([_off(p, K, w2c) for p in pairs]))))
+def _worst_off(pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray) -> float:
+    """Median pixels that the matches of a view are off, of the view with the largest."""
+    off = {(p.a, p.b): np.abs(_off(p, K, w2c)) for p in pairs}
+    views = {v for pair in off for v in pair}
+    return max(
+        float(np.median(np.concatenate([o for pair, o in off.items() if v in pair]))) for v in views
+    )
 
 
 def _distance(pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray) -> float:
