@@ -164,6 +164,8 @@ class Train4DConfig(TrainOptions):
     wan: WanTraining = WanTraining()
     mixer: MixerName = "soft"
     rank: int | None = 64  # None: full matrices
+    guess: Path | None = None  # a weights folder whose completion network says what it thinks
+    start: Path | None = None  # a weights folder whose mixer is the start (its guess too)
     layers: tuple[int, ...] | None = None  # the blocks to synchronise after; None: all
     train: Literal["sync", "all"] = "sync"  # all: tune the base as well
     batch: int = 6
@@ -187,6 +189,10 @@ class Train4DConfig(TrainOptions):
             raise ValueError("--train all: of Wan only the adapter can be trained")
         if not self.on_wan and (self.weights is not None or self.wan != WanTraining()):
             raise ValueError("--weights and --wan.* go with --base wan")
+        if self.on_wan and not (self.guess is None and self.start is None):
+            raise ValueError("--guess and --start go with a base of ours, not with Wan")
+        if self.start is not None and self.init is not None:
+            raise ValueError("give --start (a weights folder) or --init (a run), not both")
         if self.mixer == "none" and self.train == "sync":
             raise ValueError("mixer 'none' has nothing to train")
         if not (2 <= self.views <= WINDOW and 2 <= self.times <= WINDOW) or self.big_batch < 1:
