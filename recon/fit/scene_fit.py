@@ -132,11 +132,11 @@ class JointFit:
                 values = torch.cat([values, self._between(p.turns, at)], 1)
             moved = self.spread(values)
             moment.moved, moment.turns = moved[:, :3], moved[:, 3:] if p.turns else None
-            if scene.visibility is not None:
-                moment.visibility = self._between(scene.visibility, at, home_is_zero=False)
             if scene.offset_frame == "literal":
                 home = scene.w2c[scene.canonical_view]
                 sight.turn = literal_turn(camera.w2c, home).detach()
+        if scene.visibility is not None:
+            moment.visibility = self._between(scene.visibility, at, home_is_zero=False)
         if self.compensated:
             sight.offset = scene.view_offsets[v]
         # the colours are those of the moment already: one kernel makes them and their cost
