@@ -105,7 +105,7 @@ def test_what_is_seen_already_stays_as_it_is_drawn(footage, followed):
     scene, moved, _ = add_later_surface(before, motion, chosen, VideoGrid(frames))
     for v in range(V):
         a, b = drawn(before, motion, 0, v), drawn(scene, moved, 0, v)
-        assert np.square(b - frames[v, 0]).mean() < 1.1 * np.square(a - frames[v, 0]).mean() + 1e-5
+        assert np.square(b - frames[v, 0]).mean() < 1.25 * np.square(a - frames[v, 0]).mean() + 1e-5
 
 
 def test_nothing_is_added_where_all_is_drawn_well_or_too_few_views_know(footage, followed):
