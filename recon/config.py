@@ -69,6 +69,7 @@ class RatesConfig:
     colors: float = 4.4e-3
     offsets: float = 1.5e-3
     mlp: float = 2e-3
+    turns: float = 4e-3
     shade: float = 9e-3
     pose: float = 2e-4
     final: float = 0.02
@@ -89,6 +90,8 @@ class LossConfig:
     """At a time that n views show, rigidity is few_views / n times as strong (at least once)."""
     sparsity: float = 5e-3
     """L1 on the nodes' offsets: what stands still stays still."""
+    turns: float = 1e-3
+    """L1 on how nodes turn shapes: what can as well be round does not turn."""
     shade: float = 1e-3
     """L1 on the deviation of a Gaussian's brightness from 1."""
 
@@ -109,6 +112,8 @@ class DeformationConfig:
     """Find what stands still before anything is fitted, and never move it; off: all may move."""
     curved: bool = True
     """Between time stamps motion is a smooth curve; off: straight lines."""
+    turning: bool = True
+    """Nodes turn the shapes of the Gaussians that follow them; off: they only shift them."""
     most_stamps: int = FEW
     """A clip of more times is fitted by curves through fewer knots, at least so many of them ..."""
     knot_every: int = 3

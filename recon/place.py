@@ -18,16 +18,19 @@ import torch
 from torch import Tensor
 
 from recon.gaussians import Gaussians
+from recon.motion.turning import turned
 
 
 @dataclass
 class Moment:
     """What is different at one time. None: as at the canonical time.
 
-    moved [N,3]: dp_t. shade [N]: factor on the colours. visibility [N]: factor on the opacities.
+    moved [N,3]: dp_t. turns [N,3]: Gibbs vectors of how shapes turn (``recon.motion.turning``);
+    round ones do not. shade [N]: factor on the colours. visibility [N]: factor on the opacities.
     """
 
     moved: Tensor | None = None
+    turns: Tensor | None = None
     shade: Tensor | None = None
     visibility: Tensor | None = None
 
@@ -47,16 +50,19 @@ class Sight:
 def place(canonical: Gaussians, moment: Moment, sight: Sight) -> Gaussians:
     """The ``canonical`` Gaussians as they are at a moment, for who sees them."""
     means, colors, opacities = canonical.means, canonical.colors, canonical.opacities
+    rotations = canonical.rotations
     shift = moment.moved
     if shift is not None and sight.turn is not None:
         shift = shift @ sight.turn.T
     for step in (shift, sight.offset):
         means = means if step is None else means + step
+    if moment.turns is not None and rotations is not None:
+        rotations = turned(rotations, moment.turns)
     if moment.shade is not None:
         colors = brightened(colors, moment.shade)
     if moment.visibility is not None:
         opacities = opacities * moment.visibility
-    return replace(canonical, means=means, colors=colors, opacities=opacities)
+    return replace(canonical, means=means, colors=colors, opacities=opacities, rotations=rotations)
 
 
 def brightened(colors: Tensor, shade: Tensor) -> Tensor:

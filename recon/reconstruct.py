@@ -284,6 +284,8 @@ def fit_motion(
         follow_motion(motion, turns, nodes.astype(np.float64), footage, follow)
     if config.anisotropic:
         scene = scene.anisotropic()
+        if settings.turning and scene.offset_frame != "literal":  # as printed, nothing turns
+            scene.node_turns = torch.zeros_like(scene.node_offsets)
     field: FreeOffsets | MlpOffsets = motion
     if settings.kind != "nodes":
         field = _network(motion, nodes, scene, config)

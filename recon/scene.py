@@ -26,8 +26,8 @@ from recon.gaussians import Gaussians
 from recon.motion.curve import curve_at, eased, straight
 from recon.place import Moment, Sight, literal_turn, place, view_weights
 
-FORMAT, VERSION = "fourreal-scene", 2  # of what version 1 would draw wrongly
-_READ = (1, 2)
+FORMAT, VERSION = "fourreal-scene", 3  # of what readers of earlier ones would draw wrongly
+_READ = (1, 2, 3)
 OFFSET_FRAMES = ("rotated", "literal")
 
 
@@ -42,6 +42,9 @@ class Scene4D:
         node_offsets: [T,M,3] displacement of every control node; zero at the canonical time.
         node_slopes: optional [T,M,3] its change per unit of time (``recon.motion.curve``); absent:
             straight lines between stamps, as scenes of version 1 have them.
+        node_turns: optional [T,M,3] how every node turns what follows it, as Gibbs vectors
+            (``recon.motion.turning``) in world axes; zero at the canonical time. Needs rotations,
+            and offsets that are "rotated".
         node_index: int64 [N,K] and node_weights: [N,K]: the nodes each Gaussian follows.
         view_offsets: [V,N,3] compensation d_i in world axes (float16 on disk).
         K: [V,3,3] and w2c: [V,4,4]: the input cameras.
@@ -76,6 +79,7 @@ class Scene4D:
     log_stretch: Tensor | None = None
     rotations: Tensor | None = None
     node_slopes: Tensor | None = None
+    node_turns: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, t = len(self.means), len(self.w2c), len(self.times)
@@ -98,8 +102,9 @@ class Scene4D:
         for name in ("shade", "visibility"):
             if getattr(self, name) is not None:
                 expected[name] = (t, n)
-        if self.node_slopes is not None:
-            expected["node_slopes"] = (t, m, 3)
+        for name in ("node_slopes", "node_turns"):
+            if getattr(self, name) is not None:
+                expected[name] = (t, m, 3)
         if (self.log_stretch is None) != (self.rotations is None):
             raise ValueError("Scene4D: log_stretch and rotations go together")
         if self.log_stretch is not None:
@@ -116,8 +121,14 @@ class Scene4D:
             raise ValueError(f"Scene4D: node_index must lie in 0..{m - 1}")
         if not (0 <= self.canonical_time < t and 0 <= self.canonical_view < max(v, 1)):
             raise ValueError("Scene4D: canonical_time or canonical_view is out of range")
-        if bool((self.node_offsets[self.canonical_time] != 0).any()):
-            raise ValueError("Scene4D: node_offsets must be 0 at the canonical time")
+        for name in ("node_offsets", "node_turns"):
+            value = getattr(self, name)
+            if value is not None and bool((value[self.canonical_time] != 0).any()):
+                raise ValueError(f"Scene4D: {name} must be 0 at the canonical time")
+        if self.node_turns is not None and (
+            self.rotations is None or self.offset_frame == "literal"
+        ):
+            raise ValueError("Scene4D: node_turns need rotations and offset_frame 'rotated'")
         if self.offset_frame not in OFFSET_FRAMES:
             raise ValueError(f"Scene4D: offset_frame must be one of {OFFSET_FRAMES}")
         if len(self.size) != 2 or min(self.size) < 1:
@@ -132,8 +143,7 @@ class Scene4D:
 
     def displacement(self, t: float) -> Tensor:
         """dp_t of every Gaussian [N,3] at time ``t`` in 0..1."""
-        nodes = curve_at(self.times, self.node_offsets, self.node_slopes, t)
-        return (nodes[self.node_index] * self.node_weights[..., None]).sum(1)
+        return self._followed(curve_at(self.times, self.node_offsets, self.node_slopes, t))
 
     def offsets(self) -> Tensor:
         """dp_t of every Gaussian at every time stamp, [T,N,3]."""
@@ -143,8 +153,17 @@ class Scene4D:
         """Change of dp_t per unit of time of every Gaussian at every time stamp, [T,N,3]."""
         if self.node_slopes is None:
             return None
-        followed = self.node_slopes[:, self.node_index] * self.node_weights[..., None]
-        return followed.sum(2)
+        return torch.stack([self._followed(slopes) for slopes in self.node_slopes])
+
+    def turns(self) -> Tensor | None:
+        """How every Gaussian turns at every time stamp, Gibbs vectors [T,N,3]."""
+        if self.node_turns is None:
+            return None
+        return torch.stack([self._followed(turns) for turns in self.node_turns])
+
+    def _followed(self, nodes_MC: Tensor) -> Tensor:
+        """Values [M,C] of the nodes, handed on to the Gaussians [N,C]."""
+        return (nodes_MC[self.node_index] * self.node_weights[..., None]).sum(1)
 
     def view_weights(self, camera: Tensor) -> Tensor:
         """Weights [V] of the input views for a camera [4,4] (``recon.place.view_weights``)."""
@@ -163,10 +182,16 @@ class Scene4D:
         """What is different at time ``t`` in 0..1 (clamped)."""
         over_time = straight if self.node_slopes is None else eased  # as the motion is
 
-        def gain(values: Tensor | None) -> Tensor | None:
+        def at(values: Tensor | None) -> Tensor | None:
             return None if values is None else over_time(self.times, values, t)
 
-        return Moment(self.displacement(t), gain(self.shade), gain(self.visibility))
+        turns = at(self.node_turns)
+        return Moment(
+            self.displacement(t),
+            None if turns is None else self._followed(turns),
+            at(self.shade),
+            at(self.visibility),
+        )
 
     def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:
         """What is different from a camera; arguments as in ``at``."""
@@ -229,13 +254,13 @@ class Scene4D:
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Tensor):
-                half = f.name in ("view_offsets", "shade", "visibility")
+                half = f.name in ("view_offsets", "shade", "visibility", "node_turns")
                 value = value.detach().cpu()
                 tensors[f.name] = (value.half() if half else value).contiguous()
         tensors["node_index"] = tensors["node_index"].int()
         meta = {
             "format": FORMAT,
-            "version": 1 if self.node_slopes is None else VERSION,
+            "version": self._version(),
             "size": list(self.size),
             "canonical_time": self.canonical_time,
             "canonical_view": self.canonical_view,
@@ -244,6 +269,12 @@ class Scene4D:
         }
         with atomic_file(path) as temporary:
             save_file(tensors, str(temporary), metadata={"scene": json.dumps(meta)})
+
+    def _version(self) -> int:
+        """The earliest version whose readers draw the scene rightly."""
+        if self.node_turns is not None:
+            return VERSION
+        return 1 if self.node_slopes is None else 2
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Scene4D:
@@ -261,7 +292,7 @@ class Scene4D:
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}
             meta = parse_json(header["scene"])
             if meta["format"] != FORMAT or meta["version"] not in _READ:
-                raise ValueError(f"its version is {meta.get('version')}, expected 1 or {VERSION}")
+                raise ValueError(f"its version is {meta.get('version')}, expected 1 to {VERSION}")
             known = {f.name for f in fields(cls)}
             if unknown := set(tensors) - known:
                 raise ValueError(f"it holds an unknown tensor '{sorted(unknown)[0]}'")

@@ -170,7 +170,8 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         goes_on = not large and (trained / f"{mixer}.json").is_file()
         config = Train4DConfig(
             out=out / mixer, base=out / "base" / "weights", mixer=mixer, world=cfg.world,
-            mix=GridMix(procedural=1.0, assets=1.0), pool=PoolConfig(32, 8, 2, 16, "narrow"),
+            mix=GridMix(procedural=1.0, assets=1.0, wide=0.6),
+            pool=PoolConfig(32, 8, 2, 16, "narrow"),
             steps=4_000 if cuda else 1_500, batch=24 if cuda else 6, lr=2e-3, warmup=30,
             decay=0.5, big_every=6, big_batch=4 if cuda else 1, guess=completion,
             start=trained if goes_on else None, **common,

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fourreal.console import warn
 from recon.motion.curve import bracket, hermite
+from recon.motion.turning import turned
 
 Floats = NDArray[np.float32]
 
@@ -27,9 +29,10 @@ class PlayerScene:
     lines in between, of shade and visibility too); K [V,3,3] pixels; w2c [V,4,4]; size (height,
     width) of the input frames; background [3]; shade [T,N] multiplies the colours and visibility
     [T,N] the opacities over time (None: 1). stretch [N,3] multiplies the radius along the axes that
-    the quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic). offset_axes [3,3]: the
-    offsets are seen by every camera as offset_axes @ offset in its own axes (Eq. 11 as printed);
-    None: they are in world axes.
+    the quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic); turns [T,N,3] are Gibbs
+    vectors that turn those on over time (`recon.motion.turning`; None: nothing turns).
+    offset_axes [3,3]: the offsets are seen by every camera as offset_axes @ offset in its own axes
+    (Eq. 11 as printed); None: they are in world axes.
     """
 
     means: Floats
@@ -48,6 +51,7 @@ class PlayerScene:
     rotations: Floats | None = None
     offset_axes: NDArray[np.float64] | None = None
     slopes: Floats | None = None
+    turns: Floats | None = None
     name: str = ""
     prompt: str = ""
     fps: float = 8.0
@@ -64,7 +68,8 @@ class PlayerScene:
             "background": (3,),
         }
         optional: dict[str, tuple[int, ...]] = {"shade": (t, n), "visibility": (t, n)}
-        optional |= {"stretch": (n, 3), "rotations": (n, 4), "slopes": (t, n, 3)}
+        optional |= {"stretch": (n, 3), "rotations": (n, 4)}
+        optional |= {"slopes": (t, n, 3), "turns": (t, n, 3)}
         expected |= {k: v for k, v in optional.items() if getattr(self, k) is not None}
         for name, shape in expected.items():
             value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
@@ -72,6 +77,7 @@ class PlayerScene:
             _require(bool(np.isfinite(value).all()), f"{name} has values that are not finite")
             setattr(self, name, value)
         _require((self.stretch is None) == (self.rotations is None), "stretch needs rotations")
+        _require(self.turns is None or self.rotations is not None, "turns need rotations")
         exact: dict[str, tuple[int, ...]] = {"K": (v, 3, 3), "w2c": (v, 4, 4)}
         exact |= {} if self.offset_axes is None else {"offset_axes": (3, 3)}
         for name, shape in exact.items():
@@ -111,6 +117,7 @@ class PlayerScene:
             rotations=None if scene.rotations is None else _numpy(scene.rotations),
             offset_axes=axes if literal else None,
             slopes=None if scene.node_slopes is None else _numpy(scene.slopes()),
+            turns=None if scene.node_turns is None else _numpy(scene.turns()),
             name=name,
             prompt=prompt,
             fps=fps,
@@ -142,6 +149,15 @@ class PlayerScene:
             turn = np.asarray(w2c)[:3, :3].T @ self.offset_axes
             offsets = (offsets @ turn.T).astype(np.float32)
         return self.means + offsets, np.exp(self.log_scales), opacities, colors
+
+    def axes_at(self, t: float) -> Floats | None:
+        """Quaternions [N,4] (w, x, y, z) of the points' axes at time ``t``, of any length but 0."""
+        if self.turns is None or self.rotations is None:
+            return self.rotations
+        k, after, f = bracket(self.times.tolist(), t)
+        rise = np.float32(f if self.slopes is None else hermite(f)[2])
+        turns = (1 - rise) * self.turns[k] + rise * self.turns[after]
+        return turned(torch.from_numpy(self.rotations), torch.from_numpy(turns)).numpy()
 
     def log_axes(self) -> Floats:
         """Natural log of the radii along the three axes of every point, [N,3]."""

@@ -81,7 +81,7 @@ def _check_mix(weights: dict[str, float], folders: dict[str, Path | None]) -> No
         raise ValueError("mixing ratios must not be negative, and one must be positive")
     for name, folder in folders.items():
         if weights[name] > 0 and folder is None:
-            flag = "--world" if name == "assets" else f"--{name}"
+            flag = "--world" if name in ("assets", "wide") else f"--{name}"
             raise ValueError(f"--mix.{name} needs a folder: {flag}")
         if weights[name] == 0 and folder is not None:
             raise ValueError(f"a folder is given but --mix.{name} is 0: its clips are never drawn")
@@ -104,7 +104,8 @@ class GridMix:
     procedural: float = 1.0
     pseudo4d: float = 0.0  # warped clips: of --videos, or procedural ones
     grids: float = 0.0  # rendered grids: --grids
-    assets: float = 0.0  # the asset world: --world
+    assets: float = 0.0  # the asset world, scenes with captions: --world
+    wide: float = 0.0  # its other scenes, of any ground and camera, without words: --world
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,11 @@ class Train4DConfig(TrainOptions):
             raise ValueError("mixer 'none' has nothing to train")
         if not (2 <= self.views <= WINDOW and 2 <= self.times <= WINDOW) or self.big_batch < 1:
             raise ValueError(f"views and times must be 2..{WINDOW}, big_batch at least 1")
-        _check_mix(asdict(self.mix), {"grids": self.grids, "assets": self.world})
+        # Of the two looks of the asset world one is enough.
+        look = "wide" if self.mix.assets == 0 and self.mix.wide > 0 else "assets"
+        _check_mix(asdict(self.mix), {"grids": self.grids, look: self.world})
+        if self.mix.wide > 0 and self.world is None:
+            raise ValueError("--mix.wide needs a folder: --world")
         if self.videos is not None and self.mix.pseudo4d == 0:
             raise ValueError("--videos is given but --mix.pseudo4d is 0: they are never drawn")
 

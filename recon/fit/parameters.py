@@ -47,6 +47,10 @@ class Parameters:
         if scene.log_stretch is not None and scene.rotations is not None:
             self.log_stretch = nn.Parameter(scene.log_stretch.clone())
             self.rotations = nn.Parameter(scene.rotations.clone())
+        # per time stamp: how nodes turn the shapes of what follows them
+        self.turns: list[nn.Parameter] = []
+        if motion is not None and scene.node_turns is not None:
+            self.turns = [nn.Parameter(turns.clone()) for turns in scene.node_turns]
         # a correction [V,6] of every camera (`recon.fit.camera_step`)
         self.poses = nn.Parameter(torch.zeros(len(scene.w2c), 6)) if poses else None
         # per time stamp: what is added to a brightness of 1
@@ -68,6 +72,7 @@ class Parameters:
         }
         out = {name: value for name, value in single.items() if value is not None}
         out |= {f"shade.{t}": value for t, value in enumerate(self.shade)}
+        out |= {f"turns.{t}": value for t, value in enumerate(self.turns)}
         if self.motion is not None:
             out |= {f"motion.{n}": value for n, value in self.motion.named_parameters()}
         return out
@@ -87,6 +92,8 @@ class Parameters:
             groups.append((list(self.motion.raw), rates.offsets * unit))
         elif self.motion is not None:
             groups.append((list(self.motion.parameters()), rates.mlp))
+        if self.turns:
+            groups.append((self.turns, rates.turns))
         if self.shade:
             groups.append((self.shade, rates.shade))
         if self.poses is not None:
@@ -121,6 +128,8 @@ class Parameters:
             out.rotations = nn.functional.normalize(self.rotations.detach(), dim=-1)
         if self.motion is not None:
             out.node_offsets = torch.stack([self.motion(t) for t in range(len(out.times))])
+        if self.turns:
+            out.node_turns = torch.stack([turns.detach() for turns in self.turns])
         if self.shade:
             out.shade = torch.stack([1 + s for s in self.shade]).clamp_min(0)
             out.shade[out.canonical_time] = 1

@@ -121,7 +121,11 @@ class JointFit:
         scene, camera, p, at = self.scene, self.camera(v), self.parameters, self._place(t)
         moment, sight = Moment(), Sight()
         if self.spread is not None and self.motion is not None and at != scene.canonical_time:
-            moment.moved = self.spread(self.motion(at) if offsets_M3 is None else offsets_M3)
+            values = self.motion(at) if offsets_M3 is None else offsets_M3
+            if p.turns:
+                values = torch.cat([values, self._between(p.turns, at)], 1)
+            moved = self.spread(values)
+            moment.moved, moment.turns = moved[:, :3], moved[:, 3:] if p.turns else None
             if scene.offset_frame == "literal":
                 home = scene.w2c[scene.canonical_view]
                 sight.turn = literal_turn(camera.w2c, home).detach()
@@ -149,6 +153,9 @@ class JointFit:
                     weights.sparsity / self.unit,
                     weights.rigidity * scarce / self.unit,
                 )
+        if self.parameters.turns and at != self.scene.canonical_time:
+            turns = self._between(self.parameters.turns, at)
+            extra = extra + weights.turns * turns.abs().mean()
         colors, change = self._colors(t)
         extra = extra + weights.shade * change
         image = self._draw(cell, colors, offsets).rgb

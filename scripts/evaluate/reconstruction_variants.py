@@ -57,6 +57,9 @@ VARIANTS = {
     "linear": Variant(
         "motion in straight lines from time stamp to time stamp", {"deformation.curved": False}
     ),
+    "no_turning": Variant(
+        "nodes only shift Gaussians, shapes do not turn", {"deformation.turning": False}
+    ),
     "no_stillness": Variant(
         "what stands still is not looked for: everything may move", {"deformation.stillness": False}
     ),
@@ -76,7 +79,8 @@ VARIANTS = {
 TABLE = (
     "default", "given_cameras", "nearest_cell", "static", "no_compensation", "compensation",
     "rigid_only",
-    "literal", "no_floaters", "round", "cross", "cross_no_parts", "linear", "mlp",
+    "literal", "no_floaters", "round", "cross", "cross_no_parts", "linear",
+    "no_turning", "mlp",
 )  # fmt: skip
 
 

@@ -52,9 +52,9 @@ def shows(browser: Browser, player: PlayerScene, scene, t: float) -> float:
     return psnr(got, drawn(moment_at(player, t), scene, w2c, K, player.background))
 
 
-@pytest.mark.parametrize("kind", ["isotropic", "shaped"])
+@pytest.mark.parametrize("kind", ["isotropic", "shaped", "turning"])
 def test_our_container_looks_like_the_scene(browser, kind):
-    scene = toy_scene() if kind == "isotropic" else uncommon_scene("shaped")
+    scene = toy_scene() if kind == "isotropic" else uncommon_scene(kind)
     data = encode_open_4dgs(PlayerScene.from_scene(scene, prompt="a ball", fps=8))
     assert load(browser, data) == ""
     player = decode_open_4dgs(data)

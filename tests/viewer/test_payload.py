@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def with_header(payload: bytes, **changes) -> bytes:
 def picture(player: PlayerScene, t: float, v: int = 0) -> np.ndarray:
     moment = player.at(t, player.w2c[v])
     means, radii, opacities, colors = (torch.as_tensor(np.array(a)) for a in moment)
-    shape = [None if a is None else torch.as_tensor(a) for a in (player.stretch, player.rotations)]
+    shape = [None if a is None else torch.as_tensor(a) for a in (player.stretch, player.axes_at(t))]
     gaussians = Gaussians(means, radii, opacities, colors, *shape)
     camera = Camera(player.w2c[v], player.K[v], player.size)
     rgb = rasterize(gaussians, camera, torch.as_tensor(player.background)).rgb
@@ -81,6 +82,24 @@ def test_what_version_1_cannot_say_is_kept_in_version_2(kind):
     plain.offset_frame = "rotated"
     other = render_scene(plain, 0.7, scene.w2c[0], scene.K[0], compensation=0.0).rgb.numpy()
     assert psnr(got, want) > 40 > 30 > psnr(got, other)
+
+
+def test_turns_are_kept_in_version_5_also_of_clips_in_parts():
+    scene = uncommon_scene("turning")
+    still = replace(scene, node_turns=None)
+    payload = encode(PlayerScene.from_scene(scene))
+    assert gzip.decompress(payload)[4] == 5
+    want = render_scene(scene, 0.7, scene.w2c[0], scene.K[0]).rgb.numpy()
+    other = render_scene(still, 0.7, scene.w2c[0], scene.K[0]).rgb.numpy()
+    got = picture(decode(payload), 0.7, v=0)
+    assert psnr(got, want) > 40 > 38 > psnr(got, other)
+    clip = PlayerScene.from_scene(scene)
+    clip.times = np.linspace(0, 1, 40, dtype=np.float32)
+    for name in ("offsets", "turns", "shade", "visibility"):
+        setattr(clip, name, np.repeat(getattr(clip, name), 10, 0))
+    back = decode(encode(clip))
+    assert back.turns is not None and back.turns.shape[0] == 40
+    assert psnr(picture(back, 0.7, v=0), picture(clip, 0.7, v=0)) > 40
 
 
 def test_still_points_cost_no_offsets_and_encoding_is_deterministic():

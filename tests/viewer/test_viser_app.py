@@ -104,7 +104,7 @@ def test_screenshot_is_the_picture_of_the_rasterizer(app):
     assert want.std() > 0.1 and psnr(png / 255, want.clip(0, 1)) > 40
 
 
-@pytest.mark.parametrize("kind", ["shaped", "literal"])
+@pytest.mark.parametrize("kind", ["shaped", "turning", "literal"])
 def test_shapes_and_offsets_in_camera_axes_are_drawn(app, kind):
     old, scene = app.scene, uncommon_scene(kind, 300, size=(24, 32))
     app.set_scene(scene)

@@ -72,13 +72,17 @@ def toy_scene(points: int = 1800, times: int = 4, views: int = 3, size=(72, 128)
 
 
 def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
-    """A toy scene with more to it: ``shaped`` Gaussians (anisotropic), ``literal`` offsets, or
-    ``curved`` motion at uneven times."""
+    """A toy scene with more to it: ``shaped`` Gaussians (anisotropic), which may be ``turning``,
+    ``literal`` offsets, or ``curved`` motion at uneven times."""
     scene = toy_scene(points, size=size)
-    if kind == "shaped":
+    if kind in ("shaped", "turning"):
         generator = torch.Generator().manual_seed(1)
         scene.log_stretch = 0.6 * torch.randn(len(scene), 3, generator=generator).clamp(-2, 2)
         scene.rotations = torch.randn(len(scene), 4, generator=generator)
+        if kind == "turning":
+            scene.node_turns = torch.zeros_like(scene.node_offsets)
+            scene.node_turns[1:, 1] = torch.linspace(0.2, 0.7, len(scene.times) - 1)[:, None]
+            scene.node_turns[1:, 1, 2] *= -1
     elif kind == "curved":
         scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])
         scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)

@@ -51,9 +51,10 @@ def moment_at(player: PlayerScene, t: float) -> Moment:
     means, _, opacities, colors = player.at(t)
     turns = np.zeros((len(means), 4), np.float32)
     turns[:, 0] = 1
-    if player.rotations is not None:
-        norm = np.linalg.norm(player.rotations, axis=1, keepdims=True)
-        turns = (player.rotations / np.maximum(norm, 1e-12)).astype(np.float32)
+    axes = player.axes_at(t)
+    if axes is not None:
+        norm = np.linalg.norm(axes, axis=1, keepdims=True)
+        turns = (axes / np.maximum(norm, 1e-12)).astype(np.float32)
     return Moment(means, player.log_axes(), turns, opacities, colors)
 
 

@@ -49,6 +49,7 @@ class Similarity:
             log_scales=scene.log_scales + float(np.log(self.scale)),
             node_offsets=vectors(scene.node_offsets),
             node_slopes=None if scene.node_slopes is None else vectors(scene.node_slopes),
+            node_turns=None if scene.node_turns is None else vectors(scene.node_turns) / self.scale,
             view_offsets=vectors(scene.view_offsets),
             w2c=w2c.to(scene.w2c),
             rotations=None if scene.rotations is None else self._turned(scene.rotations),

@@ -28,7 +28,8 @@ from viewer.player_scene import Floats, PlayerScene
 MAGIC = b"4DGS"
 VERSION = 3  # of what is written where version 1 cannot say it
 IN_PARTS = 4  # of scenes that play before all of them is there
-_READ = (1, 2, 3, 4)
+TURNING = 5  # of scenes whose points turn
+_READ = (1, 2, 3, 4, 5)
 _AT_ONCE = 24  # times; those of longer scenes come in parts ...
 _PART = 8  # ... of so many times
 _MAX_BYTES = 1 << 31
@@ -116,6 +117,12 @@ def encode(scene: PlayerScene) -> bytes:
         turns = turns * np.where(turns[:, :1] < 0, -1, 1)  # q and -q are one rotation
         values = np.rint(turns.T / _TURN_STEP).astype(np.int8)
         add("rotation", np.ascontiguousarray(values), _TURN_STEP, np.zeros(4), ())
+    turns = scene.turns if moving else None
+    if turns is not None:
+        over_time = turns[:, order[:moving]].astype(np.float64)
+        turn_step = max(_TURN_STEP, float(np.abs(over_time).max()) / 127)
+        values = np.rint(over_time / turn_step).astype(np.int8).transpose(2, 0, 1)
+        add_times("turn", values, turn_step, np.zeros(3))
 
     gains, changing = _gains(scene, order)
     gain_step = 0.0
@@ -159,6 +166,8 @@ def encode(scene: PlayerScene) -> bytes:
     version = VERSION if scene.slopes is not None else 1 if plain else 2
     if len(parts) > 2:
         header["parts"], version = parts, IN_PARTS
+    if turns is not None:
+        version = TURNING
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     raw = MAGIC + struct.pack("<II", version, len(text)) + text + b"".join(chunks)
@@ -172,7 +181,7 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         n, moving, t = int(header["points"]), int(header["moving"]), len(header["times"])
         if n != arrays["position"].shape[1] or 20 * t * n > 4 * _MAX_BYTES:
             raise ValueError(f"{n} points x {t} times do not fit what it holds")
-        for name in ("offset", "slope", "gain"):
+        for name in ("offset", "slope", "turn", "gain"):
             rest = [arrays[f"{name}/{k}"] for k in range(1, len(header.get("parts") or [0, t]) - 1)
                     if name in arrays]  # fmt: skip
             if rest:
@@ -185,6 +194,9 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         slopes = np.zeros((t, n, 3), np.float32) if header.get("curved") else None
         if moving and slopes is not None:
             slopes[:, :moving] = arrays["slope"].transpose(1, 2, 0)
+        turns = np.zeros((t, n, 3), np.float32) if "turn" in arrays else None
+        if turns is not None:
+            turns[:, :moving] = arrays["turn"].transpose(1, 2, 0)
         gains = np.ones((2, t, n), np.float32)
         if header.get("changing"):
             gains[:, :, arrays["gain_index"][0].astype(np.int64)] += arrays["gain"]
@@ -207,6 +219,7 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             rotations=arrays["rotation"].T if shaped else None,
             offset_axes=None if axes is None else np.asarray(axes, np.float64).reshape(3, 3),
             slopes=slopes,
+            turns=turns,
             name=str(header["name"]),
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),
@@ -254,7 +267,7 @@ def _read(payload: bytes, source: str) -> tuple[dict[str, Any], dict[str, NDArra
         version, length = struct.unpack_from("<II", raw, 4)
         if version not in _READ:
             raise UserError(
-                f"{source}: payload version {version}, this program reads 1 to 4; update it"
+                f"{source}: payload version {version}, this program reads 1 to 5; update it"
             )
         header = parse_json(raw[12 : 12 + length])
         arrays: dict[str, NDArray] = {}

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from fourreal.errors import UserError
+from recon.motion.turning import composed, turned
 from recon.scene import Scene4D
 from viewer.page.html import read_player
 from viewer.page.payload import decode
-from viewer.player_scene import PlayerScene
+from viewer.player_scene import Floats, PlayerScene
 from viewer.read import open_4dgs
 
 SUFFIXES = (".fr4d", ".4dgs", ".html")
@@ -53,13 +54,19 @@ def as_scene(player: PlayerScene) -> Scene4D:
     rest = int(np.abs(player.offsets).max((1, 2)).argmin())  # the time of the stored means
     start = player.offsets[rest]
     relative = player.offsets - start
-    moving = np.flatnonzero((relative != 0).any((0, 2)))
+    rotations, turns = _turns_from(player, rest)
+    moves = (relative != 0).any((0, 2))
+    if turns is not None:
+        moves |= (turns != 0).any((0, 2))
+    moving = np.flatnonzero(moves)
     nodes = np.concatenate(
         [np.zeros((len(player.times), 1, 3), np.float32), relative[:, moving]], 1
     )
     slopes = None
     if player.slopes is not None:
         slopes = np.concatenate([np.zeros_like(nodes[:, :1]), player.slopes[:, moving]], 1)
+    if turns is not None:
+        turns = np.concatenate([np.zeros_like(nodes[:, :1]), turns[:, moving]], 1)
     index = np.zeros((n, 1), np.int64)
     index[moving, 0] = np.arange(1, 1 + len(moving))
     opacities = np.clip(player.opacities.astype(np.float64), 1e-6, 1 - 1e-6)
@@ -92,9 +99,21 @@ def as_scene(player: PlayerScene) -> Scene4D:
         shade=optional(player.shade),
         visibility=optional(player.visibility),
         log_stretch=None if player.stretch is None else tensor(np.log(player.stretch)),
-        rotations=optional(player.rotations),
+        rotations=optional(rotations),
         node_slopes=optional(slopes),
+        node_turns=optional(turns),
     )
+
+
+def _turns_from(player: PlayerScene, rest: int) -> tuple[Floats | None, Floats | None]:
+    """Quaternions [N,4] at the stored time ``rest``, and the turns [T,N,3] from there."""
+    if player.turns is None or player.rotations is None:
+        return player.rotations, None
+    turns = torch.from_numpy(player.turns)
+    start = torch.from_numpy(player.rotations)
+    relative = composed(turns, -turns[rest].expand_as(turns))
+    relative[rest] = 0
+    return turned(start, turns[rest]).numpy(), relative.numpy()
 
 
 def _canonical_view(player: PlayerScene) -> int:

@@ -1,8 +1,8 @@
 """Gaussians whose shape or colour changes freely, as Gaussians that keep theirs.
 
-A ``PlayerScene`` holds one shape and one colour (times a shade) for each Gaussian. One that turns,
-grows or changes hue is cut into episodes: each becomes a Gaussian of its own that is visible at
-the stamps of its episode and fades into the next between them.
+A ``PlayerScene`` holds one shape, which may turn, and one colour (times a shade) for each Gaussian.
+One that turns far, grows or changes hue is cut into episodes: each becomes a Gaussian of its own
+that is visible at the stamps of its episode and fades into the next between them.
 
 Shape letters: N Gaussians of the source, T stamps, E episodes of all of them.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _GROWN = 0.1  # natural log of a radius
-_TURNED = np.cos(0.1 / 2)  # 0.1 rad, as a product of quaternions
+TURNED = np.cos(2.0 / 2)  # 2 rad, as a product of quaternions
 _OTHER_HUE = 6 / 255
 _ROUND = 0.05  # logs of radii closer than this have no axes to speak of
 
@@ -68,7 +68,7 @@ def _differs(states: States, t: int, model: NDArray, every: NDArray) -> NDArray[
     logs, before = states.log_axes[t], states.log_axes[model, every]
     grown = np.abs(logs - before).max(1) > _GROWN
     same = np.abs((states.rotations[t] * states.rotations[model, every]).sum(1))
-    turned = (same < _TURNED) & (np.ptp(before, axis=1) > _ROUND)
+    turned = (same < TURNED) & (np.ptp(before, axis=1) > _ROUND)
     now, then = states.colors[t], states.colors[model, every]
     shade = (now * then).sum(1) / np.maximum((then * then).sum(1), 1e-9)
     hue = np.abs(now - np.clip(then * shade[:, None], 0, 1)).max(1) > _OTHER_HUE

@@ -19,18 +19,21 @@ import fourdgs.keyframe_delta_file as sequence
 import fourdgs.opcode as op
 import fourdgs.records as rec
 import numpy as np
+import torch
 from fourdgs.serialization import iter_records
 from numpy.typing import NDArray
 
 from fourreal.cameras import intrinsics_from_fov, look_at
 from fourreal.console import warn
 from fourreal.errors import UserError
+from recon.motion.turning import turn_between
 from viewer.player_scene import PlayerScene
-from viewer.read.episodes import States, episodes_of
+from viewer.read.episodes import TURNED, States, episodes_of
 
 MAGIC = b"\x894DGS"
 _MOST_VALUES = 1 << 23  # Gaussians x stamps; of longer files fewer stamps are taken
 _MOST_STAMPS = 64  # of files that state no moments of their own
+_TURNS = 0.01  # half the angle in rad; smaller ones are the file's rounding
 _SIZE = (720, 1280)  # of the picture, where the file says none
 _TO_OURS = {  # x right, y down, z forward
     "y-up-right-handed": np.array([0.0, 1.0, 0.0, 0.0]),
@@ -215,6 +218,8 @@ def _scene(file: _File, clock: NDArray, states: States) -> PlayerScene:
     means = places[look, every]
     cameras = _cameras(file, turn, means)
     middle = logs.mean(1)
+    rotations = states.rotations[look, whose]
+    turns = _turns(rotations, states.rotations[:, whose], shown) if several else None
     return PlayerScene(
         means=means,
         log_scales=middle,
@@ -227,10 +232,22 @@ def _scene(file: _File, clock: NDArray, states: States) -> PlayerScene:
         if several and np.abs(opacities - peak).max() > 1e-3
         else None,
         stretch=np.exp(logs - middle[:, None]),
-        rotations=states.rotations[look, whose],
+        rotations=rotations,
+        turns=turns,
         fps=(len(clock) - 1) / length if several else 8.0,
         **cameras,
     )
+
+
+def _turns(look: NDArray, states: NDArray, shown: NDArray[np.bool_]) -> NDArray | None:
+    """How episodes turn while they are shown [T,E], Gibbs vectors [T,E,3]; None: not at all.
+
+    Round ones, which may be said to have turned by any angle, do not.
+    """
+    near = shown & (np.abs((states * look).sum(2)) >= TURNED)
+    at = torch.from_numpy(np.where(near[..., None], states, look))
+    turns = turn_between(torch.from_numpy(look).expand_as(at), at).numpy()
+    return turns if np.abs(turns).max() > _TURNS else None
 
 
 def _cameras(file: _File, turn: NDArray | None, means: NDArray) -> dict[str, Any]:

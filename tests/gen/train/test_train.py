@@ -20,17 +20,20 @@ from fourreal.errors import UserError
 from gen.bundled import load_bundled
 from gen.completion.model import save_completion
 from gen.completion.network import CompletionNet, CompletionParams
+from gen.data.assets.cache import HELD_OUT
 from gen.data.batches import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
 from gen.data.grid_batches import GridPool, draw_grids, sample_grid_known
 from gen.generate import GenerateConfig
 from gen.network.base import load_base
 from gen.sync.mixer_file import load_two_stream
 from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
+from gen.train.mix import grid_mixture
 from gen.train.muon import Muon, orthogonalise
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
 from gen.train.run import _Board
 from scripts.train_4d import main as train_4d
 from scripts.train_base import main as train_base
+from tests.gen.data.test_asset_world import fill_cache
 
 SMALL_POOL = PoolConfig(chunk=4, keep=2, start=1, steps_per_chunk=2, world="narrow")
 ROOT = Path(__file__).parents[3]
@@ -188,6 +191,20 @@ def test_4d_with_a_guess_resumes_exactly_and_its_weights_fill_grids(trained, tmp
         load_bundled(weights).complete_grid(*clips, "", GenerateConfig(grid_steps=1))
 
 
+def test_4d_takes_the_wide_scenes_of_the_asset_world_alone_or_beside_the_others(trained, tmp_path):
+    fill_cache(tmp_path, [0, 1, HELD_OUT])
+    fill_cache(tmp_path, [5, 6], look="wide")
+    shares = ((dict(assets=0, wide=1), {"wide"}), (dict(assets=1, wide=1), {"prompt", "wide"}))
+    for shares_of, expected in shares:
+        cfg = Train4DConfig(
+            base=trained / "weights", out=tmp_path / "o", world=tmp_path,
+            mix=GridMix(procedural=0, **shares_of),
+        )  # fmt: skip
+        mixture = grid_mixture(cfg, 16, 24, 0, "cpu")
+        looks = {"" if mixture.item(0, n).text else "wide" for n in range(20)}
+        assert looks == {"" if look == "prompt" else look for look in expected}
+
+
 def test_4d_tunes_the_base_too_on_mixed_grids(trained, tmp_path):
     mix = GridMix(procedural=1, pseudo4d=1)
     after = run_4d(trained, tmp_path, 2, train="all", layers=(1,), mix=mix, readers=1)
@@ -267,7 +284,7 @@ def test_options_are_checked(tmp_path):
     four = Train4DConfig(out=tmp_path, base=tmp_path)
     for wrong in (
         {"mixer": "none"}, {"views": 9}, {"grids": tmp_path}, {"videos": tmp_path},
-        {"mix": GridMix(grids=1)}, {"mix": GridMix(procedural=-1)},
+        {"mix": GridMix(grids=1)}, {"mix": GridMix(procedural=-1)}, {"mix": GridMix(wide=1)},
     ):  # fmt: skip
         with pytest.raises(ValueError):
             replace(four, **wrong)

@@ -37,11 +37,11 @@ def as_read_by_fourdgs(data: bytes, t: float) -> Moment:
 
 
 @pytest.mark.parametrize("codec", ["deflate", "zstd"])
-@pytest.mark.parametrize("kind", ["isotropic", "shaped"])
+@pytest.mark.parametrize("kind", ["isotropic", "shaped", "turning"])
 def test_their_validator_and_reader_take_it_within_the_declared_bounds(kind, codec):
     if codec == "zstd":
         pytest.importorskip("zstandard")
-    scene = toy_scene() if kind == "isotropic" else uncommon_scene("shaped")
+    scene = toy_scene() if kind == "isotropic" else uncommon_scene(kind)
     player = player_of(scene)
     data = encode_open_4dgs(player, codec=codec)
     report = validate(data)
@@ -73,13 +73,14 @@ def test_what_their_reader_gives_draws_our_picture_between_the_stamps_too(t):
     assert psnr(drawn(got, scene, w2c, K), ours(scene, t, w2c, K)) > 33
 
 
-@pytest.mark.parametrize("kind", ["isotropic", "shaped"])
+@pytest.mark.parametrize("kind", ["isotropic", "shaped", "turning"])
 def test_we_read_it_back_with_cameras_and_clock(kind):
-    scene = toy_scene() if kind == "isotropic" else uncommon_scene("shaped")
+    scene = toy_scene() if kind == "isotropic" else uncommon_scene(kind)
     player = player_of(scene)
     back = decode_open_4dgs(encode_open_4dgs(player))
     np.testing.assert_array_equal(back.w2c, player.w2c)
     np.testing.assert_allclose(back.times, player.times, atol=1e-6)
+    assert len(back.means) == len(player.means)  # what turns stays one Gaussian
     assert (back.size, back.prompt, back.fps) == (player.size, "a ball", pytest.approx(8))
     w2c, K = square_camera(scene)
     for t in (0.0, 0.4, 1.0):

@@ -1,15 +1,24 @@
 // States of a container -> header and sections as a payload of ours has them (see worker.js).
 
-const GROWN = 0.1, TURNED = Math.cos(0.05), OTHER_HUE = 6 / 255, ROUND = 0.05;
+const GROWN = 0.1, TURNED = Math.cos(1), OTHER_HUE = 6 / 255, ROUND = 0.05;
+const LEAST_TURN = 0.01; // half the angle in rad; smaller ones are the file's rounding
 
 // Whether a Gaussian looks otherwise than it did: then another one takes its place.
 function differs(now, then) {
   if (now.logs.some((v, c) => Math.abs(v - then.logs[c]) > GROWN)) return true;
   const long = Math.max(...then.logs) - Math.min(...then.logs) > ROUND;
-  const same = now.turn.reduce((sum, v, c) => sum + v * then.turn[c], 0);
-  if (long && Math.abs(same) < TURNED) return true;
+  if (long && Math.abs(dot(now.turn, then.turn)) < TURNED) return true;
   const shade = shadeOf(now, then);
   return now.rgb.some((v, c) => Math.abs(v - Math.min(1, then.rgb[c] * shade)) > OTHER_HUE);
+}
+
+const dot = (a, b) => a.reduce((sum, v, c) => sum + v * b[c], 0);
+
+// How a Gaussian has turned since, axis * tan(angle / 2) (recon/motion/turning.py); round ones, which
+// may be said to have turned by any angle, have not.
+function turnSince(now, then) {
+  const [w, ...xyz] = product(now.turn, [then.turn[0], ...then.turn.slice(1).map((v) => -v)]);
+  return Math.abs(w) < TURNED ? [0, 0, 0] : xyz.map((v) => v / w);
 }
 
 const shadeOf = (now, then) => now.rgb.reduce((sum, v, c) => sum + v * then.rgb[c], 0) /
@@ -31,13 +40,14 @@ function asPayload(file) {
       let point = running.get(id);
       if (!point || differs(gaussian, point.look)) {
         const track = point?.track ?? new Array(states.length).fill(null);
-        point = { look: gaussian, track, shades: new Map(), alphas: new Map() };
+        point = { look: gaussian, track, shades: new Map(), alphas: new Map(), turns: new Map() };
         running.set(id, point);
         points.push(point);
       }
       point.track[t] = gaussian.at;
       point.shades.set(t, shadeOf(gaussian, point.look));
       point.alphas.set(t, gaussian.alpha);
+      point.turns.set(t, turnSince(gaussian, point.look));
     }
   });
   if (!points.length) throw new Error("This scene holds no Gaussian at any time.");
@@ -59,7 +69,8 @@ function sectionsOf(file, points, turn) {
   for (const p of points) {
     p.peak = Math.max(...p.alphas.values());
     p.home = p.look.at;
-    p.moves = p.track.some((at) => at.some((v, c) => Math.abs(v - p.home[c]) > 1e-7));
+    p.moves = p.track.some((at) => at.some((v, c) => Math.abs(v - p.home[c]) > 1e-7)) ||
+      [...p.turns.values()].some((turn) => turn.some((v) => Math.abs(v) > LEAST_TURN));
     p.changes = count > 1 && (p.alphas.size < count ||
       [...p.alphas.values()].some((a) => Math.abs(a - p.peak) > 1e-3) ||
       [...p.shades.values()].some((s) => Math.abs(s - 1) > 1e-3));
@@ -84,7 +95,10 @@ function sectionsOf(file, points, turn) {
     log_stretch: section(plane(Float32Array, 3, n, (c, i) => points[i].look.logs[c] - middle[i]), [3, n]),
     rotation: section(plane(Float32Array, 4, n, (c, i) => points[i].look.turn[c]), [4, n]),
   };
-  if (moving) sections.offset = offsetSection(points, count, moving);
+  if (moving) {
+    sections.offset = offsetSection(points, count, moving);
+    sections.turn = turnSection(points, count, moving);
+  }
   if (changing.length) {
     sections.gain_index = section(Uint32Array.from(changing), [1, changing.length]);
     sections.gain = gainSection(points, count, changing);
@@ -112,6 +126,21 @@ function offsetSection(points, count, moving) {
       for (let i = 0; i < moving; i++)
         values[(c * count + t) * moving + i] =
           Math.round((points[i].track[t][c] - points[i].home[c]) / step);
+  return { values, shape: [3, count, moving], step, origin: [0, 0, 0] };
+}
+
+// An episode has the axes it began with where it is not shown.
+function turnSection(points, count, moving) {
+  const turn = (i, c, t) => points[i].turns.get(t)?.[c] ?? 0;
+  const values = new Int8Array(3 * count * moving);
+  let largest = 1e-6;
+  for (let i = 0; i < moving; i++)
+    for (const g of points[i].turns.values()) largest = Math.max(largest, ...g.map(Math.abs));
+  const step = largest / 127;
+  for (let c = 0; c < 3; c++)
+    for (let t = 0; t < count; t++)
+      for (let i = 0; i < moving; i++)
+        values[(c * count + t) * moving + i] = Math.round(turn(i, c, t) / step);
   return { values, shape: [3, count, moving], step, origin: [0, 0, 0] };
 }
 

@@ -7,7 +7,7 @@ const VERTEX = `#version 300 es
 precision highp float; precision highp int;
 precision highp usampler2D; precision highp isampler2D;
 uniform usampler2D uPoints, uOrder;
-uniform isampler2D uOffsets, uSlopes, uGains;
+uniform isampler2D uOffsets, uSlopes, uTurns, uGains;
 uniform highp sampler2D uShapes; // covariance / radius^2 of points that are not round
 uniform mat4 uView;             // world to camera: x right, y down, z forward
 uniform mat3 uAxes;             // axes of the offsets, to camera
@@ -17,6 +17,7 @@ uniform ivec3 uMoment;          // stored time before, stored time after, moving
 uniform int uChanging;
 uniform vec4 uCurve;            // of an offset before, its slope, one after, its slope
 uniform bool uCurved;
+uniform float uTurn;            // step of a turn; 0: nothing turns
 uniform vec2 uGain;             // weight of the later time, gain step
 uniform vec2 uStyle;            // 1: keep surfaces closed when closer than the input; view mode
 uniform vec3 uRange;            // near and far depth, largest offset: for the false colours
@@ -37,6 +38,12 @@ vec3 offsetOf(int i) {
   if (uCurved)
     offset += uCurve.y * valueAt(uSlopes, before, i) + uCurve.w * valueAt(uSlopes, after, i);
   return offset;
+}
+
+// A direction in the axes that point i has turned on from; q is the quaternion (1, turn).
+vec3 turnedBack(vec3 v, int i) {
+  vec3 turn = uTurn * mix(valueAt(uTurns, uMoment.x, i), valueAt(uTurns, uMoment.y, i), uGain.x);
+  return v + 2.0 / (1.0 + dot(turn, turn)) * cross(turn, cross(turn, v) - v);
 }
 
 vec2 gainAt(int time, int i) { // factors on colour and opacity
@@ -88,6 +95,10 @@ void main() {
     vec2 t = texelFetch(uShapes, texel(2 * i + 1, wide), 0).xy;
     mat3 shape = mat3(s.x, s.w, t.x, s.w, s.y, t.y, t.x, t.y, s.z);
     vec3 wx = vec3(jx.x, 0.0, jx.y) * mat3(uView), wy = vec3(0.0, jy) * mat3(uView);
+    if (uTurn > 0.0 && i < uMoment.z) {
+      wx = turnedBack(wx, i);
+      wy = turnedBack(wy, i);
+    }
     projected = vec3(dot(wx, shape * wx), dot(wy, shape * wy), dot(wx, shape * wy));
   }
   float xx = variance * projected.x + lowpass;
@@ -200,6 +211,7 @@ class Renderer {
     const [internal, layout, type, Type, channels] = {
       points: [gl.RGBA32UI, gl.RGBA_INTEGER, gl.UNSIGNED_INT, Uint32Array, 4],
       offsets: [gl.RGBA16I, gl.RGBA_INTEGER, gl.SHORT, Int16Array, 4],
+      turns: [gl.RGBA8I, gl.RGBA_INTEGER, gl.BYTE, Int8Array, 4],
       gains: [gl.RG8I, gl.RG_INTEGER, gl.BYTE, Int8Array, 2],
       order: [gl.R32UI, gl.RED_INTEGER, gl.UNSIGNED_INT, Uint32Array, 1],
       shapes: [gl.RGBA32F, gl.RGBA, gl.FLOAT, Float32Array, 4],
@@ -232,12 +244,13 @@ class Renderer {
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, top, width, bottom - top, layout, type, rows);
   }
 
-  // The offsets, slopes and gains of more times (worker.js, addPart).
-  extend({ from, ready, offsets, slopes, gains }) {
+  // The offsets, slopes, turns and gains of more times (worker.js, addPart).
+  extend({ from, ready, offsets, slopes, turns, gains }) {
     const { info } = this;
     this.refill(1, offsets, from * info.moving);
     this.refill(2, gains, from * info.changing);
     this.refill(5, slopes, from * info.moving);
+    this.refill(6, turns, from * info.moving);
     this.widen(offsets);
     if (ready === info.times.length) this.held = [];
   }
@@ -249,7 +262,7 @@ class Renderer {
     this.largestOffset = Math.max(this.largestOffset, largest * this.info.offsetStep * 1.2);
   }
 
-  load({ info, points, offsets, slopes, gains, shapes }) {
+  load({ info, points, offsets, slopes, turns, gains, shapes }) {
     const gl = this.gl;
     this.info = info;
     for (const old of this.textures || []) gl.deleteTexture(old);
@@ -261,6 +274,7 @@ class Renderer {
       this.texture(3, new Uint32Array(0), info.points, "order"),
       this.texture(4, shapes, shapes.length / 4, "shapes"),
       this.texture(5, slopes, slopes.length / 4, "offsets"),
+      this.texture(6, turns, turns.length / 4, "turns"),
     ];
     const corners = new Uint32Array(6 * info.points); // two triangles a point
     for (let i = 0; i < info.points; i++)
@@ -299,7 +313,7 @@ class Renderer {
       gl.deleteFramebuffer(this.frame.buffer);
     }
     const texture = gl.createTexture();
-    gl.activeTexture(gl.TEXTURE6);
+    gl.activeTexture(gl.TEXTURE7);
     gl.bindTexture(gl.TEXTURE_2D, texture);
     for (const name of ["MIN", "MAG"])
       gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
@@ -336,6 +350,7 @@ class Renderer {
     gl.uniform1i(uniforms.uOrder, 3);
     gl.uniform1i(uniforms.uShapes, 4);
     gl.uniform1i(uniforms.uSlopes, 5);
+    gl.uniform1i(uniforms.uTurns, 6);
     gl.uniform1i(uniforms.uShaped, this.shaped ? 1 : 0);
     gl.uniformMatrix4fv(uniforms.uView, true, camera.w2c);
     const turn = [0, 4, 8].flatMap((r) => camera.w2c.slice(r, r + 3));
@@ -348,6 +363,7 @@ class Renderer {
     const steps = [info.offsetStep, info.slopeStep, info.offsetStep, info.slopeStep];
     gl.uniform4f(uniforms.uCurve, ...moment.weights.map((weight, k) => weight * steps[k]));
     gl.uniform1i(uniforms.uCurved, info.slopeStep > 0 ? 1 : 0);
+    gl.uniform1f(uniforms.uTurn, info.turnStep);
     gl.uniform2f(uniforms.uGain, moment.fraction, info.gainStep);
     gl.uniform2f(uniforms.uStyle, this.fill, this.mode);
     gl.uniform3f(uniforms.uRange, camera.range[0], camera.range[1], this.largestOffset);
@@ -359,9 +375,9 @@ class Renderer {
       gl.bindFramebuffer(gl.FRAMEBUFFER, null);
       gl.disable(gl.BLEND);
       gl.useProgram(this.copy.handle);
-      gl.activeTexture(gl.TEXTURE6);
+      gl.activeTexture(gl.TEXTURE7);
       gl.bindTexture(gl.TEXTURE_2D, target.texture);
-      gl.uniform1i(this.copy.uniforms.uPicture, 6);
+      gl.uniform1i(this.copy.uniforms.uPicture, 7);
       gl.bindVertexArray(this.emptyArray);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     }

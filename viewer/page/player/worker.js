@@ -45,8 +45,8 @@ async function decode(message) {
   if (String.fromCharCode(...begin.subarray(0, 4)) !== "4DGS")
     throw new Error("This is not a 4D scene payload.");
   const version = view.getUint32(4, true);
-  if (![1, 2, 3, 4].includes(version))
-    throw new Error(`The scene is of version ${version}; this player reads 1 to 4.`);
+  if (![1, 2, 3, 4, 5].includes(version))
+    throw new Error(`The scene is of version ${version}; this player reads 1 to 5.`);
   const header = readHeader(await raw.take(view.getUint32(8, true)));
 
   // A scene in parts is shown when its first times are there.
@@ -233,7 +233,7 @@ function publish(header, sections, packedBytes, ready) {
   const moving = header.moving;
   const times = header.times.length;
   const { position, log_scale: logScale, rgba, offset, slope, gain, gain_index: gainIndex,
-    log_stretch: logStretch, rotation } = sections;
+    log_stretch: logStretch, rotation, turn } = sections;
   const perPoint = [[position, 3], [logScale, 1], [rgba, 4]];
   if (logStretch || rotation) perPoint.push([logStretch, 3], [rotation, 4]);
   for (const [section, channels] of perPoint)
@@ -244,6 +244,8 @@ function publish(header, sections, packedBytes, ready) {
     throw new Error("Damaged scene: the offsets do not fit the header.");
   if (slope && slope.shape.join() !== [3, ready, moving].join())
     throw new Error("Damaged scene: the slopes do not fit the header.");
+  if (turn && turn.shape.join() !== [3, ready, moving].join())
+    throw new Error("Damaged scene: the turns do not fit the header.");
   if (header.offset_axes && header.offset_axes.length !== 9)
     throw new Error("Damaged scene: the axes of the offsets are no 3 x 3 numbers.");
 
@@ -279,6 +281,7 @@ function publish(header, sections, packedBytes, ready) {
   };
   const offsets = whole(offset, 4, moving, Int16Array);
   const slopes = whole(slope, 4, moving, Int16Array);
+  const turns = whole(turn, 4, moving, Int8Array);
   const gains = whole(gain, 2, changing, Int8Array);
   scene = {
     n, moving, changing, ready, times: header.times, means, radii,
@@ -290,11 +293,12 @@ function publish(header, sections, packedBytes, ready) {
   const info = { ...header, changing, ready, packedBytes: packedBytes(), sections: undefined };
   info.offsetStep = scene.offsetStep;
   info.slopeStep = scene.slopeStep;
+  info.turnStep = turn ? turn.step : 0;
   info.gainStep = changing ? gain.step : 0;
   info.subject = subject();
   const shapes = logStretch ? covariances(logStretch, rotation, n) : new Float32Array(0);
-  self.postMessage({ type: "scene", info, points, offsets, slopes, gains, shapes }, [
-    points, offsets.buffer, slopes.buffer, gains.buffer, shapes.buffer,
+  self.postMessage({ type: "scene", info, points, offsets, slopes, turns, gains, shapes }, [
+    points, offsets.buffer, slopes.buffer, turns.buffer, gains.buffer, shapes.buffer,
   ]);
 }
 
@@ -330,13 +334,14 @@ function addPart(sections, part, parts) {
   };
   const offsets = of("offset", 3, moving, 4, Int16Array);
   const slopes = of("slope", 3, moving, 4, Int16Array);
+  const turns = of("turn", 3, moving, 4, Int8Array);
   const gains = of("gain", 2, changing, 2, Int8Array);
   scene.offsets.set(offsets, 4 * from * moving);
   if (slopes.length) scene.slopes.set(slopes, 4 * from * moving);
   scene.ready = ready;
-  for (const name of ["offset", "slope", "gain"]) delete sections[`${name}/${part}`];
-  self.postMessage({ type: "part", from, ready, offsets, slopes, gains },
-    [offsets.buffer, slopes.buffer, gains.buffer]);
+  for (const name of ["offset", "slope", "turn", "gain"]) delete sections[`${name}/${part}`];
+  self.postMessage({ type: "part", from, ready, offsets, slopes, turns, gains },
+    [offsets.buffer, slopes.buffer, turns.buffer, gains.buffer]);
 }
 
 // [channels, times, items] planes -> texels of so many values, time after time.
