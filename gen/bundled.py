@@ -21,6 +21,7 @@ from torch import Tensor
 from fourreal.console import Report
 from fourreal.errors import UserError
 from fourreal.video_io import resize_frames
+from gen.completion.model import Completer, load_completion
 from gen.flow.rectified import keep_known, linear_sigmas
 from gen.flow.samplers import SAMPLERS, CleanModel, guided, keyed_noise
 from gen.flow.windows import Part, clip_parts, frame_index, grid_parts, grow
@@ -47,10 +48,12 @@ def _to_images(x: Tensor) -> NDArray[np.float32]:
 
 
 class _Given(NamedTuple):
-    """What is known: clean [1, ..., H, W, 3] where known [1, ...]."""
+    """What is known: clean [1, ..., H, W, 3] where known [1, ...]; what rules say of a grid's
+    cells, [1, V, T, H, W, 4]."""
 
     clean: Tensor
     known: Tensor
+    guess: Tensor | None = None
 
 
 def _grid_model(
@@ -61,7 +64,10 @@ def _grid_model(
 
     def model(x: Tensor, sigma: Tensor) -> Tensor:
         x = keep_known(x, given.clean, given.known)
-        return two_stream(x, given.known, sigma.reshape(1), text, mask, index_V, index_T)
+        level = sigma.reshape(1)
+        return two_stream(
+            x, given.known, level, text, mask, index_V, index_T, guess_BVTHWC=given.guess
+        )
 
     return model
 
@@ -74,6 +80,7 @@ class GridGenerator:
         self.base = base.eval() if runtime is None else runtime.prepare(base)
         self.folder = folder
         self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
+        self._completer: Completer | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,6 +100,19 @@ class GridGenerator:
                 self.base, self.folder, config.mixer, config.output, config.drop_sync
             )
         return model
+
+    def guess(self, clean_1VTHWC: Tensor) -> Tensor:
+        """What rules say of a window whose row 0 and column 0 are given, [1, V, T, H, W, 4].
+
+        UserError when the weights folder holds no completion network.
+        """
+        if self._completer is None:
+            if self.folder is None:
+                raise UserError("this mixer wants a completion network, and none is at hand")
+            self._completer = load_completion(self.folder)
+        clean = clean_1VTHWC[0]
+        index = [torch.arange(n) for n in clean.shape[:2]]
+        return self._completer.guess(clean[0], clean[:, 0], *index)[None].to(clean.device)
 
     def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
         """Unit noise that depends on `key` alone, on the model's device."""
@@ -193,7 +213,9 @@ class GridGenerator:
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
             index = [frame_index(n).to(base.device) for n in known.shape[1:]]
-            predict = _grid_model(model, _Given(clean, known), index[0], index[1], text, mask)
+            guess = None if model.guess is None else self.guess(clean)
+            given = _Given(clean, known, guess)
+            predict = _grid_model(model, given, index[0], index[1], text, mask)
             x = self.noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
             callback = window_report(report, "grid", number, len(parts))
             return SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)

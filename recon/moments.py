@@ -24,6 +24,7 @@ from recon.config import FitConfig
 from recon.fit.checkpoint import Checkpoint
 from recon.scene import Scene4D, empty_motion
 from tracking.column import ColumnTracks, track_column
+from tracking.config import TrackConfig
 from tracking.flow.trusted import trusted_flow
 
 FEW_VIEWS = 3
@@ -106,7 +107,10 @@ def fit_moments(
             own = replace(column, colours=None)
         else:
             try:
-                own = track_column(grid.frames[views, t], K=column.K[views], w2c=column.w2c[views])
+                own = track_column(
+                    grid.frames[views, t], K=column.K[views], w2c=column.w2c[views],
+                    config=TrackConfig(adjust_cameras=False),
+                )  # fmt: skip
             except UserError as error:
                 warn(f"time {t}: {error}; the times beside it stand in")
                 continue

@@ -20,7 +20,7 @@ COMMANDS = {
     "tracking": "trackers on freeze-time clips with exact or COLMAP cameras",
     "reconstruction": "the reconstruction on grids with ground truth, baselines and ablations",
     "real": "real captures: held-out views and cells, cameras, new viewpoints",
-    "cost": "seconds and memory of the reconstruction against points, cells and resolution",
+    "cost": "seconds and memory of the reconstruction against points, cells, resolution and times",
     "generation": "grids completed from row 0 and column 0, against rules and mixers",
     "prompts": "colour, shape and motion read back from generated clips",
     "long-grids": "grids longer than the model's window: memory and seams",

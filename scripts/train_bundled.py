@@ -33,7 +33,7 @@ from fourreal.errors import UserError  # noqa: E402
 from fourreal.read_text import read_json  # noqa: E402
 from fourreal.script import run_script  # noqa: E402
 from gen.bundled import weights_folder  # noqa: E402
-from gen.completion.model import has_completion  # noqa: E402
+from gen.completion.model import copy_completion, has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
 from gen.network.base import read_config  # noqa: E402
 from gen.sync.names import MixerName  # noqa: E402
@@ -162,12 +162,19 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
         )  # fmt: skip
     add("base", last, train_base.main)
+    # Where this plan trains a completion network of its own, the mixers come after it.
+    completion = stages[0].config.out / "weights"
+    if not has_completion(completion):
+        completion = trained if has_completion(trained) else completion
     for mixer in TRAINED_MIXERS:
+        goes_on = not large and (trained / f"{mixer}.json").is_file()
         config = Train4DConfig(
             out=out / mixer, base=out / "base" / "weights", mixer=mixer, world=cfg.world,
-            mix=GridMix(procedural=1.0, assets=1.0), pool=PoolConfig(32, 8, 2, 16, "narrow"),
+            mix=GridMix(procedural=1.0, assets=1.0, wide=0.6),
+            pool=PoolConfig(32, 8, 2, 16, "narrow"),
             steps=4_000 if cuda else 1_500, batch=24 if cuda else 6, lr=2e-3, warmup=30,
-            decay=0.5, big_every=6, big_batch=4 if cuda else 1, **common,
+            decay=0.5, big_every=6, big_batch=4 if cuda else 1, guess=completion,
+            start=trained if goes_on else None, **common,
         )  # fmt: skip
         add(mixer, config, train_4d.main)
     if not large:  # the upsampler takes frames of 40x64
@@ -206,6 +213,8 @@ def gather(cfg: TrainBundledConfig, stages: list[PlannedStage]) -> Path | None:
         for path in (p for p in files if p.is_file()):
             with atomic_file(target / path.name) as temporary:
                 shutil.copyfile(path, temporary)
+    if not has_completion(target) and has_completion(weights_folder()):
+        copy_completion(weights_folder(), target)
     return target
 
 

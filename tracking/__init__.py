@@ -6,7 +6,9 @@ PUBLIC = (
     "backends.with_any",
     "column",
     "column_file",
+    "config",
     "depth.colours",
     "depth.consistency",
+    "depth.witnesses",
     "flow.trusted",
 )

@@ -89,10 +89,10 @@ def track_column(
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
 
     K [3, 3] or [V, 3, 3] in pixels fixes the intrinsics, w2c [V, 4, 4] the cameras (then K too must
-    be given). network, or its depth of these frames: fills in where triangulation is not sure, and
-    replaces the smooth stand-in where there is no parallax. fine: uint8 [V, h, w, 3], the same
-    frames larger: features of views that are far apart come from these. progress(stage, done,
-    total) is called as work goes on.
+    be given), but for small corrections (config.adjust_cameras). network, or its depth of these
+    frames: fills in where triangulation is not sure, and replaces the smooth stand-in where there
+    is no parallax. fine: uint8 [V, h, w, 3], the same frames larger: features of views that are far
+    apart come from these. progress(stage, done, total) is called as work goes on.
     """
     config = config or TrackConfig()
     frames = check_frames(frames)
@@ -120,7 +120,7 @@ def track_column(
         limits = replace(limits, allow_stand_in=True)
     found = find_cameras(
         pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
-        lambda focal: wide_cameras(frames, focal, fine),
+        lambda focal: wide_cameras(frames, focal, fine), config.adjust_cameras,
     )  # fmt: skip
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c

@@ -6,6 +6,8 @@ Files: `completion-NN.safetensors` and `completion.json` in a weights folder.
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,12 @@ from fourreal.errors import UserError
 from fourreal.read_text import read_json
 from fourreal.video_io import resize_frames
 from gen.completion.flow import to_first
-from gen.completion.network import CompletionNet, CompletionParams, mix
+from gen.completion.network import CompletionNet, CompletionParams, mix, spread
 from gen.completion.rules import candidates, hidden_cells
 from gen.flow.windows import WINDOW
 from gen.generate import GenerateConfig, GeneratedGrid, check_clips
 from gen.grid import VideoGrid
-from gen.network.base import DAMAGED, load_shards, save_shards
+from gen.network.base import DAMAGED, load_shards, save_shards, shards
 
 NAME = "completion"
 AT_ONCE = 32  # cells that go through the network together
@@ -60,6 +62,39 @@ class Cross:
 
 
 @torch.no_grad()
+def answers(
+    net: CompletionNet,
+    row_THWC: NDArray[np.float32],
+    column_VHWC: NDArray[np.float32],
+    cells_N2: Tensor,
+    size: tuple[int, int] | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cells (v, t) of the grid of row 0 [T, H, W, 3] and column 0 [V, H, W, 3] (0..1), some at a
+    time: which ones, their colours [N, 3, H, W] in about [-1, 1], and how far the rules that are
+    trusted there are from each other [N, 1, H, W].
+
+    size: (height, width) that the network looks at; it decides there whom to trust, and what is
+    trusted is taken from the frames at their own size.  None: the frames' size.
+    """
+    own = row_THWC.shape[1:3]
+    full = looked_at = Cross(row_THWC, column_VHWC)
+    if size is not None and size != own:
+        looked_at = Cross(*(resize_frames(c, *size) for c in (row_THWC, column_VHWC)))
+    share = places(cells_N2, max(len(column_VHWC), len(row_THWC), WINDOW))
+    device = next(net.parameters()).device
+    at_once = max(1, min(AT_ONCE, AT_ONCE * 64 * 64 // (own[0] * own[1])))
+    for i in range(0, len(cells_N2), at_once):
+        part = cells_N2[i : i + at_once]
+        said, hints = looked_at.candidates(part)
+        inputs = said, hints, looked_at.row[0], share[i : i + at_once]
+        trust, correction = net.weigh(*(x.to(device) for x in inputs))
+        if full is not looked_at:
+            said, _ = full.candidates(part)
+        said = said.to(device)
+        yield part, mix(said, trust, correction), spread(said, trust)
+
+
+@torch.no_grad()
 def complete(
     net: CompletionNet,
     row_THWC: NDArray[np.float32],
@@ -68,31 +103,16 @@ def complete(
 ) -> NDArray[np.float32]:
     """Fill a grid: row 0 [T, H, W, 3] and column 0 [V, H, W, 3] in 0..1 -> [V, T, H, W, 3].
 
-    size: (height, width) that the network looks at; it decides there whom to trust, and what is
-    trusted is taken from the frames at their own size.  None: the frames' size.  Given cells come
-    out unchanged (the row's first frame is the corner).  UserError when the clips are of different
-    sizes.
+    size: as of `answers`.  Given cells come out unchanged (the row's first frame is the corner).
+    UserError when the clips are of different sizes.
     """
     check_clips(row_THWC, column_VHWC)
-    views, times, own = len(column_VHWC), len(row_THWC), row_THWC.shape[1:3]
+    views, times = len(column_VHWC), len(row_THWC)
     column_VHWC = np.concatenate([row_THWC[:1], column_VHWC[1:]])
     out = np.empty((views, times, *row_THWC.shape[1:]), np.float32)
     out[0], out[:, 0] = row_THWC, column_VHWC
-    full = looked_at = Cross(row_THWC, column_VHWC)
-    if size is not None and size != own:
-        looked_at = Cross(*(resize_frames(c, *size) for c in (row_THWC, column_VHWC)))
     cells = hidden_cells(views, times)
-    share = places(cells, max(views, times, WINDOW))
-    device = next(net.parameters()).device
-    at_once = max(1, min(AT_ONCE, AT_ONCE * 64 * 64 // (own[0] * own[1])))
-    for i in range(0, len(cells), at_once):
-        part = cells[i : i + at_once]
-        said, hints = looked_at.candidates(part)
-        inputs = said, hints, looked_at.row[0], share[i : i + at_once]
-        trust, correction = net.weigh(*(x.to(device) for x in inputs))
-        if full is not looked_at:
-            said, _ = full.candidates(part)
-        made = mix(said.to(device), trust, correction)
+    for part, made, _ in answers(net, row_THWC, column_VHWC, cells, size):
         images = ((made.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         out[part[:, 0], part[:, 1]] = images
     return out
@@ -104,6 +124,28 @@ class Completer:
     def __init__(self, net: CompletionNet, size: tuple[int, int]):
         """size: (height, width) of the frames it was trained on, at which it decides."""
         self.net, self.size = net, size
+
+    def guess(
+        self, row_THWC: Tensor, column_VHWC: Tensor, index_v: Tensor, index_t: Tensor
+    ) -> Tensor:
+        """Colours and disagreement of the rules for the cells of rows index_v and columns index_t
+        (each 0 and then rising), [v, t, H, W, 4], as `gen.sync.guess` takes them.
+
+        row, column: row 0 and column 0 of the whole grid, in [-1, 1]; they come out as they are,
+        with no disagreement.
+        """
+        size = row_THWC.shape[1:]
+        out = torch.zeros(len(index_v), len(index_t), *size[:2], size[2] + 1)
+        out[0, ..., :3], out[:, 0, ..., :3] = row_THWC[index_t].cpu(), column_VHWC[index_v].cpu()
+        cells = torch.cartesian_prod(index_v[1:].cpu(), index_t[1:].cpu())
+        row, column = (((c.cpu() + 1) / 2).clamp(0, 1).numpy() for c in (row_THWC, column_VHWC))
+        made = [
+            torch.cat([colours.clamp(-1, 1), far], 1).permute(0, 2, 3, 1).cpu()
+            for _, colours, far in answers(self.net, row, column, cells, self.size)
+        ]
+        if made:
+            out[1:, 1:] = torch.cat(made).view(len(index_v) - 1, len(index_t) - 1, *out.shape[2:])
+        return out
 
     def complete_grid(
         self,
@@ -138,6 +180,14 @@ def save_completion(
     }
     with atomic_file(folder / f"{NAME}.json") as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def copy_completion(source: Path, folder: Path) -> None:
+    """Copy the network of a weights folder into another, bit for bit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*shards(source, NAME), source / f"{NAME}.json"]:
+        with atomic_file(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def has_completion(folder: Path) -> bool:

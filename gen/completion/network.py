@@ -131,12 +131,22 @@ class CompletionNet(nn.Module):
         return mix(candidates_NK3HW, trust, correction)
 
 
+def _like(x_NChw: Tensor, other: Tensor) -> Tensor:
+    """Maps at the size of others."""
+    if x_NChw.shape[-2:] == other.shape[-2:]:
+        return x_NChw
+    return F.interpolate(x_NChw, other.shape[-2:], mode="bilinear", align_corners=False)
+
+
 def mix(candidates_NK3HW: Tensor, trust_NKhw: Tensor, correction_N3hw: Tensor) -> Tensor:
     """Candidates of any size [N, K, 3, H, W] mixed by trust of the same or a smaller one."""
-    size = candidates_NK3HW.shape[-2:]
-    if trust_NKhw.shape[-2:] != size:
-        trust_NKhw, correction_N3hw = (
-            F.interpolate(x, size, mode="bilinear", align_corners=False)
-            for x in (trust_NKhw, correction_N3hw)
-        )
-    return (trust_NKhw[:, :, None] * candidates_NK3HW).sum(1) + correction_N3hw
+    trust, correction = (_like(x, candidates_NK3HW) for x in (trust_NKhw, correction_N3hw))
+    return (trust[:, :, None] * candidates_NK3HW).sum(1) + correction
+
+
+def spread(candidates_NK3HW: Tensor, trust_NKhw: Tensor) -> Tensor:
+    """Mean absolute distance of the candidates from their mixture, by trust: [N, 1, H, W]."""
+    trust = _like(trust_NKhw, candidates_NK3HW)
+    mean = (trust[:, :, None] * candidates_NK3HW).sum(1, keepdim=True)
+    far = (candidates_NK3HW - mean).abs().mean(2)
+    return (trust * far).sum(1, keepdim=True)

@@ -73,7 +73,8 @@ class PairRequest:
         cameras: what holds the cameras of the freeze-time clip; '' to look beside photos for them.
         pick_views, pick_times: ``A:B[:STEP]`` on the frames of each clip.
         start, fps: seconds of the fixed-view clip to leave out, and its frames per second to use.
-        size: (height, width) to work at; by default the short side becomes 144 px.
+        size: (height, width) to work at; by default the short side becomes
+            288 px, or stays what it is if that is less.
         shared_frame: ``A:B``, frame A of the fixed view is frame B of the other; '' to find it.
         stabilise: whether shake of the fixed view is taken out.
         force: go on although the clips do not seem to belong together.

@@ -10,6 +10,7 @@ from fourreal.errors import UserError
 from fourreal.option_values import parse_slice
 
 MAX_VIEWS = 256  # that are tracked together
+SHORT_SIDE = 288  # px that footage is worked at, if it has as many
 FINE_LONG_SIDE = 1600  # of frames kept for features
 FINER = 1.25  # than the frames that are worked at: below, nothing is kept
 
@@ -56,8 +57,9 @@ def choose_views(count: int, pick: str = "") -> NDArray[np.intp]:
     return np.arange(count)[parse_slice(pick, "--pick-views")]
 
 
-def default_size(height: int, width: int, short_side: int = 144) -> tuple[int, int]:
-    """The size a clip is worked at unless told otherwise: its short side at most 144 px."""
+def default_size(height: int, width: int, short_side: int = SHORT_SIDE) -> tuple[int, int]:
+    """The size a clip is worked at unless told otherwise: its short side at most ``short_side``
+    px."""
     scale = min(1.0, short_side / min(height, width))
     return max(16, round(height * scale)), max(16, round(width * scale))
 

@@ -1,4 +1,5 @@
-"""Trained mixers in a weights folder: `<mixer>-NN.safetensors` beside `<mixer>.json`."""
+"""Trained mixers (and what was trained with them) in a weights folder: `<mixer>-NN.safetensors`
+beside `<mixer>.json`."""
 
 from __future__ import annotations
 
@@ -16,12 +17,15 @@ from gen.sync.mixers import Drop, NoSync, SyncParams, layers_without
 from gen.sync.names import MixerName
 from gen.sync.two_stream import Output, TwoStream
 
+GUESS = "guess."  # before the names of its tensors in a mixer's file
+
 
 def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[str, Any]) -> None:
-    """Write the mixer's tensors (bf16) and what is needed to build it again."""
+    """Write the tensors of the mixer and of its guess (bf16) and what builds them again."""
     if isinstance(model.mixer, NoSync):
         raise ValueError("mixer 'none' has no weights")
-    save_shards(folder, mixer, model.mixer.state_dict())
+    guess = {} if model.guess is None else model.guess.state_dict(prefix=GUESS)
+    save_shards(folder, mixer, {**model.mixer.state_dict(), **guess})
     params = model.mixer.params
     config = {
         "format": "fourreal-mixer",
@@ -29,10 +33,26 @@ def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[
         "mixer": mixer,
         "rank": params.rank,
         "layers": None if params.layers is None else list(params.layers),
+        "guess": model.guess is not None,
         "how_made": how_made,
     }
     with atomic_file(folder / f"{mixer}.json") as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
+
+
+def load_mixer(model: TwoStream, folder: Path, mixer: MixerName) -> None:
+    """Fill a model with the tensors of a mixer's files; a guess that they lack stays as it is.
+
+    UserError: there are none; RuntimeError, ValueError: they are of other shapes.
+    """
+    state = load_shards(folder, mixer)
+    own = {k: v for k, v in state.items() if not k.startswith(GUESS)}
+    guess = {k.removeprefix(GUESS): v for k, v in state.items() if k.startswith(GUESS)}
+    if isinstance(model.mixer, NoSync):
+        raise ValueError("mixer 'none' has no weights")
+    model.mixer.load_state_dict(own)
+    if model.guess is not None and guess:
+        model.guess.load_state_dict(guess)
 
 
 def load_two_stream(
@@ -58,8 +78,8 @@ def load_two_stream(
         trained = range(base.params.depth) if layers is None else layers
         kept = set(layers_without(base.params.depth, drop))
         sync = SyncParams(mixer, config["rank"], tuple(i for i in trained if i in kept))
-        model = TwoStream(base.dit, sync, output)
-        model.mixer.load_state_dict(load_shards(Path(folder), mixer))
+        model = TwoStream(base.dit, sync, output, guess=bool(config.get("guess", False)))
+        load_mixer(model, Path(folder), mixer)
     except (*DAMAGED, IndexError, SafetensorError) as error:
         raise UserError(f"the {mixer} mixer in {folder} does not fit: {error}") from error
     return model.to(base.device).eval().requires_grad_(False), config

@@ -124,4 +124,6 @@ def grid_mixture(
         sources.append((GridFolder(cfg.grids, height, width, seed), mix.grids))
     if cfg.world is not None and mix.assets:
         sources.append((CachedGrids(cfg.world, height, width, seed), mix.assets))
+    if cfg.world is not None and mix.wide:
+        sources.append((CachedGrids(cfg.world, height, width, seed, ("wide",)), mix.wide))
     return Mixture(sources, seed)

@@ -81,7 +81,7 @@ def _check_mix(weights: dict[str, float], folders: dict[str, Path | None]) -> No
         raise ValueError("mixing ratios must not be negative, and one must be positive")
     for name, folder in folders.items():
         if weights[name] > 0 and folder is None:
-            flag = "--world" if name == "assets" else f"--{name}"
+            flag = "--world" if name in ("assets", "wide") else f"--{name}"
             raise ValueError(f"--mix.{name} needs a folder: {flag}")
         if weights[name] == 0 and folder is not None:
             raise ValueError(f"a folder is given but --mix.{name} is 0: its clips are never drawn")
@@ -104,7 +104,8 @@ class GridMix:
     procedural: float = 1.0
     pseudo4d: float = 0.0  # warped clips: of --videos, or procedural ones
     grids: float = 0.0  # rendered grids: --grids
-    assets: float = 0.0  # the asset world: --world
+    assets: float = 0.0  # the asset world, scenes with captions: --world
+    wide: float = 0.0  # its other scenes, of any ground and camera, without words: --world
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,8 @@ class Train4DConfig(TrainOptions):
     wan: WanTraining = WanTraining()
     mixer: MixerName = "soft"
     rank: int | None = 64  # None: full matrices
+    guess: Path | None = None  # a weights folder whose completion network says what it thinks
+    start: Path | None = None  # a weights folder whose mixer is the start (its guess too)
     layers: tuple[int, ...] | None = None  # the blocks to synchronise after; None: all
     train: Literal["sync", "all"] = "sync"  # all: tune the base as well
     batch: int = 6
@@ -187,11 +190,19 @@ class Train4DConfig(TrainOptions):
             raise ValueError("--train all: of Wan only the adapter can be trained")
         if not self.on_wan and (self.weights is not None or self.wan != WanTraining()):
             raise ValueError("--weights and --wan.* go with --base wan")
+        if self.on_wan and not (self.guess is None and self.start is None):
+            raise ValueError("--guess and --start go with a base of ours, not with Wan")
+        if self.start is not None and self.init is not None:
+            raise ValueError("give --start (a weights folder) or --init (a run), not both")
         if self.mixer == "none" and self.train == "sync":
             raise ValueError("mixer 'none' has nothing to train")
         if not (2 <= self.views <= WINDOW and 2 <= self.times <= WINDOW) or self.big_batch < 1:
             raise ValueError(f"views and times must be 2..{WINDOW}, big_batch at least 1")
-        _check_mix(asdict(self.mix), {"grids": self.grids, "assets": self.world})
+        # Of the two looks of the asset world one is enough.
+        look = "wide" if self.mix.assets == 0 and self.mix.wide > 0 else "assets"
+        _check_mix(asdict(self.mix), {"grids": self.grids, look: self.world})
+        if self.mix.wide > 0 and self.world is None:
+            raise ValueError("--mix.wide needs a folder: --world")
         if self.videos is not None and self.mix.pseudo4d == 0:
             raise ValueError("--videos is given but --mix.pseudo4d is 0: they are never drawn")
 

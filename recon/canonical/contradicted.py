@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.cameras import relative_pose
-from recon.canonical.free_space import witnesses
 from tracking.column import ColumnTracks
 from tracking.depth.consistency import nearest, reproject
+from tracking.depth.witnesses import ALIKE, OTHER, witnesses
 
 _IN_FRONT = 0.02  # relative difference of 1/z by which a point lies before a view's own surface
 _SAME = 0.04  # ... and within which it lies on it
-_OTHER = 0.25  # difference to all colours around a pixel that is another colour
-_ALIKE = 0.1  # ... and that is the same
 _WITNESSES = 12  # views asked, spread over the clip
 _LEAST = 2  # of them that must contradict
 
@@ -45,7 +43,7 @@ def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDAr
                 seen &= nearest(column.backdrop[u].astype(np.uint8), uv) == 0
             own, colour = nearest(surface[u], uv), frames_VHW3[v]
             off = np.maximum(nearest(low[u], uv) - colour, colour - nearest(high[u], uv)).max(-1)
-            against += seen & (there > own * (1 + _IN_FRONT)) & (off > _OTHER)
-            for_it += seen & (np.abs(there - own) < _SAME * there) & (off < _ALIKE)
+            against += seen & (there > own * (1 + _IN_FRONT)) & (off > OTHER)
+            for_it += seen & (np.abs(there - own) < _SAME * there) & (off < ALIKE)
         out[v] = (against >= _LEAST) & (against > for_it)
     return out

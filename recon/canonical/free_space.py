@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tracking.column import ColumnTracks
 from tracking.depth.consistency import compare_views
+from tracking.depth.witnesses import witnesses
 
 _TOLERANCE = 0.03  # relative difference of 1/z of two views that see one surface
 _WITNESSES = 8  # views asked, spread over the clip
@@ -30,12 +31,3 @@ def seen_through(column: ColumnTracks) -> NDArray[np.bool_]:
         # its own view believes in it too, as far as it is sure
         out[v] = (through >= _LEAST) & (through > agree + column.depth_confidence[v])
     return out
-
-
-def witnesses(good: list[int], v: int, most: int) -> list[int]:
-    """Views that are asked about what view v shows: ``most`` of the others, spread evenly."""
-    others = [u for u in good if u != v]
-    if len(others) > most:
-        chosen = np.round(np.linspace(0, len(others) - 1, most)).astype(int)
-        others = [others[k] for k in np.unique(chosen)]
-    return others

@@ -1,11 +1,12 @@
-"""Seconds and memory of the reconstruction against points, cells and resolution, with a plot.
+"""Seconds and memory of the reconstruction against its size, with a plot.
 
     python scripts/evaluate.py cost --json docs/benchmarks/cost.json --picture docs/images/cost.png
 
 All on procedural scenes, so nothing has to be downloaded. ``points``: steps of the joint fit with a
 given number of Gaussians that cover the picture. ``cells`` and ``resolution``: tracking and the
-whole fit of a whole grid. Rows that the JSON file holds already are not measured again; without
-rows left to measure the picture is only drawn anew.
+whole fit of a whole grid; ``times``: the same of 8 views over ever longer clips. Rows that the JSON
+file holds already are not measured again; without rows left to measure the picture is only drawn
+anew.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from scripts.evaluate.result_file import ResultFile
 from scripts.evaluate.truth_grid import TruthGrid
 from tracking.column import track_column
 
-CURVES = ("points", "cells", "resolution")
-AXIS = {"points": "points", "cells": "cells", "resolution": "pixels"}
+CURVES = ("points", "cells", "resolution", "times")
+AXIS = {"points": "points", "cells": "cells", "resolution": "pixels", "times": "times"}
 
 
 @dataclass
@@ -47,8 +48,10 @@ class CostConfig:
     """Numbers of cells, squares: 64 is 8 views x 8 times."""
     sizes: tuple[str, ...] = ("72x128", "144x256", "216x384", "288x512")
     """Resolutions, height x width, of 8 x 8 cells."""
+    times: tuple[int, ...] = (8, 16, 40, 120)
+    """Lengths of clips of 8 views."""
     size: str = "144x256"
-    """Resolution of the curves over points and cells."""
+    """Resolution of the curves over points, cells and times."""
     steps: int = 60
     """Timed steps for every number of Gaussians."""
     preset: Literal["cpu", "gpu", "debug"] = "cpu"
@@ -63,6 +66,8 @@ class CostConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.threads < 1 or min(self.points, default=1) < 1:
             raise UserError("--steps, --threads and --points must be at least 1")
+        if min(self.times, default=2) < 2:
+            raise UserError(f"--times must be at least 2; got {self.times}")
         if any(math.isqrt(c) ** 2 != c or c < 9 for c in self.cells):
             raise UserError(f"--cells must be squares of 3 or more; got {self.cells}")
 
@@ -113,15 +118,17 @@ def points_cost(truth: TruthGrid, count: int, config: CostConfig) -> dict[str, f
     fit = JointFit(scene, frames, settings)
     cells = [(v, 0) for v in range(truth.views)]
     fit.run(cells, 2, "warming up")
-    clock = time.perf_counter()
+    clock, busy = time.perf_counter(), time.process_time()
     fit.run(cells, config.steps, f"{count} points")
     if settings.device == "cuda":
         torch.cuda.synchronize()
     step = (time.perf_counter() - clock) / config.steps
+    busy = (time.process_time() - busy) / config.steps
     return {
         "points": count,
         "ms_per_step": round(1e3 * step, 3),
         "seconds": round(step * settings.deformation.steps, 2),
+        "seconds_cpu": round(busy * settings.deformation.steps, 2),
         "peak_mb": round(peak_memory_mb()),
     }
 
@@ -131,20 +138,23 @@ def grid_cost(truth: TruthGrid, config: CostConfig) -> dict[str, float | None]:
     settings = preset(config.preset)
     settings.seed = config.seed
     reset_peak_memory()
-    grid = truth.grid()
-    clock = time.perf_counter()
-    column = track_column(grid.column(0))
-    tracking = time.perf_counter() - clock
-    clock = time.perf_counter()
+    grid = truth.grid().centred()  # as the commands have it
+    clock, busy = time.perf_counter(), time.process_time()
+    column = track_column(grid.freeze_time)
+    tracking, tracking_cpu = time.perf_counter() - clock, time.process_time() - busy
+    clock, busy = time.perf_counter(), time.process_time()
     scene, report = fit_scene(grid, column, settings)
-    seconds = time.perf_counter() - clock
+    seconds, seconds_cpu = time.perf_counter() - clock, time.process_time() - busy
     return {
         "cells": truth.views * truth.steps,
+        "times": truth.steps,
         "pixels": math.prod(scene.size),
         "points": len(scene),
         "psnr_input": report["psnr_input"],
         "seconds": round(seconds, 2),
+        "seconds_cpu": round(seconds_cpu, 2),
         "seconds_tracking": round(tracking, 2),
+        "seconds_cpu_tracking": round(tracking_cpu, 2),
         "peak_mb": round(peak_memory_mb()),
     }
 
@@ -169,21 +179,24 @@ def rows(config: CostConfig) -> Iterator[tuple[str, str, Callable[[], dict[str, 
     for text in sorted(config.sizes, key=lambda s: math.prod(parse_size(s))):
         at = parse_size(text)
         yield "resolution", text, lambda a=at: grid_cost(shown(8, 8, a), config)
+    for steps in sorted(config.times):
+        yield "times", f"8x{steps}", lambda n=steps: grid_cost(shown(8, n, size), config)
 
 
 def exponents(results: dict[str, Any]) -> dict[str, float]:
-    """How seconds grow along every curve of three rows or more: the slope of a line through their
-    logarithms (1: in proportion; least squares); a curve with tracking has one for that, too."""
+    """How CPU seconds grow along every curve of three rows or more: the slope of a line through
+    their logarithms (1: in proportion; least squares); a curve with tracking has one for that, too.
+    """
     out = {}
     for curve in (c for c in CURVES if c in results):
         table = list(results[curve].values())
         if len(table) < 3:
             continue
         x = np.log([row[AXIS[curve]] for row in table])
-        for metric in ("seconds", "seconds_tracking"):
+        for metric in ("seconds_cpu", "seconds_cpu_tracking"):
             if all(row.get(metric) for row in table):
                 y = np.log([row[metric] for row in table])
-                label = curve if metric == "seconds" else f"{curve}, tracking"
+                label = curve if metric == "seconds_cpu" else f"{curve}, tracking"
                 out[label] = round(float(np.polyfit(x, y, 1)[0]), 2)
     return out
 
@@ -198,7 +211,12 @@ def draw(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    xlabel_of = {"points": "Gaussians", "cells": "views x times", "resolution": "height x width"}
+    xlabel_of = {
+        "points": "Gaussians",
+        "cells": "views x times",
+        "resolution": "height x width",
+        "times": "views x times",
+    }
     curves = [c for c in CURVES if c in results]
     figure, panels = pyplot.subplots(
         1, len(curves), figsize=(4 * len(curves), 3.4), layout="constrained", squeeze=False
@@ -244,12 +262,13 @@ def main(config: CostConfig) -> None:
         say(f"{curve} {variant}: {metrics['seconds']} s, {metrics['peak_mb']} MiB")
     results.note(
         "points: seconds are those of the preset's joint fit at the measured milliseconds a step; "
-        "cells and resolution: the whole fit, without seconds_tracking"
+        "cells, resolution and times: the whole fit, without seconds_tracking; seconds_cpu: of all "
+        "threads together, which other programs on the machine disturb less"
     )
     grown = ", ".join(f"{k} {v}" for k, v in exponents(results.document["results"]).items())
     if grown:
-        say(f"seconds grow with the power of {grown}")
-        results.note(f"seconds grow with the power of: {grown}", instead_of="seconds grow")
+        say(f"CPU seconds grow with the power of {grown}")
+        results.note(f"CPU seconds grow with the power of: {grown}", instead_of="CPU seconds grow")
     if config.picture is not None:
         draw(results.document["results"], config.picture)
         say(str(config.picture))

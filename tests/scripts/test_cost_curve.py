@@ -42,21 +42,32 @@ def test_rows_are_measured_once(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     path = tmp_path / "cost.json"
     config = CostConfig(
-        points=(300, 100), cells=(9,), sizes=(), size="24x40", steps=2, threads=1, json=path
-    )
+        points=(300, 100), cells=(9,), sizes=(), times=(5, 3), size="24x40", steps=2, threads=1,
+        json=path,
+    )  # fmt: skip
     cost_curve.main(config)
     results = json.loads(path.read_text())["results"]
     assert list(results["points"]) == ["100", "300"] and list(results["cells"]) == ["3x3"]
-    assert results["points"]["300"]["ms_per_step"] > 0 and fitted == [(5, 5, 24, 40)]
+    assert list(results["times"]) == ["8x3", "8x5"]
+    assert results["points"]["300"]["ms_per_step"] > 0
+    assert results["points"]["300"]["seconds_cpu"] > 0
+    assert [shape[0] - 2 for shape in fitted] == [3, 8, 8]  # two views are held out
     capsys.readouterr()
     cost_curve.main(config)
-    assert capsys.readouterr().out == "" and len(fitted) == 1
+    assert capsys.readouterr().out == "" and len(fitted) == 3
 
 
 def test_picture_of_recorded_rows(tmp_path):
     if importlib.util.find_spec("matplotlib") is None:
         pytest.skip("matplotlib is not installed (extra: test)")
-    row = {"points": 10, "pixels": 100, "cells": 16, "seconds": 2.0, "seconds_tracking": 1.0}
+    row = {
+        "points": 10,
+        "pixels": 100,
+        "cells": 16,
+        "times": 4,
+        "seconds": 2.0,
+        "seconds_tracking": 1.0,
+    }
     curves = {c: {"a": {**row, "peak_mb": 300}} for c in cost_curve.CURVES}
     cost_curve.draw(curves, tmp_path / "cost.png")
     assert (tmp_path / "cost.png").stat().st_size > 1000
@@ -69,7 +80,7 @@ def test_cells_must_be_squares():
 
 def test_exponents_are_the_powers_that_seconds_grow_with():
     rows = {
-        str(n): {"cells": n, "seconds": 3.0 * n, "seconds_tracking": 2.0 * n**0.5}
+        str(n): {"cells": n, "seconds_cpu": 3.0 * n, "seconds_cpu_tracking": 2.0 * n**0.5}
         for n in (9, 16, 64)
     }
     two = {k: rows[k] for k in ("9", "16")}

@@ -163,6 +163,8 @@ class Choice:
     """The depth network's checkpoint, or its folder."""
     allow_stand_in: bool = False
     """Go on with a smooth stand-in for depth where cameras cannot be found, instead of ending."""
+    keep_cameras: bool = False
+    """Cameras that are given stay as they are to the last digit, even if they are slightly off."""
 
     def __post_init__(self) -> None:
         for kind, name, table in (
@@ -176,7 +178,9 @@ class Choice:
         """The same choice with the paths that the environment gives."""
         tracker = _filled(TRACKERS[self.tracker], self.tracker_path, self.tracker_weights)
         depth = _filled(DEPTHS[self.depth], self.depth_path, self.depth_weights)
-        return Choice(self.tracker, self.depth, *tracker, *depth, self.allow_stand_in)
+        return Choice(
+            self.tracker, self.depth, *tracker, *depth, self.allow_stand_in, self.keep_cameras
+        )
 
     def files(self) -> list[Path]:
         """The checkouts and weights on disk that a resolved choice names."""

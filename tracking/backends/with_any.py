@@ -43,7 +43,10 @@ def track_with(
     Raises:
         UserError: a backend is missing something, or its result does not fit the clip.
     """
-    config = TrackConfig(fallbacks=FallbackConfig(allow_stand_in=choice.allow_stand_in))
+    config = TrackConfig(
+        fallbacks=FallbackConfig(allow_stand_in=choice.allow_stand_in),
+        adjust_cameras=not choice.keep_cameras,
+    )
     network = None if choice.depth == "flow" else choice.make_depth()
     if choice.tracker == "flow":
         return track_column(

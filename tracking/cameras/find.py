@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fourreal.errors import UserError
+from tracking.cameras.adjust import adjusted_cameras
 from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.fallbacks import (
     FallbackConfig,
@@ -112,10 +113,12 @@ def find_cameras(
     limits: FallbackConfig,
     note: Callable[[str], None],
     wide: Callable[[float | None], WideCameras | None] | None = None,
+    adjust: bool = True,
 ) -> Cameras:
-    """Cameras of the clip; K and w2c, when given, are kept as they are.
+    """Cameras of the clip; K and w2c, when given, are kept.
 
-    wide(focal of the frames or None): cameras of views that flow cannot link.
+    wide(focal of the frames or None): cameras of views that flow cannot link. adjust: given cameras
+    that are slightly off are put right (``tracking.cameras.adjust``).
 
     Raises:
         UserError: no cameras can be found and the views are no rotation (unless
@@ -136,7 +139,7 @@ def find_cameras(
 
     if w2c is not None:
         assert K is not None
-        return known_cameras(pairs, central, K, w2c, config, end)
+        return known_cameras(pairs, central, K, w2c, config, end, note if adjust else None)
     still = np.tile(np.eye(4), (pairs.views, 1, 1))
     if is_static(pairs, limits):
         return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
@@ -195,8 +198,23 @@ def known_cameras(
     w2c: np.ndarray,
     config: PoseConfig,
     end: Callable[[str, str, np.ndarray, float], Cameras],
+    adjusting: Callable[[str], None] | None = None,
 ) -> Cameras:
-    """The cameras as given, and points that lie where they see the same things."""
+    """The cameras as given, and points that lie where they see the same things.
+
+    adjusting: says that the cameras were slightly off; None: they are not touched.
+    """
+    followed = follow(pairs, config.follow)
+    if adjusting is not None:
+        scale = np.diag([pairs.scale[0], pairs.scale[1], 1.0])
+        better = adjusted_cameras(pairs, followed, scale @ K, w2c)
+        if better is not None:
+            adjusting(
+                f"the given cameras are slightly off: turned by up to {better.turned_deg:.2f} "
+                f"degrees, matches of the worst view lie {better.after:.1f} pixels off their lines "
+                f"instead of {better.before:.1f} (--keep-cameras leaves them)"
+            )
+            K, w2c = np.linalg.inv(scale) @ better.K, better.w2c
     pinhole = working_intrinsics(pairs, K, central)
 
     def in_world(solution: Solution, obs: Observations) -> np.ndarray:
@@ -204,7 +222,7 @@ def known_cameras(
 
     try:
         points = known_points(
-            pairs, central, K, w2c, config.follow, config.outlier_px, in_world, pinhole
+            pairs, followed, central, K, w2c, config.outlier_px, in_world, pinhole
         )
         why = "too few matches agree with the given cameras" if len(points) < 12 else None
     except CamerasDisagree as error:

@@ -17,7 +17,6 @@ import numpy as np
 
 from fourreal.cameras import camera_centres, relative_pose, unproject
 from tracking.cameras.bundle import Observations, Solution, refine, triangulate
-from tracking.cameras.follow import FollowConfig, follow
 from tracking.flow.optical import PairFlows
 from tracking.flow.sparse import features
 
@@ -195,10 +194,10 @@ def without_strays(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
 
 def known_points(
     pairs: PairFlows,
+    followed_obs: Observations,
     central: int,
     K: np.ndarray,
     w2c: np.ndarray,
-    follow_config: FollowConfig,
     outlier_px: float,
     world_points: Callable[[Solution, Observations], np.ndarray],
     pinhole: tuple[float, np.ndarray],
@@ -206,13 +205,14 @@ def known_points(
     """World points [M, 3] of a clip whose cameras K [V, 3, 3], w2c [V, 4, 4] are given.
 
     Followed points first; where too few agree with the cameras, sparse matches along the epipolar
-    lines. pinhole: the (focal, centre) in working pixels that tracks are brought to.
+    lines. followed_obs: points of `follow`; pinhole: the (focal, centre) in working pixels that
+    they are brought to.
 
     Raises CamerasDisagree when chance explains all that agrees.
     """
     own = working_cameras(pairs, K)
     focal, centre = pinhole
-    obs = in_one_camera(follow(pairs, follow_config), own, focal, centre)
+    obs = in_one_camera(followed_obs, own, focal, centre)
     rotation, translation = w2c[:, :3, :3], w2c[:, :3, 3]
     registered = np.ones(pairs.views, bool)
     rho = triangulate(obs, rotation, translation, focal, centre, registered)

@@ -1,8 +1,9 @@
 """Planes of textured surfaces carry on where there is nothing to match: paper, a table, walls.
 
 White paper under a lamp looks alike wherever it is, and its shading, which does not turn with a
-turntable, even matches in a wrong place. Where a picture's own depth is doubtful and its
-surroundings lie on a plane, that plane is tried: it is taken if the pictures do not object.
+turntable, even matches in a wrong place. Where a picture's own depth is doubtful, or views all
+around contradict it, and its surroundings or its colour belong to a plane, that plane is tried: it
+is taken if the pictures do not object. What would lie behind a plane that others see lies on it.
 
 Legend: V views, H W image, P planes. rho = 1/z in the view's own camera.
 """
@@ -10,6 +11,7 @@ Legend: V views, H W image, P planes. rho = 1/z in the view's own camera.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from fourreal.cameras import invert, pixel_grid, relative_pose, transform, unproject
 from tracking.depth.consistency import compare_views, reproject
 from tracking.depth.fill import diffused
+from tracking.depth.witnesses import Witnesses
 from tracking.flow.optical import inside, sample
 
 TEXTURE = 0.015  # local contrast below which a match is worth little
@@ -29,8 +32,15 @@ _TRIALS = 150
 _BESIDE = 0.2  # of the picture: how far apart the three pixels of a trial are
 _LONG_SIDE = 100  # of the pictures in which membership spreads
 _MEMBER = 0.4  # share of the surroundings that must lie on a plane
-_WORSE = 0.02  # mean colour difference by which a plane may explain the neighbours worse ...
-_SHADED = 0.06  # ... and where there is nothing but shading, which need not turn with the scene
+_WORSE = 0.02  # mean colour difference by which a plane may explain texture worse to neighbours
+_COLOUR = 0.6  # share of the sure pixels of a colour that must lie on a plane for all of it to
+_BIN = np.array([12, 8, 8], np.float32)  # what counts as one colour, CIELAB
+_BETTER = 0.2  # share of views that must object less to a plane that nothing else speaks for
+_SLACK = 0.3  # ... and may object more to one that goes on from its surroundings or its colour
+_OBJECTED = 0.5  # share of views that no plane may have against it
+_UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
+_ROUNDS = 2
+_GRAY = np.full(3, 1 / 3, np.float32)
 TRUST = 0.5  # of a pixel that was put on a plane
 
 
@@ -124,7 +134,7 @@ def difference_to(
     out = []
     for other in others:
         uv, _ = reproject(rho, K[view], K[other], relative_pose(w2c[view], w2c[other]))
-        off = cv2.blur(np.abs(sample(images[other], uv) - images[view]).mean(-1), (5, 5))
+        off = cv2.blur(np.abs(sample(images[other], uv) - images[view]) @ _GRAY, (5, 5))
         out.append(np.where(inside(uv, h, w), off, 1.0))
     kept = np.sort(np.stack(out), 0)[: max(1, len(out) // 2)]
     return kept.mean(0).astype(np.float32)
@@ -145,32 +155,95 @@ def put_on_planes(
     images [V, H, W, 3] in alike colours; near: neighbours of every view; tolerance: relative
     difference of 1/z of two views that see one surface; blank [V, H, W]: an empty backdrop.
     """
-    views, h, w = rho.shape
     grain = np.stack([texture(image) for image in images])
     sure = (trust > _SURE) & (grain > TEXTURE)
     planes = find_planes(rho, sure, K, w2c)
     if not planes:
         return rho, trust
+    there = np.stack(
+        [
+            [inverse_depth_of(p, K[v], w2c[v], rho.shape[1:]) for v in range(len(rho))]
+            for p in planes
+        ]
+    )
+    scene = _Scene(images, K, w2c, near, tolerance, grain, Witnesses(images, K, w2c), blank)
+    for _ in range(_ROUNDS):  # what was put on a plane carries it on
+        rho, trust = _once(rho, trust, sure, there, scene)
+        sure = sure | (trust == TRUST)
+    return rho, trust
+
+
+@dataclass
+class _Scene:
+    images: np.ndarray
+    K: np.ndarray
+    w2c: np.ndarray
+    near: Sequence[Sequence[int]]
+    tolerance: float
+    grain: np.ndarray
+    witnesses: Witnesses
+    blank: np.ndarray | None
+
+
+def _once(
+    rho: np.ndarray, trust: np.ndarray, sure: np.ndarray, there_PVHW: np.ndarray, scene: _Scene
+) -> tuple[np.ndarray, np.ndarray]:
+    """One round of put_on_planes; there_PVHW: 1/z of every plane in every view."""
+    images, K, w2c = scene.images, scene.K, scene.w2c
+    on_PVHW = np.abs(there_PVHW / rho - 1) < 1.5 * _NEAR
+    same_PVHW = _of_its_colours(on_PVHW, sure, images)
     out, believed = rho.copy(), trust.copy()
-    for v in range(views):
-        now = difference_to(images, v, near[v], rho[v], K, w2c)
-        doubt = ~sure[v] if blank is None else ~sure[v] & ~blank[v]
-        worse = np.where(grain[v] > TEXTURE, np.float32(_WORSE), np.float32(_SHADED))
-        best = np.full((h, w), _MEMBER, np.float32)
-        for plane in planes:
-            there = inverse_depth_of(plane, K[v], w2c[v], (h, w))
-            on = np.abs(there / rho[v] - 1) < 1.5 * _NEAR
-            member = _membership(on, sure[v], images[v])
-            tried = doubt & (member > best) & (there > 0.2 * rho[v].min())
-            if not tried.any():
-                continue
-            safe = np.where(there > 0, there, rho[v])
-            _, violate = compare_views(safe, rho, v, near[v], K, w2c, tolerance, trust * sure)
-            off = difference_to(images, v, near[v], safe, K, w2c)
-            tried &= (violate < 0.5) & (off < now + worse)
-            out[v][tried], believed[v][tried] = there[tried], TRUST
-            best = np.where(tried, member, best)
+    for v in range(len(rho)):
+        now = difference_to(images, v, scene.near[v], rho[v], K, w2c)
+        votes = scene.witnesses.votes(v, rho[v], rho, trust)
+        wrong = votes.contradicted
+        doubt = ~sure[v] | wrong
+        if scene.blank is not None:
+            doubt &= ~scene.blank[v]
+        # texture beside a plane of its colour has a depth of its own
+        plain = (scene.grain[v] <= TEXTURE) | wrong | (trust[v] < 0.05)
+        best = np.full(rho.shape[1:], -np.inf, np.float32)
+        for there, on, same in zip(there_PVHW, on_PVHW, same_PVHW, strict=True):
+            member = _membership(on[v], sure[v] & ~wrong, images[v])
+            safe = np.where(there[v] > 0, there[v], rho[v])
+            votes_there = scene.witnesses.votes(v, safe, rho, trust, doubt)
+            _, violate = compare_views(
+                safe, rho, v, scene.near[v], K, w2c, scene.tolerance, trust * sure
+            )
+            # nothing is seen behind a plane that others see
+            under = (there[v] > (1 + _UNDER) * rho[v]) & (votes_there.solid >= 2)
+            mended = votes_there.against < votes.against - _BETTER
+            mended &= (votes_there.alike >= 1) & (votes.other >= 2)
+            alike = np.maximum(member, same[v])
+            belongs = (member > _MEMBER) | ((same[v] > _COLOUR) & plain)
+            fits = belongs & (votes_there.against <= votes.against + _SLACK)
+            off = difference_to(images, v, scene.near[v], safe, K, w2c)
+            allowed = (scene.grain[v] <= TEXTURE) | (off < now + _WORSE) | wrong | under
+            allowed &= votes_there.against < _OBJECTED
+            take = doubt & (there[v] > 0.2 * rho[v].min()) & (violate < 0.5)
+            take &= allowed & (fits | mended | under)
+            score = alike - 2 * votes_there.against
+            take &= score > best
+            out[v][take], believed[v][take] = there[v][take], TRUST
+            best = np.where(take, score, best)
+        believed[v][wrong & np.isinf(best)] = 0.0
     return out, believed
+
+
+def _of_its_colours(on_PVHW: np.ndarray, sure: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Of the sure pixels of a pixel's colour, in all views, the share on each plane [P, V, H, W].
+
+    White beside a brown rim goes on with the white paper, not with the rim.
+    """
+    lab = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2LAB) for image in images])
+    bins = np.round(lab / _BIN).astype(np.int64) + 32
+    cell = (bins[..., 0] * 64 + bins[..., 1]) * 64 + bins[..., 2]
+    size = int(cell.max()) + 1
+    # a colour of hardly any sure pixel says nothing
+    count = np.bincount(cell[sure], minlength=size) + 1e-4 * sure.sum()
+    return np.stack(
+        [(np.bincount(cell[sure & on], minlength=size) / count)[cell] for on in on_PVHW]
+    )
 
 
 def _membership(on: np.ndarray, sure: np.ndarray, image: np.ndarray) -> np.ndarray:

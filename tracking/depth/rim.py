@@ -12,7 +12,8 @@ import numpy as np
 _DARK = 0.12  # brightness below which a pixel is black
 _DEEPEST = 0.3  # share of the picture that a rim may reach into it
 _BLENDED = 3  # lines in which black and picture may be mixed
-_DARKER = 0.7  # than the picture three lines on: such a line is mixed
+_DARKER = 0.8  # than the picture three lines on, everywhere: such a line is mixed ...
+_RATHER = 0.9  # ... and so is one behind a mixed or a black one
 _SEGMENTS = 24  # of a side: a rim may be curved
 _ROUND = 0.7  # share of a side that must have a rim
 _MOST_OF = 0.85  # of a segment's pixels over all views must say so
@@ -64,11 +65,12 @@ def _thickness(gray: np.ndarray, most: int) -> int:
     thick = core
     while thick < min(core + _BLENDED, lines - 4):
         share = gray[:, thick] / np.maximum(gray[:, thick + 3], 1e-3)
-        if np.quantile(share, _MOST_OF) > _DARKER:
+        if np.quantile(share, _MOST_OF) > (_RATHER if thick else _DARKER):
             break
         thick += 1
     if not 0 < thick < most:
         return 0
     inner = np.median(gray[:, thick + 1])
     # a rim ends at once; a dark scene does not
-    return thick if inner > max(_DARK, 3 * float(np.median(gray[:, 0]))) else 0
+    ends = inner > 3 * float(np.median(gray[:, 0])) or not core
+    return thick if ends and inner > _DARK else 0

@@ -11,21 +11,29 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from fourreal.errors import UserError
+from gen.bundled import load_bundled
+from gen.completion.model import save_completion
+from gen.completion.network import CompletionNet, CompletionParams
+from gen.data.assets.cache import HELD_OUT
 from gen.data.batches import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
 from gen.data.grid_batches import GridPool, draw_grids, sample_grid_known
+from gen.generate import GenerateConfig
 from gen.network.base import load_base
 from gen.sync.mixer_file import load_two_stream
 from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
+from gen.train.mix import grid_mixture
 from gen.train.muon import Muon, orthogonalise
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig
 from gen.train.run import _Board
 from scripts.train_4d import main as train_4d
 from scripts.train_base import main as train_base
+from tests.gen.data.test_asset_world import fill_cache
 
 SMALL_POOL = PoolConfig(chunk=4, keep=2, start=1, steps_per_chunk=2, world="narrow")
 ROOT = Path(__file__).parents[3]
@@ -154,6 +162,49 @@ def test_4d_resumes_exactly_and_trains_the_mixer_alone(trained, tmp_path, mixer)
     assert moves[0] == moves[1]  # the world's one camera move goes along with the weights
 
 
+def test_4d_with_a_guess_resumes_exactly_and_its_weights_fill_grids(trained, tmp_path):
+    """The completion network goes along with the weights, which then need no other folder."""
+    net = CompletionNet(CompletionParams((8, 8, 16)))
+    save_completion(net, tmp_path / "net", (16, 24), {})
+    run_4d(trained, tmp_path / "a", 1, guess=tmp_path / "net")
+    resumed = run_4d(trained, tmp_path / "a", 3, guess=tmp_path / "net")
+    straight = run_4d(trained, tmp_path / "b", 3, guess=tmp_path / "net")
+    assert equal(resumed, straight)
+    assert any(v.any() for k, v in straight.items() if k.endswith("guess.tokens_out.weight"))
+    weights = tmp_path / "b" / "weights"
+    generator = load_bundled(weights)
+    model = generator.two_stream(GenerateConfig())
+    assert model.guess is not None
+    kept = straight["two_stream.guess.seen.weight"]
+    torch.testing.assert_close(model.guess.seen.weight, kept, atol=0.02, rtol=0.02)
+    clips = [np.full((n, 16, 24, 3), 0.5, np.float32) for n in (4, 10)]
+    grid = generator.complete_grid(*clips, "", GenerateConfig(grid_steps=1)).grid
+    assert grid.frames.shape[:2] == (10, 4) and np.isfinite(grid.frames).all()
+    before = load_file(weights / "soft-00.safetensors")
+    run_4d(trained, tmp_path / "c", 1, guess=tmp_path / "net", start=weights, lr=0.0)
+    after = load_file(tmp_path / "c" / "weights" / "soft-00.safetensors")
+    assert equal(before, after)
+    with pytest.raises(UserError, match="does not go"):
+        run_4d(trained, tmp_path / "d", 1, start=weights, rank=3)
+    (weights / "completion.json").unlink()
+    with pytest.raises(UserError, match="completion network"):
+        load_bundled(weights).complete_grid(*clips, "", GenerateConfig(grid_steps=1))
+
+
+def test_4d_takes_the_wide_scenes_of_the_asset_world_alone_or_beside_the_others(trained, tmp_path):
+    fill_cache(tmp_path, [0, 1, HELD_OUT])
+    fill_cache(tmp_path, [5, 6], look="wide")
+    shares = ((dict(assets=0, wide=1), {"wide"}), (dict(assets=1, wide=1), {"prompt", "wide"}))
+    for shares_of, expected in shares:
+        cfg = Train4DConfig(
+            base=trained / "weights", out=tmp_path / "o", world=tmp_path,
+            mix=GridMix(procedural=0, **shares_of),
+        )  # fmt: skip
+        mixture = grid_mixture(cfg, 16, 24, 0, "cpu")
+        looks = {"" if mixture.item(0, n).text else "wide" for n in range(20)}
+        assert looks == {"" if look == "prompt" else look for look in expected}
+
+
 def test_4d_tunes_the_base_too_on_mixed_grids(trained, tmp_path):
     mix = GridMix(procedural=1, pseudo4d=1)
     after = run_4d(trained, tmp_path, 2, train="all", layers=(1,), mix=mix, readers=1)
@@ -233,7 +284,7 @@ def test_options_are_checked(tmp_path):
     four = Train4DConfig(out=tmp_path, base=tmp_path)
     for wrong in (
         {"mixer": "none"}, {"views": 9}, {"grids": tmp_path}, {"videos": tmp_path},
-        {"mix": GridMix(grids=1)}, {"mix": GridMix(procedural=-1)},
+        {"mix": GridMix(grids=1)}, {"mix": GridMix(procedural=-1)}, {"mix": GridMix(wide=1)},
     ):  # fmt: skip
         with pytest.raises(ValueError):
             replace(four, **wrong)

@@ -1,0 +1,96 @@
+"""Given cameras that are slightly off are put right; exact ones stay; wrong ones are not bent."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fourreal.cameras import camera_centres
+from tests.tracking.textured_room import arc, render_path
+from tracking.cameras.adjust import adjusted_cameras
+from tracking.cameras.follow import follow
+from tracking.cameras.known import working_cameras
+from tracking.column import track_column
+from tracking.config import TrackConfig
+from tracking.flow.optical import linked_flow
+
+
+@pytest.fixture(scope="module")
+def room():
+    return render_path(arc())
+
+
+@pytest.fixture(scope="module")
+def followed(room):
+    pairs = linked_flow(room.frames)
+    return pairs, follow(pairs), working_cameras(pairs, np.tile(room.K, (len(room.frames), 1, 1)))
+
+
+def knocked(w2c, degrees, seed=0):
+    """Every camera turned by about so much about an axis of its own, its centre kept."""
+    rng = np.random.default_rng(seed)
+    out = w2c.copy()
+    for v in range(len(w2c)):
+        axis = rng.normal(size=3)
+        turn = cv2.Rodrigues(np.radians(degrees) * axis / np.linalg.norm(axis))[0]
+        out[v, :3] = turn @ w2c[v, :3]
+    return out
+
+
+def apart_deg(a, b):
+    """Mean angle between the turns from one view to the next of two sets of cameras."""
+    angles = []
+    for v in range(len(a) - 1):
+        first = a[v + 1, :3, :3] @ a[v, :3, :3].T
+        second = b[v + 1, :3, :3] @ b[v, :3, :3].T
+        angles.append(np.linalg.norm(cv2.Rodrigues(first @ second.T)[0]))
+    return np.degrees(np.mean(angles))
+
+
+def test_exact_cameras_stay_to_the_last_digit(room, followed):
+    pairs, obs, K = followed
+    assert adjusted_cameras(pairs, obs, K, room.w2c) is None
+    column = track_column(room.frames, K=room.K, w2c=room.w2c)
+    np.testing.assert_array_equal(column.w2c, room.w2c)
+
+
+@pytest.mark.parametrize("degrees", [0.3, 0.6])
+def test_cameras_that_were_knocked_are_put_right(room, followed, degrees):
+    pairs, obs, K = followed
+    off = knocked(room.w2c, degrees)
+    better = adjusted_cameras(pairs, obs, K, off)
+    assert better is not None
+    assert better.after < 0.5 * better.before
+    assert apart_deg(better.w2c, room.w2c) < 0.5 * apart_deg(off, room.w2c)
+    # the prior keeps the rig where it was
+    moved = np.linalg.norm(camera_centres(better.w2c) - camera_centres(off), axis=1)
+    assert moved.max() < 0.05
+
+
+def test_a_wrong_lens_is_put_right(room, followed):
+    pairs, obs, K = followed
+    off = K.copy()
+    off[2, [0, 1], [0, 1]] *= 1.02
+    better = adjusted_cameras(pairs, obs, off, room.w2c)
+    assert better is not None
+    share = better.K[2, 0, 0] / better.K[[0, 1, 3], 0, 0].mean()
+    assert abs(share - 1) < 0.01
+
+
+def test_cameras_of_other_pictures_are_not_bent_to_these(room, followed):
+    pairs, obs, K = followed
+    assert adjusted_cameras(pairs, obs, K, room.w2c[::-1].copy()) is None
+
+
+@pytest.mark.slow
+def test_the_column_says_so_and_depth_is_better(room):
+    off = knocked(room.w2c, 0.5)
+
+    def error(**settings):
+        column = track_column(room.frames, K=room.K, w2c=off, config=TrackConfig(**settings))
+        return column, np.median(np.abs(column.depth / room.depth - 1))
+
+    column, after = error()
+    assert any("slightly off" in note for note in column.notes)
+    kept, before = error(adjust_cameras=False)
+    np.testing.assert_array_equal(kept.w2c, off)
+    assert after < 0.7 * before
