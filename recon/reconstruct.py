@@ -34,11 +34,11 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
+from recon.later_surface import add_later_surface, resized
 from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
 from recon.motion.frames import FrameConfig
 from recon.motion.knots import KnotOffsets, places
-from recon.motion.later_surface import add_later_surface, resized
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns

@@ -8,7 +8,7 @@ from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, u
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig
-from recon.motion.later_surface import Carrier, LaterConfig, add_later_surface
+from recon.later_surface import Carrier, LaterConfig, add_later_surface
 from recon.motion.nodes import interpolation
 from recon.motion.offsets import FreeOffsets
 from recon.render import render_scene
