@@ -8,16 +8,92 @@ Legend: N Gaussians, T time stamps, M nodes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fourreal.kernel_threads import run_threaded, take
+from fourreal.kernels import njit
+
+_CHUNK = 2048  # rows taken at once
 
 
 def turned(rotations_N4: Tensor, turns_N3: Tensor) -> Tensor:
     """Quaternions [N,4] (w, x, y, z) turned by Gibbs vectors [N,3]; their length may be any."""
+    if rotations_N4.is_cuda:
+        return _by_torch(rotations_N4, turns_N3)
+    return _Turned.apply(rotations_N4, turns_N3)
+
+
+def _by_torch(rotations_N4: Tensor, turns_N3: Tensor) -> Tensor:
     real, imaginary = rotations_N4[:, :1], rotations_N4[:, 1:]
     w = real - (turns_N3 * imaginary).sum(1, keepdim=True)
     xyz = imaginary + real * turns_N3 + torch.linalg.cross(turns_N3, imaginary, dim=1)
     return torch.cat([w, xyz], 1)
+
+
+class _Turned(torch.autograd.Function):
+    """By kernels: a step of a fit would spend more time on the many small tensors."""
+
+    @staticmethod
+    def forward(ctx, rotations, turns):  # type: ignore[override]
+        ctx.save_for_backward(rotations, turns)
+        given = [v.detach().contiguous() for v in (rotations, turns)]
+        out = torch.empty_like(given[0])
+        _run(turn_rows, *given, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):  # type: ignore[override]
+        given = [v.detach().contiguous() for v in ctx.saved_tensors]
+        out = [torch.empty_like(v) for v in given]
+        _run(turn_rows_backward, *given, grad.contiguous(), *out)
+        return tuple(out)
+
+
+def _run(kernel: Callable, *tensors: Tensor) -> None:
+    run_threaded(torch.get_num_threads(), kernel, *(v.numpy() for v in tensors))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def turn_rows(counter, rotations, turns, out):
+    """`out` [N,4]: the products (1, g) q of quaternions."""
+    count = len(rotations)
+    while True:
+        begin = take(counter) * _CHUNK
+        if begin >= count:
+            break
+        for i in range(begin, min(begin + _CHUNK, count)):
+            w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+            a, b, c = turns[i, 0], turns[i, 1], turns[i, 2]
+            out[i, 0] = w - a * x - b * y - c * z
+            out[i, 1] = x + w * a + b * z - c * y
+            out[i, 2] = y + w * b + c * x - a * z
+            out[i, 3] = z + w * c + a * y - b * x
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def turn_rows_backward(counter, rotations, turns, grad, to_rotations, to_turns):
+    """What `grad` [N,4] of the products is for the quaternions [N,4] and the turns [N,3]."""
+    count = len(rotations)
+    while True:
+        begin = take(counter) * _CHUNK
+        if begin >= count:
+            break
+        for i in range(begin, min(begin + _CHUNK, count)):
+            w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+            a, b, c = turns[i, 0], turns[i, 1], turns[i, 2]
+            p, q, r, s = grad[i, 0], grad[i, 1], grad[i, 2], grad[i, 3]
+            to_rotations[i, 0] = p + a * q + b * r + c * s
+            to_rotations[i, 1] = q - a * p + c * r - b * s
+            to_rotations[i, 2] = r - b * p + a * s - c * q
+            to_rotations[i, 3] = s - c * p + b * q - a * r
+            to_turns[i, 0] = w * q - x * p + y * s - z * r
+            to_turns[i, 1] = w * r - y * p + z * q - x * s
+            to_turns[i, 2] = w * s - z * p + x * r - y * q
 
 
 def composed(then_3: Tensor, first_3: Tensor) -> Tensor:

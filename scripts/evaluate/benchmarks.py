@@ -26,7 +26,10 @@ from scripts.evaluate.result_file import SCHEMA, as_list, is_result
 from scripts.evaluate.result_tables import markdown, tables_of
 
 # Beginnings of the names of scenes that are not part of the repository.
-OUTSIDE = ("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_")
+OUTSIDE = (
+    *("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_"),
+    *("lund_", "stereo_", "webcams_"),
+)
 HEADER = """# Benchmarks
 
 Made by `python scripts/evaluate.py benchmarks` from the files in `docs/benchmarks/`, which the

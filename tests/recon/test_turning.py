@@ -7,7 +7,7 @@ from recon.config import FitConfig
 from recon.fit.scene_fit import JointFit
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import rotations
-from recon.motion.turning import composed, turn_between, turned
+from recon.motion.turning import _by_torch, composed, turn_between, turned
 from recon.render import render_scene
 from tests.recon.scenes import tiny_scene
 
@@ -40,6 +40,19 @@ def test_quaternions_turn_as_matrices_do():
     want = rotations(vector) @ matrices(own)
     assert torch.allclose(matrices(turned(own, gibbs)), want, atol=1e-9)
     assert torch.equal(turned(own, torch.zeros(9, 3).double()), own)
+
+
+def test_the_kernels_slopes_are_those_of_torch():
+    leaves = []
+    for by in (turned, _by_torch):
+        g = torch.Generator().manual_seed(5)
+        q, turns, up = (torch.randn(9, c, generator=g).double() for c in (4, 3, 4))
+        q.requires_grad_(), turns.requires_grad_()
+        out = by(q, turns)
+        out.backward(up)
+        leaves.append((out, q.grad, turns.grad))
+    for found, want in zip(*leaves, strict=True):
+        assert torch.allclose(found, want, atol=1e-12)
 
 
 def test_turns_follow_one_another_and_are_found_again():
