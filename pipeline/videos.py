@@ -49,7 +49,7 @@ class Videos:
     """Take small shake out of the fixed view."""
     size: Size = None
     """HEIGHTxWIDTH to work at; by default the short side becomes 288 px, or stays what it is if
-    that is less. 144 takes a third of the time."""
+    that is less. A smaller one takes less time."""
     max_views: int = 16
     """Longer freeze-time clips are thinned evenly to this many frames."""
     max_times: int = 16

@@ -30,6 +30,10 @@ OUTSIDE = (
     *("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_"),
     *("lund_", "stereo_", "webcams_"),
 )
+RUNS_NOTE = (
+    "One run of run_pipeline.py a row; cameras unknown, but for a prompt's, which are its model's; "
+    "seconds are wall time; page_mb: index.html, in millions of bytes."
+)
 HEADER = """# Benchmarks
 
 Made by `python scripts/evaluate.py benchmarks` from the files in `docs/benchmarks/`, which the
@@ -58,7 +62,8 @@ class Options:
 def record_runs(runs: tuple[Path, ...], target: Path) -> None:
     """Collect PSNR, points, seconds, peak memory and size of the page of finished runs into one
     result file, beside the rows of other runs that it holds."""
-    results: dict[str, Any] = load(target)["results"] if target.exists() else {}
+    before: dict[str, Any] = load(target) if target.exists() else {"results": {}}
+    results, notes = before["results"], as_list(before.get("notes", []))
     for run in runs:
         try:
             record = yaml.safe_load((run / "run.yaml").read_text("utf-8"))
@@ -77,8 +82,7 @@ def record_runs(runs: tuple[Path, ...], target: Path) -> None:
         "title": "Pipeline runs",
         "command": f"python scripts/evaluate.py benchmarks --runs {' '.join(sorted(results))}",
         "hardware": f"{os.cpu_count()} CPU cores",
-        "notes": "One run of run_pipeline.py a row; cameras unknown, but for a prompt's, which are "
-        "its model's; seconds are wall time; page_mb: index.html, in millions of bytes.",
+        "notes": [RUNS_NOTE, *(n for n in notes if not n.startswith(RUNS_NOTE[:20]))],
         "results": results,
     }
     with atomic_file(target) as temporary:
