@@ -8,6 +8,7 @@ PUBLIC = (
     "fit.checkpoint",
     "gaussians",
     "motion.curve",
+    "motion.turning",
     "ply",
     "raster.rasterize",
     "reconstruct",

@@ -123,6 +123,8 @@ class DeformationConfig:
     rigid_parts: bool = True
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
+    later_surface: bool = True
+    """Of a clip with knots: add points for surfaces that the canonical time hides."""
     steps: int = 950
     """Of a clip with knots: as many more as there are more of them than 10."""
     hidden_background: bool = True

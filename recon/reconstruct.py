@@ -34,6 +34,7 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
+from recon.later_surface import add_later_surface, resized
 from recon.moments import fit_moments, needs_moments
 from recon.motion.follow import FollowConfig, Footage, follow_motion
 from recon.motion.frames import FrameConfig
@@ -263,15 +264,12 @@ def fit_motion(
         node_weights=torch.from_numpy(weights).to(config.device),
         node_offsets=torch.zeros(grid.T, len(nodes), 3, device=config.device),
     )
-    edges = node_graph(nodes)
     unit = median_depth(scene)
     free = torch.from_numpy(~still[chosen])
     motion = FreeOffsets(len(nodes), grid.T, scene.canonical_time, settings.bound * unit, free)
     motion = motion.to(config.device)
     rigidity = _rigidity(grid, config)
-    turns = LocalTurns(
-        scene.means[torch.from_numpy(chosen)], torch.from_numpy(edges).to(config.device)
-    )
+    turns = _turns(scene, chosen)
     begun = checkpoint is not None and checkpoint.has("joint fit")
     if settings.track_init and not begun:
         start = JointFit(scene, frames, config, motion, turns, rigidity_T=rigidity)
@@ -282,6 +280,15 @@ def fit_motion(
         )
         follow = FollowConfig(frames=FrameConfig() if settings.rigid_parts else None)
         follow_motion(motion, turns, nodes.astype(np.float64), footage, follow)
+    if whole is not None and whole.T > grid.T and settings.later_surface:
+        found = checkpoint.kept_nodes(config.device) if checkpoint is not None and begun else None
+        if found is not None:  # where nodes are is what the fit that goes on says
+            (scene, chosen), motion = found, resized(motion, len(found[1]))
+        else:
+            scene, motion, chosen = add_later_surface(scene, motion, chosen, grid)
+            if checkpoint is not None:
+                checkpoint.keep_nodes(scene, chosen)
+        turns = _turns(scene, chosen)
     if config.anisotropic:
         scene = scene.anisotropic()
         if settings.turning and scene.offset_frame != "literal":  # as printed, nothing turns
@@ -308,6 +315,12 @@ def fit_motion(
     show = _now_and_then(fit, on_scene)
     fit.run(cells, steps, "joint fit", on_step=show, checkpoint=checkpoint)
     return fit.result()
+
+
+def _turns(scene: Scene4D, chosen: NDArray[np.int64]) -> LocalTurns:
+    """Of the graph of the nodes, which are points of the scene."""
+    nodes = scene.means[torch.from_numpy(chosen)]
+    return LocalTurns(nodes, torch.from_numpy(node_graph(nodes.cpu().numpy())).to(nodes.device))
 
 
 def _now_and_then(fit: JointFit, on_scene: OnScene | None) -> Callable[[int], None] | None:

@@ -120,7 +120,9 @@ class GridStage(Stage):
             out = model(c.x, c.known, c.sigma_B, c.ids_BL, batch)
         clean, known = c.clean.flatten(1, 2), c.known.flatten(1)
         weight = vivid_weights(clean, cfg.vivid_weight)
-        return velocity_loss(out.float().flatten(1, 2), clean, c.sigma_B, known, weight)
+        return velocity_loss(
+            out.float().flatten(1, 2), clean, c.sigma_B, known, weight, cfg.sigma_floor
+        )
 
     @torch.no_grad()
     def sample(self, steps: int = 6) -> Samples:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gen.data.batches import PoolConfig
+from gen.flow.rectified import SIGMA_FLOOR
 from gen.flow.windows import WINDOW
 from gen.network.params import SIZES, DiTParams
 from gen.sync.names import MixerName
@@ -165,6 +166,7 @@ class Train4DConfig(TrainOptions):
     wan: WanTraining = WanTraining()
     mixer: MixerName = "soft"
     rank: int | None = 64  # None: full matrices
+    sigma_floor: float = SIGMA_FLOOR  # below it noise levels weigh alike in the loss; 1: all do
     guess: Path | None = None  # a weights folder whose completion network says what it thinks
     start: Path | None = None  # a weights folder whose mixer is the start (its guess too)
     layers: tuple[int, ...] | None = None  # the blocks to synchronise after; None: all

@@ -1,7 +1,8 @@
 """The state of a fit on disk: a killed fit goes on where it was and ends with the same bytes.
 
 ``fit/phase.safetensors`` is the scene after the last finished phase (``fit/timeN.safetensors`` that
-of one time, where times are fitted one by one), ``fit/step.safetensors`` the parameters, Adam's
+of one time, where times are fitted one by one; ``fit/followed.safetensors`` and ``nodes`` what the
+joint fit of a clip starts from), ``fit/step.safetensors`` the parameters, Adam's
 moments and the order of cells within the running one. Unlike a saved scene they are exact. All
 carry the key of the stage; those of another key are ignored.
 """
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -79,6 +81,16 @@ class Checkpoint:
         """The scene that ``finished_part`` kept under this name."""
         found = self._scene(name, device)
         return None if found is None else found[1]
+
+    def keep_nodes(self, scene: Scene4D, chosen: NDArray[np.int64]) -> None:
+        """Keep a scene whose motion was followed, and which of its points are nodes."""
+        self._keep_scene("followed", "followed", scene)
+        self._write("nodes", {"chosen": torch.from_numpy(chosen)}, {})
+
+    def kept_nodes(self, device: str | torch.device) -> tuple[Scene4D, NDArray[np.int64]] | None:
+        """What ``keep_nodes`` kept."""
+        scene, nodes = self.part("followed", device), self._read("nodes", "cpu")
+        return None if scene is None or nodes is None else (scene, nodes[0]["chosen"].numpy())
 
     def _keep_scene(self, file: str, phase: str, scene: Scene4D) -> None:
         named = {f.name: getattr(scene, f.name) for f in fields(scene)}

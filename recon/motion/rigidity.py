@@ -77,11 +77,16 @@ class LocalTurns:
         self.run(kernels.turned_edges, *ends, rest, wider, apart.numpy())
         return apart
 
-    def _by_torch(self, offsets_M3: Tensor) -> Tensor:
+    @torch.no_grad()
+    def rotations(self, offsets_M3: Tensor) -> Tensor:
+        """How the surroundings of every node turned [M, 3, 3]."""
         moved = self.rest_E3 + offsets_M3[self.first] - offsets_M3[self.second]
         pair_E33 = (self.share_E1 * moved)[:, :, None] * self.rest_E3[:, None, :]
-        sums = self._around(pair_E33.flatten(1)).unflatten(1, (3, 3))
-        turn = nearest_rotation(sums) - torch.eye(3).to(sums)
+        return nearest_rotation(self._around(pair_E33.flatten(1)).unflatten(1, (3, 3)))
+
+    def _by_torch(self, offsets_M3: Tensor) -> Tensor:
+        turn = self.rotations(offsets_M3)
+        turn = turn - torch.eye(3).to(turn)
         mean = 0.5 * (turn[self.first] + turn[self.second])
         return (mean @ self.rest_E3[:, :, None])[:, :, 0]
 

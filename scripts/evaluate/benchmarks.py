@@ -26,7 +26,10 @@ from scripts.evaluate.result_file import SCHEMA, as_list, is_result
 from scripts.evaluate.result_tables import markdown, tables_of
 
 # Beginnings of the names of scenes that are not part of the repository.
-OUTSIDE = ("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_")
+OUTSIDE = (
+    *("fox_", "robot_", "stag_", "koi_", "flowerpot_", "treadmill_", "walk_", "gesture_"),
+    *("lund_", "stereo_", "webcams_"),
+)
 HEADER = """# Benchmarks
 
 Made by `python scripts/evaluate.py benchmarks` from the files in `docs/benchmarks/`, which the
@@ -49,12 +52,13 @@ class Options:
     """Folders of the scenes that are not part of the repository; rows of those that are not there
     keep their recorded values, marked."""
     runs: tuple[Path, ...] = ()
-    """Run folders whose metrics and stage times are recorded as ``pipeline.json``."""
+    """Run folders whose metrics and stage times are recorded in ``pipeline.json``."""
 
 
 def record_runs(runs: tuple[Path, ...], target: Path) -> None:
-    """Collect PSNR, points, seconds and peak memory of finished runs into one result file."""
-    results: dict[str, Any] = {}
+    """Collect PSNR, points, seconds, peak memory and size of the page of finished runs into one
+    result file, beside the rows of other runs that it holds."""
+    results: dict[str, Any] = load(target)["results"] if target.exists() else {}
     for run in runs:
         try:
             record = yaml.safe_load((run / "run.yaml").read_text("utf-8"))
@@ -65,14 +69,16 @@ def record_runs(runs: tuple[Path, ...], target: Path) -> None:
         values = {"psnr_input": metrics.get("psnr_input"), "points": metrics.get("points")}
         values |= {f"seconds_{name}": stage["seconds"] for name, stage in stages.items()}
         values["peak_mb"] = max(stage["peak_mb"] for stage in stages.values())
+        page = run / "index.html"
+        values["page_mb"] = round(page.stat().st_size / 1e6, 2) if page.is_file() else None
         results[run.name] = {record["command"]["kind"]: values}
     data = {
         "schema": SCHEMA,
         "title": "Pipeline runs",
-        "command": f"python scripts/evaluate.py benchmarks --runs {' '.join(r.name for r in runs)}",
+        "command": f"python scripts/evaluate.py benchmarks --runs {' '.join(sorted(results))}",
         "hardware": f"{os.cpu_count()} CPU cores",
         "notes": "One run of run_pipeline.py a row; cameras unknown, but for a prompt's, which are "
-        "its model's; seconds are wall time.",
+        "its model's; seconds are wall time; page_mb: index.html, in millions of bytes.",
         "results": results,
     }
     with atomic_file(target) as temporary:

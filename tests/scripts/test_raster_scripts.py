@@ -36,13 +36,23 @@ def test_agrees_with_gsplats_own_pytorch_code(scripts):
 def test_benchmark_writes_its_result(scripts, tmp_path, capsys):
     bench = scripts("scripts.tools.bench_rasterizer")
     path = tmp_path / "rasterizer.json"
-    bench.main(bench.BenchConfig(repeats=1, reference_repeats=1, threads=1, largest=1, json=path))
+    bench.main(
+        bench.BenchConfig(
+            repeats=1, reference_repeats=1, threads=1, largest=1, json=path, published=False
+        )
+    )
     assert "gsplat PyTorch" in capsys.readouterr().out
     record = json.loads(path.read_text())
     (row,) = record["results"].values()
     assert record["schema"] == 1 and set(row) == {"default", "gsplat_pytorch"}
     assert row["default"]["forward_backward_ms"] > 0
     assert row["default"]["grad_relative_difference"] < 1e-3
+
+
+def test_a_training_step_of_the_benchmark_trains(scripts):
+    bench = scripts("scripts.tools.bench_rasterizer")
+    row = bench.training_row(2)
+    assert row["steps_per_second"] > 0 and row["steps_per_cpu_second"] > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")

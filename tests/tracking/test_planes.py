@@ -7,6 +7,7 @@ from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.depth.dense import neighbours_of
 from tracking.depth.planes import find_planes, put_on_planes
+from tracking.depth.witnesses import Witnesses
 
 VIEWS = 5
 
@@ -61,3 +62,42 @@ def test_what_stands_on_the_floor_is_left_alone(room):
     near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
     out, _ = put_on_planes(rho, trust, frames, K, w2c, near, 0.03)
     assert (np.abs(out / rho - 1)[doubtful] < 0.03).mean() > 0.98
+
+
+def test_what_would_lie_behind_the_floor_lies_on_it(room):
+    frames, rho, K, w2c, paper, box = room
+    floor = ~paper & ~box
+    floor[:, :50] = False
+    floor[:, :, :40] = floor[:, :, 60:] = False
+    floor[[0, 1, 3, 4]] = False  # one view is wrong, the others see it
+    assert floor.any()
+    wrong, trust = rho.copy(), np.ones_like(rho)
+    wrong[floor], trust[floor] = 0.8 * rho[floor], 0.3
+    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    out, _ = put_on_planes(wrong, trust, frames, K, w2c, near, 0.03)
+    assert (np.abs(out / rho - 1)[floor] < 0.02).mean() > 0.9
+
+
+def test_far_views_object_to_a_wrong_depth_alone(room):
+    frames, rho, K, w2c, _, box = room
+    trust = np.ones_like(rho)
+    witnesses = Witnesses(frames, K, w2c)
+    right = witnesses.votes(2, rho[2], rho, trust)
+    assert right.other.mean() < 0.1 and right.solid.mean() > 2
+    nearer = witnesses.votes(2, 1.5 * rho[2], rho, trust)
+    assert nearer.against[~box[2]].mean() > 3 * right.against[~box[2]].mean()
+    assert nearer.solid.mean() < 0.5
+    # what the views have before it hides it: they say nothing of its colour
+    behind = witnesses.votes(2, 0.5 * rho[2], rho, trust)
+    assert (behind.alike + behind.other).mean() < 0.5
+    some = np.zeros(rho[2].shape, bool)
+    some[::3, ::5] = True
+    asked = witnesses.votes(2, rho[2], rho, trust, some)
+    np.testing.assert_array_equal(asked.alike, np.where(some, right.alike, 0))
+
+
+def test_few_sure_pixels_make_no_plane(room):
+    _, rho, K, w2c, _, _ = room
+    sure = np.zeros(rho.shape, bool)
+    sure[:, 60:63, 40:60] = True  # less than a hundredth of the pictures
+    assert find_planes(rho, sure, K, w2c) == []

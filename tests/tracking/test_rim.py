@@ -1,5 +1,6 @@
 """A black rim is found where it is, straight or curved, and nothing else is taken for one."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -45,3 +46,13 @@ def test_darkness_of_the_scene_is_no_rim(frames):
     floor = frames.copy()
     floor[:, -8:] = 0.0  # one side alone
     assert empty_rim(floor) is None
+
+
+def test_a_rim_of_less_than_a_pixel_is_found(frames):
+    mixed = np.stack([cv2.GaussianBlur(f, (0, 0), 2.0) for f in frames])
+    assert empty_rim(mixed) is None
+    mixed[:, :, 0] *= 0.5
+    mixed[:, :, -1] *= 0.6
+    mask = empty_rim(mixed)
+    assert mask is not None
+    assert mask[:, [0, -1]].all() and not mask[:, 3:-3].any()

@@ -25,7 +25,8 @@ from tracking.flow.optical import inside, sample
 TEXTURE = 0.015  # local contrast below which a match is worth little
 _SURE = 0.6  # trust of the pixels that planes are found from
 _MOST = 4  # planes
-_SHARE = 0.08  # of the sure pixels: what a plane must hold
+_SHARE = 0.08  # of the sure pixels: what a plane must hold ...
+_LEAST = 0.01  # ... and of all pixels
 _NEAR = 0.01  # relative depth within which a pixel lies on a plane
 _SAMPLES = 5000
 _TRIALS = 150
@@ -76,7 +77,8 @@ def find_planes(
     if not points:
         return []
     x, z, at = (np.concatenate(a) for a in (points, depth, pixel))
-    least = max(50, round(_SHARE * len(x)))
+    # few sure pixels make planes of anything
+    least = max(50, round(max(_SHARE, _LEAST / max(float(sure.mean()), 1e-6)) * len(x)))
     left = np.ones(len(x), bool)
     planes: list[np.ndarray] = []
     while len(planes) < _MOST and left.sum() >= least:
@@ -212,10 +214,11 @@ def _once(
             )
             # nothing is seen behind a plane that others see
             under = (there[v] > (1 + _UNDER) * rho[v]) & (votes_there.solid >= 2)
+            seen = votes_there.alike >= 2
             mended = votes_there.against < votes.against - _BETTER
-            mended &= (votes_there.alike >= 1) & (votes.other >= 2)
+            mended &= seen & (votes.other >= 2)
             alike = np.maximum(member, same[v])
-            belongs = (member > _MEMBER) | ((same[v] > _COLOUR) & plain)
+            belongs = (member > _MEMBER) | ((same[v] > _COLOUR) & plain & seen)
             fits = belongs & (votes_there.against <= votes.against + _SLACK)
             off = difference_to(images, v, scene.near[v], safe, K, w2c)
             allowed = (scene.grain[v] <= TEXTURE) | (off < now + _WORSE) | wrong | under

@@ -1,0 +1,135 @@
+"""A square comes out from behind another one: the canonical time does not show it."""
+
+import numpy as np
+import pytest
+import torch
+
+from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, unproject
+from gen.grid import VideoGrid
+from recon.canonical.build import build_canonical
+from recon.config import CanonicalConfig
+from recon.later_surface import Carrier, LaterConfig, add_later_surface
+from recon.motion.nodes import interpolation
+from recon.motion.offsets import FreeOffsets
+from recon.render import render_scene
+from tests.recon.scenes import column_from_depth
+
+V, T, H, W = 5, 4, 48, 80
+WALL, FRONT, HIDDEN = 3.0, 2.0, 2.3
+STEP = 0.14  # that the hidden one moves from time to time
+"""Where squares are and how: (depth, half side, shift at time t)."""
+
+
+def squares(t):
+    return ((WALL, np.inf, 0.0), (FRONT, 0.3, -0.05 * t), (HIDDEN, 0.2, STEP * t))
+
+
+@pytest.fixture(scope="module")
+def footage():
+    """frames [V, T, H, W, 3], depth [V, T, H, W], K, w2c."""
+    K = np.tile(intrinsics_from_fov(55, H, W), (V, 1, 1))
+    w2c = np.stack(
+        [look_at((x, 0, 0), (0.3 * x, 0, 2), (0, -1, 0)) for x in np.linspace(-0.4, 0.4, V)]
+    )
+    frames, depth = np.zeros((V, T, H, W, 3), np.float32), np.zeros((V, T, H, W), np.float32)
+    for v in range(V):
+        c2w = invert(w2c[v])
+        ray = unproject(pixel_grid(H, W).reshape(-1, 2), np.ones(H * W), K[v]) @ c2w[:3, :3].T
+        for t in range(T):
+            nearest = np.full(H * W, np.inf)
+            picture = np.zeros((H * W, 3))
+            for k, (plane, half, shift) in enumerate(squares(t)):
+                s = (plane - c2w[2, 3]) / ray[:, 2]
+                hit = c2w[:3, 3] + s[:, None] * ray
+                x, y = hit[:, 0] - shift, hit[:, 1]
+                wave = 0.15 * np.stack([np.sin(7 * x), np.cos(8 * y), np.sin(6 * x + y)], -1)
+                paint = wave + ((0.5, 0.5, 0.5), (0.8, 0.3, 0.2), (0.2, 0.3, 0.8))[k]
+                front = (np.maximum(abs(x), abs(y)) < half) & (s < nearest)
+                picture[front], nearest[front] = paint[front], s[front]
+            frames[v, t], depth[v, t] = picture.reshape(H, W, 3), nearest.reshape(H, W)
+    return frames, depth, K, w2c
+
+
+@pytest.fixture(scope="module")
+def followed(footage):
+    """Scene of time 0, motion of its nodes, which points are nodes: as after the following."""
+    frames, depth, K, w2c = footage
+    column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, V // 2)
+    times = np.linspace(0, 1, T, dtype=np.float32)
+    scene = build_canonical(frames[:, 0], column, CanonicalConfig(flat=0.0), times)
+    means = scene.means.numpy()
+    front = np.abs(means[:, 2] - FRONT) < 0.05
+    chosen = np.flatnonzero(front)[::7]
+    index, weights = interpolation(means, means[chosen], 4, ~front)
+    scene.node_index, scene.node_weights = torch.from_numpy(index), torch.from_numpy(weights)
+    scene.node_offsets = torch.zeros(T, len(chosen), 3)
+    motion = FreeOffsets(len(chosen), T, 0, 2.0)
+    for t in range(T):
+        motion.set_time(t, torch.tensor([[-0.05 * t, 0.0, 0.0]]).expand(len(chosen), 3))
+    return scene, motion, chosen
+
+
+def drawn(scene, motion, t, v):
+    scene.node_offsets = torch.stack([motion(s).detach() for s in range(T)])
+    return render_scene(scene, float(scene.times[t]), scene.w2c[v], scene.K[v]).rgb.numpy()
+
+
+def test_what_comes_out_of_hiding_gets_points_where_it_is(footage, followed):
+    frames = footage[0]
+    before, motion, chosen = followed
+    scene, moved, nodes = add_later_surface(before, motion, chosen, VideoGrid(frames))
+    added = len(scene) - len(before)
+    assert added > 100 and len(nodes) > len(chosen) and moved.nodes == len(nodes)
+    t, v = T - 1, V // 2
+    with torch.no_grad():
+        places = scene.means + moved(t)[scene.node_index].mul(scene.node_weights[..., None]).sum(1)
+    new = places[-added:].numpy()
+    seen = scene.visibility[t, -added:].numpy() > 0.5
+    assert np.median(np.abs(new[seen, 2] - HIDDEN)) < 0.15
+    assert np.quantile(np.abs(new[seen, 0] - STEP * t), 0.9) < 0.35
+    error = [
+        np.square(drawn(*x, t, v) - frames[v, t]).mean() for x in ((before, motion), (scene, moved))
+    ]
+    assert error[1] < 0.5 * error[0]
+    assert (moved(0) == 0).all()
+
+
+def test_what_is_seen_already_stays_as_it_is_drawn(footage, followed):
+    frames = footage[0]
+    before, motion, chosen = followed
+    scene, moved, _ = add_later_surface(before, motion, chosen, VideoGrid(frames))
+    for v in range(V):
+        a, b = drawn(before, motion, 0, v), drawn(scene, moved, 0, v)
+        assert np.square(b - frames[v, 0]).mean() < 1.1 * np.square(a - frames[v, 0]).mean() + 1e-5
+
+
+def test_nothing_is_added_where_all_is_drawn_well_or_too_few_views_know(footage, followed):
+    frames = footage[0]
+    scene, motion, chosen = followed
+    same = np.repeat(frames[:, :1], T, 1)
+    assert add_later_surface(scene, motion, chosen, VideoGrid(same))[0] is scene
+    known = np.zeros((V, T), bool)
+    known[0], known[:, 0] = True, True
+    cross = VideoGrid(frames * known[..., None, None, None], known)
+    assert add_later_surface(scene, motion, chosen, cross)[0] is scene
+    few = LaterConfig(share=0.5)
+    assert add_later_surface(scene, motion, chosen, VideoGrid(frames), few)[0] is scene
+
+
+def test_places_are_carried_with_the_turn_of_the_nodes_around_them():
+    rng = np.random.default_rng(0)
+    nodes = rng.normal(size=(60, 3))
+    angle = 0.9
+    turn = np.array(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    )
+    motion = FreeOffsets(60, 3, 0, 50.0)
+    for t in (1, 2):
+        there = nodes @ np.linalg.matrix_power(turn, t).T + (0.1 * t, 0, 0)
+        motion.set_time(t, torch.from_numpy(there - nodes).float())
+    carrier = Carrier(motion, nodes)
+    places = nodes[:5] @ turn.T + (0.1, 0, 0) + 0.3  # anywhere near them at time 1
+    back = (places - (0.1, 0, 0)) @ turn
+    want = back @ np.linalg.matrix_power(turn, 2).T + (0.2, 0, 0)
+    assert np.allclose(carrier.carried(1, 2, places), want, atol=1e-3)
+    assert np.allclose(carrier.carried(1, 0, places), back, atol=1e-3)
