@@ -101,18 +101,26 @@ class JointFit:
         p, at = self.parameters, self._place(t)
         if not p.shade or at == self.scene.canonical_time:
             return p.colors, 0.0
-        shade: list[Tensor] = [*p.shade]
-        shade[self.scene.canonical_time] = torch.zeros_like(p.shade[0])
-        return shaded(p.colors, self._between(shade, at))
+        return shaded(p.colors, self._between(p.shade, at))
 
-    def _between(self, values: Sequence[Tensor] | Tensor, at: float) -> Tensor:
-        """Values of a list of one per stamp at a place among them, as ``Scene4D.at`` has them."""
+    def _between(
+        self, values: Sequence[Tensor] | Tensor, at: float, home_is_zero: bool = True
+    ) -> Tensor:
+        """Values of a list of one per stamp at a place among them, as ``Scene4D.at`` has them.
+
+        home_is_zero: whatever the list says of the canonical time.
+        """
         left = int(at)
         if at == left:
             return values[left]
         f = at - left
+
+        def value(k: int) -> Tensor:
+            home = home_is_zero and k == self.scene.canonical_time
+            return torch.zeros_like(values[k]) if home else values[k]
+
         share = hermite(f)[2] if self.config.deformation.curved else f
-        return torch.lerp(values[left], values[left + 1], share)
+        return torch.lerp(value(left), value(left + 1), share)
 
     def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
@@ -124,11 +132,11 @@ class JointFit:
                 values = torch.cat([values, self._between(p.turns, at)], 1)
             moved = self.spread(values)
             moment.moved, moment.turns = moved[:, :3], moved[:, 3:] if p.turns else None
-            if scene.visibility is not None:
-                moment.visibility = self._between(scene.visibility, at)
             if scene.offset_frame == "literal":
                 home = scene.w2c[scene.canonical_view]
                 sight.turn = literal_turn(camera.w2c, home).detach()
+        if scene.visibility is not None:
+            moment.visibility = self._between(scene.visibility, at, home_is_zero=False)
         if self.compensated:
             sight.offset = scene.view_offsets[v]
         # the colours are those of the moment already: one kernel makes them and their cost

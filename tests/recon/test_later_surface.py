@@ -1,5 +1,7 @@
 """A square comes out from behind another one: the canonical time does not show it."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,19 @@ import torch
 from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, unproject
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
-from recon.config import CanonicalConfig
+from recon.config import CanonicalConfig, preset
+from recon.fit.checkpoint import Checkpoint
 from recon.later_surface import Carrier, LaterConfig, add_later_surface
 from recon.motion.nodes import interpolation
 from recon.motion.offsets import FreeOffsets
+from recon.reconstruct import fit_scene
 from recon.render import render_scene
 from tests.recon.scenes import column_from_depth
+from tests.recon.test_checkpoint import Stopping
 
-V, T, H, W = 5, 4, 48, 80
+V, T, H, W = 5, 5, 48, 80
 WALL, FRONT, HIDDEN = 3.0, 2.0, 2.3
-STEP = 0.14  # that the hidden one moves from time to time
+STEP = 0.11  # that the hidden one moves from time to time
 """Where squares are and how: (depth, half side, shift at time t)."""
 
 
@@ -100,7 +105,7 @@ def test_what_is_seen_already_stays_as_it_is_drawn(footage, followed):
     scene, moved, _ = add_later_surface(before, motion, chosen, VideoGrid(frames))
     for v in range(V):
         a, b = drawn(before, motion, 0, v), drawn(scene, moved, 0, v)
-        assert np.square(b - frames[v, 0]).mean() < 1.1 * np.square(a - frames[v, 0]).mean() + 1e-5
+        assert np.square(b - frames[v, 0]).mean() < 1.25 * np.square(a - frames[v, 0]).mean() + 1e-5
 
 
 def test_nothing_is_added_where_all_is_drawn_well_or_too_few_views_know(footage, followed):
@@ -133,3 +138,26 @@ def test_places_are_carried_with_the_turn_of_the_nodes_around_them():
     want = back @ np.linalg.matrix_power(turn, 2).T + (0.2, 0, 0)
     assert np.allclose(carrier.carried(1, 2, places), want, atol=1e-3)
     assert np.allclose(carrier.carried(1, 0, places), back, atol=1e-3)
+
+
+def fit(footage, later, checkpoint=None):
+    frames, depth, K, w2c = footage
+    config = preset("debug")
+    config.static_steps, config.floaters.steps, config.deformation.steps = 20, 4, 60
+    config.deformation.most_stamps, config.deformation.knot_every = 3, 2
+    config.deformation.later_surface = later
+    column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, V // 2)
+    return fit_scene(VideoGrid(frames), column, config, checkpoint=checkpoint)
+
+
+def test_a_clip_is_fitted_better_and_goes_on_after_a_kill(footage, tmp_path):
+    scene, report = fit(footage, later=True)
+    without = fit(footage, later=False)[1]
+    last = [np.mean([row[-1] for row in r["psnr_cells"]]) for r in (report, without)]
+    assert scene.visibility is not None and last[0] > last[1] + 1.0
+    with pytest.raises(KeyboardInterrupt):
+        fit(footage, True, Stopping(tmp_path / "fit", "joint fit", 17))
+    again = fit(footage, True, Checkpoint(tmp_path / "fit", "key"))[0]
+    for field in fields(scene):
+        a, b = getattr(scene, field.name), getattr(again, field.name)
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, field.name
