@@ -202,7 +202,7 @@ def fit_static(
         scene = scene.anisotropic()
     if not config.static_steps:
         return scene
-    frames, poses = targets_of(grid, config.device), _refined(grid, config)
+    frames, poses = targets_of(grid, config.device), _refined(scene, grid, config)
     fit = JointFit(scene, frames, config, poses=poses, ignored=_ignored(backdrop, config))
     cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
     # what moves is fitted on with the same rates, so they must not run out here
@@ -304,7 +304,7 @@ def fit_motion(
         grid, at = whole, places(stamps, np.asarray(whole.times).tolist())
         frames, rigidity = targets_of(grid, config.device), _rigidity(grid, config)
     cells: list[Cell] = [(int(v), int(t)) for v, t in np.argwhere(np.asarray(grid.known))]
-    shade, poses = settings.shade, _refined(grid, config)
+    shade, poses = settings.shade, _refined(scene, grid, config)
     fit = JointFit(
         scene, frames, config, field, turns, shade, poses=poses, rigidity_T=rigidity,
         ignored=_ignored(backdrop, config), places_T=at,
@@ -382,9 +382,13 @@ def _ignored(backdrop: NDArray[np.bool_] | None, config: FitConfig) -> torch.Ten
     return None if backdrop is None else torch.from_numpy(backdrop).to(config.device)
 
 
-def _refined(grid: VideoGrid, config: FitConfig) -> bool:
-    """Whether cameras are fitted too: estimated ones may be, given ones are kept."""
-    return config.refine_cameras and grid.w2c is None
+def _refined(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> bool:
+    """Whether cameras are fitted too: estimated ones may be, given ones are kept, but for those
+    that matches have moved already."""
+    if not config.refine_cameras or grid.w2c is None:
+        return config.refine_cameras
+    moved = np.abs(scene.w2c.cpu().numpy() - grid.w2c.astype(np.float32)).max()
+    return bool(moved > 1e-6 * max(1.0, float(np.abs(grid.w2c).max())))
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:

@@ -6,7 +6,7 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import psnr, ssim
 from gen.grid import VideoGrid
 from recon.config import FitConfig, as_in_paper, preset
-from recon.reconstruct import cell_quality, fit_canonical, fit_motion, fit_scene
+from recon.reconstruct import cell_quality, fit_canonical, fit_motion, fit_scene, fit_static
 from recon.render import render_cells
 from scripts.evaluate.truth_grid import align_cameras
 from tests.recon.scenes import column_from_depth, moving_square
@@ -185,3 +185,16 @@ def test_metrics():
     assert psnr(a, a + 0.1) == pytest.approx(20, abs=1e-3)
     mask = np.zeros((8, 8), bool)
     assert np.isnan(psnr(a, a, mask))
+
+
+def test_given_cameras_are_fitted_only_where_matches_moved_them():
+    config = settings()
+    config.static_steps, config.floaters.steps = 10, 5
+    grid = VideoGrid(FRAMES[:, :1], K=K, w2c=W2C)
+    kept = fit_static(fit_canonical(grid, column(), config), grid, config)
+    np.testing.assert_array_equal(kept.w2c.numpy(), W2C.astype(np.float32))
+    moved = column()
+    moved.w2c = W2C.copy()
+    moved.w2c[0, 0, 3] += 0.01
+    fitted = fit_static(fit_canonical(grid, moved, config), grid, config)
+    assert np.abs(fitted.w2c.numpy()[0] - moved.w2c[0]).max() > 1e-5
