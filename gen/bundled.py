@@ -21,7 +21,8 @@ from torch import Tensor
 from fourreal.console import Report
 from fourreal.errors import UserError
 from fourreal.video_io import resize_frames
-from gen.completion.model import Completer, load_completion
+from gen.completion.blend import Blend, load_blend
+from gen.completion.model import Completer, has_completion, load_completion
 from gen.flow.rectified import keep_known, linear_sigmas
 from gen.flow.samplers import SAMPLERS, CleanModel, guided, keyed_noise
 from gen.flow.windows import Part, clip_parts, frame_index, grid_parts, grow
@@ -48,12 +49,10 @@ def _to_images(x: Tensor) -> NDArray[np.float32]:
 
 
 class _Given(NamedTuple):
-    """What is known: clean [1, ..., H, W, 3] where known [1, ...]; what rules say of a grid's
-    cells, [1, V, T, H, W, 4]."""
+    """What is known: clean [1, ..., H, W, 3] where known [1, ...]."""
 
     clean: Tensor
     known: Tensor
-    guess: Tensor | None = None
 
 
 def _grid_model(
@@ -64,10 +63,7 @@ def _grid_model(
 
     def model(x: Tensor, sigma: Tensor) -> Tensor:
         x = keep_known(x, given.clean, given.known)
-        level = sigma.reshape(1)
-        return two_stream(
-            x, given.known, level, text, mask, index_V, index_T, guess_BVTHWC=given.guess
-        )
+        return two_stream(x, given.known, sigma.reshape(1), text, mask, index_V, index_T)
 
     return model
 
@@ -80,7 +76,7 @@ class GridGenerator:
         self.base = base.eval() if runtime is None else runtime.prepare(base)
         self.folder = folder
         self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
-        self._completer: Completer | None = None
+        self._blend: tuple[Blend, Completer] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -101,18 +97,21 @@ class GridGenerator:
             )
         return model
 
-    def guess(self, clean_1VTHWC: Tensor) -> Tensor:
-        """What rules say of a window whose row 0 and column 0 are given, [1, V, T, H, W, 4].
-
-        UserError when the weights folder holds no completion network.
-        """
-        if self._completer is None:
-            if self.folder is None:
-                raise UserError("this mixer wants a completion network, and none is at hand")
-            self._completer = load_completion(self.folder)
-        clean = clean_1VTHWC[0]
-        index = [torch.arange(n) for n in clean.shape[:2]]
-        return self._completer.guess(clean[0], clean[:, 0], *index)[None].to(clean.device)
+    def blended(self, made_1VTHWC: Tensor, clean_1VTHWC: Tensor, known_1VT: Tensor) -> Tensor:
+        """A window's cells mixed with what completion says of them (`gen.completion.blend`), as
+        far as the weights folder has what that takes and row 0 and column 0 are known."""
+        known = known_1VT[0]
+        if self._blend is None and self.folder is not None and has_completion(self.folder):
+            blend = load_blend(self.folder)
+            if blend is not None:
+                self._blend = blend, load_completion(self.folder)
+        if self._blend is None or not (bool(known[0].all()) and bool(known[:, 0].all())):
+            return made_1VTHWC
+        blend, completer = self._blend
+        clean = clean_1VTHWC[0].cpu()
+        guess = completer.guess(clean[0], clean[:, 0], *(torch.arange(n) for n in known.shape))
+        out = blend.grid(made_1VTHWC[0].cpu(), guess, known.cpu())
+        return out[None].to(made_1VTHWC.device)
 
     def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
         """Unit noise that depends on `key` alone, on the model's device."""
@@ -199,7 +198,7 @@ class GridGenerator:
         report: Report | None = None,
         model: TwoStream | None = None,
     ) -> Tensor:
-        """Complete a grid in [-1, 1]; known cells come out unchanged.
+        """Complete a grid in [-1, 1], window by window; known cells come out unchanged.
 
         model: the 4D model to use instead of the one that `config` asks for.
         """
@@ -213,12 +212,12 @@ class GridGenerator:
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
             index = [frame_index(n).to(base.device) for n in known.shape[1:]]
-            guess = None if model.guess is None else self.guess(clean)
-            given = _Given(clean, known, guess)
+            given = _Given(clean, known)
             predict = _grid_model(model, given, index[0], index[1], text, mask)
             x = self.noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
             callback = window_report(report, "grid", number, len(parts))
-            return SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)
+            made = SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)
+            return self.blended(made, clean, known) if config.blend else made
 
         return grow(cells_VTHWC, known_VT, parts, sample, base.device)
 

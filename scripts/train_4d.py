@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
 from gen.camera_move import FILE as CAMERA_MOVE
-from gen.completion.model import copy_completion, load_completion
 from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids
@@ -53,16 +52,10 @@ class GridModel(nn.Module):
         self.base, self.two_stream = base, two_stream
 
     def forward(
-        self, x: Tensor, known: Tensor, sigma: Tensor, ids: Tensor, batch: GridBatch
+        self, x: Tensor, known: Tensor, sigma: Tensor, ids: Tensor, iv: Tensor, it: Tensor
     ) -> Tensor:
-        """Clean grids; of the batch its places and guess are used."""
         text, mask = self.base.text(ids)
-        iv, it = batch.index_v.to(x.device), batch.index_t.to(x.device)
-        guess = None if batch.guess is None else batch.guess.to(x.device)
-        guessed = batch.guessed.to(x.device)
-        return self.two_stream(
-            x, known, sigma, text, mask, iv, it, guess_BVTHWC=guess, guessed_B=guessed
-        )
+        return self.two_stream(x, known, sigma, text, mask, iv, it)
 
 
 class GridStage(Stage):
@@ -77,7 +70,7 @@ class GridStage(Stage):
         try:
             base.params = base.dit.params = cfg.at_resolution(base.params)
             self.sync = SyncParams(cfg.mixer, cfg.rank, cfg.layers)
-            two_stream = TwoStream(base.dit, self.sync, guess=cfg.guess is not None)
+            two_stream = TwoStream(base.dit, self.sync)
             if cfg.start is not None:
                 load_mixer(two_stream, cfg.start, cfg.mixer)
         except (ValueError, RuntimeError) as error:
@@ -87,19 +80,16 @@ class GridStage(Stage):
         self.module: GridModel = GridModel(base, two_stream).to(device)
         self.blocks = base.dit.blocks
         size = base.params.height, base.params.width_px
-        self.completer = None if cfg.guess is None else load_completion(cfg.guess)
         self.grids = grid_mixture(cfg, *size, cfg.seed, device)
         self.grids.warn_of_unknown(base.tokenizer.words)
         held_out = grid_mixture(cfg, *size, HELD_OUT_SEED, device, held_out=4)
-        self.test = draw_grids(held_out, HELD_OUT_SEED, 0, range(4), completer=self.completer)
+        self.test = draw_grids(held_out, HELD_OUT_SEED, 0, range(4))
         self.test.known[:] = False
         self.test.known[:, 0] = self.test.known[:, :, 0] = True
         self.tests = {"": self.test}
         if cfg.world is not None:
             assets = CachedGrids(cfg.world, *size, HELD_OUT_SEED, held_out=True)
-            self.tests["_assets"] = draw_grids(
-                assets, HELD_OUT_SEED, 0, range(4), completer=self.completer
-            )
+            self.tests["_assets"] = draw_grids(assets, HELD_OUT_SEED, 0, range(4))
             self.tests["_assets"].known[:] = self.test.known
 
     def _big(self, step: int) -> bool:
@@ -110,19 +100,18 @@ class GridStage(Stage):
 
     def draw(self, step: int, items: range, map_items: Mapping = map) -> GridBatch:
         cells = (WINDOW, WINDOW) if self._big(step) else (self.cfg.views, self.cfg.times)
-        return draw_grids(self.grids, self.cfg.seed, step, items, *cells, map_items, self.completer)
+        return draw_grids(self.grids, self.cfg.seed, step, items, *cells, map_items=map_items)
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
         """Velocity loss on the unknown cells."""
         cfg, device = self.cfg, self.device
         c = corrupt(batch, self.module.base, cfg, step, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
-            out = model(c.x, c.known, c.sigma_B, c.ids_BL, batch)
+            iv, it = batch.index_v.to(device), batch.index_t.to(device)
+            out = model(c.x, c.known, c.sigma_B, c.ids_BL, iv, it)
         clean, known = c.clean.flatten(1, 2), c.known.flatten(1)
         weight = vivid_weights(clean, cfg.vivid_weight)
-        return velocity_loss(
-            out.float().flatten(1, 2), clean, c.sigma_B, known, weight, cfg.sigma_floor
-        )
+        return velocity_loss(out.float().flatten(1, 2), clean, c.sigma_B, known, weight)
 
     @torch.no_grad()
     def sample(self, steps: int = 6) -> Samples:
@@ -138,10 +127,11 @@ class GridStage(Stage):
         d = self.device
         clean, known = test.clean.to(d), test.known.to(d)
         ids = self.module.base.tokenizer.encode(test.texts, WORDS).to(d)
+        iv, it = test.index_v.to(d), test.index_t.to(d)
 
         def predict(x: Tensor, sigma: Tensor) -> Tensor:
             x = keep_known(x, clean, known)
-            return self.module(x, known, sigma.expand(len(x)), ids, test)
+            return self.module(x, known, sigma.expand(len(x)), ids, iv, it)
 
         noise = torch.randn(clean.shape, generator=seeded(6)).to(d)
         out = sample_euler(predict, noise, linear_sigmas(steps, 2.0).to(d)).clamp(-1, 1)
@@ -163,16 +153,12 @@ class GridStage(Stage):
             shutil.copyfile(self.cfg.base / CAMERA_MOVE, folder / CAMERA_MOVE)
         if self.cfg.mixer == "none":
             return
-        two_stream = TwoStream(base.dit, self.sync, guess=self.completer is not None)
+        two_stream, name = TwoStream(base.dit, self.sync), "two_stream.mixer."
         assert isinstance(two_stream.mixer, Mixer)
-        for name, part in (("mixer", two_stream.mixer), ("guess", two_stream.guess)):
-            if part is not None:
-                prefix = f"two_stream.{name}."
-                own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-                part.load_state_dict(own)
+        two_stream.mixer.load_state_dict(
+            {k[len(name) :]: v for k, v in state.items() if k.startswith(name)}
+        )
         save_mixer(two_stream, folder, self.cfg.mixer, how_made)
-        if self.cfg.guess is not None:
-            copy_completion(self.cfg.guess, folder)
 
 
 def main(cfg: Train4DConfig) -> None:

@@ -162,10 +162,6 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
         )  # fmt: skip
     add("base", last, train_base.main)
-    # Where this plan trains a completion network of its own, the mixers come after it.
-    completion = stages[0].config.out / "weights"
-    if not has_completion(completion):
-        completion = trained if has_completion(trained) else completion
     for mixer in TRAINED_MIXERS:
         goes_on = not large and (trained / f"{mixer}.json").is_file()
         config = Train4DConfig(
@@ -173,7 +169,7 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             mix=GridMix(procedural=1.0, assets=1.0, wide=0.6),
             pool=PoolConfig(32, 8, 2, 16, "narrow"),
             steps=4_000 if cuda else 1_500, batch=24 if cuda else 6, lr=2e-3, warmup=30,
-            decay=0.5, big_every=6, big_batch=4 if cuda else 1, guess=completion,
+            decay=0.5, big_every=6, big_batch=4 if cuda else 1,
             start=trained if goes_on else None, **common,
         )  # fmt: skip
         add(mixer, config, train_4d.main)

@@ -129,7 +129,7 @@ class Completer:
         self, row_THWC: Tensor, column_VHWC: Tensor, index_v: Tensor, index_t: Tensor
     ) -> Tensor:
         """Colours and disagreement of the rules for the cells of rows index_v and columns index_t
-        (each 0 and then rising), [v, t, H, W, 4], as `gen.sync.guess` takes them.
+        (each 0 and then rising), [v, t, H, W, 4], as `gen.completion.blend` takes them.
 
         row, column: row 0 and column 0 of the whole grid, in [-1, 1]; they come out as they are,
         with no disagreement.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from gen.completion.model import Completer
 from gen.data.batches import WORLDS, Mapping, Rendering, ScenePool, Source, randint, seeded
 from gen.data.world.captions import caption
 from gen.data.world.scene import SceneBatch
@@ -30,8 +29,7 @@ class Grid:
 class GridBatch:
     """clean [B,V,T,H,W,3] in [-1,1], texts [B], known [B,V,T], places of rows [V], columns [T].
 
-    `items` are the numbers of the grids within the batch of all processes; guess
-    [B,V,T,H,W,4]: what rules say of the cells, of use where row 0 and column 0 are known.
+    `items` are the numbers of the grids within the batch of all processes.
     """
 
     clean: Tensor
@@ -40,12 +38,6 @@ class GridBatch:
     index_v: Tensor
     index_t: Tensor
     items: range
-    guess: Tensor | None = None
-
-    @property
-    def guessed(self) -> Tensor:
-        """Whether row 0 and column 0 are known, which a guess comes from: [B]."""
-        return self.known[:, 0].all(1) & self.known[:, :, 0].all(1)
 
 
 def sample_grid_known(b: int, v: int, t: int, g: Generator) -> Tensor:
@@ -90,11 +82,9 @@ def draw_grids(
     views: int = WINDOW,
     times: int = WINDOW,
     map_items: Mapping = map,
-    completer: Completer | None = None,
 ) -> GridBatch:
     """Those grids of a step's batch, of views x times cells: the same places for the whole batch,
-    row 0 and column 0 always among them.  map_items: `map`, or that of a pool of threads;
-    completer: says its guess of the cells."""
+    row 0 and column 0 always among them.  map_items: `map`, or that of a pool of threads."""
     source.prepare(step)
     grids: list[Grid] = list(map_items(lambda i: source.item(step, i), items))
     g = seeded(seed, step, 6)
@@ -104,15 +94,6 @@ def draw_grids(
         return torch.cat([torch.zeros(1, dtype=torch.long), rest])
 
     index_v, index_t = places(views), places(times)
-    guess = None
-    if completer is not None:
-
-        def guessed(i: int) -> Tensor:
-            frames = grids[i].frames
-            row, column = (f.float() / 127.5 - 1 for f in (frames[0], frames[:, 0]))
-            return completer.guess(row, column, index_v, index_t)
-
-        guess = torch.stack(list(map_items(guessed, range(len(grids)))))
     known = [sample_grid_known(1, views, times, seeded(seed, step, i, 9)) for i in items]
     return GridBatch(
         torch.stack([grid.frames[index_v][:, index_t] for grid in grids]).float() / 127.5 - 1,
@@ -121,5 +102,4 @@ def draw_grids(
         index_v,
         index_t,
         items,
-        guess,
     )

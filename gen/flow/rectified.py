@@ -45,12 +45,10 @@ def velocity_loss(
     sigma_B: Tensor,
     known_BF: Tensor,
     weight_BFHW: Tensor | None = None,
-    floor: float = SIGMA_FLOOR,
 ) -> Tensor:
     """Mean squared velocity error over the unknown frames of each clip, then over clips.
 
     `weight_BFHW` weights pixels (mean about 1).  A clip whose frames are all known counts nothing.
-    `floor`: the level below which errors of clean frames weigh no more; at 1 they all weigh alike.
     """
     error = (predicted_BFHWC - clean_BFHWC).square().mean(-1)
     if weight_BFHW is not None:
@@ -58,7 +56,7 @@ def velocity_loss(
     per_frame = error.mean((-2, -1))
     unknown = (~known_BF).to(per_frame.dtype)
     per_clip = (per_frame * unknown).flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp(min=1)
-    return (per_clip / sigma_B.clamp(min=floor).square()).mean()
+    return (per_clip / sigma_B.clamp(min=SIGMA_FLOOR).square()).mean()
 
 
 def vivid_weights(clean_BFHWC: Tensor, strength: float) -> Tensor:

@@ -1,5 +1,4 @@
-"""Trained mixers (and what was trained with them) in a weights folder: `<mixer>-NN.safetensors`
-beside `<mixer>.json`."""
+"""Trained mixers in a weights folder: `<mixer>-NN.safetensors` beside `<mixer>.json`."""
 
 from __future__ import annotations
 
@@ -17,15 +16,12 @@ from gen.sync.mixers import Drop, NoSync, SyncParams, layers_without
 from gen.sync.names import MixerName
 from gen.sync.two_stream import Output, TwoStream
 
-GUESS = "guess."  # before the names of its tensors in a mixer's file
-
 
 def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[str, Any]) -> None:
-    """Write the tensors of the mixer and of its guess (bf16) and what builds them again."""
+    """Write the mixer's tensors (bf16) and what is needed to build it again."""
     if isinstance(model.mixer, NoSync):
         raise ValueError("mixer 'none' has no weights")
-    guess = {} if model.guess is None else model.guess.state_dict(prefix=GUESS)
-    save_shards(folder, mixer, {**model.mixer.state_dict(), **guess})
+    save_shards(folder, mixer, model.mixer.state_dict())
     params = model.mixer.params
     config = {
         "format": "fourreal-mixer",
@@ -33,7 +29,6 @@ def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[
         "mixer": mixer,
         "rank": params.rank,
         "layers": None if params.layers is None else list(params.layers),
-        "guess": model.guess is not None,
         "how_made": how_made,
     }
     with atomic_file(folder / f"{mixer}.json") as path:
@@ -41,18 +36,13 @@ def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[
 
 
 def load_mixer(model: TwoStream, folder: Path, mixer: MixerName) -> None:
-    """Fill a model with the tensors of a mixer's files; a guess that they lack stays as it is.
+    """Fill a model with the tensors of a mixer's files.
 
     UserError: there are none; RuntimeError, ValueError: they are of other shapes.
     """
-    state = load_shards(folder, mixer)
-    own = {k: v for k, v in state.items() if not k.startswith(GUESS)}
-    guess = {k.removeprefix(GUESS): v for k, v in state.items() if k.startswith(GUESS)}
     if isinstance(model.mixer, NoSync):
         raise ValueError("mixer 'none' has no weights")
-    model.mixer.load_state_dict(own)
-    if model.guess is not None and guess:
-        model.guess.load_state_dict(guess)
+    model.mixer.load_state_dict(load_shards(folder, mixer))
 
 
 def load_two_stream(
@@ -78,7 +68,7 @@ def load_two_stream(
         trained = range(base.params.depth) if layers is None else layers
         kept = set(layers_without(base.params.depth, drop))
         sync = SyncParams(mixer, config["rank"], tuple(i for i in trained if i in kept))
-        model = TwoStream(base.dit, sync, output, guess=bool(config.get("guess", False)))
+        model = TwoStream(base.dit, sync, output)
         load_mixer(model, Path(folder), mixer)
     except (*DAMAGED, IndexError, SafetensorError) as error:
         raise UserError(f"the {mixer} mixer in {folder} does not fit: {error}") from error

@@ -16,7 +16,6 @@ from gen.flow.rectified import keep_known
 from gen.network.blocks import Context
 from gen.network.dit import DiT, Mode
 from gen.network.rope import Rope, rope_table
-from gen.sync.guess import Guess
 from gen.sync.mixers import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
 from gen.sync.streams import Output, Streams, row_and_column
 
@@ -24,8 +23,7 @@ from gen.sync.streams import Output, Streams, row_and_column
 class TwoStream(Streams):
     """A clip model and a mixer; predicts the clean frames of a whole grid.
 
-    `modes` are the contexts of the row and of the column stream; `guess`: whether the model is
-    told what rules say of every cell (`gen.sync.guess`); the rest is as in `Streams`.
+    `modes` are the contexts of the row and of the column stream; the rest is as in `Streams`.
     """
 
     def __init__(
@@ -34,7 +32,6 @@ class TwoStream(Streams):
         sync: SyncParams,
         output: Output = "mean",
         modes: tuple[Mode, Mode] = (Mode.DYNAMIC, Mode.FREEZE_TIME),
-        guess: bool = False,
     ):
         super().__init__(output)
         self.dit = dit
@@ -42,7 +39,6 @@ class TwoStream(Streams):
         if dit.block_dtype is not None:
             self.mixer.to(dit.block_dtype)
         self.modes = modes
-        self.guess = Guess(dit.params) if guess else None
 
     @property
     def depth(self) -> int:
@@ -76,20 +72,13 @@ class TwoStream(Streams):
         index_T: Tensor | None = None,
         extra_BVTHWC: Tensor | None = None,
         picture_width: float | None = None,
-        guess_BVTHWC: Tensor | None = None,
-        guessed_B: Tensor | None = None,
     ) -> Tensor:
         """Clean grid [B, V, T, H, W, 3]; known cells of `x` come out as they went in.
 
         x: frames in [-1, 1], clean where `known_BVT`, noisy at level sigma elsewhere.
         index_V, index_T: place of the rows and columns in their clips, 0, 1, ... when left out.
         extra_BVTHWC, picture_width: see `DiT.forward`.
-        guess_BVTHWC: colours in [-1, 1] and disagreement of the rules, for models with a guess;
-        guessed_B: grids that have one (all, when left out).
-        Raises ValueError when a guess is missing or there is no use for it.
         """
-        if (guess_BVTHWC is None) != (self.guess is None):
-            raise ValueError(f"a guess is {'missing' if self.guess else 'given to none'}")
         b, v, t, h, w, _ = x_BVTHWC.shape
         device = x_BVTHWC.device
         index_V = torch.arange(v, device=device) if index_V is None else index_V
@@ -98,24 +87,17 @@ class TwoStream(Streams):
             sigma_B, text_BLD, mask_BL, index_V, index_T, (h, w), picture_width
         )
         row, column = self._embed(x_BVTHWC, known_BVT, index_V, index_T, extra_BVTHWC)
-        hint: Tensor | float = 0.0
-        if self.guess is not None and guess_BVTHWC is not None:
-            guessed_B = torch.ones_like(sigma_B) if guessed_B is None else guessed_B
-            hint = self.guess.tokens(guess_BVTHWC, guessed_B).to(row.dtype)
         feats = self.mixer.features(sigma_B)
         if isinstance(self.mixer, FusedSync):
-            tok = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC) + hint
+            tok = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
             place = (index_V[:, None] + index_T[None]).flatten()
             rope = rope_table(self.dit.params, place, h, w, picture_width)
             row = column = self._fused(tok, ctx_row, ctx_col, rope, feats)
         else:
             if isinstance(self.mixer, SequentialSync):
                 row = column = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
-            row, column = self.run_streams(row + hint, column + hint, ctx_row, ctx_col, feats)
+            row, column = self.run_streams(row, column, ctx_row, ctx_col, feats)
         clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
-        if self.guess is not None and guess_BVTHWC is not None and guessed_B is not None:
-            tok = (row + column) / 2
-            clean = self.guess.blend(clean, guess_BVTHWC, tok, sigma_B, guessed_B)
         return keep_known(clean, x_BVTHWC, known_BVT)
 
     def _embed(
@@ -210,11 +192,8 @@ class TwoStream(Streams):
         return (decode(row, ctx_row) + by_column) / 2
 
     def sync_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters of the mixer where it acts, and of the guess: what the 4D stage
-        trains (paper 4.1)."""
-        guess = [] if self.guess is None else list(self.guess.named_parameters("guess"))
+        """Names and parameters of the mixer where it acts: what the 4D stage trains (paper 4.1)."""
         if isinstance(self.mixer, NoSync):
-            return guess
+            return []
         named = self.mixer.named_parameters()  # row.3.own: stream, layer, matrix
-        own = [(f"mixer.{k}", p) for k, p in named if int(k.split(".")[1]) in self.mixer.active]
-        return own + guess
+        return [(f"mixer.{k}", p) for k, p in named if int(k.split(".")[1]) in self.mixer.active]

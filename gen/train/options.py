@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gen.data.batches import PoolConfig
-from gen.flow.rectified import SIGMA_FLOOR
 from gen.flow.windows import WINDOW
 from gen.network.params import SIZES, DiTParams
 from gen.sync.names import MixerName
@@ -166,9 +165,7 @@ class Train4DConfig(TrainOptions):
     wan: WanTraining = WanTraining()
     mixer: MixerName = "soft"
     rank: int | None = 64  # None: full matrices
-    sigma_floor: float = SIGMA_FLOOR  # below it noise levels weigh alike in the loss; 1: all do
-    guess: Path | None = None  # a weights folder whose completion network says what it thinks
-    start: Path | None = None  # a weights folder whose mixer is the start (its guess too)
+    start: Path | None = None  # a weights folder whose mixer is the start
     layers: tuple[int, ...] | None = None  # the blocks to synchronise after; None: all
     train: Literal["sync", "all"] = "sync"  # all: tune the base as well
     batch: int = 6
@@ -192,8 +189,8 @@ class Train4DConfig(TrainOptions):
             raise ValueError("--train all: of Wan only the adapter can be trained")
         if not self.on_wan and (self.weights is not None or self.wan != WanTraining()):
             raise ValueError("--weights and --wan.* go with --base wan")
-        if self.on_wan and not (self.guess is None and self.start is None):
-            raise ValueError("--guess and --start go with a base of ours, not with Wan")
+        if self.on_wan and self.start is not None:
+            raise ValueError("--start goes with a base of ours, not with Wan")
         if self.start is not None and self.init is not None:
             raise ValueError("give --start (a weights folder) or --init (a run), not both")
         if self.mixer == "none" and self.train == "sync":

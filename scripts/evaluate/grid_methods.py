@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames
 from gen.bundled import GridGenerator
+from gen.completion.blend import NAME as BLEND
 from gen.completion.model import load_completion
 from gen.completion.rules import additive, column_moved, copy_nearest, row_moved
 from gen.generate import GenerateConfig
@@ -28,11 +29,13 @@ Complete = Callable[[TrueGrid, int], NDArray]  # (grid, seed) -> all cells; read
 @dataclass(frozen=True)
 class Learned:
     """A way to run the model: which mixer, trained or not, and which third of its layers is off
-    (the supplement of the paper drops the first or the last 33 %)."""
+    (the supplement of the paper drops the first or the last 33 %); whether what completion says
+    is mixed in, as `prompt` does."""
 
     mixer: MixerName
     untrained: bool = False
     drop: Drop = "none"
+    blend: bool = True
 
 
 BASELINES: dict[str, Callable[[NDArray], NDArray]] = {
@@ -53,6 +56,7 @@ LEARNED: dict[str, Learned] = {
     "fused": Learned("fused"),
     "soft_without_first_third": Learned("soft", drop="first"),
     "soft_without_last_third": Learned("soft", drop="last"),
+    "soft_alone": Learned("soft", blend=False),
     "soft": Learned("soft"),
 }
 
@@ -73,8 +77,9 @@ def completion(name: str, generator: GridGenerator, steps: int) -> Complete:
         return fill
     how = LEARNED[name]
     settings = GenerateConfig(
-        mixer=how.mixer, untrained_sync=how.untrained, drop_sync=how.drop, grid_steps=steps
-    )
+        mixer=how.mixer, untrained_sync=how.untrained, drop_sync=how.drop, grid_steps=steps,
+        blend=how.blend,
+    )  # fmt: skip
     generator.two_stream(settings)
 
     def complete(grid: TrueGrid, seed: int) -> NDArray:
@@ -90,10 +95,15 @@ def completion(name: str, generator: GridGenerator, steps: int) -> Complete:
 def weights_key(name: str, generator: GridGenerator) -> str:
     """What a row is made from besides the test set: the mixer's weights, "absent" without them."""
     how = LEARNED.get(name)
-    if name != FOOTAGE and (how is None or how.untrained):
+    if name in BASELINES or name not in LEARNED and name != FOOTAGE:
         return ""
     assert generator.folder is not None
-    stem = FOOTAGE if how is None else how.mixer
-    files = [generator.folder / f"{stem}.json"]
-    files += sorted(generator.folder.glob(f"{stem}-*.safetensors"))
-    return content_hash(*files) if files[0].is_file() else "absent"
+    stems = [FOOTAGE] if how is None or how.blend else []
+    if how is not None:
+        stems += [BLEND] if how.blend else []
+        stems += [] if how.untrained else [how.mixer]
+    files = [p for s in stems for p in sorted(generator.folder.glob(f"{s}[.-]*"))]
+    own = FOOTAGE if how is None else how.mixer
+    if (how is None or not how.untrained) and not (generator.folder / f"{own}.json").is_file():
+        return "absent"
+    return content_hash(*files) if files else ""

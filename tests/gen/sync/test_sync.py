@@ -35,38 +35,6 @@ def two_stream(
     return model
 
 
-@pytest.mark.parametrize("mixer", ["none", "soft", "sequential", "fused"])
-def test_a_guess_is_followed_where_it_is_trusted_and_only_where_there_is_one(mixer):
-    """Untrained, half of the guess is taken; trusted wholly, all of it; grids without one, and
-    given cells, do not change; its tokens tell the blocks."""
-    args = grid()
-    x, known = args[:2]
-    model = TwoStream(random_dit(), SyncParams(mixer, 4), guess=True).eval()
-    plain = TwoStream(model.dit, SyncParams(mixer, 4)).eval()
-    guess = torch.rand(*x.shape[:-1], 4) * 2 - 1
-    with torch.no_grad():
-        without = plain(*args)
-        half = model(*args, guess_BVTHWC=guess)
-        close(unknown(half, args), unknown((without + guess[..., :3]) / 2, args))
-        first = torch.arange(len(x)) == 0
-        some = model(*args, guess_BVTHWC=guess, guessed_B=first)
-        close(some[1:], without[1:])
-        close(some[:1], half[:1])
-        model.guess.weigh[-1].bias.fill_(30.0)
-        out = model(*args, guess_BVTHWC=guess)
-        close(unknown(out, args), unknown(guess[..., :3], args))
-        close(out[known], x[known])
-        model.guess.weigh[-1].bias.fill_(-30.0)
-        torch.nn.init.normal_(model.guess.tokens_out.weight)
-        assert (model(*args, guess_BVTHWC=guess) - without).abs().max() > 1e-3
-    names = [name for name, _ in model.sync_parameters()]
-    assert all(f"guess.{k}" in names for k, _ in model.guess.named_parameters())
-    with pytest.raises(ValueError, match="missing"):
-        model(*args)
-    with pytest.raises(ValueError, match="none"):
-        plain(*args, guess_BVTHWC=guess)
-
-
 def rows_alone(dit, x, known, sigma, text, mask):
     """The base model in dynamic mode on every row of the grids."""
     out = [

@@ -11,19 +11,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from fourreal.errors import UserError
-from gen.bundled import load_bundled
-from gen.completion.model import save_completion
-from gen.completion.network import CompletionNet, CompletionParams
 from gen.data.assets.cache import HELD_OUT
 from gen.data.batches import WORLDS, ClipPool, PoolConfig, draw_clips, sample_known, seeded
 from gen.data.grid_batches import GridPool, draw_grids, sample_grid_known
-from gen.generate import GenerateConfig
 from gen.network.base import load_base
 from gen.sync.mixer_file import load_two_stream
 from gen.train.loop import EMA, Optimisers, cosine_rate, learning_rate
@@ -162,33 +157,14 @@ def test_4d_resumes_exactly_and_trains_the_mixer_alone(trained, tmp_path, mixer)
     assert moves[0] == moves[1]  # the world's one camera move goes along with the weights
 
 
-def test_4d_with_a_guess_resumes_exactly_and_its_weights_fill_grids(trained, tmp_path):
-    """The completion network goes along with the weights, which then need no other folder."""
-    net = CompletionNet(CompletionParams((8, 8, 16)))
-    save_completion(net, tmp_path / "net", (16, 24), {})
-    run_4d(trained, tmp_path / "a", 1, guess=tmp_path / "net")
-    resumed = run_4d(trained, tmp_path / "a", 3, guess=tmp_path / "net")
-    straight = run_4d(trained, tmp_path / "b", 3, guess=tmp_path / "net")
-    assert equal(resumed, straight)
-    assert any(v.any() for k, v in straight.items() if k.endswith("guess.tokens_out.weight"))
-    weights = tmp_path / "b" / "weights"
-    generator = load_bundled(weights)
-    model = generator.two_stream(GenerateConfig())
-    assert model.guess is not None
-    kept = straight["two_stream.guess.seen.weight"]
-    torch.testing.assert_close(model.guess.seen.weight, kept, atol=0.02, rtol=0.02)
-    clips = [np.full((n, 16, 24, 3), 0.5, np.float32) for n in (4, 10)]
-    grid = generator.complete_grid(*clips, "", GenerateConfig(grid_steps=1)).grid
-    assert grid.frames.shape[:2] == (10, 4) and np.isfinite(grid.frames).all()
+def test_4d_goes_on_from_a_mixer(trained, tmp_path):
+    run_4d(trained, tmp_path / "a", 2)
+    weights = tmp_path / "a" / "weights"
     before = load_file(weights / "soft-00.safetensors")
-    run_4d(trained, tmp_path / "c", 1, guess=tmp_path / "net", start=weights, lr=0.0)
-    after = load_file(tmp_path / "c" / "weights" / "soft-00.safetensors")
-    assert equal(before, after)
+    run_4d(trained, tmp_path / "b", 1, start=weights, lr=0.0)
+    assert equal(before, load_file(tmp_path / "b" / "weights" / "soft-00.safetensors"))
     with pytest.raises(UserError, match="does not go"):
-        run_4d(trained, tmp_path / "d", 1, start=weights, rank=3)
-    (weights / "completion.json").unlink()
-    with pytest.raises(UserError, match="completion network"):
-        load_bundled(weights).complete_grid(*clips, "", GenerateConfig(grid_steps=1))
+        run_4d(trained, tmp_path / "c", 1, start=weights, rank=3)
 
 
 def test_4d_takes_the_wide_scenes_of_the_asset_world_alone_or_beside_the_others(trained, tmp_path):
