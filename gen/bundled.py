@@ -109,7 +109,7 @@ class GridGenerator:
             return made_1VTHWC
         blend, completer = self._blend
         clean = clean_1VTHWC[0].cpu()
-        guess = completer.guess(clean[0], clean[:, 0], *(torch.arange(n) for n in known.shape))
+        guess = completer.guess(clean[0], clean[:, 0])
         out = blend.grid(made_1VTHWC[0].cpu(), guess, known.cpu())
         return out[None].to(made_1VTHWC.device)
 
@@ -212,8 +212,7 @@ class GridGenerator:
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
             index = [frame_index(n).to(base.device) for n in known.shape[1:]]
-            given = _Given(clean, known)
-            predict = _grid_model(model, given, index[0], index[1], text, mask)
+            predict = _grid_model(model, _Given(clean, known), index[0], index[1], text, mask)
             x = self.noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
             callback = window_report(report, "grid", number, len(parts))
             made = SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)

@@ -106,14 +106,13 @@ def asset_scenes(cache: Path, look: str, n: int, size: tuple[int, int], seed: in
 def hidden_cells(scenes: list[Scene], generator: GridGenerator, completer: Completer) -> Cells:
     """Fill the grids of scenes; what is hidden of them."""
     parts: list[tuple[Tensor, ...]] = []
-    index = torch.arange(WINDOW)
     known = torch.zeros(WINDOW, WINDOW, dtype=torch.bool)
     known[0] = known[:, 0] = True
     config = GenerateConfig(blend=False)
     for i, (cells, words) in enumerate(progress(scenes, "grids")):
         given = torch.where(known[..., None, None, None], cells, torch.zeros(()))
         made = generator.fill(given, known, words, replace(config, seed=i))[~known]
-        guess = completer.guess(cells[0], cells[:, 0], index, index)[~known]
+        guess = completer.guess(cells[0], cells[:, 0])[~known]
         colours = (x.permute(0, 3, 1, 2) for x in (cells[~known], made, guess[..., :3]))
         parts.append((blend_inputs(made, guess), *colours))
     return Cells(*(torch.cat(x) for x in zip(*parts, strict=True)))

@@ -33,7 +33,7 @@ from fourreal.errors import UserError  # noqa: E402
 from fourreal.read_text import read_json  # noqa: E402
 from fourreal.script import run_script  # noqa: E402
 from gen.bundled import weights_folder  # noqa: E402
-from gen.completion.model import copy_completion, has_completion  # noqa: E402
+from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
 from gen.network.base import read_config  # noqa: E402
 from gen.sync.names import MixerName  # noqa: E402
@@ -209,8 +209,6 @@ def gather(cfg: TrainBundledConfig, stages: list[PlannedStage]) -> Path | None:
         for path in (p for p in files if p.is_file()):
             with atomic_file(target / path.name) as temporary:
                 shutil.copyfile(path, temporary)
-    if not has_completion(target) and has_completion(weights_folder()):
-        copy_completion(weights_folder(), target)
     return target
 
 

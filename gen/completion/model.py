@@ -6,7 +6,6 @@ Files: `completion-NN.safetensors` and `completion.json` in a weights folder.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +28,7 @@ from gen.completion.rules import candidates, hidden_cells
 from gen.flow.windows import WINDOW
 from gen.generate import GenerateConfig, GeneratedGrid, check_clips
 from gen.grid import VideoGrid
-from gen.network.base import DAMAGED, load_shards, save_shards, shards
+from gen.network.base import DAMAGED, load_shards, save_shards
 
 NAME = "completion"
 AT_ONCE = 32  # cells that go through the network together
@@ -68,10 +67,10 @@ def answers(
     column_VHWC: NDArray[np.float32],
     cells_N2: Tensor,
     size: tuple[int, int] | None = None,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Cells (v, t) of the grid of row 0 [T, H, W, 3] and column 0 [V, H, W, 3] (0..1), some at a
-    time: which ones, their colours [N, 3, H, W] in about [-1, 1], and how far the rules that are
-    trusted there are from each other [N, 1, H, W].
+    time: which ones, what the rules say of them [N, K, 3, H, W], and the trust in each rule and
+    the correction as `mix` takes them.
 
     size: (height, width) that the network looks at; it decides there whom to trust, and what is
     trusted is taken from the frames at their own size.  None: the frames' size.
@@ -90,8 +89,7 @@ def answers(
         trust, correction = net.weigh(*(x.to(device) for x in inputs))
         if full is not looked_at:
             said, _ = full.candidates(part)
-        said = said.to(device)
-        yield part, mix(said, trust, correction), spread(said, trust)
+        yield part, said.to(device), trust, correction
 
 
 @torch.no_grad()
@@ -112,7 +110,8 @@ def complete(
     out = np.empty((views, times, *row_THWC.shape[1:]), np.float32)
     out[0], out[:, 0] = row_THWC, column_VHWC
     cells = hidden_cells(views, times)
-    for part, made, _ in answers(net, row_THWC, column_VHWC, cells, size):
+    for part, said, trust, correction in answers(net, row_THWC, column_VHWC, cells, size):
+        made = mix(said, trust, correction)
         images = ((made.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         out[part[:, 0], part[:, 1]] = images
     return out
@@ -125,26 +124,22 @@ class Completer:
         """size: (height, width) of the frames it was trained on, at which it decides."""
         self.net, self.size = net, size
 
-    def guess(
-        self, row_THWC: Tensor, column_VHWC: Tensor, index_v: Tensor, index_t: Tensor
-    ) -> Tensor:
-        """Colours and disagreement of the rules for the cells of rows index_v and columns index_t
-        (each 0 and then rising), [v, t, H, W, 4], as `gen.completion.blend` takes them.
+    def guess(self, row_THWC: Tensor, column_VHWC: Tensor) -> Tensor:
+        """Colours and disagreement of the rules for every cell, [V, T, H, W, 4], as
+        `gen.completion.blend` takes them.
 
-        row, column: row 0 and column 0 of the whole grid, in [-1, 1]; they come out as they are,
-        with no disagreement.
+        row, column: row 0 and column 0, in [-1, 1]; they come out as they are, with no
+        disagreement.
         """
-        size = row_THWC.shape[1:]
-        out = torch.zeros(len(index_v), len(index_t), *size[:2], size[2] + 1)
-        out[0, ..., :3], out[:, 0, ..., :3] = row_THWC[index_t].cpu(), column_VHWC[index_v].cpu()
-        cells = torch.cartesian_prod(index_v[1:].cpu(), index_t[1:].cpu())
+        views, times = len(column_VHWC), len(row_THWC)
+        out = torch.zeros(views, times, *row_THWC.shape[1:3], 4)
+        out[0, ..., :3], out[:, 0, ..., :3] = row_THWC, column_VHWC
         row, column = (((c.cpu() + 1) / 2).clamp(0, 1).numpy() for c in (row_THWC, column_VHWC))
-        made = [
-            torch.cat([colours.clamp(-1, 1), far], 1).permute(0, 2, 3, 1).cpu()
-            for _, colours, far in answers(self.net, row, column, cells, self.size)
-        ]
-        if made:
-            out[1:, 1:] = torch.cat(made).view(len(index_v) - 1, len(index_t) - 1, *out.shape[2:])
+        cells = hidden_cells(views, times)
+        for part, said, trust, correction in answers(self.net, row, column, cells, self.size):
+            colours = mix(said, trust, correction).clamp(-1, 1)
+            made = torch.cat([colours, spread(said, trust)], 1).permute(0, 2, 3, 1)
+            out[part[:, 0], part[:, 1]] = made.cpu()
         return out
 
     def complete_grid(
@@ -180,14 +175,6 @@ def save_completion(
     }
     with atomic_file(folder / f"{NAME}.json") as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
-
-
-def copy_completion(source: Path, folder: Path) -> None:
-    """Copy the network of a weights folder into another, bit for bit."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in [*shards(source, NAME), source / f"{NAME}.json"]:
-        with atomic_file(folder / path.name) as temporary:
-            shutil.copyfile(path, temporary)
 
 
 def has_completion(folder: Path) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 
 import cv2
 import numpy as np
@@ -20,7 +19,12 @@ import numpy as np
 from fourreal.cameras import camera_centres, relative_pose
 from tracking.cameras.bundle import Observations
 from tracking.cameras.follow import matches
-from tracking.cameras.known import fundamental, matches_on_lines, points_of_pair
+from tracking.cameras.known import (
+    epipolar_pairs,
+    fundamental,
+    matches_on_lines,
+    points_of_pair,
+)
 from tracking.flow.optical import PairFlows
 from tracking.flow.sparse import features
 
@@ -92,7 +96,7 @@ def adjusted_cameras(
 
     new_K, new_w2c, kept = K, w2c, []
     for line in config.line_px:
-        kept = _near_lines(pairs, followed, found, new_K, new_w2c, line * pixel, config)
+        kept = _near_lines(followed, found, new_K, new_w2c, line * pixel, config)
         if not kept:
             return None
         before = _worst_off(kept, K, w2c) / pixel
@@ -115,7 +119,6 @@ def adjusted_cameras(
 
 
 def _near_lines(
-    pairs: PairFlows,
     followed: Observations,
     found: Callable[[int], Features],
     K: np.ndarray,
@@ -125,13 +128,7 @@ def _near_lines(
 ) -> list[_Pair]:
     """Matches of features and of followed points that lie near each other's epipolar lines."""
     out = []
-    for a, b in combinations(range(pairs.views), 2):
-        if pairs.views > config.all_pairs_up_to and b - a > 2:
-            continue
-        move = relative_pose(w2c[a], w2c[b])
-        if np.linalg.norm(move[:3, 3]) < 1e-9:
-            continue
-        F = fundamental(K[a], K[b], move)
+    for a, b, F in epipolar_pairs(K, w2c, config.all_pairs_up_to):
         x, y = matches(followed, a, b)
         near = np.abs(_sampson(F, x, y)) < line
         x, y = x[near], y[near]

@@ -9,7 +9,7 @@ Legend: V views; pixels are working pixels (tracking.flow.optical) with centres 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -143,6 +143,19 @@ class SparseAgreement:
         return len(self.points) > max(1.2 * chance, chance + 3.0 * np.sqrt(chance)) + 12
 
 
+def epipolar_pairs(
+    K: np.ndarray, w2c: np.ndarray, all_up_to: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Pairs of views (a, b), a < b, from different places, and their fundamental matrix; of more
+    than ``all_up_to`` views only near neighbours."""
+    for a, b in combinations(range(len(w2c)), 2):
+        if len(w2c) > all_up_to and b - a > 2:
+            continue
+        move = relative_pose(w2c[a], w2c[b])
+        if np.linalg.norm(move[:3, 3]) >= 1e-9:
+            yield a, b, fundamental(K[a], K[b], move)
+
+
 def sparse_points(
     pairs: PairFlows, K: np.ndarray, w2c: np.ndarray, config: KnownConfig | None = None
 ) -> SparseAgreement:
@@ -151,13 +164,7 @@ def sparse_points(
     found = [features(gray, config.features) for gray in pairs.gray_Vhw]
     line = config.line_px * max(pairs.size) / 512.0
     out, by_chance = [np.zeros((0, 3))], 0.0
-    for a, b in combinations(range(pairs.views), 2):
-        if pairs.views > config.all_pairs_up_to and b - a > 2:
-            continue
-        move = relative_pose(w2c[a], w2c[b])
-        if np.linalg.norm(move[:3, 3]) < 1e-9:
-            continue
-        F = fundamental(K[a], K[b], move)
+    for a, b, F in epipolar_pairs(K, w2c, config.all_pairs_up_to):
 
         def met(F: np.ndarray, a: int = a, b: int = b) -> np.ndarray:
             i, j = matches_on_lines(found[a], found[b], F, line, config.ratio)
