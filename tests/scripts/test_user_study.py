@@ -156,8 +156,12 @@ def test_clicked_through_and_summarised(browser, study, tmp_path):
         press(browser, arrow[bright])
     before = shown(browser)
     assert before["current"] == 3
-    browser.open("about:blank")
-    browser.open(study / "page" / "index.html")
+    deadline = time.monotonic() + 30
+    while True:  # the browser writes its storage when it has time
+        browser.open("about:blank")
+        browser.open(study / "page" / "index.html")
+        if shown(browser) == before or time.monotonic() > deadline:
+            break
     assert shown(browser) == before
     press(browser, "ArrowUp")
     press(browser, arrow[{"left": "right", "right": "left"}[bright]])  # the third changes its mind

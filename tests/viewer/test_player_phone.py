@@ -128,6 +128,30 @@ def test_one_finger_turns_two_move_and_zoom(phone):
 
 
 @pytest.mark.slow
+def test_the_finger_that_leaves_last_does_not_turn(phone):
+    hold(phone, PORTRAIT)
+    phone.evaluate("player.setView(3, true).then(() => 0)")
+    start = goal(phone)
+    phone.evaluate(LIFTED)
+
+    def send(kind: str, *points: tuple[int, int, int]) -> None:
+        given = [{"x": x, "y": y, "id": n} for n, x, y in points]
+        phone.call("Input.dispatchTouchEvent", type=kind, touchPoints=given)
+
+    send("touchStart", (0, 100, 400), (1, 200, 400))
+    send("touchEnd", (0, 100, 400))  # the one that leaves
+    send("touchMove", (1, 260, 420))
+    send("touchEnd")
+    deadline = time.monotonic() + PATIENCE
+    while phone.evaluate("window.lifted") < 2:
+        assert time.monotonic() < deadline, "the page did not see the fingers leave"
+        time.sleep(0.02)
+    np.testing.assert_allclose(goal(phone)["axes"], start["axes"], atol=1e-9)
+    touch(phone, [(100, 400)], [(160, 400)])  # a new gesture turns again
+    assert np.abs(np.subtract(goal(phone)["axes"], start["axes"])).max() > 0.05
+
+
+@pytest.mark.slow
 def test_a_tap_on_a_button_and_a_double_tap_on_the_scene(phone):
     hold(phone, PORTRAIT)
     phone.evaluate("player.setView(3, true).then(() => 0)")

@@ -26,6 +26,7 @@ class Controls {
     this.camera = camera;
     this.actions = actions;
     this.pointers = new Map();
+    this.pinched = false; // two fingers were down, and one at least still is
     this.held = new Set();
     this.lastTap = { time: 0, x: 0, y: 0 };
     const listen = (target, type, handler) => target.addEventListener(type, handler.bind(this));
@@ -49,6 +50,7 @@ class Controls {
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     this.canvas.focus({ preventScroll: true });
     if (this.pointers.size > 1) { // a pinch is no tap
+      this.pinched = true;
       this.lastTap.time = 0;
       return;
     }
@@ -58,7 +60,10 @@ class Controls {
     this.lastTap = { time: event.timeStamp, x: event.clientX, y: event.clientY };
   }
 
-  release(event) { this.pointers.delete(event.pointerId); }
+  release(event) {
+    this.pointers.delete(event.pointerId);
+    if (!this.pointers.size) this.pinched = false;
+  }
 
   move(event) {
     const last = this.pointers.get(event.pointerId);
@@ -72,7 +77,7 @@ class Controls {
       const after = this.spread();
       this.camera.pan(after.x - before.x, after.y - before.y, this.focal());
       if (after.gap > 20 && before.gap > 20) this.camera.dolly(before.gap / after.gap);
-    } else if (this.pointers.size === 1) {
+    } else if (this.pointers.size === 1 && !this.pinched) { // the finger that leaves last is no turn
       const angle = 4.2 / Math.max(320, Math.min(this.canvas.clientWidth, 1200));
       if (event.buttons & 6 || event.shiftKey) this.camera.pan(dx, dy, this.focal());
       else if (event.altKey) this.camera.look(dx / this.focal(), -dy / this.focal());
