@@ -17,6 +17,7 @@ from fourreal.errors import UserError
 from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
 from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
+from tracking.cameras.turntable import still_parts
 from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_backdrop
@@ -120,7 +121,9 @@ def track_column(
         limits = replace(limits, allow_stand_in=True)
     found = find_cameras(
         pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
-        lambda focal: wide_cameras(frames, focal, fine), config.adjust_cameras,
+        lambda focal, still: wide_cameras(
+            frames, focal, fine, still_parts(frames) if still else None
+        ), config.adjust_cameras,
     )  # fmt: skip
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
