@@ -6,7 +6,7 @@ Legend: V views; `points` are world positions [M, 3] of tracks that fit, used fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Cameras:
     dropped: list[int] = field(default_factory=list)
     central: int | None = None  # another view must be the world, since the first was not placed
     wide: bool = False  # from wide-baseline features
+    turntable: bool = False  # parts of the pictures stand still while the scene turns
 
 
 STAND_IN = "--allow-stand-in makes a scene without depth all the same"
@@ -188,7 +189,8 @@ def find_cameras(
         reason = not_usable(found, limits)
         if found is not None and reason is None and found.placed.sum() > placed:
             why = why or f"{placed} of {pairs.views} views follow from one another"
-            return wide_result(found, pairs, size, central, K, why, note)
+            result = wide_result(found, pairs, size, central, K, why, note)
+            return replace(result, turntable=movers is not None)
         why = None if why is None else f"{why}; {reason}"
     if solution is None or why is not None:
         cameras = rotation_cameras(obs, pairs, central, guess)
@@ -214,6 +216,7 @@ def find_cameras(
         points,
         trust,
         dropped,
+        turntable=before_still,
     )
 
 
