@@ -143,6 +143,7 @@ def find_cameras(
     if w2c is not None:
         assert K is not None
         return known_cameras(pairs, central, K, w2c, config, end, note if adjust else None)
+
     def attempt(obs: Observations) -> tuple[Solution | None, str | None]:
         """The solution of these tracks, and why it cannot be used (or None)."""
         try:
