@@ -165,12 +165,17 @@ def find_cameras(
         obs = in_one_camera(obs, own, *working_intrinsics(pairs, K, central))
     turning = None if static else rotation_only(obs, pairs, central, focal, limits)
     solution, why = (None, None) if static or turning is not None else attempt(obs)
-    movers = None if enough(solution, why) else what_moves(obs)
+    sure = solution is not None and enough(solution, why)
+    if solution is not None and sure:  # a camera that stands still agrees with a still backdrop
+        sure = triangulation_angle_deg(solution, obs) > limits.low_angle_deg
+    movers = None if sure else what_moves(obs)
     before_still = False
     if movers is not None:  # a turntable: what stands still must not say where the camera is
         of_movers, why_not = attempt(movers[0])
-        if enough(of_movers, why_not) and (
-            triangulation_angle_deg(of_movers, movers[0]) > limits.turntable_angle_deg
+        if (
+            of_movers is not None
+            and enough(of_movers, why_not)
+            and triangulation_angle_deg(of_movers, movers[0]) > limits.turntable_angle_deg
         ):
             before_still, obs, solution, why = True, movers[0], of_movers, None
             note(

@@ -66,9 +66,9 @@ def still_around(frames: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     reach = np.ones((max(3, round(max(frames.shape[1:3]) * _GAP) | 1),) * 2, np.uint8)
     for v, still in enumerate(still_parts(frames)):
         sure = cv2.morphologyEx((confidence[v] > _SURE).astype(np.uint8), cv2.MORPH_OPEN, grain)
-        scene = _without_small(sure, _BLOB, False).astype(np.uint8)
-        scene = cv2.morphologyEx(scene, cv2.MORPH_CLOSE, reach)
-        core = cv2.morphologyEx(still.astype(np.uint8) & ~scene, cv2.MORPH_OPEN, grain)
+        blobs = _without_small(sure, _BLOB, False).astype(np.uint8)
+        scene = np.asarray(cv2.morphologyEx(blobs, cv2.MORPH_CLOSE, reach))
+        core = cv2.morphologyEx((still & (scene == 0)).astype(np.uint8), cv2.MORPH_OPEN, grain)
         around = cv2.dilate(_without_small(core, 0.002, True).astype(np.uint8), grain)
         # what the scene hid elsewhere is not still in most pictures
         beside = cv2.dilate(scene, reach) == 0
