@@ -19,7 +19,8 @@ from recon.scene import Scene4D
 from tracking.depth.colours import as_seen
 
 _AROUND = 0.03  # of the long side: differences are averaged over this, so that grain says nothing
-_OFF = 0.05  # difference of colour that is left
+_OFF = 0.05  # difference of colour that is left ...
+_OF_MEDIAN = 5.0  # ... times what is left all over the picture, if that is more
 _LEAST = 0.005  # share of a picture, in most views, that must be so far off
 
 
@@ -66,11 +67,12 @@ def unexplained(
     Views that the fit left out count as 0. maps [V, 3, 2]: as in ``cell_quality``.
     """
     assert grid.known is not None
-    side = max(3, round(_AROUND * max(scene.size)) | 1)
+    side = max(5, round(_AROUND * max(scene.size)) | 1)
     out = np.zeros(grid.V)
     for v in np.flatnonzero(np.asarray(grid.known)[:, 0]):
         off = _shown(scene, grid, int(v), 0, maps) - grid.frames[v, 0]
-        out[v] = (np.abs(cv2.blur(off, (side, side))).mean(-1) > _OFF).mean()
+        left = np.abs(cv2.blur(off, (side, side))).mean(-1)
+        out[v] = (left > max(_OFF, _OF_MEDIAN * float(np.median(left)))).mean()
     return out
 
 
