@@ -59,16 +59,16 @@ def test_loops_of_a_listing_are_found_with_their_early_ends(scripts):
     count = scripts("scripts.tools.count_instructions")
     listing = """
     .LBB0_1:
-    	xorl	%eax, %eax
+        xorl %eax, %eax
     .LBB0_2:
-    	vaddps	%zmm0, %zmm1, %zmm1
-    	je	.LBB0_2
-    	# a comment
-    	vmulps	%zmm0, %zmm1, %zmm1
-    	jmp	.LBB0_2
-    	decq	%rdi
-    	jne	.LBB0_1
-    	ret
+        vaddps %zmm0, %zmm1, %zmm1
+        je .LBB0_2
+        # a comment
+        vmulps %zmm0, %zmm1, %zmm1
+        jmp .LBB0_2
+        decq %rdi
+        jne .LBB0_1
+        ret
     """
     (loop,) = count.innermost_loops(listing)  # the outer one holds it
     assert [line.split()[0] for line in loop] == ["vaddps", "je", "vmulps", "jmp"]
