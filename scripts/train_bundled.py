@@ -158,7 +158,7 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             lr=1.5e-3, warmup=60, decay=0.0, sample_every=250, **base,
         )  # fmt: skip
         add("clips", clips, train_base.main)
-        behind += sum(s.config.steps for s in stages if s.name in ("pictures", "clips"))
+        behind += sum(steps_done(out / name) for name in ("pictures", "clips"))
         last = TrainBaseConfig(
             out=out / "base", init=out / "clips", trained_steps=behind, steps=6_000, batch=16,
             lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
