@@ -33,6 +33,7 @@ from gen.network.base import BaseModel, load_base, read_config
 from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.network.text import Tokenizer
+from gen.still import hold_still
 from gen.sync.mixer_file import load_two_stream
 from gen.sync.mixers import SyncParams, layers_without
 from gen.sync.names import MixerName
@@ -186,7 +187,8 @@ class GridGenerator:
         start = None
         if config.picture_first:
             start = self.clip(prompt, Mode.DYNAMIC, 1, config, report=report)
-        return self.clip(prompt, Mode.DYNAMIC, config.times, config, start, report)
+        row = self.clip(prompt, Mode.DYNAMIC, config.times, config, start, report)
+        return hold_still(row) if config.still else row
 
     @torch.no_grad()
     def fill(

@@ -43,6 +43,7 @@ class GenerateConfig:
     untrained_sync: bool = False  # the training-free mixer instead of the trained one
     drop_sync: Drop = "none"  # switch the mixer's first or last third of layers off
     output: Output = "mean"
+    still: bool = True  # take small changes out of a fixed-view clip made from text
     blend: bool = True  # mix in what completion says of filled cells, where the weights have it
     seed: int = 0
     fps: float = 8.0

@@ -33,6 +33,8 @@ from fourreal.errors import UserError  # noqa: E402
 from fourreal.read_text import read_json  # noqa: E402
 from fourreal.script import run_script  # noqa: E402
 from gen.bundled import weights_folder  # noqa: E402
+from gen.completion.blend import NAME as BLEND  # noqa: E402
+from gen.completion.model import NAME as FOOTAGE  # noqa: E402
 from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
 from gen.network.base import read_config  # noqa: E402
@@ -156,7 +158,7 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             lr=1.5e-3, warmup=60, decay=0.0, sample_every=250, **base,
         )  # fmt: skip
         add("clips", clips, train_base.main)
-        behind += sum(s.config.steps for s in stages if s.name in ("pictures", "clips"))
+        behind += sum(steps_done(out / name) for name in ("pictures", "clips"))
         last = TrainBaseConfig(
             out=out / "base", init=out / "clips", trained_steps=behind, steps=6_000, batch=16,
             lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
@@ -192,7 +194,9 @@ def steps_done(run: Path) -> int:
 
 
 def gather(cfg: TrainBundledConfig, stages: list[PlannedStage]) -> Path | None:
-    """Copy what the stages have written into one weights folder; None while there is no base."""
+    """Copy what the stages have written into one weights folder, and beside it the networks for
+    footage that go with any base, as they ship, where no stage has made them; None while there is
+    no base."""
     base = cfg.out / "base" / "weights"
     target = cfg.out / "weights"
     if not (base / "config.json").is_file():
@@ -206,10 +210,19 @@ def gather(cfg: TrainBundledConfig, stages: list[PlannedStage]) -> Path | None:
         files = [*made.glob(f"{own}-*.safetensors"), made / f"{own}.json"]
         if stage.name == "base":
             files += [made / "config.json", made / "cameras.json"]
-        for path in (p for p in files if p.is_file()):
-            with atomic_file(target / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+        copy_files(files, target)
+    for name in (FOOTAGE, BLEND):
+        if not (target / f"{name}.json").is_file():
+            shipped = weights_folder()
+            copy_files([*shipped.glob(f"{name}-*.safetensors"), shipped / f"{name}.json"], target)
     return target
+
+
+def copy_files(files: list[Path], target: Path) -> None:
+    """Copy those of the files that there are."""
+    for path in (p for p in files if p.is_file()):
+        with atomic_file(target / path.name) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def main(cfg: TrainBundledConfig) -> None:

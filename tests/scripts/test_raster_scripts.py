@@ -55,6 +55,25 @@ def test_a_training_step_of_the_benchmark_trains(scripts):
     assert row["steps_per_second"] > 0 and row["steps_per_cpu_second"] > 0
 
 
+def test_loops_of_a_listing_are_found_with_their_early_ends(scripts):
+    count = scripts("scripts.tools.count_instructions")
+    listing = """
+    .LBB0_1:
+        xorl %eax, %eax
+    .LBB0_2:
+        vaddps %zmm0, %zmm1, %zmm1
+        je .LBB0_2
+        # a comment
+        vmulps %zmm0, %zmm1, %zmm1
+        jmp .LBB0_2
+        decq %rdi
+        jne .LBB0_1
+        ret
+    """
+    (loop,) = count.innermost_loops(listing)  # the outer one holds it
+    assert [line.split()[0] for line in loop] == ["vaddps", "je", "vmulps", "jmp"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
 def test_gpu_check_without_cuda_is_one_line_and_exit_code_2(scripts, capsys):
     check = scripts("scripts.gpu_check")

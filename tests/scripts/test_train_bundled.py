@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
+from gen.completion.blend import load_blend
+from gen.completion.model import has_completion
 from gen.network.base import BaseModel, load_base, take_over
 from gen.train.options import ClipMix, TrainBaseConfig
 from scripts import train_base, train_bundled
@@ -80,6 +82,7 @@ def test_a_base_goes_on_where_it_stopped_and_knows_new_words(tmp_path, monkeypat
     made = tmp_path / "runs" / "weights"
     old = json.loads((made / "config.json").read_text())["vocabulary"]
     assert "horse" not in old and (made / "cameras.json").is_file()
+    assert has_completion(made) and load_blend(made) is not None  # as they ship
 
     more = replace(
         config, out=tmp_path / "more", start=made, world=world, steps=1, frames=8,

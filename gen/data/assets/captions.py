@@ -103,29 +103,27 @@ class Said:
     light: str | None
 
 
-def _find(words: list[str], table: dict[str, tuple[str, ...]]) -> str | None:
-    """The key of the longest of the phrases that stands in `words`."""
-    best: tuple[int, str | None] = (0, None)
+def _find(words: list[str], table: dict[str, tuple[str, ...]]) -> tuple[str | None, list[str]]:
+    """The key of the longest of the phrases that stands in `words`, and the words without it."""
+    best: tuple[int, str | None, list[str]] = (0, None, words)
     for key, phrases in table.items():
         for phrase in phrases:
             target = split_words(phrase)
             n = len(target)
-            if n > best[0] and any(words[i : i + n] == target for i in range(len(words) - n + 1)):
-                best = (n, key)
-    return best[1]
+            at = next((i for i in range(len(words) - n + 1) if words[i : i + n] == target), None)
+            if n > best[0] and at is not None:
+                best = (n, key, [*words[:at], *words[at + n :]])
+    return best[1], best[2]
 
 
 def parse_asset_prompt(text: str) -> Said:
     """What the prompt says of its first subject and of the place."""
-    words = split_words(text)
+    # the place first: a blue sky is no coat
+    light, words = _find(split_words(text), LIGHT_PHRASES)
+    ground, words = _find(words, GROUND_PHRASES)
     second = [i for i, w in enumerate(words) if w in ("beside", "next", "and") and i > 1]
-    first = words[: second[0]] if second else words
-    nouns = {s.name: s.nouns for s in SUBJECTS}
+    words = words[: second[0]] if second else words
     actions = {a: tuple(p for pair in group for p in pair) for a, (_, group) in ACTIONS.items()}
-    return Said(
-        _find(first, nouns),
-        _find(first, COAT_WORDS),
-        _find(first, actions),
-        _find(words, GROUND_PHRASES),
-        _find(words, LIGHT_PHRASES),
-    )
+    action, words = _find(words, actions)
+    subject, words = _find(words, {s.name: s.nouns for s in SUBJECTS})
+    return Said(subject, _find(words, COAT_WORDS)[0], action, ground, light)

@@ -3,9 +3,11 @@ by the nearest of the world's renders (those of the training cache; the prompts 
 from training).
 
 What is compared: gradients and colours of the first frame for the subject, its colours for the
-coat, gradients and changes over the clip for the action; each in the directions that tell the
-renders' labels apart (`gen.data.world.nearest`).  The reader's own share of right answers on true
-renders of the same scenes stands beside the model's.
+coat, for the action where and how much the frames change; each in the directions that tell the
+renders' labels apart (`gen.data.world.nearest`).  An action is one of those that the subject which
+was read can do.  Only what a prompt says is scored: a horse whose coat goes unsaid may wear any.
+The reader's own share of right answers on true renders of the same scenes stands beside the
+model's.
 """
 
 from __future__ import annotations
@@ -23,15 +25,14 @@ from fourreal.console import progress
 from fourreal.errors import UserError
 from gen.bundled import GridGenerator
 from gen.data.assets.cache import CachedScenes
-from gen.data.assets.captions import Said, caption
-from gen.data.assets.scenes import AssetScene
+from gen.data.assets.captions import Said, caption, parse_asset_prompt
 from gen.data.batches import HELD_OUT_SEED, seeded
 from gen.data.world.nearest import NearestExamples
 from gen.generate import GenerateConfig
 
 HEIGHT, WIDTH = 40, 64
 READ = ("subject", "coat", "action")
-TIMES = (0, 2, 4, 6)
+_CHANGED = 8  # grey levels
 
 
 def _gradients(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -64,40 +65,59 @@ def features(clip_THWC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """What is compared of a clip [8, 40, 64, 3], by reading."""
     first = clip_THWC[0]
     look = np.concatenate([_gradients(first), _colours(first)])
-    changes = []
-    for t in TIMES[1:]:
-        change = np.abs(clip_THWC[t].astype(np.float32) - first).mean(-1)
-        changes.append(cv2.resize(change, (16, 10), interpolation=cv2.INTER_AREA).ravel() / 64)
-    poses = [_gradients(clip_THWC[t]) for t in (0, 4)]
-    return {
-        "subject": look,
-        "coat": _colours(first),
-        "action": np.concatenate([*poses, *changes]).astype(np.float32),
-    }
+    return {"subject": look, "coat": _colours(first), "action": _changes(clip_THWC)}
+
+
+def _changes(clip_THWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How every frame differs from the first and from the one before: 16 x 10 maps, how much in
+    all, and the middle, spread and area of what is no longer as at first."""
+    frames = clip_THWC.astype(np.float32)
+    y, x = np.indices(frames.shape[1:3])
+    maps, amounts, places = [], [], []
+    for t in range(1, len(frames)):
+        moved, step = (np.abs(frames[t] - frames[s]).mean(-1) for s in (0, t - 1))
+        for change in (moved, step):
+            maps.append(cv2.resize(change, (16, 10), interpolation=cv2.INTER_AREA).ravel() / 64)
+            amounts.append(np.log1p(change.mean()))
+        moved = np.where(moved > _CHANGED, moved, 0)
+        share = moved / (moved.sum() + 1e-3)
+        middle = [(share * x).sum() / WIDTH, (share * y).sum() / HEIGHT]
+        spread = [
+            np.sqrt((share * (x / WIDTH - middle[0]) ** 2).sum()),
+            np.sqrt((share * (y / HEIGHT - middle[1]) ** 2).sum()),
+        ]
+        places += [*middle, *spread, 10 * (moved > 0).mean()]
+    return np.concatenate([*maps, amounts, places]).astype(np.float32)
 
 
 @dataclass
 class AssetReader:
-    """Reads subject, coat and action of clips by the renders of a cache."""
+    """Reads subject, coat and action of clips by the renders of a cache.
+
+    ``actions`` are those that each subject was seen in.
+    """
 
     classes: dict[str, list[str]]
     nearest: dict[str, NearestExamples]
+    actions: dict[str, set[str]]
 
     @staticmethod
     def of(cache: Path) -> AssetReader:
-        """Learn the labels of all training scenes with one subject, seen from every second view.
+        """Learn the labels of all training scenes with one subject, seen from all views.
 
         UserError: the cache has none.
         """
         held = CachedScenes(cache, HEIGHT, WIDTH, 0)
         rows: dict[str, list[NDArray]] = {name: [] for name in READ}
         labels: dict[str, list[str]] = {name: [] for name in READ}
+        actions: dict[str, set[str]] = {}
         for scene, frames in zip(held.scenes, held.frames, strict=True):
             if len(scene.actors) != 1:
                 continue
             actor = scene.actors[0]
-            for view in range(0, 8, 2):
-                for name, values in features(frames[view]).items():
+            actions.setdefault(actor.subject, set()).add(actor.action)
+            for view in frames:
+                for name, values in features(view).items():
                     rows[name].append(values)
                     labels[name].append(str(getattr(actor, name)))
         classes, nearest = {}, {}
@@ -111,16 +131,19 @@ class AssetReader:
             index = np.array([common.index(labels[name][i]) for i in keep])
             classes[name] = common
             nearest[name] = NearestExamples.fit(chosen, index, len(common), ridge=0.1)
-        return AssetReader(classes, nearest)
+        return AssetReader(classes, nearest, actions)
 
     def read(self, clip_THWC: NDArray[np.uint8]) -> dict[str, str]:
         """Subject, coat and action of a clip [8, H, W, 3]."""
         small = [cv2.resize(f, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for f in clip_THWC]
         values = features(np.stack(small))
-        return {
-            name: self.classes[name][int(self.nearest[name].scores(values[name])[0].argmax())]
-            for name in READ
-        }
+        seen: dict[str, str] = {}
+        for name in READ:
+            scores = self.nearest[name].scores(values[name])[0]
+            if name == "action":
+                scores *= [c in self.actions[seen["subject"]] for c in self.classes[name]]
+            seen[name] = self.classes[name][int(scores.argmax())]
+        return seen
 
 
 def marks(said: Said, seen: dict[str, str]) -> dict[str, bool | None]:
@@ -133,7 +156,7 @@ def shares(rows: Sequence[dict[str, bool | None]]) -> dict[str, float | None]:
     """Share of prompts for which each reading is right, of those that ask for it."""
     out: dict[str, float | None] = {}
     for name in READ:
-        hits = [row[name] for row in rows if row[name] is not None]
+        hits = [bool(row[name]) for row in rows if row[name] is not None]
         out[name] = float(np.mean(hits)) if hits else None
     return out
 
@@ -147,12 +170,6 @@ class AssetPromptScores:
     marks: list[dict[str, bool | None]]
     true_marks: list[dict[str, bool | None]]
     seconds: float
-
-
-def said_of(scene: AssetScene) -> Said:
-    """What there is to read of a scene's first subject."""
-    actor = scene.actors[0]
-    return Said(actor.subject, actor.coat, actor.action, scene.ground.kind, scene.light)
 
 
 def score_asset_prompts(
@@ -177,7 +194,7 @@ def score_asset_prompts(
         clips.append((row.cpu().numpy() + 1) / 2)
     seconds = (time.monotonic() - started) / n
     for k in range(n):
-        said = said_of(held.scenes[single[k]])
+        said = parse_asset_prompt(prompts[k])
         made = np.clip(clips[k] * 255 + 0.5, 0, 255).astype(np.uint8)
         made_marks.append(marks(said, reader.read(made)))
         true_marks.append(marks(said, reader.read(held.frames[single[k], 0])))

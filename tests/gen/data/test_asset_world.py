@@ -111,7 +111,9 @@ def test_captions_say_what_the_scene_shows_and_are_read_back():
         for freeze in (False, True):
             random = caption(scene, seeded(1, i), freeze)
             assert set(split_words(random)) <= words
-            assert parse_asset_prompt(random).subject == actor.subject
+            heard = parse_asset_prompt(random)
+            assert (heard.subject, heard.action) == (actor.subject, actor.action), random
+            assert heard.coat in (None, actor.coat), random  # not the grey studio's
     assert len({caption(scenes(1)[0], seeded(k)) for k in range(30)}) > 10
     assert caption(scenes(1, "wide")[0]) == ""
 
