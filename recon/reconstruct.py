@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from fourreal.console import say, warn
 from fourreal.errors import UserError
-from fourreal.image_metrics import psnr
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.canonical.colours import even_grid, maps_from_scene
@@ -44,12 +43,11 @@ from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.motion.stillness import Sights, still_points
 from recon.place import Moment, Sight, place
+from recon.quality import cell_quality, say_what_does_not_fit
 from recon.raster.rasterize import rasterize
-from recon.render import render_scene
 from recon.scene import Scene4D
 from recon.targets import targets_of
 from tracking.column import ColumnTracks
-from tracking.depth.colours import as_seen
 
 OnScene = Callable[[Scene4D], None]
 _SHOW_EVERY = 2.0  # seconds between two states handed to ``on_scene``
@@ -127,6 +125,8 @@ def fit_scene(
     scene = fit_motion(scene, grid, config, on_scene, checkpoint, column.backdrop, whole)
     lap("motion")
     quality = cell_quality(scene, given, maps, column.backdrop)
+    if column.backdrop is None and column.parallax:
+        quality |= say_what_does_not_fit(scene, given, maps)
     report = {"seconds": seconds, "points": len(scene), **quality}
     lap("scoring")
     return scene, report
@@ -402,31 +402,3 @@ def _rigidity(grid: VideoGrid, config: FitConfig) -> list[float]:
     neighbours."""
     views_T = np.maximum(np.asarray(grid.known).sum(0), 1)
     return [float(np.clip(config.loss.few_views / n, 1.0, None)) for n in views_T]
-
-
-def cell_quality(
-    scene: Scene4D,
-    grid: VideoGrid,
-    maps: NDArray[np.floating] | None = None,
-    backdrop: NDArray[np.bool_] | None = None,
-) -> dict[str, Any]:
-    """PSNR of every known cell as the scene draws it: psnr_cells [V][T] (null: unknown), mean.
-
-    With ``maps`` [V, 3, 2] in each view's own colours, and the maps as view_colours; without the
-    pixels of the canonical column that are ``backdrop`` [V, H, W].
-    """
-    assert grid.known is not None and grid.times is not None
-    table: list[list[float | None]] = [[None] * grid.T for _ in range(grid.V)]
-    for v, t in np.argwhere(grid.known):
-        drawn = render_scene(scene, float(grid.times[t]), scene.w2c[v], scene.K[v]).rgb
-        image = drawn.clamp(0, 1).cpu().numpy()
-        if maps is not None:
-            image = as_seen(image, maps[v])
-        mask = None if backdrop is None or t != scene.canonical_time else ~backdrop[v]
-        value = psnr(image.clip(0, 1), grid.frames[v, t], mask)
-        table[v][t] = round(value, 3)
-    values = [x for row in table for x in row if x is not None]
-    out: dict[str, Any] = {"psnr_input": round(float(np.mean(values)), 3), "psnr_cells": table}
-    if maps is not None:
-        out["view_colours"] = np.round(maps, 4).tolist()
-    return out

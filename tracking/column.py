@@ -17,6 +17,7 @@ from fourreal.errors import UserError
 from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
 from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
+from tracking.cameras.turntable import still_around, still_parts
 from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_backdrop
@@ -120,7 +121,9 @@ def track_column(
         limits = replace(limits, allow_stand_in=True)
     found = find_cameras(
         pairs, frames.shape[1:3], central, K, w2c, config.poses, limits, note,
-        lambda focal: wide_cameras(frames, focal, fine), config.adjust_cameras,
+        lambda focal, still: wide_cameras(
+            frames, focal, fine, still_parts(frames) if still else None
+        ), config.adjust_cameras,
     )  # fmt: skip
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
@@ -151,6 +154,9 @@ def track_column(
             note("the views differ in exposure or colour: evened to those of the central one")
         alike = frames if colours is None else np.clip(evened(frames, colours), 0, 1)
         backdrop = None if given else still_backdrop(alike, depth, K, w2c)
+        if found.turntable:
+            still = still_around(alike, confidence)
+            backdrop = still if backdrop is None else backdrop | still
         if backdrop is not None:
             note(
                 f"{100 * backdrop.mean():.0f} % of the pictures do not move with the scene (a "
@@ -191,7 +197,8 @@ def track_column(
     tell("tracks")(views - 1)
     moving = None
     # flow over blank paper leads anywhere
-    if found.points is not None and not given and not found.wide and blank is None:
+    rigid = not given and not found.wide and not found.turntable
+    if found.points is not None and rigid and blank is None:
         moving = moving_parts(pairs, K, w2c)
     if moving is not None:
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
@@ -210,7 +217,8 @@ def track_column(
     )
     for v in found.dropped:  # what such a view shows is not known to be this scene
         tracks.visible[v], tracks.confidence[v] = False, 0.0
-    share = float(tracks.nonrigid.mean())
+    stands = backdrop is not None and stride == 1 and backdrop[central].ravel()
+    share = float((tracks.nonrigid & ~stands).mean())
     if found.points is not None and share > config.fallbacks.nonrigid_share:
         note(f"{100 * share:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(

@@ -113,8 +113,10 @@ def test_given_cameras_are_kept(room):
     assert np.median(np.abs(column.depth / room.depth - 1)) < 0.03
 
 
-def test_a_turning_camera_is_noticed(capsys):
-    clip = render_path(turning())
+@pytest.mark.parametrize("degrees", [16.0, 40.0])
+def test_a_turning_camera_is_noticed(degrees, capsys):
+    """After a wide turn only the right focal length leaves no parallax."""
+    clip = render_path(turning(7, degrees))
     column = track_column(clip.frames)
     assert not column.parallax
     assert "only turns" in column.notes[0]

@@ -26,6 +26,7 @@ class FallbackConfig:
     rotation_p90_px: float = 1.2
     low_angle_deg: float = 1.0  # best triangulation angle below this: weak depth
     useless_angle_deg: float = 0.15
+    turntable_angle_deg: float = 3.0  # what turns before a still camera must turn by this
     min_inliers: float = 0.35
     min_cheirality: float = 0.7
     max_residual_px: float = 1.8
@@ -89,22 +90,41 @@ def rotation_only(
     Looks at the farthest pair that still has enough matches: there parallax would be largest.
     """
     centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
-    focals = [focal] if focal else [focal_of_fov(f, pairs.size) for f in (30, 40, 50, 62, 75)]
-    best: tuple[float, float] | None = None
+    fovs = (30.0, 40.0, 50.0, 62.0, 75.0)
     for partner in sorted(range(pairs.views), key=lambda v: -abs(v - central)):
         x, y = matches(obs, central, partner)
         if partner == central or len(x) < 40:
             continue
         some = slice(None, None, max(1, len(x) // 200))
         x, y = x[some], y[some]
-        for f in focals:
-            left = parallax_px(x, y, f, centre)
-            if best is None or np.median(left) < best[0]:
-                best = float(np.median(left)), f
-            if np.median(left) < config.rotation_px and (
-                np.percentile(left, 90) < config.rotation_p90_px
-            ):
+
+        def explains(f: float) -> tuple[float, bool]:
+            left = parallax_px(x, y, f, centre)  # noqa: B023 - called before they change
+            median = float(np.median(left))
+            fits = median < config.rotation_px
+            return median, fits and bool(np.percentile(left, 90) < config.rotation_p90_px)
+
+        if focal:
+            return focal if explains(focal)[1] else None
+        tried = []
+        for fov in fovs:
+            f = focal_of_fov(fov, pairs.size)
+            median, fits = explains(f)
+            if fits:
                 return f
+            tried.append((median, fov))
+        # after a wide turn the best focal length leaves nothing, and one beside it a pixel
+        _, fov = min(tried)
+        step = 6.0
+        while step > 0.3:
+            for other in (fov - step, fov + step):
+                f = focal_of_fov(other, pairs.size)
+                median, fits = explains(f)
+                if fits:
+                    return f
+                tried.append((median, other))
+            _, fov = min(tried)
+            step /= 2
         return None
     return None
 

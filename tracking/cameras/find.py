@@ -6,7 +6,7 @@ Legend: V views; `points` are world positions [M, 3] of tracks that fit, used fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from tracking.cameras.fallbacks import (
 from tracking.cameras.follow import follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
 from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses, working_intrinsics
+from tracking.cameras.turntable import what_moves
 from tracking.cameras.wide import WideCameras
 from tracking.flow.optical import PairFlows
 
@@ -40,6 +41,7 @@ class Cameras:
     dropped: list[int] = field(default_factory=list)
     central: int | None = None  # another view must be the world, since the first was not placed
     wide: bool = False  # from wide-baseline features
+    turntable: bool = False  # parts of the pictures stand still while the scene turns
 
 
 STAND_IN = "--allow-stand-in makes a scene without depth all the same"
@@ -112,12 +114,13 @@ def find_cameras(
     config: PoseConfig,
     limits: FallbackConfig,
     note: Callable[[str], None],
-    wide: Callable[[float | None], WideCameras | None] | None = None,
+    wide: Callable[[float | None, bool], WideCameras | None] | None = None,
     adjust: bool = True,
 ) -> Cameras:
     """Cameras of the clip; K and w2c, when given, are kept.
 
-    wide(focal of the frames or None): cameras of views that flow cannot link. adjust: given cameras
+    wide(focal of the frames or None, whether parts stand still in the pictures, which are to be
+    left out): cameras of views that flow cannot link. adjust: given cameras
     that are slightly off are put right (``tracking.cameras.adjust``).
 
     Raises:
@@ -140,29 +143,60 @@ def find_cameras(
     if w2c is not None:
         assert K is not None
         return known_cameras(pairs, central, K, w2c, config, end, note if adjust else None)
-    still = np.tile(np.eye(4), (pairs.views, 1, 1))
-    if is_static(pairs, limits):
-        return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
+
+    def attempt(obs: Observations) -> tuple[Solution | None, str | None]:
+        """The solution of these tracks, and why it cannot be used (or None)."""
+        try:
+            solution = solve_poses(pairs, obs, central, K=K, config=config)
+        except ValueError as error:
+            return None, str(error)
+        return solution, unusable(solution, obs, limits)
+
+    def enough(solution: Solution | None, why: str | None) -> bool:
+        """Most views have their place."""
+        if solution is None or why is not None:
+            return False
+        return bool(solution.registered.sum() >= (1 - limits.lost_share) * pairs.views)
+
+    static = is_static(pairs, limits)
     obs = follow(pairs, config.follow)
     if K is not None:
         own = working_cameras(pairs, K)
         obs = in_one_camera(obs, own, *working_intrinsics(pairs, K, central))
-    turning = rotation_only(obs, pairs, central, focal, limits)
-    if turning is not None:
-        cameras = rotation_cameras(obs, pairs, central, turning)
-        return no_parallax(cameras, turning, "the camera only turns on the spot")
-    try:
-        solution = solve_poses(pairs, obs, central, K=K, config=config)
-        why = unusable(solution, obs, limits)
-    except ValueError as error:
-        solution, why = None, str(error)
+    turning = None if static else rotation_only(obs, pairs, central, focal, limits)
+    solution, why = (None, None) if static or turning is not None else attempt(obs)
+    sure = solution is not None and enough(solution, why)
+    if solution is not None and sure:  # a camera that stands still agrees with a still backdrop
+        sure = triangulation_angle_deg(solution, obs) > limits.low_angle_deg
+    movers = None if sure else what_moves(obs)
+    before_still = False
+    if movers is not None:  # a turntable: what stands still must not say where the camera is
+        of_movers, why_not = attempt(movers[0])
+        if (
+            of_movers is not None
+            and enough(of_movers, why_not)
+            and triangulation_angle_deg(of_movers, movers[0]) > limits.turntable_angle_deg
+        ):
+            before_still, obs, solution, why = True, movers[0], of_movers, None
+            note(
+                f"{100 * movers[1]:.0f} % of the points stand still in the pictures while others "
+                "turn (a turntable?): the cameras are those of what turns"
+            )
+    if not before_still:
+        if static:
+            still = np.tile(np.eye(4), (pairs.views, 1, 1))
+            return no_parallax(still, guess, "the camera of the freeze-time clip stands still")
+        if turning is not None:
+            cameras = rotation_cameras(obs, pairs, central, turning)
+            return no_parallax(cameras, turning, "the camera only turns on the spot")
     placed = 0 if solution is None or why is not None else int(solution.registered.sum())
-    if placed < (1 - limits.lost_share) * pairs.views and wide is not None and limits.wide:
-        found = wide(None if focal is None else focal / pairs.scale[0])
+    if not enough(solution, why) and wide is not None and limits.wide:
+        found = wide(None if focal is None else focal / pairs.scale[0], movers is not None)
         reason = not_usable(found, limits)
         if found is not None and reason is None and found.placed.sum() > placed:
             why = why or f"{placed} of {pairs.views} views follow from one another"
-            return wide_result(found, pairs, size, central, K, why, note)
+            result = wide_result(found, pairs, size, central, K, why, note)
+            return replace(result, turntable=movers is not None)
         why = None if why is None else f"{why}; {reason}"
     if solution is None or why is not None:
         cameras = rotation_cameras(obs, pairs, central, guess)
@@ -188,6 +222,7 @@ def find_cameras(
         points,
         trust,
         dropped,
+        turntable=before_still,
     )
 
 

@@ -30,12 +30,15 @@ class WideCameras:
 
 
 def wide_cameras(
-    frames: np.ndarray, focal: float | None = None, fine: np.ndarray | None = None
+    frames: np.ndarray,
+    focal: float | None = None,
+    fine: np.ndarray | None = None,
+    left_out: np.ndarray | None = None,
 ) -> WideCameras | None:
     """Map frames [V, H, W, 3] (0..1) of one camera; its focal length in pixels, if it is known.
 
-    fine: uint8 [V, h, w, 3], the same frames larger, used in their stead. None when no two views
-    start a model.
+    fine: uint8 [V, h, w, 3], the same frames larger, used in their stead. left_out: bool [V, H, W],
+    where no features are looked for. None when no two views start a model.
     """
     best: WideCameras | None = None
     if fine is not None:
@@ -48,7 +51,7 @@ def wide_cameras(
         larger = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in frames)
         images = [(np.clip(f, 0, 1) * 255 + 0.5).astype(np.uint8) for f in larger]
     for affine in (False, True):
-        found = _mapped(images, None if focal is None else focal * scale, affine)
+        found = _mapped(images, None if focal is None else focal * scale, affine, left_out)
         if found is not None:
             found.focal /= scale
             found.error_px /= scale
@@ -59,7 +62,9 @@ def wide_cameras(
     return best
 
 
-def _mapped(images: list[np.ndarray], focal: float | None, affine: bool) -> WideCameras | None:
+def _mapped(
+    images: list[np.ndarray], focal: float | None, affine: bool, left_out: np.ndarray | None
+) -> WideCameras | None:
     """One go of the mapping; affine: features that bear a turned surface, four times as slow.
 
     images: uint8 [h, w, 3] each.
@@ -75,6 +80,13 @@ def _mapped(images: list[np.ndarray], focal: float | None, affine: bool) -> Wide
         for v, image in enumerate(images):
             cv2.imwrite(str(at / f"{v:04d}.png"), np.ascontiguousarray(image[..., ::-1]))
         reader = pycolmap.ImageReaderOptions(camera_model="SIMPLE_PINHOLE")
+        if left_out is not None:
+            masks = Path(folder) / "masks"
+            masks.mkdir()
+            for v, none in enumerate(left_out):
+                mask = cv2.resize((~none).astype(np.uint8) * 255, (width, height))
+                cv2.imwrite(str(masks / f"{v:04d}.png.png"), mask)
+            reader.mask_path = masks
         if focal is not None:
             reader.camera_params = f"{focal},{width / 2},{height / 2}"
         extraction = pycolmap.FeatureExtractionOptions()

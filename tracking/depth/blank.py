@@ -1,4 +1,4 @@
-"""Backdrops of one flat colour (a studio, a white page): nothing there can be matched.
+"""Backdrops of one colour, evenly or unevenly lit (a studio, a page): nothing can be matched there.
 
 Their depth is unknown, and a guess in front of the object would hide it from the side, so they go
 behind everything.
@@ -9,28 +9,65 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+_REACHES = (0.06, 0.04, 0.03)  # colour differences of a robust fit, in turn
+_SIDE = 0.5  # share of the left, the right and the upper border that such a backdrop must cover
+_ENOUGH = 100  # pixels of the border for such a fit
+
 
 def blank_backdrop(
     frames: np.ndarray, tolerance: float = 6.0 / 255.0, share: float = 0.6
 ) -> np.ndarray | None:
     """Mask [V, H, W] of the flat backdrop of frames [V, H, W, 3], or None when there is none.
 
-    The backdrop has one colour over all views, covers most of every picture's border and is
-    connected to it.
+    The backdrop has one colour, or one smooth shading, over all views, covers most of every
+    picture's border and is connected to it.
     """
-    border = np.concatenate(
-        [frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]], axis=1
-    )
-    colour = np.median(border.reshape(-1, 3), axis=0)
-    on_border = (np.abs(border - colour).max(-1) < tolerance).mean(1)
-    if np.median(on_border) < share or on_border.min() < 0.5 * share:
-        return None
+    border = np.ones(frames.shape[1:3], bool)
+    border[1:-1, 1:-1] = False
+    seen = frames[:, border]
+    off = np.abs(frames - np.median(seen.reshape(-1, 3), axis=0)).max(-1)
+    if not _surrounds(off[:, border] < tolerance, share):
+        off = np.abs(frames - _shading(frames, border)).max(-1)
+        sides = off[:, :, 0], off[:, :, -1], off[:, 0]
+        if not _surrounds(off[:, border] < tolerance, share) or not all(
+            _surrounds(side < tolerance, _SIDE) for side in sides
+        ):
+            return None
     mask = np.zeros(frames.shape[:3], bool)
-    for v, image in enumerate(frames):
-        labels, _ = ndimage.label(np.abs(image - colour).max(-1) < tolerance)
+    for v in range(len(frames)):
+        labels, _ = ndimage.label(off[v] < tolerance)
         edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         mask[v] = np.isin(labels, edge[edge > 0])
     return mask if mask.mean() > 0.1 else None
+
+
+def _surrounds(on_border: np.ndarray, share: float) -> bool:
+    """A backdrop on these of the border's pixels [V, B] is behind the whole scene."""
+    shares = on_border.mean(1)
+    return bool(np.median(shares) >= share and shares.min() >= 0.5 * share)
+
+
+def _shading(frames: np.ndarray, border: np.ndarray) -> np.ndarray:
+    """The colours [V, H, W, 3] of a backdrop that is lit unevenly; border [H, W].
+
+    Colours that change evenly along both axes, as the upper half of the border says first: below
+    may be a table. For every view a shift, as cameras set their exposure anew.
+    """
+    height, width = border.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y], -1).astype(np.float32)
+    seen = frames[:, border]
+    place = np.broadcast_to(terms[border], (*seen.shape[:2], 3))
+    use = place[..., 2] < 0
+    for reach in _REACHES:
+        if use.sum() < _ENOUGH:
+            break
+        coefficients = np.linalg.lstsq(place[use], seen[use], rcond=None)[0]
+        shown = place @ coefficients
+        use = np.abs(seen - shown).max(-1) < reach
+    shifts = [np.median((s - b)[n], axis=0) if n.any() else np.zeros(3)
+              for s, b, n in zip(seen, shown, use, strict=True)]  # fmt: skip
+    return terms @ coefficients + np.array(shifts, np.float32)[:, None, None]
 
 
 def push_behind(
