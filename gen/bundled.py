@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +78,6 @@ class GridGenerator:
         self.base = base.eval() if runtime is None else runtime.prepare(base)
         self.folder = folder
         self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
-        self._blend: tuple[Blend, Completer] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,17 +102,21 @@ class GridGenerator:
         """A window's cells mixed with what completion says of them (`gen.completion.blend`), as
         far as the weights folder has what that takes and row 0 and column 0 are known."""
         known = known_1VT[0]
-        if self._blend is None and self.folder is not None and has_completion(self.folder):
-            blend = load_blend(self.folder)
-            if blend is not None:
-                self._blend = blend, load_completion(self.folder)
-        if self._blend is None or not (bool(known[0].all()) and bool(known[:, 0].all())):
+        if self._mixing is None or not (bool(known[0].all()) and bool(known[:, 0].all())):
             return made_1VTHWC
-        blend, completer = self._blend
+        blend, completer = self._mixing
         clean = clean_1VTHWC[0].cpu()
         guess = completer.guess(clean[0], clean[:, 0])
         out = blend.grid(made_1VTHWC[0].cpu(), guess, known.cpu())
         return out[None].to(made_1VTHWC.device)
+
+    @cached_property
+    def _mixing(self) -> tuple[Blend, Completer] | None:
+        """The blend and the completion network of the weights folder, if it has both."""
+        if self.folder is None or not has_completion(self.folder):
+            return None
+        blend = load_blend(self.folder)
+        return None if blend is None else (blend, load_completion(self.folder))
 
     def noise(self, shape: tuple[int, ...], *key: int) -> Tensor:
         """Unit noise that depends on `key` alone, on the model's device."""

@@ -37,6 +37,7 @@ from gen.data.world.scene_sampling import sample_scenes  # noqa: E402
 from gen.flow.windows import WINDOW  # noqa: E402
 from gen.generate import GenerateConfig  # noqa: E402
 
+_MOVED = 0.08  # difference of a colour in [-1, 1]: ten grey levels
 Scene = tuple[Tensor, str]  # cells [8, 8, H, W, 3] in [-1, 1], words
 
 
@@ -54,6 +55,8 @@ class TrainBlendConfig:
     """Scenes of each kind; a fifth of them are kept out."""
     wide: float = 0.6
     """Weight of scenes without words against the other two kinds."""
+    moving: float = 2.0
+    """Weight of pixels that are not as they were at time 0, against the others."""
     steps: int = 300
     batch: int = 20
     """Cells of each kind a step."""
@@ -68,12 +71,13 @@ class TrainBlendConfig:
 @dataclass
 class Cells:
     """Hidden cells of filled grids: inputs [N, 10, H, W]; true, made and completion's colours
-    [N, 3, H, W]."""
+    [N, 3, H, W]; which pixels are not as they were at time 0 [N, 1, H, W]."""
 
     inputs: Tensor
     truth: Tensor
     made: Tensor
     said: Tensor
+    moving: Tensor
 
     def mixed(self, blend: Blend, at: Tensor | slice) -> Tensor:
         """Those cells as the network mixes them."""
@@ -113,7 +117,8 @@ def hidden_cells(scenes: list[Scene], generator: GridGenerator, completer: Compl
         given = torch.where(known[..., None, None, None], cells, torch.zeros(()))
         made = generator.fill(given, known, words, replace(config, seed=i))[~known]
         guess = completer.guess(cells[0], cells[:, 0])[~known]
-        colours = (x.permute(0, 3, 1, 2) for x in (cells[~known], made, guess[..., :3]))
+        moved = (cells - cells[:, :1]).abs().amax(-1, keepdim=True)[~known] > _MOVED
+        colours = (x.permute(0, 3, 1, 2) for x in (cells[~known], made, guess[..., :3], moved))
         parts.append((blend_inputs(made, guess), *colours))
     return Cells(*(torch.cat(x) for x in zip(*parts, strict=True)))
 
@@ -151,7 +156,8 @@ def main(cfg: TrainBlendConfig) -> None:
         loss = torch.zeros(())
         for name, cells in train.items():
             at = torch.randint(0, len(cells.truth), (cfg.batch,), generator=g)
-            error = (cells.mixed(blend, at) - cells.truth[at]).square().mean()
+            weight = torch.where(cells.moving[at], cfg.moving, 1.0)
+            error = (weight * (cells.mixed(blend, at) - cells.truth[at]).square()).mean()
             loss = loss + error * (cfg.wide if name == "wide" else 1.0)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 _REACHES = (0.06, 0.04, 0.03)  # colour differences of a robust fit, in turn
 _SIDE = 0.5  # share of the left, the right and the upper border that such a backdrop must cover
-_ENOUGH = 100  # pixels of the border for such a fit
+_ENOUGH = 100  # pixels of the border to fit to again
 
 
 def blank_backdrop(
@@ -60,11 +60,11 @@ def _shading(frames: np.ndarray, border: np.ndarray) -> np.ndarray:
     place = np.broadcast_to(terms[border], (*seen.shape[:2], 3))
     use = place[..., 2] < 0
     for reach in _REACHES:
-        if use.sum() < _ENOUGH:
-            break
         coefficients = np.linalg.lstsq(place[use], seen[use], rcond=None)[0]
         shown = place @ coefficients
         use = np.abs(seen - shown).max(-1) < reach
+        if use.sum() < _ENOUGH:
+            break
     shifts = [np.median((s - b)[n], axis=0) if n.any() else np.zeros(3)
               for s, b, n in zip(seen, shown, use, strict=True)]  # fmt: skip
     return terms @ coefficients + np.array(shifts, np.float32)[:, None, None]

@@ -122,7 +122,7 @@ def test_training_learns_whom_to_believe(tmp_path):
     inputs = blend_inputs(made[~known], guess[~known])
     model, said = (x[~known][..., :3].permute(0, 3, 1, 2) for x in (made, guess))
     truth = said
-    cells = Cells(inputs, truth, model, said)
+    cells = Cells(inputs, truth, model, said, torch.ones_like(truth[:, :1], dtype=torch.bool))
     before = (model - truth).square().mean()
     assert (cells.mixed(blend, slice(None)) - truth).square().mean() < 0.6 * before
     with pytest.raises(UserError, match="asks for 9"):
