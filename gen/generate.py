@@ -32,7 +32,7 @@ class GenerateConfig:
     times: int = 8
     size: tuple[int, int] | None = None  # height, width of the frames; None: the model's own
     steps: int = 12
-    grid_steps: int = 8
+    grid_steps: int = 6  # more say no more: row and column are given
     sampler: str = "euler"
     shift: float = 2.0  # moves the noise levels of the steps towards noise
     picture_first: bool = True  # text -> first frame -> fixed-view clip, instead of at once

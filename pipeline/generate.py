@@ -33,7 +33,7 @@ def generate_from_prompt(options: Prompt, clips: Path) -> VideoGrid:
         views=options.views,
         times=options.times,
         steps=options.steps or STEPS,
-        grid_steps=options.steps or STEPS,
+        grid_steps=options.steps or GenerateConfig.grid_steps,
         mixer=options.mixer,
         untrained_sync=options.untrained_sync,
         seed=seed,
@@ -59,7 +59,7 @@ def complete_with_bundled(grid: VideoGrid, seed: int, max_memory_gb: float | Non
         if has_completion(folder)
         else load_bundled(folder, Runtime(max_memory_gb=max_memory_gb))
     )
-    return complete_cells(grid, generator, GenerateConfig(grid_steps=STEPS, seed=seed))
+    return complete_cells(grid, generator, GenerateConfig(seed=seed))
 
 
 def complete_cells(grid: VideoGrid, generator: Fills, config: GenerateConfig) -> VideoGrid:

@@ -33,7 +33,7 @@ class Prompt:
     times: int = 8
     """Number of times (columns)."""
     steps: int | None = None
-    """Denoising steps per clip and for the grid; by default 12, with Wan 30."""
+    """Denoising steps per clip and for the grid; by default 12 and 6, with Wan 30 each."""
     mixer: MixerName = "soft"
     """How the two streams are synchronised."""
     untrained_sync: bool = False

@@ -88,6 +88,8 @@ class LossConfig:
     """L1 on the difference of neighbouring nodes' offsets that no turn around them explains."""
     few_views: float = 8.0
     """At a time that n views show, rigidity is few_views / n times as strong (at least once)."""
+    following: float = 64.0
+    """Rigidity is so many times as strong while nodes are followed from time to time."""
     sparsity: float = 5e-3
     """L1 on the nodes' offsets: what stands still stays still."""
     turns: float = 1e-3

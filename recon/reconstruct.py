@@ -40,6 +40,7 @@ from recon.motion.frames import FrameConfig
 from recon.motion.knots import KnotOffsets, places
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.offsets import FreeOffsets, MlpOffsets
+from recon.motion.pyramid import Pyramid
 from recon.motion.rigidity import LocalTurns
 from recon.motion.stillness import Sights, still_points
 from recon.place import Moment, Sight, place
@@ -272,11 +273,13 @@ def fit_motion(
     turns = _turns(scene, chosen)
     begun = checkpoint is not None and checkpoint.has("joint fit")
     if settings.track_init and not begun:
-        start = JointFit(scene, frames, config, motion, turns, rigidity_T=rigidity)
+        stiff = [config.loss.following * factor for factor in rigidity]
+        start = JointFit(scene, frames, config, motion, turns, rigidity_T=stiff)
+        pyramid = Pyramid(nodes, motion.free)
         footage = Footage(
             *(frames, grid.known, K, w2c, scene.canonical_time),
             depth=lambda cell, offsets: start.render(cell, offsets).depth,
-            refine=start.refine_time,
+            refine=lambda t, views, steps: start.refine_time(t, views, steps, pyramid),
         )
         follow = FollowConfig(frames=FrameConfig() if settings.rigid_parts else None)
         follow_motion(motion, turns, nodes.astype(np.float64), footage, follow)

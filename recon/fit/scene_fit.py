@@ -24,6 +24,7 @@ from recon.fit.shading import shaded
 from recon.motion.curve import hermite, spline_slopes
 from recon.motion.knots import KnotOffsets
 from recon.motion.offsets import FreeOffsets, MlpOffsets
+from recon.motion.pyramid import Pyramid
 from recon.motion.rigidity import LocalTurns
 from recon.motion.spread import Spreader
 from recon.place import Moment, Sight, literal_turn, place
@@ -33,6 +34,7 @@ from recon.targets import Targets
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
+_ALONE = 0.1  # of the rate, for single nodes beside what neighbourhoods of them share
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
 
 
@@ -226,19 +228,26 @@ class JointFit:
             if on_step is not None:
                 on_step(step)
 
-    def refine_time(self, t: int, views: Sequence[int], steps: int) -> None:
-        """Gradient steps on the free node offsets of one time alone, over ``views``."""
+    def refine_time(self, t: int, views: Sequence[int], steps: int, pyramid: Pyramid) -> None:
+        """Gradient steps on the free node offsets of one time alone, over ``views``: on what
+        neighbourhoods of nodes share above all, little on single nodes."""
         if not isinstance(self.motion, FreeOffsets) or not steps or not views:
             return
-        raw = self.motion.raw[t]
-        rate = 2 * self.config.rates.offsets * self.unit
-        optimiser = Adam([{"params": [raw], "lr": rate}])
+        raw, rate = self.motion.raw[t], 2 * self.config.rates.offsets * self.unit
+        parts = pyramid.start(raw)
+        coarse = len(parts) > 1
+        rates = [rate * (_ALONE if coarse else 1.0), *[rate] * (len(parts) - 1)]
+        optimiser = Adam([{"params": [p], "lr": r} for p, r in zip(parts, rates, strict=True)])
         for step in range(steps):
-            optimiser.param_groups[0]["lr"] = rate * 0.1 ** (step / steps)
+            for group, start in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = start * 0.1 ** (step / steps)
             value = self.loss((views[step % len(views)], t))
-            (raw.grad,) = torch.autograd.grad(value, [raw])
+            (grad,) = torch.autograd.grad(value, [raw])
+            for part, of_part in zip(parts, pyramid.gradients(grad), strict=True):
+                part.grad = of_part
             optimiser.step()
-        raw.grad = None
+            with torch.no_grad():
+                raw.copy_(pyramid.total(parts))
 
     def memory(self) -> dict[str, Tensor]:
         """What steps hand to later ones besides parameters and moments, for a checkpoint."""
