@@ -14,13 +14,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-import torch
-
 from fourreal.script import run_script
 from recon.raster.cpu import blend
+from scripts.tools.bench_rasterizer import passes
 from scripts.tools.raster_scene import draw_scene, layered_scene
-
-_LEAVES = ("means", "scales", "opacities", "colors")
 
 
 @dataclass
@@ -52,10 +49,8 @@ def innermost_loops(assembly: str) -> list[list[str]]:
 
 
 def main(args: Args) -> None:
-    scene = layered_scene(72, 128, 2000)
-    leaves = {k: v.clone().requires_grad_(k in _LEAVES) for k, v in scene.items()}
-    drawn = draw_scene(**leaves, width=128, height=72)
-    torch.autograd.backward(list(drawn), [torch.ones_like(x) for x in drawn])
+    _, both = passes(draw_scene, layered_scene(72, 128, 2000), 72, 128)
+    both()
     for kernel in (blend.forward, blend.backward):
         kernel.recompile()  # a kernel that was loaded has no listing
         assembly = kernel.inspect_asm(kernel.signatures[0])

@@ -78,6 +78,16 @@ def parallax_px(x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray) 
     return np.linalg.norm(projected - y, axis=1)
 
 
+def turns_only(
+    x: np.ndarray, y: np.ndarray, focal: float, centre: np.ndarray, config: FallbackConfig
+) -> tuple[float, bool]:
+    """Median motion that a turn leaves of matches [M, 2], pixels, and whether it explains them."""
+    left = parallax_px(x, y, focal, centre)
+    median = float(np.median(left))
+    fits = median < config.rotation_px and np.percentile(left, 90) < config.rotation_p90_px
+    return median, bool(fits)
+
+
 def rotation_only(
     obs: Observations,
     pairs: PairFlows,
@@ -90,42 +100,28 @@ def rotation_only(
     Looks at the farthest pair that still has enough matches: there parallax would be largest.
     """
     centre = np.array([pairs.size[1] / 2, pairs.size[0] / 2])
-    fovs = (30.0, 40.0, 50.0, 62.0, 75.0)
     for partner in sorted(range(pairs.views), key=lambda v: -abs(v - central)):
         x, y = matches(obs, central, partner)
         if partner == central or len(x) < 40:
             continue
         some = slice(None, None, max(1, len(x) // 200))
         x, y = x[some], y[some]
-
-        def explains(f: float) -> tuple[float, bool]:
-            left = parallax_px(x, y, f, centre)  # noqa: B023 - called before they change
-            median = float(np.median(left))
-            fits = median < config.rotation_px
-            return median, fits and bool(np.percentile(left, 90) < config.rotation_p90_px)
-
         if focal:
-            return focal if explains(focal)[1] else None
-        tried = []
-        for fov in fovs:
-            f = focal_of_fov(fov, pairs.size)
-            median, fits = explains(f)
-            if fits:
-                return f
-            tried.append((median, fov))
+            return focal if turns_only(x, y, focal, centre, config)[1] else None
         # after a wide turn the best focal length leaves nothing, and one beside it a pixel
-        _, fov = min(tried)
-        step = 6.0
-        while step > 0.3:
-            for other in (fov - step, fov + step):
-                f = focal_of_fov(other, pairs.size)
-                median, fits = explains(f)
+        fovs, step = [30.0, 40.0, 50.0, 62.0, 75.0], 6.0
+        tried: list[tuple[float, float]] = []
+        while True:
+            for fov in fovs:
+                f = focal_of_fov(fov, pairs.size)
+                median, fits = turns_only(x, y, f, centre, config)
                 if fits:
                     return f
-                tried.append((median, other))
-            _, fov = min(tried)
-            step /= 2
-        return None
+                tried.append((median, fov))
+            if step <= 0.3:
+                return None
+            _, best = min(tried)
+            fovs, step = [best - step, best + step], step / 2
     return None
 
 
