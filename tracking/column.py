@@ -16,7 +16,8 @@ from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
-from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
+from tracking.cameras.find import find_cameras, shrink
+from tracking.cameras.search import CLOSER, STAND_IN
 from tracking.cameras.turntable import still_around, still_parts
 from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig

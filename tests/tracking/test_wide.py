@@ -8,8 +8,7 @@ from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking import textured_room
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.cameras.fallbacks import FallbackConfig
-from tracking.cameras.find import not_usable
-from tracking.cameras.wide import WideCameras, wide_cameras
+from tracking.cameras.wide import WideCameras, not_usable, wide_cameras
 
 
 @pytest.fixture(scope="module")

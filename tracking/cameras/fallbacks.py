@@ -29,7 +29,6 @@ class FallbackConfig:
     turntable_angle_deg: float = 3.0  # what turns before a still camera must turn by this
     min_inliers: float = 0.35
     min_cheirality: float = 0.7
-    max_residual_px: float = 1.8
     textureless_share: float = 0.4
     nonrigid_share: float = 0.05
     allow_stand_in: bool = False  # a smooth depth where cameras cannot be found, instead of an end
@@ -164,11 +163,6 @@ def unusable(solution: Solution, obs: Observations, config: FallbackConfig) -> s
     rho = solution.inverse_depth[np.isfinite(solution.inverse_depth)]
     if (rho > 0).mean() < config.min_cheirality:
         return "the matches put the scene behind the camera"
-    median = float(np.median(solution.residual[kept]))
-    if median > config.max_residual_px:
-        return f"the matches disagree with one rigid scene by {median:.1f} px"
-    if not np.isfinite(solution.w2c).all():
-        return "the adjustment of the cameras did not converge"
     return None
 
 

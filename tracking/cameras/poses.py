@@ -30,6 +30,7 @@ class PoseConfig:
     min_followed: float = 0.15  # share of points; .5-.9 in clips, .05 between unrelated pictures
     min_pnp: int = 24
     max_pnp: int = 200
+    start_pairs: tuple[int, int] = (2, 8)  # always tried; at most, while views have no place
 
 
 def every_nth_track(obs: Observations, step: int) -> Observations:
@@ -42,7 +43,7 @@ def every_nth_track(obs: Observations, step: int) -> Observations:
     )
 
 
-def _widest_pairs(obs: Observations, central: int, views: int, count: int = 2) -> list[int]:
+def _widest_pairs(obs: Observations, central: int, views: int) -> list[int]:
     """Partners of the central view, by spread of the motion times the root of the matches."""
     scores = []
     for b in range(views):
@@ -51,7 +52,7 @@ def _widest_pairs(obs: Observations, central: int, views: int, count: int = 2) -
             continue
         motion = np.median(np.linalg.norm(y - x - np.median(y - x, 0), axis=1))
         scores.append((min(motion, 30.0) * np.sqrt(len(x)), b))
-    return [b for _, b in sorted(scores, reverse=True)[:count]]
+    return [b for _, b in sorted(scores, reverse=True)]
 
 
 def start_poses(
@@ -174,9 +175,19 @@ def solve_poses(
     shortest, longest = (focal_of_fov(d, pairs.size) for d in (130.0, 5.0))
     belongs = np.isin(np.arange(pairs.views), pairs.sequence)
 
+    best: Solution | None = None
+    best_rank = (0, False, 0.0)
+
     def candidates() -> Iterator[Solution]:
-        """Roughly adjusted starts, from the two widest pairs and every focal."""
-        for partner in _widest_pairs(obs, central, pairs.views):
+        """Roughly adjusted starts, from the widest pairs and every focal.
+
+        What the widest pairs share may be what moves on its own: then views find no place, and
+        others are tried.
+        """
+        always, most = config.start_pairs
+        for i, partner in enumerate(_widest_pairs(obs, central, pairs.views)[:most]):
+            if i >= always and best is not None and best_rank[0] == 0:
+                break
             pair = matches(obs, central, partner)
             for f in starts:
                 start = start_poses(thin, pairs.views, central, partner, pair, f, centre, config)
@@ -195,8 +206,6 @@ def solve_poses(
                 if shortest < rough.focal < longest:
                     yield rough
 
-    best: Solution | None = None
-    best_rank = (0, False, 0.0)
     for rough in candidates():
         # repeated patterns fit best with the scene behind the camera: never prefer that
         behind = float((rough.inverse_depth[np.isfinite(rough.inverse_depth)] <= 0).mean()) > 0.3

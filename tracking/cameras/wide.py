@@ -14,7 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tracking.cameras.fallbacks import FallbackConfig, interpolate_missing
+from tracking.cameras.search import Attempt, Cameras, Search
+
 LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
+_LEAST_POINTS = 12  # which a range of depths can be read from
 
 
 @dataclass
@@ -60,6 +64,39 @@ def wide_cameras(
         if best is not None and best.placed.all():
             break
     return best
+
+
+def not_usable(found: WideCameras | None, limits: FallbackConfig) -> str | None:
+    """Why the cameras of wide-baseline features cannot be used, or None."""
+    if found is None or len(found.points) < _LEAST_POINTS:
+        return "wide-baseline features start no model"
+    placed, views = int(found.placed.sum()), len(found.placed)
+    if placed < max(3, limits.wide_placed * views):
+        return f"wide-baseline features place {placed} of {views} views"
+    if found.error_px > limits.wide_error_px:
+        return f"wide-baseline features are off by {found.error_px:.1f} pixels"
+    return None
+
+
+def far_apart(search: Search, found: WideCameras, own: Attempt) -> Cameras:
+    """Cameras of wide-baseline features, the placed view nearest to the central one as the world.
+
+    own: what the clip's own tracks gave, which was not enough.
+    """
+    good = np.flatnonzero(found.placed)
+    middle = int(good[np.abs(good - search.central).argmin()])
+    home = found.w2c[middle]
+    w2c = interpolate_missing(found.w2c @ np.linalg.inv(home), found.placed)
+    points = found.points @ home[:3, :3].T + home[:3, 3]
+    dropped = np.flatnonzero(~found.placed).tolist()
+    why = own.why or f"{own.placed} of {len(w2c)} views follow from one another"
+    search.note(
+        f"neighbouring views cannot be linked ({why}): cameras come from wide-baseline features"
+    )
+    for v in dropped:
+        search.note(f"view {v} could not be placed: it is left out, its camera is interpolated")
+    K = search.intrinsics(found.focal * search.pairs.scale[0])
+    return Cameras(K, w2c, points, 1.0, dropped, middle, True)
 
 
 def _mapped(
