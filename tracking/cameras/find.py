@@ -17,12 +17,11 @@ from tracking.cameras.fallbacks import (
     FallbackConfig,
     interpolate_missing,
     is_static,
-    rotation_cameras,
-    rotation_only,
 )
 from tracking.cameras.follow import follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
 from tracking.cameras.poses import PoseConfig, working_intrinsics
+from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
 from tracking.cameras.search import CLOSER, Attempt, Cameras, Search, world_points
 from tracking.cameras.turntable import of_what_turns, what_moves
 from tracking.cameras.wide import WideCameras, far_apart, not_usable
@@ -77,8 +76,7 @@ def find_cameras(
         why = "the camera of the freeze-time clip stands still"
         return search.no_parallax(still, search.guess, why)
     elif turning is not None:
-        cameras = rotation_cameras(obs, pairs, central, turning)
-        return search.no_parallax(cameras, turning, "the camera only turns on the spot")
+        return in_its_place(search, obs, turning, turning.what)
     if not search.enough(found) and wide is not None and limits.wide:
         known = None if search.focal is None else search.focal / pairs.scale[0]
         far = wide(known, movers is not None)
@@ -90,18 +88,26 @@ def find_cameras(
     return replace(own_cameras(search, found), turntable=turned is not None)
 
 
+def in_its_place(search: Search, obs: Observations, turning: Turning, why: str) -> Cameras:
+    """Cameras that only turn and zoom, of a scene without depth."""
+    w2c, zooms = rotation_cameras(obs, search.pairs, search.central, turning)
+    out = search.no_parallax(w2c, turning.focal, why)
+    if search.K is None:
+        out.K[:, [0, 1], [0, 1]] *= zooms[:, None]
+    return out
+
+
 def own_cameras(search: Search, found: Attempt) -> Cameras:
     """What the clip's own tracks say, or the end."""
     pairs, limits, obs, solution = search.pairs, search.limits, found.obs, found.solution
     if solution is None or found.why is not None:
-        cameras = rotation_cameras(obs, pairs, search.central, search.guess)
+        w2c, _ = rotation_cameras(obs, pairs, search.central, Turning(search.guess))
         why = f"cameras could not be recovered ({found.why})"
-        return search.end(why, CLOSER, cameras, search.guess)
+        return search.end(why, CLOSER, w2c, search.guess)
     angle = found.angle_deg
     if angle < limits.useless_angle_deg:
-        cameras = rotation_cameras(obs, pairs, search.central, solution.focal)
         why = f"almost no parallax ({angle:.2f} degrees)"
-        return search.no_parallax(cameras, solution.focal, why)
+        return in_its_place(search, obs, Turning(solution.focal), why)
     trust = min(1.0, angle / limits.low_angle_deg)
     if trust < 1.0:
         search.note(f"low parallax ({angle:.1f} degrees): depth is drawn towards a smooth one")
@@ -145,11 +151,8 @@ def known_cameras(search: Search, w2c: np.ndarray, adjust: bool) -> Cameras:
         points = known_points(
             pairs, followed, central, K, w2c, config.outlier_px, in_world, pinhole
         )
-        why = "too few matches agree with the given cameras" if len(points) < 12 else None
     except CamerasDisagree as error:
-        points, why = np.zeros((0, 3)), str(error)
-    if why is not None:
-        return search.end(why, NEARER_CAMERAS, w2c, pinhole[0])
+        return search.end(str(error), NEARER_CAMERAS, w2c, pinhole[0])
     return Cameras(K, w2c, points)
 
 

@@ -217,7 +217,7 @@ def solve_poses(
         if met and best_rank[:2] == (0, False):
             break  # two starts met in one minimum: the others would too
     if best is None:
-        raise ValueError("no pair of views gives a two-view start")
+        raise ValueError("only 0 % of the matches fit one rigid scene")
     best.inverse_depth = triangulate(
         obs, best.rotation, best.translation, best.focal, centre, best.registered
     )
