@@ -15,6 +15,8 @@ from tracking.cameras.bundle import Observations, Solution, normalise, refine, t
 from tracking.cameras.follow import FollowConfig, matches
 from tracking.flow.optical import PairFlows
 
+ROUGH_PX = 2.0  # scale of the first adjustments
+
 
 @dataclass(frozen=True)
 class PoseConfig:
@@ -30,7 +32,8 @@ class PoseConfig:
     min_followed: float = 0.15  # share of points; .5-.9 in clips, .05 between unrelated pictures
     min_pnp: int = 24
     max_pnp: int = 200
-    start_pairs: tuple[int, int] = (2, 8)  # always tried; at most, while views have no place
+    start_pairs: tuple[int, int] = (2, 8)  # always tried; at most, while cameras are not sound
+    sound: float = 0.75  # share of observations that roughly fit
 
 
 def every_nth_track(obs: Observations, step: int) -> Observations:
@@ -181,24 +184,25 @@ def solve_poses(
     def candidates() -> Iterator[Solution]:
         """Roughly adjusted starts, from the widest pairs and every focal.
 
-        What the widest pairs share may be what moves on its own: then views find no place, and
-        others are tried.
+        What the widest pairs share may be what moves on its own: then views find no place, or
+        much fits nowhere, and others are tried.
         """
         always, most = config.start_pairs
         for i, partner in enumerate(_widest_pairs(obs, central, pairs.views)[:most]):
             if i >= always and best is not None and best_rank[0] == 0:
-                break
+                if np.mean(np.nan_to_num(best.residual, nan=np.inf) < ROUGH_PX) > config.sound:
+                    break
             pair = matches(obs, central, partner)
             for f in starts:
                 start = start_poses(thin, pairs.views, central, partner, pair, f, centre, config)
                 if start is None:
                     continue
                 rough = refine(
-                    thin, start, centre, central, fixed_focal=True, scale=2.0, iterations=6,
+                    thin, start, centre, central, fixed_focal=True, scale=ROUGH_PX, iterations=6,
                     tolerance=1e-2,
                 )  # fmt: skip
                 rough = refine(
-                    thin, rough, centre, central, fixed_focal=fixed, scale=2.0,
+                    thin, rough, centre, central, fixed_focal=fixed, scale=ROUGH_PX,
                     iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
                 )  # fmt: skip
                 if log is not None:
