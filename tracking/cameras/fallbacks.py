@@ -29,6 +29,7 @@ class FallbackConfig:
     min_cheirality: float = 0.7
     textureless_share: float = 0.4
     nonrigid_share: float = 0.05
+    redrawn_off: float = 0.12  # share of what neighbours draw that a view does not show there
     allow_stand_in: bool = False  # a smooth depth where cameras cannot be found, instead of an end
     wide: bool = True  # wide-baseline features where flow cannot link the views
     lost_share: float = 0.25  # of the views: more than this left out by flow, and these are asked
