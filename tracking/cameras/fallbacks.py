@@ -34,7 +34,7 @@ class FallbackConfig:
     wide: bool = True  # wide-baseline features where flow cannot link the views
     lost_share: float = 0.25  # of the views: more than this left out by flow, and these are asked
     wide_placed: float = 0.6  # share of the views that these must place
-    wide_explained: float = 0.4  # share of the features' matches that these must explain
+    wide_explained: float = 0.25  # share of the features' matches that these must explain
     wide_agreed: float = 0.1  # share of the central picture whose depth must be sure
 
 
