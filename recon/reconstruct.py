@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import time
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +31,7 @@ from recon.config import FitConfig
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import JointFit
 from recon.fit.stage import OnScene, cameras_are_fitted, ignored_pixels, now_and_then
+from recon.left_out import without_dropped, without_moving
 from recon.moments import fit_moments, needs_moments
 from recon.motion_stage import fit_motion
 from recon.quality import cell_quality, say_what_does_not_fit
@@ -123,26 +123,6 @@ def fit_scene(
 def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
     """A grid of one time, from its tracks to the static fit."""
     return fit_static(fit_canonical(grid, column, config), grid, config)
-
-
-def without_moving(column: ColumnTracks, grid: VideoGrid) -> ColumnTracks:
-    """The column of a grid of one time, in which what moves on its own is no part of the scene.
-
-    Over several times it may be what the scene is about.
-    """
-    if grid.T > 1 or column.moving is None:
-        return column
-    others = column.moving if column.backdrop is None else column.moving | column.backdrop
-    return replace(column, backdrop=others)
-
-
-def without_dropped(grid: VideoGrid, dropped: list[int]) -> VideoGrid:
-    """The grid without the cells of views whose camera is a guess; the complete row stays."""
-    lost = [v for v in dropped if v != grid.shared[0]]
-    kept = copy(grid)  # not built anew: for the fit, the column may have holes
-    kept.known = np.array(grid.known)
-    kept.known[lost] = False
-    return kept
 
 
 def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:

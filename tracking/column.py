@@ -16,7 +16,8 @@ from fourreal.console import Report, warn
 from fourreal.errors import UserError
 from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
-from tracking.cameras.find import CLOSER, STAND_IN, find_cameras, shrink
+from tracking.cameras.find import find_cameras, shrink
+from tracking.cameras.search import CLOSER, STAND_IN
 from tracking.cameras.turntable import still_around, still_parts
 from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
@@ -27,6 +28,7 @@ from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.guided import guide_depth, network_depth
+from tracking.depth.redrawn import redrawn
 from tracking.depth.rim import empty_rim
 from tracking.flow.moving import moving_parts
 from tracking.flow.optical import PairFlows, central_flow, linked_flow
@@ -169,6 +171,13 @@ def track_column(
             backdrop = rims.copy() if backdrop is None else backdrop | rims
         if backdrop is not None:
             confidence[backdrop] = 0.0
+        held = redrawn(alike, depth, K, w2c, backdrop, found.dropped)
+        if held is not None and held.off > limits.redrawn_off:
+            note(
+                f"depth does not hold between the views: {100 * held.off:.0f} % of what neighbours "
+                f"show, {held.apart_deg:.0f} degrees apart, is not there in the next one. Expect "
+                "torn pictures between them; film in smaller steps (of a video: --max-views 32)"
+            )
         agreed = float((confidence[central] > 0.3).mean())
         if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
             raise UserError(

@@ -5,7 +5,8 @@ import torch
 
 from gen.grid import VideoGrid
 from recon.config import preset
-from recon.reconstruct import fit_scene, without_dropped
+from recon.left_out import without_dropped
+from recon.reconstruct import fit_scene
 from tests.recon.scenes import column_from_depth, moving_square
 
 FRAMES, DEPTH, K, W2C = moving_square()

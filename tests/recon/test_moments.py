@@ -43,6 +43,33 @@ def test_many_views_are_followed(moments):
     assert not needs_moments(four, column)
 
 
+def test_motion_that_nothing_follows_is_said(moments, capsys):
+    """Every time shows other textures in the same place."""
+    grid, _ = moments
+    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
+    frames = np.array(grid.frames)
+    for t in (0, 2):
+        frames[:, t] = texture(40 + t)[:72, :96]
+    capsys.readouterr()
+    assert needs_moments(VideoGrid(frames, K=grid.K, w2c=grid.w2c), column)
+    assert "every time gets a geometry of its own from its 2 views" in capsys.readouterr().err
+
+
+def test_a_time_that_shows_something_else_is_left_to_its_neighbours(moments, capsys):
+    grid, _ = moments
+    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
+    frames = np.array(grid.frames)
+    frames[:, 2] = np.stack([texture(50 + v)[:72, :96] for v in range(2)])
+    config = preset("debug")
+    config.static_steps = config.floaters.steps = 0
+    wrong = VideoGrid(frames, K=grid.K, w2c=grid.w2c)
+    scene = fit_moments(wrong, column, config, lambda g, c, f: fit_canonical(g, c, f))
+    said = capsys.readouterr().err
+    assert "time 2: " in said and "agree with the given cameras" in said
+    assert "the times beside it stand in" in said
+    assert scene.visibility is not None and bool((scene.visibility.sum(0) >= 1).all())
+
+
 def test_every_time_has_its_own_geometry_and_only_that(moments):
     grid, rooms = moments
     column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)

@@ -25,3 +25,13 @@ def test_a_box_that_jumps_about_is_called_no_frozen_moment(shifts, capsys):
     assert said == (shifts is not None)
     assert (report["unexplained"] > 0.01) == (shifts is not None)
     assert np.isfinite(report["psnr_input"])
+
+
+def test_a_clip_in_which_nothing_moves_is_a_static_scene(capsys):
+    room = render_path(arc(4, 15.0))
+    frames = np.stack([room.frames] * 3, 1)
+    column = track_column(room.frames)
+    capsys.readouterr()
+    scene, _ = fit_scene(VideoGrid(frames), column, preset("debug"))
+    assert "nothing moves in the fixed-view videos" in capsys.readouterr().err
+    assert not scene.node_offsets.any()

@@ -7,7 +7,8 @@ from fourreal.cameras import project, transform, unproject
 from scripts.evaluate.tracking_scores import align_similarity, camera_errors
 from tests.tracking.textured_room import arc, render_path
 from tracking.cameras.bundle import Observations, Solution, refine, triangulate
-from tracking.cameras.fallbacks import best_rotation, interpolate_missing
+from tracking.cameras.fallbacks import interpolate_missing
+from tracking.cameras.rotation import best_rotation
 from tracking.depth.blank import blank_backdrop
 from tracking.depth.consistency import compare_views, reproject
 from tracking.depth.fill import fill_inverse_depth

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gen.grid import VideoGrid
-from recon.reconstruct import without_moving
+from recon.left_out import without_moving
 from tests.tracking.textured_room import arc, render_path
 from tracking.column import track_column
 from tracking.column_file import load_column, save_column

@@ -8,8 +8,7 @@ from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking import textured_room
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.cameras.fallbacks import FallbackConfig
-from tracking.cameras.find import not_usable
-from tracking.cameras.wide import WideCameras, wide_cameras
+from tracking.cameras.wide import WideCameras, not_usable, wide_cameras
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,14 @@ def test_features_come_from_the_larger_frames(room):
 
 
 def test_what_is_not_enough_is_said_with_its_figure():
-    limits = FallbackConfig()
-    good = WideCameras(
-        300.0, np.tile(np.eye(4), (5, 1, 1)), np.ones(5, bool), np.ones((60, 3)), 0.5
-    )
-    assert not_usable(good, limits) is None
-    assert "no model" in (not_usable(None, limits) or "")
-    few = WideCameras(300.0, good.w2c, np.arange(5) < 2, good.points, 0.5)
-    assert "2 of 5" in (not_usable(few, limits) or "")
-    far = WideCameras(300.0, good.w2c, good.placed, good.points, 3.0)
-    assert "3.0 pixels" in (not_usable(far, limits) or "")
+    limits, w2c, all_of_them = FallbackConfig(), np.tile(np.eye(4), (5, 1, 1)), np.ones(5, bool)
+
+    def reason(placed=all_of_them, points=60, explained=0.7, field=55.0):
+        found = WideCameras(300.0, w2c, placed, np.ones((points, 3)), explained, field)
+        return not_usable(found, limits) or ""
+
+    assert reason() == ""
+    assert "no model" in (not_usable(None, limits) or "") and "no model" in reason(points=5)
+    assert "no model" in reason(field=1.0) and "no model" in reason(field=160.0)
+    assert "2 of 5" in reason(placed=np.arange(5) < 2)
+    assert "only 20 %" in reason(explained=0.2)

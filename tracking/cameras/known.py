@@ -235,7 +235,7 @@ def known_points(
         sparse = sparse_points(pairs, own, w2c)
         if sparse.holds:
             return without_strays(sparse.points, w2c)
-        if followed < 0.3 * max(len(obs.anchor), 1):
+        if followed < 0.3 * max(len(obs.anchor), 1) or len(points) < 12:
             raise CamerasDisagree(
                 f"{len(sparse.points)} matches agree with the given cameras, "
                 f"{sparse.by_chance:.0f} would by chance"

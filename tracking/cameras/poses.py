@@ -15,6 +15,8 @@ from tracking.cameras.bundle import Observations, Solution, normalise, refine, t
 from tracking.cameras.follow import FollowConfig, matches
 from tracking.flow.optical import PairFlows
 
+ROUGH_PX = 2.0  # scale of the first adjustments
+
 
 @dataclass(frozen=True)
 class PoseConfig:
@@ -30,6 +32,8 @@ class PoseConfig:
     min_followed: float = 0.15  # share of points; .5-.9 in clips, .05 between unrelated pictures
     min_pnp: int = 24
     max_pnp: int = 200
+    start_pairs: tuple[int, int] = (2, 8)  # always tried; at most, while cameras are not sound
+    sound: float = 0.75  # share of observations that roughly fit
 
 
 def every_nth_track(obs: Observations, step: int) -> Observations:
@@ -42,7 +46,7 @@ def every_nth_track(obs: Observations, step: int) -> Observations:
     )
 
 
-def _widest_pairs(obs: Observations, central: int, views: int, count: int = 2) -> list[int]:
+def _widest_pairs(obs: Observations, central: int, views: int) -> list[int]:
     """Partners of the central view, by spread of the motion times the root of the matches."""
     scores = []
     for b in range(views):
@@ -51,7 +55,7 @@ def _widest_pairs(obs: Observations, central: int, views: int, count: int = 2) -
             continue
         motion = np.median(np.linalg.norm(y - x - np.median(y - x, 0), axis=1))
         scores.append((min(motion, 30.0) * np.sqrt(len(x)), b))
-    return [b for _, b in sorted(scores, reverse=True)[:count]]
+    return [b for _, b in sorted(scores, reverse=True)]
 
 
 def start_poses(
@@ -174,20 +178,31 @@ def solve_poses(
     shortest, longest = (focal_of_fov(d, pairs.size) for d in (130.0, 5.0))
     belongs = np.isin(np.arange(pairs.views), pairs.sequence)
 
+    best: Solution | None = None
+    best_rank = (0, False, 0.0)
+
     def candidates() -> Iterator[Solution]:
-        """Roughly adjusted starts, from the two widest pairs and every focal."""
-        for partner in _widest_pairs(obs, central, pairs.views):
+        """Roughly adjusted starts, from the widest pairs and every focal.
+
+        What the widest pairs share may be what moves on its own: then views find no place, or
+        much fits nowhere, and others are tried.
+        """
+        always, most = config.start_pairs
+        for i, partner in enumerate(_widest_pairs(obs, central, pairs.views)[:most]):
+            if i >= always and best is not None and best_rank[0] == 0:
+                if np.mean(np.nan_to_num(best.residual, nan=np.inf) < ROUGH_PX) > config.sound:
+                    break
             pair = matches(obs, central, partner)
             for f in starts:
                 start = start_poses(thin, pairs.views, central, partner, pair, f, centre, config)
                 if start is None:
                     continue
                 rough = refine(
-                    thin, start, centre, central, fixed_focal=True, scale=2.0, iterations=6,
+                    thin, start, centre, central, fixed_focal=True, scale=ROUGH_PX, iterations=6,
                     tolerance=1e-2,
                 )  # fmt: skip
                 rough = refine(
-                    thin, rough, centre, central, fixed_focal=fixed, scale=2.0,
+                    thin, rough, centre, central, fixed_focal=fixed, scale=ROUGH_PX,
                     iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
                 )  # fmt: skip
                 if log is not None:
@@ -195,8 +210,6 @@ def solve_poses(
                 if shortest < rough.focal < longest:
                     yield rough
 
-    best: Solution | None = None
-    best_rank = (0, False, 0.0)
     for rough in candidates():
         # repeated patterns fit best with the scene behind the camera: never prefer that
         behind = float((rough.inverse_depth[np.isfinite(rough.inverse_depth)] <= 0).mean()) > 0.3
@@ -208,7 +221,7 @@ def solve_poses(
         if met and best_rank[:2] == (0, False):
             break  # two starts met in one minimum: the others would too
     if best is None:
-        raise ValueError("no pair of views gives a two-view start")
+        raise ValueError("only 0 % of the matches fit one rigid scene")
     best.inverse_depth = triangulate(
         obs, best.rotation, best.translation, best.focal, centre, best.registered
     )

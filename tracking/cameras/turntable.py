@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from tracking.cameras.bundle import Observations
+from tracking.cameras.search import Attempt, Search
 
 _STILL_PX = 1.0  # working pixels that a point never leaves its place by
 _MOVED_PX = 3.0  # ... and that it must leave it by
@@ -47,6 +48,21 @@ def what_moves(obs: Observations) -> tuple[Observations, float] | None:
         obs.anchor[kept], obs.anchor_uv[kept], number[obs.track[use]], obs.view[use], obs.uv[use]
     )
     return moving, still
+
+
+def of_what_turns(search: Search, moving: Observations, still: float) -> Attempt | None:
+    """Cameras of the tracks that move (see ``what_moves``), or None when nothing turns as one.
+
+    What stands still must not say where the camera is.
+    """
+    found = search.attempt(moving)
+    if not search.enough(found) or found.angle_deg <= search.limits.turntable_angle_deg:
+        return None
+    search.note(
+        f"{100 * still:.0f} % of the points stand still in the pictures while others "
+        "turn (a turntable?): the cameras are those of what turns"
+    )
+    return found
 
 
 def still_parts(frames: np.ndarray) -> np.ndarray:

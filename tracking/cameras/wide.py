@@ -14,19 +14,26 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tracking.cameras.fallbacks import FallbackConfig, interpolate_missing
+from tracking.cameras.search import Attempt, Cameras, Search
+
 LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
+_LEAST_POINTS = 12  # which a range of depths can be read from
+_FIELD_DEG = (3.0, 140.0)  # that a lens sees
 
 
 @dataclass
 class WideCameras:
     """What the mapping gave: focal in pixels of the frames, w2c [V, 4, 4] (identity where not
-    placed), placed bool [V], points [M, 3] in the world, error_px: mean reprojection error."""
+    placed), placed bool [V], points [M, 3] in the world, explained: share of the matches between
+    placed neighbours that are points of this model, field_deg: of view along the longer side."""
 
     focal: float
     w2c: np.ndarray
     placed: np.ndarray
     points: np.ndarray
-    error_px: float
+    explained: float
+    field_deg: float
 
 
 def wide_cameras(
@@ -54,12 +61,49 @@ def wide_cameras(
         found = _mapped(images, None if focal is None else focal * scale, affine, left_out)
         if found is not None:
             found.focal /= scale
-            found.error_px /= scale
             if best is None or found.placed.sum() > best.placed.sum():
                 best = found
         if best is not None and best.placed.all():
             break
     return best
+
+
+def not_usable(found: WideCameras | None, limits: FallbackConfig) -> str | None:
+    """Why the cameras of wide-baseline features cannot be used, or None."""
+    low, high = _FIELD_DEG
+    if (
+        found is None
+        or len(found.points) < _LEAST_POINTS
+        or not low < found.field_deg < high  # of a lens: a model that is no picture of anything
+    ):
+        return "wide-baseline features start no model"
+    placed, views = int(found.placed.sum()), len(found.placed)
+    if placed < max(3, limits.wide_placed * views):
+        return f"wide-baseline features place {placed} of {views} views"
+    if found.explained < limits.wide_explained:
+        return f"only {100 * found.explained:.0f} % of wide-baseline features fit one rigid scene"
+    return None
+
+
+def far_apart(search: Search, found: WideCameras, own: Attempt) -> Cameras:
+    """Cameras of wide-baseline features, the placed view nearest to the central one as the world.
+
+    own: what the clip's own tracks gave, which was not enough.
+    """
+    good = np.flatnonzero(found.placed)
+    middle = int(good[np.abs(good - search.central).argmin()])
+    home = found.w2c[middle]
+    w2c = interpolate_missing(found.w2c @ np.linalg.inv(home), found.placed)
+    points = found.points @ home[:3, :3].T + home[:3, 3]
+    dropped = np.flatnonzero(~found.placed).tolist()
+    why = own.why or f"{own.placed} of {len(w2c)} views follow from one another"
+    search.note(
+        f"neighbouring views cannot be linked ({why}): cameras come from wide-baseline features"
+    )
+    for v in dropped:
+        search.note(f"view {v} could not be placed: it is left out, its camera is interpolated")
+    K = search.intrinsics(found.focal * search.pairs.scale[0])
+    return Cameras(K, w2c, points, 1.0, dropped, middle, True)
 
 
 def _mapped(
@@ -107,13 +151,29 @@ def _mapped(
         models = pycolmap.incremental_mapping(
             database, at, Path(folder) / "sparse", options=mapping
         )
-    if not models:
-        return None
-    best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
-    return _read(best, len(images))
+        if not models:
+            return None
+        best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
+        return _read(best, len(images), _explained(best, database), max(height, width))
 
 
-def _read(model: Any, views: int) -> WideCameras:
+def _explained(model: Any, database: Path) -> float:
+    """Share of the verified matches between placed neighbours that became points of the model."""
+    import pycolmap
+
+    placed = sorted((i.name, i) for i in model.images.values() if i.has_pose)
+    stored = pycolmap.Database.open(str(database))
+    total = met = 0
+    for (_, a), (_, b) in zip(placed[:-1], placed[1:], strict=True):
+        verified = stored.read_two_view_geometry(a.image_id, b.image_id).inlier_matches
+        ends = [(a.points2D[i], b.points2D[j]) for i, j in verified]
+        total += len(ends)
+        met += sum(p.has_point3D() and p.point3D_id == q.point3D_id for p, q in ends)
+    stored.close()
+    return met / max(total, 1)
+
+
+def _read(model: Any, views: int, explained: float, long_side: int) -> WideCameras:
     w2c, placed = np.tile(np.eye(4), (views, 1, 1)), np.zeros(views, bool)
     for image in model.images.values():
         if not image.has_pose:
@@ -125,5 +185,5 @@ def _read(model: Any, views: int) -> WideCameras:
     sure = [p for p in model.points3D.values() if p.track.length() >= 3]
     points = np.array([p.xyz for p in (sure or list(model.points3D.values()))]).reshape(-1, 3)
     focal = float(next(iter(model.cameras.values())).params[0])
-    error = float(model.compute_mean_reprojection_error())
-    return WideCameras(focal, w2c, placed, points, error)
+    field = 2 * np.degrees(np.arctan(long_side / (2 * focal)))
+    return WideCameras(focal, w2c, placed, points, explained, float(field))

@@ -211,6 +211,44 @@ def test_wandering_camera_is_no_fixed_view(tmp_path):
     assert pair(tmp_path, force=True).T == 9
 
 
+def test_what_a_fixed_view_is_like_is_said(tmp_path, capsys):
+    """Shaky, displaced, before a blank wall, with something before the lens."""
+
+    def said(fixed, freeze, **options):
+        write_video(tmp_path / "freeze.mp4", freeze, 8)
+        write_video(tmp_path / "fixed.mp4", fixed, 10)
+        pair(tmp_path, **options)
+        output = capsys.readouterr()
+        return output.out + output.err
+
+    still, around = fixed_view(8), freeze_time(5, 0, 0)
+    assert "the fixed view is shaky (up to" in said(shaken(still, 4.0)[0], around)
+    moved = np.stack([np.roll(frame, 3, 1) for frame in still])
+    assert "aligned: the fixed view was" in said(moved, around)
+    covered = still.copy()
+    covered[4] = texture(seed=9)[:144, :192]
+    assert "1 frame(s) of the fixed view cannot be compared" in said(covered, around)
+    blank = np.full((8, 144, 192, 3), 0.95, np.float32)
+    for k in range(8):
+        blank[k, 40:90, 30 + 6 * k : 90 + 6 * k] = texture()[:50, :60]
+    line = "too little stands still all over the fixed view to tell"
+    assert line in said(blank, np.stack([np.roll(blank[0], 4 * k, 1) for k in range(4)]))
+
+
+def test_a_fixed_view_that_is_carried_sideways_is_told_from_one_that_turns(tmp_path, capsys):
+    """Near and far things move by different amounts: no shake takes that out."""
+    big = texture(72, 96)
+    y, x = np.mgrid[40:112, 40:136].astype(np.float32)
+    near = 1.2 * np.sin(y / 6.0)
+    frames = []
+    for k in (0, 1, -1, 1, -1, 1):  # to and fro
+        frames.append(cv2.remap(big, x + k * (2.0 + near), y, cv2.INTER_LINEAR))
+    write_video(tmp_path / "freeze.mp4", freeze_time(5, 0, 0, H=72, W=96), 8)
+    write_video(tmp_path / "fixed.mp4", np.stack(frames), 10)
+    pair(tmp_path, force=True)
+    assert "camera does more than turn" in capsys.readouterr().err
+
+
 def test_colours_of_what_is_cut_off_stay_white():
     gain = np.array([0.8, 0.9, 1.1])
     picture = np.concatenate([texture()[:60, :60] * 0.8, np.ones((20, 60, 3), np.float32)])

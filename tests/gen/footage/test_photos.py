@@ -495,3 +495,14 @@ def test_models_that_colmap_wrote_are_read(scene, tmp_path):
             lens = theirs.cameras[image.camera_id]
             assert np.allclose(camera.at(SIZE)[0], lens.calibration_matrix())
             assert list(camera.coefficients) == list(lens.params[4:])
+
+
+def test_damaged_cameras_above_the_photos_are_named(tmp_path, capsys):
+    at = tmp_path / "set" / "images"
+    at.mkdir(parents=True)
+    for k in range(4):
+        write_image(at / f"{k}.png", np.random.default_rng(k).random((32, 48, 3), np.float32))
+    (at.parent / "transforms.json").write_text("{")
+    grid = load_pair(PairRequest(str(at)))
+    assert grid.V == 4 and grid.w2c is None
+    assert "transforms.json beside images/ is not used: " in capsys.readouterr().err
