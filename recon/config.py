@@ -84,11 +84,11 @@ class LossConfig:
     """Photometric loss and regularisers of the joint fit."""
 
     ssim: float = 0.2
-    rigidity: float = 2e-2
+    rigidity: float = 0.32
     """L1 on the difference of neighbouring nodes' offsets that no turn around them explains."""
     few_views: float = 8.0
     """At a time that n views show, rigidity is few_views / n times as strong (at least once)."""
-    following: float = 64.0
+    following: float = 4.0
     """Rigidity is so many times as strong while nodes are followed from time to time."""
     sparsity: float = 5e-3
     """L1 on the nodes' offsets: what stands still stays still."""
@@ -126,7 +126,8 @@ class DeformationConfig:
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
     later_surface: bool = True
-    """Of a clip with knots: add points for surfaces that the canonical time hides."""
+    """Add points for surfaces that the canonical time hides, where three views or more show them;
+    not with networks."""
     steps: int = 950
     """Of a clip with knots: as many more as there are more of them than 10."""
     hidden_background: bool = True

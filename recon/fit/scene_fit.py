@@ -229,8 +229,8 @@ class JointFit:
                 on_step(step)
 
     def refine_time(self, t: int, views: Sequence[int], steps: int, pyramid: Pyramid) -> None:
-        """Gradient steps on the free node offsets of one time alone, over ``views``: on what
-        neighbourhoods of nodes share above all, little on single nodes."""
+        """Gradient steps on the node offsets of one time alone, over ``views``: of the nodes that
+        are free in ``pyramid``, on what neighbourhoods share above all, little on single nodes."""
         if not isinstance(self.motion, FreeOffsets) or not steps or not views:
             return
         raw, rate = self.motion.raw[t], 2 * self.config.rates.offsets * self.unit

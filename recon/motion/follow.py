@@ -30,11 +30,21 @@ from tracking.flow.trusted import trusted_flow
 FloatArray = NDArray[np.floating]
 
 
+Flow = Callable[[int, int, int], tuple[FloatArray, FloatArray]]
+"""(view, from time, to time) -> flow [H, W, 2], its trust [H, W]."""
+
+
 @dataclass
 class FollowConfig:
     """How nodes are followed from time to time."""
 
     gradient_steps: int = 48
+    later_steps: int = 12
+    """Of what the canonical time hides, which is followed ..."""
+    later_views: int = 3
+    """... by the flow of about so many views ..."""
+    later_times: int = 4
+    """... over so many times each way."""
     smoothness: float = 0.3
     depth_tolerance: float = 0.04
     """A node is seen where its depth is that of the drawn surface, within this fraction."""
@@ -50,6 +60,7 @@ class Footage:
     canonical_time.
     depth: draws the scene in a cell with its nodes at these offsets [M,3], depth [H,W].
     refine: gradient steps on the nodes of one time over these views.
+    flow: that of the frames (``frame_flow``), if it is remembered.
     """
 
     frames: Targets
@@ -59,6 +70,7 @@ class Footage:
     canonical_time: int
     depth: Callable[[tuple[int, int], Tensor], Tensor]
     refine: Callable[[int, Sequence[int], int], None]
+    flow: Flow | None = None
 
 
 def follow_motion(
@@ -97,7 +109,9 @@ def follow_motion(
             moved = np.zeros_like(nodes_M3)
             moved[free] = frames.carried() - nodes_M3[free]
         elif sightings:
-            moved = _advance(motion, turns, nodes_M3 + offsets_M3, offsets_M3, sightings, config)
+            moved = offsets_M3 + _step(
+                turns, nodes_M3 + offsets_M3, sightings, config, motion.free.cpu().numpy()
+            )
         motion.set_time(t, torch.as_tensor(moved).to(offsets))
         footage.refine(t, views, config.gradient_steps)
         if lifted:
@@ -107,6 +121,54 @@ def follow_motion(
             moved[free] = _lift(frames, nodes_M3, free, offsets, views[0], t, footage, config)
             motion.set_time(t, torch.as_tensor(moved).to(offsets))
             states[t] = frames.state()
+
+
+def follow_later(
+    motion: FreeOffsets,
+    turns: LocalTurns,
+    nodes_M3: FloatArray,
+    footage: Footage,
+    start: int,
+    only_M: NDArray[np.bool_],
+    lost: Callable[[int], bool],
+    config: FollowConfig | None = None,
+) -> None:
+    """Follow the nodes ``only_M`` from stamp ``start`` to the stamps around it that lie on its side
+    of the canonical one, until they are ``lost``.
+
+    Where they are at other stamps already is a first guess; the other nodes stay as they are.
+    """
+    config = config or FollowConfig()
+    T, c = footage.known.shape[1], footage.canonical_time
+    for step in (1, -1):
+        for t in range(start + step, start + step * (config.later_times + 1), step):
+            if t == c or not 0 <= t < T:
+                break
+            views = [v for v in range(len(footage.known)) if footage.known[v, t]]
+            both = [v for v in views if footage.known[v, t - step]]
+            with torch.no_grad():
+                offsets, guess = motion(t - step), motion(t).double().cpu().numpy()
+            offsets_M3: FloatArray = offsets.double().cpu().numpy()
+            here = nodes_M3 + offsets_M3
+            sightings = [
+                _carried_by_flow(v, t - step, t, here, offsets, footage, config)
+                for v in both[:: max(1, len(both) // config.later_views)]
+            ]
+            moved = _step(turns, here, sightings, config, only_M, guess - offsets_M3)
+            motion.set_time(t, torch.as_tensor(offsets_M3 + moved).to(offsets))
+            footage.refine(t, views, config.later_steps)
+            if lost(t):
+                break
+
+
+def frame_flow(frames: Targets) -> Flow:
+    """The flow of a view's frames between two times."""
+
+    def flow(view: int, before: int, after: int) -> tuple[FloatArray, FloatArray]:
+        first, second = (frames[view, t].cpu().numpy() for t in (before, after))
+        return trusted_flow(first, second)
+
+    return flow
 
 
 def _frames(
@@ -173,28 +235,26 @@ def _carried_by_flow(
 ) -> Sighting:
     """Where the flow from one time to another of a view takes the nodes it sees."""
     uv, pixel, seen = _in_picture(v, before, here_M3, offsets, footage, config)
-    first, second = (footage.frames[v, t].cpu().numpy() for t in (before, after))
-    flow, good = trusted_flow(first, second)
+    flow, good = (footage.flow or frame_flow(footage.frames))(v, before, after)
     return Sighting(uv + flow[pixel], good[pixel] * seen, footage.K[v], footage.w2c[v])
 
 
-def _advance(
-    motion: FreeOffsets,
+def _step(
     turns: LocalTurns,
     here_M3: FloatArray,
-    offsets_M3: FloatArray,
     sightings: Sequence[Sighting],
     config: FollowConfig,
+    free: NDArray[np.bool_],
+    start: FloatArray | None = None,
 ) -> FloatArray:
-    """Offsets [M, 3] of nodes at ``here_M3``, carried on to where they are sighted."""
+    """How far [M, 3] nodes at ``here_M3`` move to where they are sighted; those that are not
+    ``free`` move as ``start`` says."""
     edges = torch.stack([turns.first, turns.second], 1).cpu()
     local = LocalTurns(torch.as_tensor(here_M3), edges)
 
     def turned(step_M3: FloatArray) -> FloatArray:
         return local(torch.as_tensor(step_M3)).numpy()
 
-    free = motion.free.cpu().numpy()
-    step = solve_step(
-        here_M3, edges.numpy(), sightings, config.smoothness, 3, free=free, turned=turned
+    return solve_step(
+        here_M3, edges.numpy(), sightings, config.smoothness, 3, start, free=free, turned=turned
     )
-    return offsets_M3 + step

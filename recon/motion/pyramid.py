@@ -33,6 +33,7 @@ class Pyramid:
         self, nodes_M3: NDArray[np.floating], free: Tensor, counts: Sequence[int] = COUNTS
     ) -> None:
         moving = free.cpu().numpy()
+        self.free_M1 = free[:, None]
         places = nodes_M3[moving]
         self.levels: list[Spreader] = []
         self.sizes: list[int] = []
@@ -63,5 +64,6 @@ class Pyramid:
 
     @torch.no_grad()
     def gradients(self, grad_M3: Tensor) -> list[Tensor]:
-        """Of the parts, from that of their total."""
+        """Of the parts, from that of their total, where nodes are free."""
+        grad_M3 = grad_M3 * self.free_M1
         return [grad_M3, *(s.product(s.transposed, grad_M3) for s in self.levels)]

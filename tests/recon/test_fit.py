@@ -6,7 +6,9 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import psnr, ssim
 from gen.grid import VideoGrid
 from recon.config import FitConfig, as_in_paper, preset
-from recon.reconstruct import cell_quality, fit_canonical, fit_motion, fit_scene, fit_static
+from recon.motion_stage import fit_motion
+from recon.quality import cell_quality
+from recon.reconstruct import fit_canonical, fit_scene, fit_static
 from recon.render import render_cells
 from scripts.evaluate.truth_grid import align_cameras
 from tests.recon.scenes import column_from_depth, moving_square

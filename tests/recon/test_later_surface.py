@@ -11,9 +11,12 @@ from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig, preset
 from recon.fit.checkpoint import Checkpoint
-from recon.later_surface import Carrier, LaterConfig, add_later_surface
-from recon.motion.nodes import interpolation
+from recon.later.cells import LaterConfig
+from recon.later.surface import Carrier, add_later_surface
+from recon.motion.follow import Footage, follow_later
+from recon.motion.nodes import interpolation, node_graph
 from recon.motion.offsets import FreeOffsets
+from recon.motion.rigidity import LocalTurns
 from recon.reconstruct import fit_scene
 from recon.render import render_scene
 from tests.recon.scenes import column_from_depth
@@ -140,11 +143,40 @@ def test_places_are_carried_with_the_turn_of_the_nodes_around_them():
     assert np.allclose(carrier.carried(1, 0, places), back, atol=1e-3)
 
 
-def fit(footage, later, checkpoint=None):
+def test_what_is_found_is_followed_until_it_is_lost(footage):
+    frames, depth, K, w2c = footage
+    x, y = np.meshgrid(np.linspace(0.46, 0.6, 5), np.linspace(-0.14, 0.14, 7))
+    nodes = np.stack([x.ravel(), y.ravel(), np.full(x.size, HIDDEN)], -1)  # at the last time
+    turns = LocalTurns(torch.from_numpy(nodes), torch.from_numpy(node_graph(nodes)))
+    every = np.ones(len(nodes), bool)
+    targets = torch.from_numpy(frames)
+    asked = []
+
+    def moved(lost):
+        motion = FreeOffsets(len(nodes), T, 0, 2.0)
+        seen = Footage(
+            *(targets, np.ones((V, T), bool), K, w2c, 0),
+            depth=lambda cell, _: torch.from_numpy(depth[cell]),
+            refine=lambda t, views, steps: asked.append((t, len(views))),
+        )
+        follow_later(motion, turns, nodes, seen, T - 1, every, lost)
+        return [motion(t).detach().numpy() for t in range(T)]
+
+    offsets = moved(lambda t: False)
+    assert asked == [(3, V), (2, V), (1, V)]  # towards the canonical time, which is left alone
+    off = offsets[3][:, :2] - (-STEP, 0)  # how far away it is, is left to the gradient steps
+    assert np.median(np.linalg.norm(off, axis=1)) < 0.25 * STEP
+    asked.clear()
+    moved(lambda t: t == 2)
+    assert asked == [(3, V), (2, V)]
+
+
+def fit(footage, later, checkpoint=None, knots=True):
     frames, depth, K, w2c = footage
     config = preset("debug")
     config.static_steps, config.floaters.steps, config.deformation.steps = 20, 4, 60
-    config.deformation.most_stamps, config.deformation.knot_every = 3, 2
+    if knots:
+        config.deformation.most_stamps, config.deformation.knot_every = 3, 2
     config.deformation.later_surface = later
     column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, V // 2)
     return fit_scene(VideoGrid(frames), column, config, checkpoint=checkpoint)
@@ -161,3 +193,9 @@ def test_a_clip_is_fitted_better_and_goes_on_after_a_kill(footage, tmp_path):
     for field in fields(scene):
         a, b = getattr(scene, field.name), getattr(again, field.name)
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, field.name
+
+
+def test_a_grid_of_few_times_is_fitted_better_too(footage):
+    (scene, report), (_, without) = (fit(footage, later, knots=False) for later in (True, False))
+    last = [np.mean([row[-1] for row in r["psnr_cells"]]) for r in (report, without)]
+    assert scene.visibility is not None and last[0] > last[1] + 1.0

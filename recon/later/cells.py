@@ -1,0 +1,109 @@
+"""Frames beside how the scene draws them, and where the two differ.
+
+Legend: V views, P points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourreal.cameras import project, transform
+from fourreal.video_io import to_uint8
+from gen.grid import VideoGrid
+from recon.motion.offsets import FreeOffsets
+from recon.render import render_scene
+from recon.scene import Scene4D
+
+FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+MARGIN = 0.03  # of a depth, within which two surfaces are one
+COLOUR = 0.12  # largest difference of colours that are the same
+
+
+@dataclass(frozen=True)
+class LaterConfig:
+    """What counts as later surface."""
+
+    views: int = 3
+    """So many views must know a time."""
+    error: float = 0.12
+    """Difference of colour, smoothed, that is wrong."""
+    share: float = 2e-4
+    """Part of a time's pixels that must be wrong for it to be looked at."""
+    times: int = 16
+    """At most so many times are, the worst first."""
+    followed: int = 6
+    """What is found at so many of these is followed."""
+    depths: int = 64
+    """Places along a ray."""
+    sigma: float = 0.7
+    """Standard deviation of a point in pixels."""
+
+
+@dataclass
+class Cell:
+    """One frame beside how it is drawn.
+
+    frame: uint8 [H, W, 3], smoothed; depth [H, W] drawn (infinite where nothing is); wrong [H, W],
+    where the two differ and the frame is not what it was at the canonical time.
+    """
+
+    frame: NDArray[np.uint8]
+    depth: FloatArray
+    wrong: Mask
+
+
+Cells = dict[int, Cell]  # by view
+
+
+def draw_cells(
+    scene: Scene4D, motion: FreeOffsets, grid: VideoGrid, t: int, config: LaterConfig
+) -> Cells:
+    """The known cells of a stamp."""
+    with torch.no_grad():
+        offsets = torch.stack([motion(s) for s in range(len(scene.times))])
+    now, c, known = replace(scene, node_offsets=offsets), scene.canonical_time, grid.known
+    assert known is not None
+    side = max(3, round(max(scene.size) / 100) | 1)
+    out = {}
+    for v in np.flatnonzero(known[:, t]).tolist():
+        drawn = render_scene(now, float(scene.times[t]), scene.w2c[v], scene.K[v])
+        frame = _smooth(grid.frames[v, t])
+        off = difference(frame, _smooth(drawn.rgb.clamp(0, 1).cpu().numpy()))
+        wrong = off > config.error
+        if known[v, c]:
+            wrong &= difference(frame, _smooth(grid.frames[v, c])) > 0.5 * config.error
+        core = cv2.morphologyEx(wrong.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side)))
+        depth = np.where(drawn.alpha.cpu().numpy() > 0.5, drawn.depth.cpu().numpy(), np.inf)
+        out[v] = Cell(to_uint8(frame), depth.astype(np.float32), core.astype(bool))
+    return out
+
+
+def in_picture(
+    points_P3: FloatArray, cell: Cell, K: FloatArray, w2c: FloatArray
+) -> tuple[FloatArray, NDArray[np.int64], Mask]:
+    """Depth [P], pixel [P] (0 outside) and which of the points are in the picture [P]."""
+    H, W = cell.depth.shape
+    uv, z = project(transform(w2c, points_P3), K)
+    x, y = np.floor(np.nan_to_num(uv, nan=-1.0, posinf=-1.0, neginf=-1.0)).astype(np.int64).T
+    inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
+    return z, np.where(inside, y * W + x, 0), inside
+
+
+def difference(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Largest difference of the channels [...]."""
+    off = np.abs(a - b)
+    return np.maximum(np.maximum(off[..., 0], off[..., 1]), off[..., 2])
+
+
+def _smooth(image_HW3: FloatArray) -> FloatArray:
+    return np.asarray(cv2.blur(image_HW3, (3, 3)))
+
+
+def share_of_wrong(cells: Cells) -> float:
+    return float(np.mean([cell.wrong.mean() for cell in cells.values()]))

@@ -1,0 +1,99 @@
+"""Where the surface lies that views show and nothing draws.
+
+Legend: V views, M nodes, P points, D places along a ray.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fourreal.cameras import invert, transform, unproject
+from fourreal.video_io import to_float
+from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig, difference, in_picture
+from recon.scene import Scene4D
+
+FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+
+def search(
+    scene: Scene4D, near_M3: FloatArray, cells: Cells, config: LaterConfig
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Points where the views are wrong: places [P, 3], RGB [P, 3], sigma [P].
+
+    Args:
+        near_M3: where the nodes that move are; nothing is sought much nearer than these.
+    """
+    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    places, colors, sigma = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros(0)]
+    for v, cell in cells.items():
+        todo = cell.wrong & ~_covered(np.concatenate(places), cell, K[v], w2c[v])
+        y, x = np.nonzero(todo)
+        if not len(y):
+            continue
+        z = transform(w2c[v], near_M3)[:, 2]
+        closest = 0.9 * np.percentile(z[z > 0], 1) if (z > 0).any() else np.inf
+        far = np.minimum(cell.depth[y, x], 2 * np.percentile(z, 99)) * (1 - 0.5 * MARGIN)
+        inside = closest < far
+        y, x, far = y[inside], x[inside], far[inside]
+        share = np.linspace(0, 1, config.depths)
+        depth = 1 / (1 / closest + (1 / far - 1 / closest)[:, None] * share)  # [P, D]
+        uv = np.stack([x, y], -1) + 0.5
+        rays = unproject(np.repeat(uv, config.depths, 0), depth.reshape(-1), K[v])
+        along = transform(invert(w2c[v]), rays)
+        colour = to_float(cell.frame)[y, x]
+        off = _agreement(along.reshape(*depth.shape, 3), colour, v, cells, K, w2c)
+        good = np.isfinite(off).any(1)
+        best = np.arange(len(off))[good], off[good].argmin(1)
+        places.append(along.reshape(*depth.shape, 3)[best])
+        colors.append(colour[good])
+        sigma.append(config.sigma * depth[best] / K[v, 0, 0])
+    return np.concatenate(places), np.concatenate(colors), np.concatenate(sigma)
+
+
+def _agreement(
+    along_PD3: FloatArray,
+    colour_P3: FloatArray,
+    v: int,
+    cells: Cells,
+    K: FloatArray,
+    w2c: FloatArray,
+) -> FloatArray:
+    """How badly [P, D] the other views agree with a place; infinite where they contradict it.
+
+    Where many places of a ray do as well, the middle ones are the best.
+    """
+    P, D, _ = along_PD3.shape
+    support, through, off = np.zeros((3, P, D), np.float32)
+    for u, cell in cells.items():
+        if u == v:
+            continue
+        z, pixel, inside = in_picture(along_PD3.reshape(-1, 3), cell, K[u], w2c[u])
+        z, inside = z.reshape(P, D), inside.reshape(P, D)
+        beside = cv2.dilate(cell.wrong.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        wrong = beside.reshape(-1)[pixel].reshape(P, D) & inside
+        there = to_float(cell.frame).reshape(-1, 3)[pixel].reshape(P, D, 3)
+        differs = difference(there, colour_P3[:, None])
+        alike = wrong & (differs < COLOUR)
+        support += alike
+        off += np.where(alike, differs, 0)
+        through += (
+            inside & ~wrong & (cell.depth.reshape(-1)[pixel].reshape(P, D) > z * (1 + MARGIN))
+        )
+    needed = 1 if len(cells) < 4 else 2
+    possible = (support >= needed) & (4 * through <= support)
+    index = np.arange(D)
+    middle = (possible * index).sum(1) / np.maximum(possible.sum(1), 1)
+    away = np.abs(index - middle[:, None]) / D
+    return np.where(possible, off / np.maximum(support, 1) + 0.1 * away, np.inf)
+
+
+def _covered(places_P3: FloatArray, cell: Cell, K: FloatArray, w2c: FloatArray) -> Mask:
+    """Pixels [H, W] at or beside which a place lies in front of what is drawn."""
+    out = np.zeros(cell.depth.shape, np.uint8)
+    z, pixel, inside = in_picture(places_P3, cell, K, w2c)
+    front = inside & (z < cell.depth.reshape(-1)[pixel])
+    out.reshape(-1)[pixel[front]] = 1
+    return cv2.dilate(out, np.ones((3, 3), np.uint8)).astype(bool)
