@@ -60,6 +60,9 @@ VARIANTS = {
     "no_turning": Variant(
         "nodes only shift Gaussians, shapes do not turn", {"deformation.turning": False}
     ),
+    "no_later_surface": Variant(
+        "no points for what the canonical time hides", {"deformation.later_surface": False}
+    ),
     "no_stillness": Variant(
         "what stands still is not looked for: everything may move", {"deformation.stillness": False}
     ),
@@ -80,7 +83,7 @@ TABLE = (
     "default", "given_cameras", "nearest_cell", "static", "no_compensation", "compensation",
     "rigid_only",
     "literal", "no_floaters", "round", "cross", "cross_no_parts", "linear",
-    "no_turning", "mlp",
+    "no_turning", "no_later_surface", "mlp",
 )  # fmt: skip
 
 
