@@ -126,7 +126,7 @@ class DeformationConfig:
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
     later_surface: bool = True
-    """Add points for surfaces that the canonical time hides, where three views or more show them;
+    """Add points for surfaces that the canonical time hides, where four views or more show them;
     not with networks."""
     steps: int = 950
     """Of a clip with knots: as many more as there are more of them than 10."""

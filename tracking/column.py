@@ -173,10 +173,11 @@ def track_column(
             confidence[backdrop] = 0.0
         held = redrawn(alike, depth, K, w2c, backdrop, found.dropped)
         if held is not None and held.off > limits.redrawn_off:
+            nearer = "cameras" if given else "views (of a video: --max-views 32)"
             note(
                 f"depth does not hold between the views: {100 * held.off:.0f} % of what neighbours "
                 f"show, {held.apart_deg:.0f} degrees apart, is not there in the next one. Expect "
-                "torn pictures between them; film in smaller steps (of a video: --max-views 32)"
+                f"torn pictures between them; {nearer} nearer to each other help"
             )
         agreed = float((confidence[central] > 0.3).mean())
         if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:

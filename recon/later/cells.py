@@ -29,7 +29,7 @@ COLOUR = 0.12  # largest difference of colours that are the same
 class LaterConfig:
     """What counts as later surface."""
 
-    views: int = 3
+    views: int = 4
     """So many views must know a time."""
     error: float = 0.12
     """Difference of colour, smoothed, that is wrong."""

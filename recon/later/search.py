@@ -82,8 +82,7 @@ def _agreement(
         through += (
             inside & ~wrong & (cell.depth.reshape(-1)[pixel].reshape(P, D) > z * (1 + MARGIN))
         )
-    needed = 1 if len(cells) < 4 else 2
-    possible = (support >= needed) & (4 * through <= support)
+    possible = (support >= 2) & (4 * through <= support)
     index = np.arange(D)
     middle = (possible * index).sum(1) / np.maximum(possible.sum(1), 1)
     away = np.abs(index - middle[:, None]) / D
