@@ -70,8 +70,7 @@ def fit_motion(
     settings = config.deformation
     if grid.T == 1 or not settings.steps:
         return scene
-    depth = _drawn_depth(scene)
-    still = _what_stands_still(scene, grid, depth, config)
+    still = _what_stands_still(scene, grid, config)
     if settings.stillness and still.all():
         warn("nothing moves in the fixed-view videos; the scene is static")
         return scene
@@ -101,9 +100,7 @@ def fit_motion(
     return _joint_fit(scene, nodes, grid, whole, config, on_scene, checkpoint, backdrop)
 
 
-def _what_stands_still(
-    scene: Scene4D, grid: VideoGrid, depth: NDArray[np.float32], config: FitConfig
-) -> NDArray[np.bool_]:
+def _what_stands_still(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> NDArray[np.bool_]:
     """Bool [N], the points that never move; none where nothing is asked to be still."""
     points = scene.means.cpu().numpy()
     if not config.deformation.stillness:
@@ -111,6 +108,7 @@ def _what_stands_still(
     assert grid.known is not None
     K, w2c = _cameras(scene)
     colors, home = scene.colors.cpu().numpy(), scene.canonical_time
+    depth = _drawn_depth(scene)
     return still_points(Sights(points, colors, grid.frames, grid.known, depth, K, w2c, home))
 
 

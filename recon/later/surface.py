@@ -4,8 +4,8 @@ A leg that stands behind another one, or a back that turns to the cameras, has n
 After the nodes were followed, the rays of pixels that are drawn wrongly at a time are searched, in
 front of what is drawn, for a place where other views are wrong as well and have the same colour,
 and where none of them sees past it to something that is drawn well. What is found becomes points
-with nodes of their own, which the nodes around carry, turn and all, to the other times. A point is
-visible at the times around its own at which no view sees past it.
+with nodes of their own, which the nodes around carry, turn and all, to the other times; from there
+they can be followed. A point is visible at the times around its own at which no view sees past it.
 
 Legend: V views, T stamps, M nodes, P points that are found at one stamp, D places along a ray.
 """

@@ -146,6 +146,8 @@ def follow_later(
                 break
             views = [v for v in range(len(footage.known)) if footage.known[v, t]]
             both = [v for v in views if footage.known[v, t - step]]
+            if not both:
+                break
             with torch.no_grad():
                 offsets, guess = motion(t - step), motion(t).double().cpu().numpy()
             offsets_M3: FloatArray = offsets.double().cpu().numpy()

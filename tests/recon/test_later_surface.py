@@ -152,10 +152,12 @@ def test_what_is_found_is_followed_until_it_is_lost(footage):
     targets = torch.from_numpy(frames)
     asked = []
 
-    def moved(lost):
+    def moved(lost, unknown=()):
         motion = FreeOffsets(len(nodes), T, 0, 2.0)
+        known = np.ones((V, T), bool)
+        known[:, list(unknown)] = False
         seen = Footage(
-            *(targets, np.ones((V, T), bool), K, w2c, 0),
+            *(targets, known, K, w2c, 0),
             depth=lambda cell, _: torch.from_numpy(depth[cell]),
             refine=lambda t, views, steps: asked.append((t, len(views))),
         )
@@ -169,6 +171,9 @@ def test_what_is_found_is_followed_until_it_is_lost(footage):
     asked.clear()
     moved(lambda t: t == 2)
     assert asked == [(3, V), (2, V)]
+    asked.clear()
+    moved(lambda t: False, unknown=[2])
+    assert asked == [(3, V)]
 
 
 def fit(footage, later, checkpoint=None, knots=True):
