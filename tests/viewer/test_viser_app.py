@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from fourreal.video_io import read_clip
 from gen.grid import VideoGrid
-from recon import reconstruct as fit
 from recon.config import FitConfig
+from recon.fit import stage
 from recon.fit.scene_fit import JointFit
 from recon.render import render_cells, render_scene
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
@@ -198,16 +198,16 @@ def test_after_the_run_the_finished_scene_is_shown(tmp_path, monkeypatch, capsys
 
 
 def test_a_fit_hands_out_the_scene_as_it_stands(monkeypatch):
-    monkeypatch.setattr(fit, "_SHOW_EVERY", 0.0)
+    monkeypatch.setattr(stage, "_SHOW_EVERY", 0.0)
     scene = toy_scene(200, size=(24, 32))
     frames = torch.from_numpy(render_cells(scene))
     scene.colors = scene.colors * 0.5
     running = JointFit(scene, frames, FitConfig())
     seen = []
-    running.run([(0, 0), (1, 0)], 3, "test", on_step=fit._now_and_then(running, seen.append))
+    running.run([(0, 0), (1, 0)], 3, "test", on_step=stage.now_and_then(running, seen.append))
     assert len(seen) == 3 and all(len(s) == len(scene) for s in seen)
     assert (seen[0].colors != seen[2].colors).any()
-    assert fit._now_and_then(running, None) is None
+    assert stage.now_and_then(running, None) is None
 
 
 def test_clock_turns_around_at_the_end(app):
