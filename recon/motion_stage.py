@@ -24,6 +24,7 @@ from recon.fit.scene_fit import Cell, JointFit, median_depth
 from recon.fit.stage import OnScene, cameras_are_fitted, ignored_pixels, now_and_then
 from recon.later.surface import Added, add_later_surface, resized
 from recon.motion.follow import (
+    Flow,
     FollowConfig,
     Footage,
     follow_later,
@@ -40,7 +41,7 @@ from recon.motion.stillness import Sights, still_points
 from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.scene import Scene4D
-from recon.targets import targets_of
+from recon.targets import Targets, targets_of
 
 _FLOWS = 48  # that are remembered while later surface is followed
 
@@ -140,17 +141,25 @@ def _hung_on_nodes(
 
 def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig) -> None:
     """The nodes' motion, from time to time."""
-    places_M3, turns, footage = _footage(scene, nodes, grid, config, nodes.motion.free)
+    frames = targets_of(grid, config.device)
+    flow, free = frame_flow(frames), nodes.motion.free
+    places_M3, turns, footage = _footage(scene, nodes, grid, frames, flow, config, free)
     follow = FollowConfig(frames=FrameConfig() if config.deformation.rigid_parts else None)
     follow_motion(nodes.motion, turns, places_M3, footage, follow)
 
 
 def _footage(
-    scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig, moving_M: torch.Tensor
+    scene: Scene4D,
+    nodes: _Nodes,
+    grid: VideoGrid,
+    frames: Targets,
+    flow: Flow,
+    config: FitConfig,
+    moving_M: torch.Tensor,
 ) -> tuple[NDArray[np.float64], LocalTurns, Footage]:
     """Places of nodes, their rigidity, and what those that are ``moving_M`` are followed in."""
     assert grid.known is not None
-    frames, (K, w2c) = targets_of(grid, config.device), _cameras(scene)
+    K, w2c = _cameras(scene)
     places_M3 = scene.means.cpu().numpy()[nodes.chosen]
     turns = _turns(scene, nodes.chosen)
     stiff = [config.loss.following * factor for factor in _rigidity(grid, config)]
@@ -160,6 +169,7 @@ def _footage(
         *(frames, grid.known, K, w2c, scene.canonical_time),
         depth=lambda cell, offsets: start.render(cell, offsets).depth,
         refine=lambda t, views, steps: start.refine_time(t, views, steps, pyramid),
+        flow=flow,
     )
     return places_M3.astype(np.float64), turns, footage
 
@@ -169,13 +179,13 @@ def _with_later_surface(
 ) -> tuple[Scene4D, _Nodes]:
     """The scene with points for what the canonical time hides; these are followed, but between
     ``knots`` of a clip, which are close in time."""
-    flow = lru_cache(_FLOWS)(frame_flow(targets_of(grid, config.device)))
+    frames = targets_of(grid, config.device)
+    flow = lru_cache(_FLOWS)(frame_flow(frames))
 
     def follow(added: Added) -> None:
         now = _Nodes(added.chosen_M, added.motion)
         new = torch.from_numpy(added.new_M).to(config.device)
-        places_M3, turns, footage = _footage(added.scene, now, grid, config, new)
-        footage.flow = flow
+        places_M3, turns, footage = _footage(added.scene, now, grid, frames, flow, config, new)
         follow_later(added.motion, turns, places_M3, footage, added.t, added.new_M, added.lost)
 
     scene, motion, chosen = add_later_surface(

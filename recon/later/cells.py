@@ -106,4 +106,5 @@ def _smooth(image_HW3: FloatArray) -> FloatArray:
 
 
 def share_of_wrong(cells: Cells) -> float:
+    """Part of the pixels of all views that are drawn wrongly."""
     return float(np.mean([cell.wrong.mean() for cell in cells.values()]))

@@ -60,7 +60,7 @@ class Footage:
     canonical_time.
     depth: draws the scene in a cell with its nodes at these offsets [M,3], depth [H,W].
     refine: gradient steps on the nodes of one time over these views.
-    flow: that of the frames (``frame_flow``), if it is remembered.
+    flow: that of the frames (``frame_flow``).
     """
 
     frames: Targets
@@ -70,7 +70,7 @@ class Footage:
     canonical_time: int
     depth: Callable[[tuple[int, int], Tensor], Tensor]
     refine: Callable[[int, Sequence[int], int], None]
-    flow: Flow | None = None
+    flow: Flow
 
 
 def follow_motion(
@@ -237,7 +237,7 @@ def _carried_by_flow(
 ) -> Sighting:
     """Where the flow from one time to another of a view takes the nodes it sees."""
     uv, pixel, seen = _in_picture(v, before, here_M3, offsets, footage, config)
-    flow, good = (footage.flow or frame_flow(footage.frames))(v, before, after)
+    flow, good = footage.flow(v, before, after)
     return Sighting(uv + flow[pixel], good[pixel] * seen, footage.K[v], footage.w2c[v])
 
 

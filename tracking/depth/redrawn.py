@@ -57,11 +57,8 @@ def redrawn(
     lens = K * np.array([size[0] / width, size[1] / height, 1.0])[:, None]
     wrong, angles = [], []
     grain = np.ones((3, 3), np.uint8)  # an edge that is off by a pixel says nothing
-    for k, v in enumerate(views):
-        near = [views[i] for i in range(k - _NEIGHBOURS, k + _NEIGHBOURS + 1)
-                if i != k and 0 <= i < len(views)]  # fmt: skip
-        near.sort(key=lambda u: abs(u - v))
-        near = near[:_NEIGHBOURS]
+    for v in views:
+        near = sorted((u for u in views if u != v), key=lambda u: abs(u - v))[:_NEIGHBOURS]
         if not near:
             continue
         best = np.full(size[::-1], np.inf, np.float32)
