@@ -125,6 +125,8 @@ class DeformationConfig:
     rigid_parts: bool = True
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
+    recover: bool = True
+    """Find again what flow loses from time to time, where four views or more show it."""
     later_surface: bool = True
     """Add points for surfaces that the canonical time hides, where four views or more show them;
     not with networks."""

@@ -22,6 +22,7 @@ from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
 from recon.fit.stage import OnScene, cameras_are_fitted, ignored_pixels, now_and_then
+from recon.later.lost_parts import recover_lost
 from recon.later.surface import Added, add_later_surface, resized
 from recon.motion.follow import (
     Flow,
@@ -144,6 +145,8 @@ def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig) -
     frames = targets_of(grid, config.device)
     flow, free = frame_flow(frames), nodes.motion.free
     places_M3, turns, footage = _footage(scene, nodes, grid, frames, flow, config, free)
+    if config.deformation.recover:
+        footage.recover = recover_lost(scene, footage, places_M3, nodes.motion.free.cpu().numpy())
     follow = FollowConfig(frames=FrameConfig() if config.deformation.rigid_parts else None)
     follow_motion(nodes.motion, turns, places_M3, footage, follow)
 
@@ -167,7 +170,7 @@ def _footage(
     pyramid = Pyramid(places_M3, moving_M)
     footage = Footage(
         *(frames, grid.known, K, w2c, scene.canonical_time),
-        depth=lambda cell, offsets: start.render(cell, offsets).depth,
+        draw=start.render,
         refine=lambda t, views, steps: start.refine_time(t, views, steps, pyramid),
         flow=flow,
     )

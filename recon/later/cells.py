@@ -5,6 +5,7 @@ Legend: V views, P points.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,6 +17,7 @@ from fourreal.cameras import project, transform
 from fourreal.video_io import to_uint8
 from gen.grid import VideoGrid
 from recon.motion.offsets import FreeOffsets
+from recon.raster.rasterize import RasterOutput
 from recon.render import render_scene
 from recon.scene import Scene4D
 
@@ -65,23 +67,40 @@ def draw_cells(
     scene: Scene4D, motion: FreeOffsets, grid: VideoGrid, t: int, config: LaterConfig
 ) -> Cells:
     """The known cells of a stamp."""
-    with torch.no_grad():
-        offsets = torch.stack([motion(s) for s in range(len(scene.times))])
-    now, c, known = replace(scene, node_offsets=offsets), scene.canonical_time, grid.known
+    now, c, known = scene.node_offsets.clone(), scene.canonical_time, grid.known
     assert known is not None
-    side = max(3, round(max(scene.size) / 100) | 1)
-    out = {}
+    with torch.no_grad():
+        now[t] = motion(t)
+    moved, out = replace(scene, node_offsets=now), {}
     for v in np.flatnonzero(known[:, t]).tolist():
-        drawn = render_scene(now, float(scene.times[t]), scene.w2c[v], scene.K[v])
-        frame = _smooth(grid.frames[v, t])
-        off = difference(frame, _smooth(drawn.rgb.clamp(0, 1).cpu().numpy()))
-        wrong = off > config.error
-        if known[v, c]:
-            wrong &= difference(frame, _smooth(grid.frames[v, c])) > 0.5 * config.error
-        core = cv2.morphologyEx(wrong.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side)))
-        depth = np.where(drawn.alpha.cpu().numpy() > 0.5, drawn.depth.cpu().numpy(), np.inf)
-        out[v] = Cell(to_uint8(frame), depth.astype(np.float32), core.astype(bool))
+        drawn = render_scene(moved, float(scene.times[t]), scene.w2c[v], scene.K[v])
+        same = [(grid.frames[v, c], 0.5)] if known[v, c] else []
+        out[v], _ = beside(grid.frames[v, t], drawn, same, config.error)
     return out
+
+
+def beside(
+    frame_HW3: FloatArray,
+    drawn: RasterOutput,
+    same: Sequence[tuple[FloatArray, float]],
+    error: float,
+) -> tuple[Cell, FloatArray]:
+    """A frame beside how it is drawn, and how far they differ [H, W], both smoothed.
+
+    Args:
+        same: pictures [H, W, 3], and the share of ``error`` to within which a frame that looks
+            like one of them is not wrong.
+    """
+    side = max(3, round(max(frame_HW3.shape[:2]) / 100) | 1)
+    frame = _smooth(frame_HW3)
+    off = difference(frame, _smooth(drawn.rgb.detach().clamp(0, 1).cpu().numpy()))
+    wrong = off > error
+    for picture, share in same:
+        wrong &= difference(frame, _smooth(picture)) > share * error
+    core = cv2.morphologyEx(wrong.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side)))
+    alpha, depth = (x.detach().cpu().numpy() for x in (drawn.alpha, drawn.depth))
+    depth = np.where(alpha > 0.5, depth, np.inf).astype(np.float32)
+    return Cell(to_uint8(frame), depth, core.astype(bool)), off
 
 
 def in_picture(

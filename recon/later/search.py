@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 from fourreal.cameras import invert, transform, unproject
 from fourreal.video_io import to_float
 from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig, difference, in_picture
-from recon.scene import Scene4D
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 
 def search(
-    scene: Scene4D, near_M3: FloatArray, cells: Cells, config: LaterConfig
+    K: FloatArray, w2c: FloatArray, near_M3: FloatArray, cells: Cells, config: LaterConfig
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Points where the views are wrong: places [P, 3], RGB [P, 3], sigma [P].
 
     Args:
+        K, w2c: [V, 3, 3] and [V, 4, 4] of all views.
         near_M3: where the nodes that move are; nothing is sought much nearer than these.
     """
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     places, colors, sigma = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros(0)]
     for v, cell in cells.items():
         todo = cell.wrong & ~_covered(np.concatenate(places), cell, K[v], w2c[v])

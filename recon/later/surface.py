@@ -111,6 +111,7 @@ def add_later_surface(
         return scene, motion, chosen_M
     nodes = scene.means[torch.from_numpy(chosen_M)].double().cpu().numpy()
     carrier = Carrier(motion, nodes)
+    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     every = {t: draw_cells(scene, motion, grid, t, config) for t in times}
     wrong = {t: share_of_wrong(cells) for t, cells in every.items() if t != scene.canonical_time}
     followed = 0
@@ -120,7 +121,7 @@ def add_later_surface(
         every[t] = draw_cells(scene, motion, grid, t, config)  # with what was added since
         if share_of_wrong(every[t]) < config.share:
             continue
-        places, colors, sigma = search(scene, carrier.at(t)[0], every[t], config)
+        places, colors, sigma = search(K, w2c, carrier.at(t)[0], every[t], config)
         if len(places) >= _FEW:
             old, more = motion.nodes, _with_points(scene, places, colors, sigma)
             scene, motion, chosen_M = _with_nodes(more, motion, carrier, chosen_M, t, len(places))

@@ -3,7 +3,8 @@
 Legend: M nodes, V views, T times, cell = (view, time). From one time to the next,
 1. the flow between the two frames of every known view carries the nodes (rays of all views are
    intersected, neighbours move alike);
-2. gradient steps on the nodes of this time alone bring the drawing to the frame, so that errors
+2. what flow has lost is found again (`recon.later.lost_parts`), where enough views show it;
+3. gradient steps on the nodes of this time alone bring the drawing to the frame, so that errors
    do not add up from time to time.
 Where a single view knows a time, rigid frames (`recon.motion.frames`) say how far from it the nodes
 are: before the gradient steps and, from where these brought what the view sees, after them.
@@ -24,6 +25,7 @@ from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
+from recon.raster.rasterize import RasterOutput
 from recon.targets import Targets
 from tracking.flow.trusted import trusted_flow
 
@@ -58,9 +60,11 @@ class Footage:
 
     frames: [H,W,3] of every (view, time); known bool [V,T]; K [V,3,3] and w2c [V,4,4];
     canonical_time.
-    depth: draws the scene in a cell with its nodes at these offsets [M,3], depth [H,W].
+    draw: draws the scene in a cell with its nodes at these offsets [M,3].
     refine: gradient steps on the nodes of one time over these views.
     flow: that of the frames (``frame_flow``).
+    recover: from the offsets [M,3] to which flow carries the nodes at a time, those at which it
+    finds what flow has lost; None: it is not sought.
     """
 
     frames: Targets
@@ -68,9 +72,10 @@ class Footage:
     K: FloatArray
     w2c: FloatArray
     canonical_time: int
-    depth: Callable[[tuple[int, int], Tensor], Tensor]
+    draw: Callable[[tuple[int, int], Tensor], RasterOutput]
     refine: Callable[[int, Sequence[int], int], None]
     flow: Flow
+    recover: Callable[[int, FloatArray], FloatArray] | None = None
 
 
 def follow_motion(
@@ -112,6 +117,8 @@ def follow_motion(
             moved = offsets_M3 + _step(
                 turns, nodes_M3 + offsets_M3, sightings, config, motion.free.cpu().numpy()
             )
+        if footage.recover is not None:
+            moved = footage.recover(t, moved)
         motion.set_time(t, torch.as_tensor(moved).to(offsets))
         footage.refine(t, views, config.gradient_steps)
         if lifted:
@@ -216,7 +223,7 @@ def _in_picture(
 ) -> tuple[FloatArray, tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]:
     """uv [M, 2] of nodes in a cell, their pixels (row, column), and which the cell sees [M]."""
     with torch.no_grad():
-        depth = footage.depth((v, t), offsets).cpu().numpy()
+        depth = footage.draw((v, t), offsets).depth.cpu().numpy()
     H, W = depth.shape
     uv, z = project(transform(footage.w2c[v], here_M3), footage.K[v])
     x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T

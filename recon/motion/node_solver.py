@@ -119,6 +119,23 @@ def _gauss_newton(
     return out * pixel
 
 
+def relaxed(
+    weight_M: FloatArray,
+    rhs_M3: FloatArray,
+    edges_E2: NDArray[np.int64],
+    link_E: FloatArray,
+    start_M3: FloatArray,
+    sweeps: int,
+) -> FloatArray:
+    """Solution [M, 3] of (diag(weight) + graph Laplacian of the links) x = rhs, from ``start_M3``
+    in so many sweeps."""
+    blocks = weight_M[:, None, None] * np.eye(3)
+    out = np.array(start_M3, np.float64)
+    rows = _adjacency(edges_E2, link_E, len(out))
+    _relax(blocks, np.ascontiguousarray(rhs_M3), *rows, np.arange(len(out)), out, sweeps)
+    return out
+
+
 def _adjacency(
     edges: NDArray[np.int64], link: FloatArray, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:

@@ -60,6 +60,9 @@ VARIANTS = {
     "no_turning": Variant(
         "nodes only shift Gaussians, shapes do not turn", {"deformation.turning": False}
     ),
+    "no_recovery": Variant(
+        "what flow loses is not sought and found again", {"deformation.recover": False}
+    ),
     "no_later_surface": Variant(
         "no points for what the canonical time hides", {"deformation.later_surface": False}
     ),
@@ -83,7 +86,7 @@ TABLE = (
     "default", "given_cameras", "nearest_cell", "static", "no_compensation", "compensation",
     "rigid_only",
     "literal", "no_floaters", "round", "cross", "cross_no_parts", "linear",
-    "no_turning", "no_later_surface", "mlp",
+    "no_turning", "no_recovery", "no_later_surface", "mlp",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A square comes out from behind another one: the canonical time does not show it."""
 
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_what_is_found_is_followed_until_it_is_lost(footage):
         known[:, list(unknown)] = False
         seen = Footage(
             *(targets, known, K, w2c, 0),
-            depth=lambda cell, _: torch.from_numpy(depth[cell]),
+            draw=lambda cell, _: SimpleNamespace(depth=torch.from_numpy(depth[cell])),
             refine=lambda t, views, steps: asked.append((t, len(views))),
             flow=frame_flow(targets),
         )

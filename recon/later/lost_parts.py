@@ -1,0 +1,157 @@
+"""What flow has lost, found again: limbs that swing further than they are wide.
+
+From one time to the next flow takes a fast leg for what is behind it; gradient steps then draw it
+into a body of its colour, and it stays there. Before they can, the drawing is held against the
+frames: where views are wrong together, the missing surface is searched (`recon.later.search`), and
+the nodes that are drawn where nothing of theirs is seen are laid onto it as a whole
+(`recon.motion.registration`). Ours; the paper's tracks end where they are lost.
+
+Legend: V views, M nodes, those of them that move: L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recon.later.cells import MARGIN, Cells, LaterConfig, beside, in_picture, share_of_wrong
+from recon.later.search import search
+from recon.motion.follow import Footage
+from recon.motion.registration import Found, Registration
+from recon.place import Moment, Sight, place
+from recon.raster.rasterize import rasterize
+from recon.scene import Scene4D
+
+FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+_ROUNDS = 3
+_GAIN = 0.98  # what is wrong must shrink to so much of itself, else a round is taken back
+_FEW = 20  # found places that tell nothing
+_MANY = 800  # found places, more of which tell no more
+_HIDDEN = 0.3  # how strongly nodes that no view sees stay where they are
+_LEAST = 30  # moving nodes
+
+
+def recover_lost(
+    scene: Scene4D, footage: Footage, nodes_M3: FloatArray, free_M: Mask
+) -> Callable[[int, FloatArray], FloatArray] | None:
+    """What ``Footage.recover`` asks for; None where no time but the canonical one is known to
+    enough views, or too little moves.
+
+    Args:
+        scene: in its canonical pose; what follows no node stands still.
+        free_M: the nodes that move.
+    """
+    enough = footage.known.sum(0) >= LaterConfig.views
+    enough[footage.canonical_time] = False
+    if not enough.any() or free_M.sum() < _LEAST:
+        return None
+    parts = _LostParts(scene, footage, nodes_M3, free_M)
+    return lambda t, offsets_M3: parts.recovered(t, offsets_M3) if enough[t] else offsets_M3
+
+
+class _LostParts:
+    def __init__(
+        self, scene: Scene4D, footage: Footage, nodes_M3: FloatArray, free_M: Mask
+    ) -> None:
+        self.footage, self.free, self.config = footage, free_M, LaterConfig()
+        self.nodes = nodes_M3[free_M].astype(np.float64)
+        self.still = _still_pictures(scene)
+        self.registration = Registration(self.nodes, self._colors(len(free_M)))
+
+    def recovered(self, t: int, offsets_M3: FloatArray) -> FloatArray:
+        """Offsets [M, 3] at a time from those to which flow carried the nodes."""
+        offsets_M3 = np.array(offsets_M3, np.float64)
+        cells, off = self._cells(t, offsets_M3)
+        for _ in range(_ROUNDS):
+            wrong = share_of_wrong(cells)
+            if wrong < self.config.share:
+                break
+            tried = self._laid(cells, off, offsets_M3)
+            if tried is None:
+                break
+            cells, off = self._cells(t, tried)
+            if share_of_wrong(cells) > _GAIN * wrong:
+                break
+            offsets_M3 = tried
+        return offsets_M3
+
+    def _laid(
+        self, cells: Cells, off: dict[int, FloatArray], offsets_M3: FloatArray
+    ) -> FloatArray | None:
+        """Offsets [M, 3] with lost nodes on what is missing; None where nothing is to be done."""
+        K, w2c = self.footage.K, self.footage.w2c
+        offsets_L3 = offsets_M3[self.free]
+        here = self.nodes + offsets_L3
+        places, colors, _ = search(K, w2c, here, cells, self.config)
+        if len(places) < _FEW:
+            return None
+        some = np.random.default_rng(0).permutation(len(places))[:_MANY]
+        seen, denied = np.zeros((2, len(here)))
+        for v in cells:
+            _, pixel, shown = self._shown(here, v, cells)
+            seen += shown
+            denied += shown & (off[v].reshape(-1)[pixel] > self.config.error)
+        lost, hidden = (seen > 0) & (denied > 0.5 * seen), seen == 0
+        if not lost.any():
+            return None
+        held = np.where(lost, 0.0, np.where(hidden, _HIDDEN, 1.0))
+        z = here @ w2c[0][2, :3] + w2c[0][2, 3]
+        pixel_size = float(np.median(np.abs(z)) / K[0, 0, 0])
+        out = offsets_M3.copy()
+        out[self.free] = self.registration.fit(
+            offsets_L3, held, lost | hidden, Found(places[some], colors[some]), pixel_size
+        )
+        return out
+
+    def _cells(self, t: int, offsets_M3: FloatArray) -> tuple[Cells, dict[int, FloatArray]]:
+        """The known cells of a time, with nodes at these offsets, and how far they are off."""
+        known, c = self.footage.known, self.footage.canonical_time
+        offsets = torch.as_tensor(offsets_M3, dtype=torch.float32)
+        cells: Cells = {}
+        off = {}
+        for v in np.flatnonzero(known[:, t]).tolist():
+            with torch.no_grad():
+                drawn = self.footage.draw((v, t), offsets.to(self.still[v].device))
+            # what the surroundings look like is no missing part, nor what was there all the time
+            same = [(self.still[v].cpu().numpy(), 1.0)]
+            if known[v, c]:
+                same.append((self._frame(v, c), 0.5))
+            cells[v], off[v] = beside(self._frame(v, t), drawn, same, self.config.error)
+        return cells, off
+
+    def _frame(self, v: int, t: int) -> FloatArray:
+        frame: FloatArray = self.footage.frames[v, t].cpu().numpy()
+        return frame
+
+    def _shown(
+        self, places_L3: FloatArray, v: int, cells: Cells
+    ) -> tuple[FloatArray, NDArray[np.int64], Mask]:
+        """Depth and pixel of places in a view, and which are not behind what it draws."""
+        z, pixel, inside = in_picture(places_L3, cells[v], self.footage.K[v], self.footage.w2c[v])
+        return z, pixel, inside & (z < cells[v].depth.reshape(-1)[pixel] * (1 + MARGIN))
+
+    def _colors(self, nodes: int) -> FloatArray:
+        """RGB [L, 3] that the views of the canonical time show of the nodes that move."""
+        cells, _ = self._cells(self.footage.canonical_time, np.zeros((nodes, 3)))
+        total, count = np.zeros((len(self.nodes), 3)), np.zeros((len(self.nodes), 1))
+        for v, cell in cells.items():
+            _, pixel, shown = self._shown(self.nodes, v, cells)
+            total += shown[:, None] * (cell.frame.reshape(-1, 3)[pixel] / 255)
+            count += shown[:, None]
+        return total / np.maximum(count, 1)
+
+
+@torch.no_grad()
+def _still_pictures(scene: Scene4D) -> list[torch.Tensor]:
+    """How every view [H, W, 3] looks without what moves."""
+    still = scene.keep(scene.node_weights.sum(1) == 0)
+    pictures = []
+    for v in range(len(scene.w2c)):
+        gaussians = place(still.canonical(), Moment(), Sight(offset=still.view_offsets[v]))
+        drawn = rasterize(gaussians, scene.camera(v), scene.background)
+        pictures.append(drawn.rgb.clamp(0, 1))
+    return pictures

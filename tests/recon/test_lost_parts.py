@@ -1,0 +1,158 @@
+"""A bar swings about its end, further than it is wide, before a wall."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, unproject
+from recon.canonical.build import build_canonical
+from recon.config import CanonicalConfig
+from recon.later.lost_parts import recover_lost
+from recon.motion.follow import Footage, frame_flow
+from recon.motion.nodes import interpolation
+from recon.motion.registration import Found, Registration
+from recon.raster.rasterize import rasterize
+from tests.recon.scenes import column_from_depth
+
+V, T, H, W = 5, 3, 60, 96
+WALL, BAR = 3.0, 2.0
+LONG, WIDE = 0.7, 0.07  # of the bar, which begins LONG * WIDE before its hinge
+SWUNG = 1.0  # radians, at time 1; at time 2 the bar is where it was
+HINGE = np.array([-0.1, -0.3])
+
+
+def turn(angle):
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def angle_at(t):
+    return 0.8 + SWUNG * (t == 1)
+
+
+@pytest.fixture(scope="module")
+def bar():
+    """frames [V, T, H, W, 3], depth [V, T, H, W], K, w2c."""
+    K = np.tile(intrinsics_from_fov(55, H, W), (V, 1, 1))
+    w2c = np.stack(
+        [look_at((x, 0, 0), (0.3 * x, 0, 2), (0, -1, 0)) for x in np.linspace(-0.4, 0.4, V)]
+    )
+    frames, depth = np.zeros((V, T, H, W, 3), np.float32), np.zeros((V, T, H, W), np.float32)
+    for v in range(V):
+        c2w = invert(w2c[v])
+        ray = unproject(pixel_grid(H, W).reshape(-1, 2), np.ones(H * W), K[v]) @ c2w[:3, :3].T
+        for t in range(T):
+            nearest, picture = np.full(H * W, np.inf), np.zeros((H * W, 3))
+            for plane in (WALL, BAR):
+                s = (plane - c2w[2, 3]) / ray[:, 2]
+                xy = (c2w[:3, 3] + s[:, None] * ray)[:, :2]
+                if plane == BAR:
+                    along, across = ((xy - HINGE) @ turn(angle_at(t))).T
+                    hit = (abs(across) < WIDE) & (along > 0) & (along < LONG)
+                    paint = np.array([0.8, 0.3, 0.2]) + 0.1 * np.sin(9 * along)[:, None]
+                else:
+                    hit = np.ones(H * W, bool)
+                    paint = 0.45 + 0.1 * np.sin(7 * xy @ [[1, 0.5, 0.2], [0.3, 1, 0.6]])
+                picture[hit], nearest[hit] = paint[hit], s[hit]
+            frames[v, t], depth[v, t] = picture.reshape(H, W, 3), nearest.reshape(H, W)
+    return frames, depth, K, w2c
+
+
+@pytest.fixture(scope="module")
+def moving(bar):
+    """Scene whose bar hangs on nodes, their places, and the footage."""
+    frames, depth, K, w2c = bar
+    column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, V // 2)
+    scene = build_canonical(frames[:, 0], column, CanonicalConfig(flat=0.0), np.linspace(0, 1, T))
+    means = scene.means.numpy()
+    front = np.abs(means[:, 2] - BAR) < 0.05
+    chosen = np.flatnonzero(front)[::3]
+    index, weights = interpolation(means, means[chosen], 4, ~front)
+    scene.node_index, scene.node_weights = torch.from_numpy(index), torch.from_numpy(weights)
+    scene.node_offsets = torch.zeros(T, len(chosen), 3)
+
+    def draw(cell, offsets_M3):
+        v, t = cell
+        now = scene.node_offsets.clone()
+        now[t] = offsets_M3
+        moved = replace(scene, node_offsets=now)
+        return rasterize(moved.at(float(scene.times[t])), scene.camera(v), scene.background)
+
+    targets = torch.from_numpy(frames)
+    known = np.ones((V, T), bool)
+    footage = Footage(
+        *(targets, known, K, w2c, 0), draw=draw, refine=lambda *_: None, flow=frame_flow(targets)
+    )
+    return scene, means[chosen], footage
+
+
+def swung(places):
+    out = places.copy()
+    out[:, :2] = (places[:, :2] - HINGE) @ turn(SWUNG).T + HINGE
+    return out
+
+
+def test_a_bar_that_swung_away_is_found_where_it_is(moving):
+    scene, nodes, footage = moving
+    recover = recover_lost(scene, footage, nodes, np.ones(len(nodes), bool))
+    offsets = recover(1, np.zeros_like(nodes))
+    error = np.linalg.norm((nodes + offsets - swung(nodes))[:, :2], axis=1)
+    away = np.linalg.norm((swung(nodes) - nodes)[:, :2], axis=1)
+    assert away.max() > 4 * WIDE
+    assert error.mean() < 0.35 * away.mean() and np.quantile(error, 0.9) < 0.4 * away.max()
+
+
+def test_what_is_drawn_well_stays_where_it_is(moving):
+    scene, nodes, footage = moving
+    recover = recover_lost(scene, footage, nodes, np.ones(len(nodes), bool))
+    assert (recover(2, np.zeros_like(nodes)) == 0).all()
+
+
+def test_what_makes_nothing_better_is_taken_back(moving):
+    """A part of the wall changes its colour: nothing has moved there."""
+    scene, nodes, footage = moving
+    frames = footage.frames.clone()
+    frames[:, 2, 5:20, 70:90] = torch.tensor([0.1, 0.9, 0.1])
+    recover = recover_lost(scene, replace(footage, frames=frames), nodes, np.ones(len(nodes), bool))
+    assert np.abs(recover(2, np.zeros_like(nodes))).max() < WIDE
+
+
+def test_few_views_recover_nothing(moving):
+    scene, nodes, footage = moving
+    few = np.zeros((V, T), bool)
+    few[:, 0], few[:3] = True, True
+    every = np.ones(len(nodes), bool)
+    assert recover_lost(scene, replace(footage, known=few), nodes, every) is None
+    few[3, 2] = True
+    recover = recover_lost(scene, replace(footage, known=few), nodes, every)
+    assert (recover(1, np.zeros_like(nodes)) == 0).all()
+
+
+def rod(count=120):
+    """A rod along x with a block at its start, and its colours."""
+    rng = np.random.default_rng(0)
+    block = rng.uniform((-0.4, -0.3, -0.3), (0, 0.3, 0.3), (count, 3))
+    arm = rng.uniform((0, -0.05, -0.05), (1, 0.05, 0.05), (count, 3))
+    return np.concatenate([block, arm]), np.arange(2 * count) >= count
+
+
+def test_a_rod_goes_as_a_whole_to_where_it_was_found():
+    nodes, arm = rod()
+    registration = Registration(nodes, np.full_like(nodes, 0.5))
+    there = nodes.copy()
+    there[arm, :2] = nodes[arm, :2] @ turn(0.9).T
+    found = Found(there[arm][::2], np.full((60, 3), 0.5))
+    offsets = registration.fit(np.zeros_like(nodes), (~arm).astype(float), arm, found, 0.01)
+    error = np.linalg.norm(nodes + offsets - there, axis=1)
+    assert error[~arm].max() < 0.1 and np.median(error[arm]) < 0.06
+    length = np.ptp((nodes + offsets)[arm] @ [np.cos(0.9), np.sin(0.9), 0])
+    assert 0.8 < length < 1.2
+
+
+def test_what_is_of_another_colour_does_not_pull():
+    nodes, arm = rod()
+    registration = Registration(nodes, np.full_like(nodes, 0.8))
+    found = Found(nodes[arm] + (0, 0.4, 0), np.zeros((arm.sum(), 3)))
+    offsets = registration.fit(np.zeros_like(nodes), np.ones(len(nodes)), arm, found, 0.01)
+    assert np.abs(offsets).max() < 0.02
