@@ -76,6 +76,7 @@ def add_hidden_background(
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
     plates = {}
+    drawn = {v: _draw(quiet, v) for v in range(grid.V)}
     for v in range(grid.V):
         times = np.flatnonzero(grid.known[v])
         if len(times) >= 3:
@@ -85,7 +86,7 @@ def add_hidden_background(
     new_color: list[FloatArray] = []
     for v, (colour, agreed, changes) in plates.items():
         front = _draw(scene, v)[0]
-        depth, alpha = _draw(quiet, v)
+        depth, alpha = drawn[v]
         first = grid.frames[v, scene.canonical_time]
         differs = np.abs(colour - first).max(-1) > 0.1  # else it may be the moving thing itself
         wanted = agreed & changes & differs & (front > 0)
@@ -102,8 +103,8 @@ def add_hidden_background(
             continue
         uv, z, rgb, side = lifted(place, colour, behind, flat)
         world = transform(invert(w2c[v]), unproject(uv, z, K[v])).astype(np.float32)
-        others = {u: p[:2] for u, p in plates.items() if u != v}
-        agree = _seen_by_others(world, rgb, others, K, w2c)
+        others = {u: (*p[:2], *drawn[u]) for u, p in plates.items() if u != v}
+        agree = seen_by_others(world, rgb, others, K, w2c)
         new_means.append(world[agree])
         new_sigma.append((sigma * side * z / K[v, 0, 0]).astype(np.float32)[agree])
         new_color.append(rgb.astype(np.float32)[agree])
@@ -129,30 +130,37 @@ def add_hidden_background(
     return out, np.concatenate([still_N, np.ones(count, bool)])
 
 
-def _seen_by_others(
+def seen_by_others(
     points_P3: FloatArray,
     colors_P3: FloatArray,
-    plates: dict[int, tuple[FloatArray, Mask]],
+    plates: dict[int, tuple[FloatArray, Mask, FloatArray, FloatArray]],
     K: FloatArray,
     w2c: FloatArray,
     tolerance: float = 0.12,
+    margin: float = 0.03,
 ) -> Mask:
-    """Points [P] whose colour the other views' plates confirm more often than they deny it.
+    """Points [P] whose colour the plates of other views confirm and none denies.
 
     The plain inside of a moving thing is a plate too, but other views see past it.
+
+    Args:
+        plates: colour, where times agree on it, depth and alpha of what stands still before it;
+            a view that has something before a point says nothing of it.
     """
     if not plates:
         return np.ones(len(points_P3), bool)
-    votes = np.zeros(len(points_P3))
-    for v, (colour, agreed) in plates.items():
+    confirmed, denied = np.zeros((2, len(points_P3)))
+    for v, (colour, agreed, depth, alpha) in plates.items():
         H, W = agreed.shape
         uv, z = project(transform(w2c[v], points_P3), K[v])
         x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
         inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
         x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+        tells = inside & agreed[y, x] & ((alpha[y, x] < 0.5) | (z < depth[y, x] * (1 + margin)))
         same = np.abs(colour[y, x] - colors_P3).max(-1) < tolerance
-        votes += np.where(inside & agreed[y, x], np.where(same, 1.0, -1.0), 0.0)
-    return votes > 0
+        confirmed += tells & same
+        denied += tells & ~same
+    return (confirmed > 0) & (denied == 0)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 import numpy as np
 
-from recon.canonical.hidden_background import plate
+from fourreal.cameras import intrinsics_from_fov
+from recon.canonical.hidden_background import plate, seen_by_others
 
 
 def test_a_plate_is_what_most_times_agree_on():
@@ -21,3 +22,25 @@ def test_what_never_agrees_is_no_plate():
     frames = np.broadcast_to(frames, (6, 12, 16, 3))
     _, agreed, changes = plate(frames)
     assert not agreed.any() and changes.all()
+
+
+def test_a_colour_that_one_view_denies_is_not_behind():
+    """The inside of a plain thing looks like a plate to two views; the third sees past it."""
+    K = np.tile(intrinsics_from_fov(50, 20, 30), (3, 1, 1))
+    w2c = np.tile(np.eye(4), (3, 1, 1))
+    w2c[:, 0, 3] = (-0.1, 0.0, 0.1)
+    points, orange = np.array([[0.0, 0.0, 3.0]]), np.array([[0.9, 0.5, 0.1]])
+    agreed, alpha, far = np.ones((20, 30), bool), np.ones((20, 30)), np.full((20, 30), 3.0)
+
+    def kept(*colours, depth=far):
+        plates = {
+            v: (np.broadcast_to(c, (20, 30, 3)), agreed, d, alpha)
+            for v, (c, d) in enumerate(zip(colours, (far, far, depth), strict=False))
+        }
+        return bool(seen_by_others(points, orange, plates, K, w2c)[0])
+
+    assert kept(orange[0], orange[0])
+    assert not kept(orange[0], orange[0], (0.2, 0.3, 0.9))
+    # something that stands before the point there tells nothing of it
+    assert kept(orange[0], orange[0], (0.2, 0.3, 0.9), depth=np.full((20, 30), 1.0))
+    assert not kept((0.2, 0.3, 0.9))
