@@ -86,7 +86,7 @@ class _LostParts:
         K, w2c = self.footage.K, self.footage.w2c
         offsets_L3 = offsets_M3[self.free]
         here = self.nodes + offsets_L3
-        places, colors, _ = search(K, w2c, here, cells, self.config)
+        places, colors, _ = search(K, w2c, here, cells, self.config, _MANY)
         if len(places) < _FEW:
             return None
         some = np.random.default_rng(0).permutation(len(places))[:_MANY]

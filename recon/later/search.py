@@ -18,18 +18,27 @@ Mask = NDArray[np.bool_]
 
 
 def search(
-    K: FloatArray, w2c: FloatArray, near_M3: FloatArray, cells: Cells, config: LaterConfig
+    K: FloatArray,
+    w2c: FloatArray,
+    near_M3: FloatArray,
+    cells: Cells,
+    config: LaterConfig,
+    most: int | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Points where the views are wrong: places [P, 3], RGB [P, 3], sigma [P].
 
     Args:
         K, w2c: [V, 3, 3] and [V, 4, 4] of all views.
         near_M3: where the nodes that move are; nothing is sought much nearer than these.
+        most: about so many pixels of each view are enough; by default all are searched.
     """
     places, colors, sigma = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros(0)]
     for v, cell in cells.items():
         todo = cell.wrong & ~_covered(np.concatenate(places), cell, K[v], w2c[v])
         y, x = np.nonzero(todo)
+        if most is not None:
+            every = max(1, len(y) // most)
+            y, x = y[::every], x[::every]
         if not len(y):
             continue
         z = transform(w2c[v], near_M3)[:, 2]
