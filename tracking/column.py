@@ -23,6 +23,7 @@ from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_backdrop
 from tracking.depth.blank import blank_backdrop
+from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
@@ -130,7 +131,7 @@ def track_column(
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
-    colours = backdrop = blank = None
+    colours = backdrop = blank = burnt = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -165,10 +166,15 @@ def track_column(
                 "backdrop): left out"
             )
         rim = empty_rim(frames)
-        if rim is not None:
-            note(f"the pictures have a black rim ({100 * rim.mean():.1f} % of them): left out")
-            rims = np.broadcast_to(rim, depth.shape)
-            backdrop = rims.copy() if backdrop is None else backdrop | rims
+        burnt = burnt_in(frames, rim)
+        for fixed, what in (
+            (rim, "the pictures have a black rim"),
+            (burnt, "something is burnt into the pictures (a logo, a caption?)"),
+        ):
+            if fixed is not None:
+                note(f"{what} ({100 * fixed.mean():.1f} % of them): left out")
+                everywhere = np.broadcast_to(fixed, depth.shape)
+                backdrop = everywhere.copy() if backdrop is None else backdrop | everywhere
         if backdrop is not None:
             confidence[backdrop] = 0.0
         held = redrawn(alike, depth, K, w2c, backdrop, found.dropped)
@@ -209,7 +215,7 @@ def track_column(
     # flow over blank paper leads anywhere
     rigid = not given and not found.wide and not found.turntable
     if found.points is not None and rigid and blank is None:
-        moving = moving_parts(pairs, K, w2c)
+        moving = moving_parts(pairs, K, w2c, burnt)
     if moving is not None:
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
             bool

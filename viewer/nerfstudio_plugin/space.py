@@ -53,7 +53,19 @@ class Similarity:
             view_offsets=vectors(scene.view_offsets),
             w2c=w2c.to(scene.w2c),
             rotations=None if scene.rotations is None else self._turned(scene.rotations),
+            **self._sheen(scene),
         )
+
+    def _sheen(self, scene: Scene4D) -> dict[str, Tensor]:
+        """The slopes of colours and where directions are counted from, turned with the world."""
+        if scene.sheen is None or scene.sheen_from is None:
+            return {}
+        turn = torch.as_tensor(self.rotation, dtype=torch.float64).to(scene.sheen.device)
+        shift = torch.as_tensor(self.translation, dtype=torch.float64).to(scene.sheen.device)
+        middle, mean, reach = scene.sheen_from.double().split((3, 3, 1))
+        origin = torch.cat([self.scale * (turn @ middle + shift), turn @ mean, reach])
+        slopes = torch.einsum("ak,nkc->nac", turn, scene.sheen.double())
+        return {"sheen": slopes.to(scene.sheen), "sheen_from": origin.to(scene.sheen_from)}
 
     def _turned(self, quaternions: Tensor) -> Tensor:
         """Quaternions w, x, y, z [N,4] of axes that turn with the world."""
