@@ -72,7 +72,7 @@ class RatesConfig:
     turns: float = 4e-3
     shade: float = 9e-3
     pose: float = 2e-4
-    sheen: float = 2e-3
+    sheen: float = 8e-3
     final: float = 0.02
 
     def __post_init__(self) -> None:

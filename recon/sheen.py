@@ -25,10 +25,11 @@ def seen_from(means_N3: Tensor, w2c_V44: Tensor) -> Tensor:
 
 
 def direction(origin_7: Tensor, w2c: Tensor) -> Tensor:
-    """Where a camera [4, 4] is seen, less the mean of the views [3], no longer than their reach."""
+    """Where a camera [4, 4] is seen, less the mean of the views, in units of their reach [3]: its
+    length is 1 at the farthest view, and never more."""
     off = _towards(origin_7[:3].to(w2c), w2c) - origin_7[3:6].to(w2c)
-    length = off.norm().clamp_min(1e-12)
-    return (off * (origin_7[6].to(w2c) / length).clamp_max(1.0)).to(origin_7)
+    off = off / origin_7[6].to(w2c).clamp_min(1e-9)
+    return (off / off.norm().clamp_min(1.0)).to(origin_7)
 
 
 def factors(sheen_N33: Tensor, direction_3: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A lens that bends straight lines, found in the frames themselves when nobody gave its calibration.
+"""A lens that bends straight lines, found in the frames when nobody gave its calibration.
 
 Matches of two frames of a still scene obey one fundamental matrix only when the lens is straight.
 One number is searched for with which most of them do: r_straight = r / (1 + bend r^2), the division

@@ -217,9 +217,8 @@ def _as_the_column(row: Clip, column: Column) -> Clip:
     """The fixed-view clip through the lens that all of the freeze-time clip has."""
     lens = column.lens_at(row.view.size)
     if lens is not None:
-        say(
-            "  fixed-view clip: undistorted as the freeze-time clip is, for the same camera took both"
-        )
+        how = "undistorted as the freeze-time clip is"
+        say(f"  fixed-view clip: {how}, for the same camera took both")
     return replace(row, lens=lens)
 
 
