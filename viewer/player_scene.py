@@ -33,8 +33,8 @@ class PlayerScene:
     the quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic); turns [T,N,3] are Gibbs
     vectors that turn those on over time (`recon.motion.turning`; None: nothing turns).
     offset_axes [3,3]: the offsets are seen by every camera as offset_axes @ offset in its own axes
-    (Eq. 11 as printed); None: they are in world axes. sheen [N,3,3] is how colours change with where
-    they are seen from, per axis and channel, counted from sheen_from [7] (`recon.sheen`; None: not).
+    (Eq. 11 as printed); None: they are in world axes. sheen [N,3,3] is how colours change with
+    where they are seen from, per axis and channel, counted from sheen_from [7] (`recon.sheen`).
     """
 
     means: Floats

@@ -102,14 +102,14 @@ def _cost(x: FloatArray, y: FloatArray, bend: float, unit: float) -> float:
     """Mean robust distance of matches [N, 2] from their epipolar lines, were this the bend."""
     (p, p_scale), (q, q_scale) = _straight(x, bend), _straight(y, bend)
     cv2.setRNGSeed(0)
-    F, _ = cv2.findFundamentalMat(
+    found, _ = cv2.findFundamentalMat(
         (unit * p).astype(np.float32), (unit * q).astype(np.float32), cv2.USAC_MAGSAC, _NEAR_PX,
         0.999, 2000,
     )  # fmt: skip
-    if F is None or F.shape != (3, 3):
+    if found is None or found.shape != (3, 3):
         return float(np.log1p(_FAR))
     scale = np.diag([unit, unit, 1.0])
-    F = scale @ F @ scale
+    F: FloatArray = scale @ np.asarray(found, np.float64) @ scale
     for _ in range(4):
         off = _off(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
         F = _eight_points(p, q, 1 / (1 + off**2)) if (off < 6).sum() > 16 else F

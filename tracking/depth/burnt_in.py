@@ -57,7 +57,7 @@ def burnt_in(frames: np.ndarray, rim: np.ndarray | None = None) -> np.ndarray | 
     reach = np.ones((max(3, round(_GAP * max(height, width)) | 1),) * 2, np.uint8)
     near = cv2.morphologyEx(edge.astype(np.uint8), cv2.MORPH_CLOSE, reach)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
-    out = np.zeros((height, width), bool)
+    out, share = np.zeros((height, width), bool), 0.0
     for k in range(1, count):
         part = labels == k
         written = len(np.unique(letter[part & strokes])) >= _LETTERS
@@ -65,10 +65,11 @@ def burnt_in(frames: np.ndarray, rim: np.ndarray | None = None) -> np.ndarray | 
             continue
         if edge[part].mean() < _EDGES:
             continue
+        share += float(part.mean())
         x, y, w, h = stats[k, :4]
         more = round(_BEYOND * h)
         out[max(0, y - 2) : y + h + 2, max(0, x - more) : x + w + more] = True
-    return out if 0 < out.mean() < _MOST else None  # more is a backdrop
+    return out if 0 < share < _MOST else None  # more is a backdrop
 
 
 def _strokes(spread: np.ndarray, rim: np.ndarray | None) -> np.ndarray:
