@@ -191,7 +191,7 @@ def track_column(
                 f"cameras could not be recovered (those of wide-baseline features agree with "
                 f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"
             )
-        blank = blank_backdrop(frames)
+        blank = blank_backdrop(frames, rim=rim)
         if blank is not None:
             note(
                 "the backdrop is one flat colour: its depth is unknown, it was put behind all else"

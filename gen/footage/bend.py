@@ -9,6 +9,7 @@ distortion), radii in halves of the picture's diagonal. Below 0: a barrel, as wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -102,10 +103,12 @@ def _cost(x: FloatArray, y: FloatArray, bend: float, unit: float) -> float:
     """Mean robust distance of matches [N, 2] from their epipolar lines, were this the bend."""
     (p, p_scale), (q, q_scale) = _straight(x, bend), _straight(y, bend)
     cv2.setRNGSeed(0)
-    found, _ = cv2.findFundamentalMat(
-        (unit * p).astype(np.float32), (unit * q).astype(np.float32), cv2.USAC_MAGSAC, _NEAR_PX,
-        0.999, 2000,
-    )  # fmt: skip
+    found = None
+    with suppress(cv2.error):  # OpenCV gives up where the camera does not move
+        found, _ = cv2.findFundamentalMat(
+            (unit * p).astype(np.float32), (unit * q).astype(np.float32), cv2.USAC_MAGSAC,
+            _NEAR_PX, 0.999, 2000,
+        )  # fmt: skip
     if found is None or found.shape != (3, 3):
         return float(np.log1p(_FAR))
     scale = np.diag([unit, unit, 1.0])

@@ -20,6 +20,7 @@ _STAYS = 0.95  # share of the edges' energy, over the views, that is in their me
 _CORNER = 0.2  # of the stronger direction of the edges around, the weaker one
 _AMID = 0.03  # of the long side: what is around a letter ...
 _BUSY = 0.06  # ... changes by this
+_STILL = 0.02  # ... and it by less
 _STROKE, _LETTERS = 5, 3  # pixels, and parts of them that make a word
 _GAP = 0.02  # of the long side: parts that are so near are one
 _LEAST = 0.0008  # share of the picture
@@ -76,7 +77,7 @@ def _strokes(spread: np.ndarray, rim: np.ndarray | None) -> np.ndarray:
     """Small parts [H, W] that never change amid what always does: letters without a ground."""
     side = 2 * max(3, round(_AMID * max(spread.shape))) + 1
     around = cv2.medianBlur((np.minimum(spread, 0.5) * 510).astype(np.uint8), side) / 510
-    still = (spread < _NOISE) & (around > _BUSY)
+    still = (spread < _STILL) & (around > _BUSY)
     if rim is not None:
         still &= ~rim
     _, labels, stats, _ = cv2.connectedComponentsWithStats(still.astype(np.uint8), connectivity=8)

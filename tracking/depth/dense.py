@@ -210,11 +210,11 @@ def dense_depth(
         if progress is not None:
             progress((views + v) // 2)
     margin = np.stack([cv2.resize(m, (w, h)) for m in margins])
-    blank = blank_backdrop(rgb)
+    rim = empty_rim(rgb)
+    blank = blank_backdrop(rgb, rim=rim)
     if blank is not None:
         margin[blank] = 0.0
         cost[blank] = 1.0
-    rim = empty_rim(rgb)
     for fixed in (rim, burnt_in(rgb, rim)):
         if fixed is not None:  # it matches itself, and draws what is beside it along
             beside = cv2.dilate(fixed.astype(np.uint8), np.ones((config.window,) * 2)).astype(bool)
