@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_FEWEST = 4  # views
+_FEWEST, _FEWEST_OF_LETTERS = 4, 6  # views
 _MOVES = 0.03  # median change of brightness from view to view below which the camera stands still
 _NOISE = 0.008  # standard deviation over the views that compression makes ...
 _PLACE = 0.05  # ... and pixels that an edge may seem to move by
@@ -20,7 +20,8 @@ _STAYS = 0.95  # share of the edges' energy, over the views, that is in their me
 _CORNER = 0.2  # of the stronger direction of the edges around, the weaker one
 _AMID = 0.03  # of the long side: what is around a letter ...
 _BUSY = 0.06  # ... changes by this
-_STILL = 0.02  # ... and it by less
+_STILL = 0.012  # ... and it by less
+_OTHER = 0.15  # brightness by which it differs from what is around, on average
 _STROKE, _LETTERS = 5, 3  # pixels, and parts of them that make a word
 _GAP = 0.02  # of the long side: parts that are so near are one
 _LEAST = 0.0008  # share of the picture
@@ -49,7 +50,9 @@ def burnt_in(frames: np.ndarray, rim: np.ndarray | None = None) -> np.ndarray | 
     edge = stays & (slope > _EDGE) & (spread < _NOISE + _PLACE * slope)
     if rim is not None:
         edge &= cv2.dilate(rim.astype(np.uint8), np.ones((7, 7), np.uint8)) == 0
-    strokes = _strokes(spread, rim)
+    strokes = _strokes(gray.mean(0), spread, rim)
+    if views < _FEWEST_OF_LETTERS:
+        strokes[:] = False
     if (edge | strokes).mean() < _LEAST * _EDGES:
         return None
     corner = edge & _turns(np.where(edge[..., None], mean, 0.0), max(7, round(0.02 * width) | 1))
@@ -73,11 +76,15 @@ def burnt_in(frames: np.ndarray, rim: np.ndarray | None = None) -> np.ndarray | 
     return out if 0 < share < _MOST else None  # more is a backdrop
 
 
-def _strokes(spread: np.ndarray, rim: np.ndarray | None) -> np.ndarray:
-    """Small parts [H, W] that never change amid what always does: letters without a ground."""
+def _strokes(mean: np.ndarray, spread: np.ndarray, rim: np.ndarray | None) -> np.ndarray:
+    """Small parts [H, W] that never change amid what always does: letters without a ground.
+
+    mean, spread: of the brightness over the views.
+    """
     side = 2 * max(3, round(_AMID * max(spread.shape))) + 1
     around = cv2.medianBlur((np.minimum(spread, 0.5) * 510).astype(np.uint8), side) / 510
-    still = (spread < _STILL) & (around > _BUSY)
+    other = np.abs(mean - cv2.blur(mean, (side, side))) > _OTHER
+    still = (spread < _STILL) & (around > _BUSY) & other
     if rim is not None:
         still &= ~rim
     _, labels, stats, _ = cv2.connectedComponentsWithStats(still.astype(np.uint8), connectivity=8)
