@@ -151,7 +151,7 @@ def track_column(
             depth = shrink(depth, confidence, found.trust)
         colours = view_colours(
             frames, 1.0 / depth, confidence, K, w2c, central,
-            lambda v: neighbours_of(v, views, 2),
+            lambda v: neighbours_of(v, views, 2), one_camera=not given,
         )  # fmt: skip
         if colours is not None:
             note("the views differ in exposure or colour: evened to those of the central one")
