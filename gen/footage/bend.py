@@ -29,6 +29,7 @@ _NOISE_PX = 0.5
 _FAR = 36.0  # squares of the noise from which a match is wrong, no matter how far it is off
 _NEAR_PX = 1.5  # what a match may be off its line
 _FEW = 40  # matches of a pair
+_STILL = 0.01  # halves of the diagonal
 _MATCHES, _LEAST_PAIRS = 300, 3
 _LEAST = 0.03  # a bend below this hides in the noise
 _GAIN = 0.2  # share of the cost of straight lines that it must save
@@ -56,7 +57,7 @@ def bend_of(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     starts = np.arange(len(frames) - apart)
     starts = starts[np.unique(np.linspace(0, len(starts) - 1, _PAIRS).round().astype(int))]
     pairs = [_matches(found[a], found[a + apart]) for a in starts]
-    pairs = [p for p in pairs if len(p[0]) >= _FEW]
+    pairs = [(x, y) for x, y in pairs if len(x) >= _FEW and _moved(x, y) > _STILL]
     if len(pairs) < _LEAST_PAIRS or sum(len(x) for x, _ in pairs) < _MATCHES:
         return None
     costs = np.array([[_cost(*p, float(bend), unit) for bend in _TRIED] for p in pairs])
@@ -84,6 +85,11 @@ def lens_of(bend: float, size: tuple[int, int]) -> Lens:
     powers = np.stack([straight**2, straight**4, straight**6], 1)
     k1, k2, k3 = np.linalg.lstsq(powers, r / straight - 1, rcond=None)[0]
     return Lens(K, (float(k1), float(k2), 0.0, 0.0, float(k3)), size)
+
+
+def _moved(x: FloatArray, y: FloatArray) -> float:
+    """How far most matches move: those of a camera that stands still fit any lens."""
+    return float(np.median(np.linalg.norm(y - x, axis=1)))
 
 
 def _matches(a: tuple, b: tuple) -> tuple[FloatArray, FloatArray]:

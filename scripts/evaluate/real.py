@@ -9,6 +9,8 @@ commands do: cameras are estimated, or a rig's own. `given` is the same fit on t
 `pycolmap` on pycolmap's, `nearest` shows the nearest given picture. The camera of a held-out view
 is known in the known cameras' world only: it is carried over by Sim(3) from the input views, then
 refined on its own picture before scoring, as pose-free papers do (`_unrefined`: before that).
+A clip of a still camera (*_fixed.mp4) is given as a freeze-time clip, and beside one of another
+scene: rows for what the command says of it.
 """
 
 from __future__ import annotations

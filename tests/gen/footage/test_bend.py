@@ -70,3 +70,14 @@ def test_two_clips_of_one_bent_lens_become_straight(straight, tmp_path, capsys):
     wanted = lens_of(-0.15, SIZE).undistort(to_uint8(seen)[4]) / 255.0
     off, before = (np.abs(g.frames[4, 0] - wanted).mean() for g in (grid, left))
     assert off < 0.5 * before, (off, before)
+
+
+def test_frames_that_say_nothing_have_no_bend(straight):
+    rng = np.random.default_rng(0)
+    still = to_uint8(np.repeat(straight[:1], 6, 0))
+    noise = rng.integers(0, 256, (6, 96, 128, 3)).astype(np.uint8)
+    plain = np.full((6, 96, 128, 3), 128, np.uint8)
+    for frames in (still, noise, plain, still[:2]):
+        assert bend_of(list(frames)) is None
+    grown = [cv2.resize(still[0], None, fx=z, fy=z)[:288, :384] for z in np.linspace(1, 1.5, 8)]
+    assert bend_of(grown) is None  # a zoom from one place
