@@ -86,10 +86,10 @@ def find_cameras(
             return replace(far_apart(search, far, found), turntable=movers is not None)
         if found.why is not None:
             found.why = f"{found.why}; {reason}"
-    own = replace(own_cameras(search, found), turntable=turned is not None)
-    zoomed = None if own.turntable else zooming(search, found.obs, own)
+    single = replace(own_cameras(search, found), turntable=turned is not None)
+    zoomed = None if single.turntable else zooming(search, found.obs, single)
     if zoomed is None:
-        return own
+        return single
     better, by = zoomed
     search.note(f"the lens zooms while the camera moves ({by:.2f} times): every view has its own")
     return known_cameras(replace(search, K=better.K), better.w2c, False)
