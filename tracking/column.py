@@ -131,7 +131,7 @@ def track_column(
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
-    colours = backdrop = blank = burnt = None
+    colours = backdrop = blank = nothing = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -167,6 +167,7 @@ def track_column(
             )
         rim = empty_rim(frames)
         burnt = burnt_in(frames, rim)
+        nothing = burnt if rim is None else rim if burnt is None else rim | burnt
         for fixed, what in (
             (rim, "the pictures have a black rim"),
             (burnt, "something is burnt into the pictures (a logo, a caption?)"),
@@ -215,7 +216,7 @@ def track_column(
     # flow over blank paper leads anywhere
     rigid = not given and not found.wide and not found.turntable
     if found.points is not None and rigid and blank is None:
-        moving = moving_parts(pairs, K, w2c, burnt)
+        moving = moving_parts(pairs, K, w2c, nothing)
     if moving is not None:
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
             bool

@@ -23,6 +23,8 @@ _BUSY = 0.06  # ... changes by this
 _STILL = 0.012  # ... and it by less
 _OTHER = 0.15  # brightness by which it differs from what is around, on average
 _STROKE, _LETTERS = 5, 3  # pixels, and parts of them that make a word
+_CORNERS = 0.2  # of a logo's edges, those where they turn
+_BESIDE = 0.04  # change of brightness beside one
 _GAP = 0.02  # of the long side: parts that are so near are one
 _LEAST = 0.0008  # share of the picture
 _MOST = 0.1
@@ -59,18 +61,23 @@ def burnt_in(frames: np.ndarray, rim: np.ndarray | None = None) -> np.ndarray | 
     _, letter = cv2.connectedComponents(strokes.astype(np.uint8), connectivity=8)
     edge |= strokes
     reach = np.ones((max(3, round(_GAP * max(height, width)) | 1),) * 2, np.uint8)
+    grain, ring = (np.ones((2 * n + 1,) * 2, np.uint8) for n in (2, 2 + max(3, len(reach))))
     near = cv2.morphologyEx(edge.astype(np.uint8), cv2.MORPH_CLOSE, reach)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
     out, share = np.zeros((height, width), bool), 0.0
     for k in range(1, count):
         part = labels == k
         written = len(np.unique(letter[part & strokes])) >= _LETTERS
-        if not _LEAST < part.mean() < _MOST or not (written or (corner & part).any()):
+        turning = (corner & part).sum() > _CORNERS * (edge & part).sum()
+        if not _LEAST < part.mean() < _MOST or not (written or turning):
             continue
         if edge[part].mean() < _EDGES:
             continue
-        share += float(part.mean())
         x, y, w, h = stats[k, :4]
+        beside = cv2.dilate(part.astype(np.uint8), ring) > cv2.dilate(part.astype(np.uint8), grain)
+        if np.median(spread[beside]) < _BESIDE:  # what the camera goes around hardly moves either
+            continue
+        share += float(part.mean())
         more = round(_BEYOND * h)
         out[max(0, y - 2) : y + h + 2, max(0, x - more) : x + w + more] = True
     return out if 0 < share < _MOST else None  # more is a backdrop
