@@ -47,6 +47,8 @@ class Videos:
     """A:B: frame A of the fixed-view clip is frame B of the freeze-time clip; by default found."""
     stabilise: bool = True
     """Take small shake out of the fixed view."""
+    straighten: bool = True
+    """Undo what a lens bends, where the frames say that it does and no cameras are given."""
     size: Size = None
     """HEIGHTxWIDTH to work at; by default the short side becomes 288 px, or stays what it is if
     that is less. A smaller one takes less time."""
@@ -137,6 +139,7 @@ def _make_grid(options: Videos) -> VideoGrid:
             options.max_times,
             options.shared_frame,
             options.stabilise,
+            options.straighten,
             options.force_pair,
         )
     )

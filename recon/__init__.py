@@ -14,4 +14,5 @@ PUBLIC = (
     "reconstruct",
     "render",
     "scene",
+    "sheen",
 )

@@ -72,6 +72,7 @@ class RatesConfig:
     turns: float = 4e-3
     shade: float = 9e-3
     pose: float = 2e-4
+    sheen: float = 8e-3
     final: float = 0.02
 
     def __post_init__(self) -> None:
@@ -96,6 +97,8 @@ class LossConfig:
     """L1 on how nodes turn shapes: what can as well be round does not turn."""
     shade: float = 1e-3
     """L1 on the deviation of a Gaussian's brightness from 1."""
+    sheen: float = 0.02
+    """L1 on the slopes of colours over directions."""
 
 
 @dataclass
@@ -162,6 +165,9 @@ class FitConfig:
     """Let the static and the joint fit correct cameras that were estimated."""
     compensation: bool = True
     """View-dependent offsets from the freeze-time tracks (Eq. 11) ..."""
+    sheen: bool = True
+    """... and, of a still scene of three views or more, colours that change evenly with where they
+    are seen from (`recon.sheen`)."""
     compensate_from: float = 0.004
     """... where the frames disagree by more than this part of the longer image side."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
@@ -223,4 +229,5 @@ def as_in_paper(config: FitConfig) -> None:
     rates.means = rates.log_scales = rates.opacity = rates.colors = 0.0
     loss.rigidity = loss.sparsity = 0.0
     config.static_steps, config.refine_cameras, config.anisotropic = 0, False, False
+    config.sheen = False
     config.compensation, config.compensate_from, config.offset_frame = True, 0.0, "literal"

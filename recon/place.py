@@ -40,11 +40,13 @@ class Sight:
     """What is different from one camera. None: as for any camera.
 
     turn [3,3]: takes dp_t to the world's axes, for offsets that are in the camera's (Eq. 11 as
-    printed). offset [N,3]: d_i, the view-dependent compensation.
+    printed). offset [N,3]: d_i, the view-dependent compensation. sheen [N,3]: factor on the colours
+    (``recon.sheen``).
     """
 
     turn: Tensor | None = None
     offset: Tensor | None = None
+    sheen: Tensor | None = None
 
 
 def place(canonical: Gaussians, moment: Moment, sight: Sight) -> Gaussians:
@@ -59,15 +61,17 @@ def place(canonical: Gaussians, moment: Moment, sight: Sight) -> Gaussians:
     if moment.turns is not None and rotations is not None:
         rotations = turned(rotations, moment.turns)
     if moment.shade is not None:
-        colors = brightened(colors, moment.shade)
+        colors = brightened(colors, moment.shade[:, None])
+    if sight.sheen is not None:
+        colors = brightened(colors, sight.sheen)
     if moment.visibility is not None:
         opacities = opacities * moment.visibility
     return replace(canonical, means=means, colors=colors, opacities=opacities, rotations=rotations)
 
 
 def brightened(colors: Tensor, shade: Tensor) -> Tensor:
-    """``colors`` [N,3] times ``shade`` [N], within 0..1."""
-    return (colors * shade[:, None]).clamp(0, 1)
+    """``colors`` [N,3] times ``shade`` [N,1] or [N,3], within 0..1."""
+    return (colors * shade).clamp(0, 1)
 
 
 def literal_turn(w2c: Tensor, canonical_w2c: Tensor) -> Tensor:

@@ -36,9 +36,11 @@ from recon.moments import fit_moments, needs_moments
 from recon.motion_stage import fit_motion
 from recon.quality import cell_quality, say_what_does_not_fit
 from recon.scene import Scene4D
+from recon.sheen import seen_from
 from recon.targets import targets_of
 from tracking.column import ColumnTracks
 
+_SHEEN_VIEWS = 3  # from which on directions are told from surfaces
 _SAMPLE = 5000  # points that tell whether the freeze-time frames disagree
 
 
@@ -122,7 +124,7 @@ def fit_scene(
 
 def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
     """A grid of one time, from its tracks to the static fit."""
-    return fit_static(fit_canonical(grid, column, config), grid, config)
+    return fit_static(fit_canonical(grid, column, config), grid, replace(config, sheen=False))
 
 
 def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
@@ -166,13 +168,20 @@ def fit_static(
 
     A grid of one time ends here, so it gets more steps.
     """
+    views = _freeze_views(grid)
     if config.anisotropic and grid.T == 1:
         scene = scene.anisotropic()
+    if config.sheen and grid.T == 1 and len(views) >= _SHEEN_VIEWS:
+        scene = replace(
+            scene,
+            sheen=scene.means.new_zeros(len(scene), 3, 3),
+            sheen_from=seen_from(scene.means, scene.w2c[views]),
+        )
     if not config.static_steps:
         return scene
     frames, poses = targets_of(grid, config.device), cameras_are_fitted(scene, grid, config)
     fit = JointFit(scene, frames, config, poses=poses, ignored=ignored_pixels(backdrop, config))
-    cells = [(v, scene.canonical_time) for v in _freeze_views(grid)]
+    cells = [(v, scene.canonical_time) for v in views]
     # what moves is fitted on with the same rates, so they must not run out here
     steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
     steps = config.scaled(steps, len(scene))

@@ -25,9 +25,11 @@ from fourreal.read_text import parse_json
 from recon.gaussians import Gaussians
 from recon.motion.curve import curve_at, eased, straight
 from recon.place import Moment, Sight, literal_turn, place, view_weights
+from recon.sheen import direction, factors
 
-FORMAT, VERSION = "fourreal-scene", 3  # of what readers of earlier ones would draw wrongly
-_READ = (1, 2, 3)
+FORMAT, VERSION = "fourreal-scene", 4  # of what readers of earlier ones would draw wrongly
+_READ = (1, 2, 3, 4)
+HALF = ("view_offsets", "shade", "visibility", "node_turns", "sheen")  # as float16 on disk
 OFFSET_FRAMES = ("rotated", "literal")
 
 
@@ -56,6 +58,8 @@ class Scene4D:
         visibility: optional [T,N] factor on the opacity over time, for surfaces that appear.
         log_stretch: optional [N,3] log of the factors on the radius along a Gaussian's own axes,
             and rotations: optional [N,4] quaternions w, x, y, z of those axes; absent: isotropic.
+        sheen: optional [N,3,3] how colours change with where they are seen from, per axis and
+            channel, and sheen_from: [7] what directions are counted from (``recon.sheen``).
     """
 
     means: Tensor
@@ -80,6 +84,8 @@ class Scene4D:
     rotations: Tensor | None = None
     node_slopes: Tensor | None = None
     node_turns: Tensor | None = None
+    sheen: Tensor | None = None
+    sheen_from: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, t = len(self.means), len(self.w2c), len(self.times)
@@ -107,6 +113,10 @@ class Scene4D:
                 expected[name] = (t, m, 3)
         if (self.log_stretch is None) != (self.rotations is None):
             raise ValueError("Scene4D: log_stretch and rotations go together")
+        if (self.sheen is None) != (self.sheen_from is None):
+            raise ValueError("Scene4D: sheen and sheen_from go together")
+        if self.sheen is not None:
+            expected |= {"sheen": (n, 3, 3), "sheen_from": (7,)}
         if self.log_stretch is not None:
             expected |= {"log_stretch": (n, 3), "rotations": (n, 4)}
         for name, shape in expected.items():
@@ -198,23 +208,26 @@ class Scene4D:
         if camera is None:
             return Sight()
         camera = torch.as_tensor(camera, device=self.means.device)
-        turn, offset = None, None
+        turn, offset, sheen = None, None, None
         if self.offset_frame == "literal":
             home = self.w2c[self.canonical_view]
             turn = literal_turn(camera.to(self.means), home.to(self.means))
+        if self.sheen is not None and self.sheen_from is not None:
+            there = direction(self.sheen_from, camera.to(self.sheen_from))
+            sheen = factors(self.sheen, there)
         if compensation:
             weights = self.view_weights(camera) * compensation
             near = torch.nonzero(weights > 1e-3 * abs(compensation)).flatten()
-            there = self.view_offsets[near].to(self.means)
-            offset = torch.einsum("v,vnc->nc", weights[near], there)
-        return Sight(turn, offset)
+            apart = self.view_offsets[near].to(self.means)
+            offset = torch.einsum("v,vnc->nc", weights[near], apart)
+        return Sight(turn, offset, sheen)
 
     def at(self, t: float, camera: Tensor | None = None, compensation: float = 1.0) -> Gaussians:
         """The Gaussians at time ``t`` as seen by a camera.
 
         Args:
             t: time in 0..1 (clamped).
-            camera: w2c [4,4]; None leaves out the view-dependent compensation.
+            camera: w2c [4,4]; None leaves out the view-dependent compensation, colours too.
             compensation: 0 is one consistent scene, 1 is exact at the input views.
         """
         return place(self.canonical(), self.moment(t), self.sight(camera, compensation))
@@ -234,7 +247,7 @@ class Scene4D:
         for name in ("view_offsets", "shade", "visibility"):
             value = getattr(self, name)
             out[name] = None if value is None else value[:, mask]
-        for name in ("log_stretch", "rotations"):
+        for name in ("log_stretch", "rotations", "sheen"):
             value = getattr(self, name)
             out[name] = None if value is None else value[mask]
         return replace(self, **out)
@@ -254,7 +267,7 @@ class Scene4D:
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Tensor):
-                half = f.name in ("view_offsets", "shade", "visibility", "node_turns")
+                half = f.name in HALF
                 value = value.detach().cpu()
                 tensors[f.name] = (value.half() if half else value).contiguous()
         tensors["node_index"] = tensors["node_index"].int()
@@ -272,8 +285,10 @@ class Scene4D:
 
     def _version(self) -> int:
         """The earliest version whose readers draw the scene rightly."""
-        if self.node_turns is not None:
+        if self.sheen is not None:
             return VERSION
+        if self.node_turns is not None:
+            return 3
         return 1 if self.node_slopes is None else 2
 
     @classmethod

@@ -23,6 +23,7 @@ from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_backdrop
 from tracking.depth.blank import blank_backdrop
+from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
@@ -130,7 +131,7 @@ def track_column(
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
-    colours = backdrop = blank = None
+    colours = backdrop = blank = nothing = None
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -150,7 +151,7 @@ def track_column(
             depth = shrink(depth, confidence, found.trust)
         colours = view_colours(
             frames, 1.0 / depth, confidence, K, w2c, central,
-            lambda v: neighbours_of(v, views, 2),
+            lambda v: neighbours_of(v, views, 2), one_camera=not given,
         )  # fmt: skip
         if colours is not None:
             note("the views differ in exposure or colour: evened to those of the central one")
@@ -165,10 +166,16 @@ def track_column(
                 "backdrop): left out"
             )
         rim = empty_rim(frames)
-        if rim is not None:
-            note(f"the pictures have a black rim ({100 * rim.mean():.1f} % of them): left out")
-            rims = np.broadcast_to(rim, depth.shape)
-            backdrop = rims.copy() if backdrop is None else backdrop | rims
+        burnt = burnt_in(frames, rim)
+        nothing = burnt if rim is None else rim if burnt is None else rim | burnt
+        for fixed, what in (
+            (rim, "the pictures have a black rim"),
+            (burnt, "something is burnt into the pictures (a logo, a caption?)"),
+        ):
+            if fixed is not None:
+                note(f"{what} ({100 * fixed.mean():.1f} % of them): left out")
+                everywhere = np.broadcast_to(fixed, depth.shape)
+                backdrop = everywhere.copy() if backdrop is None else backdrop | everywhere
         if backdrop is not None:
             confidence[backdrop] = 0.0
         held = redrawn(alike, depth, K, w2c, backdrop, found.dropped)
@@ -185,7 +192,7 @@ def track_column(
                 f"cameras could not be recovered (those of wide-baseline features agree with "
                 f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"
             )
-        blank = blank_backdrop(frames)
+        blank = blank_backdrop(frames, rim=rim)
         if blank is not None:
             note(
                 "the backdrop is one flat colour: its depth is unknown, it was put behind all else"
@@ -209,7 +216,7 @@ def track_column(
     # flow over blank paper leads anywhere
     rigid = not given and not found.wide and not found.turntable
     if found.points is not None and rigid and blank is None:
-        moving = moving_parts(pairs, K, w2c)
+        moving = moving_parts(pairs, K, w2c, nothing)
     if moving is not None:
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
             bool

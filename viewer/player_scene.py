@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fourreal.console import warn
 from recon.motion.curve import bracket, hermite
 from recon.motion.turning import turned
+from recon.sheen import direction, factors
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +33,8 @@ class PlayerScene:
     the quaternions rotations [N,4] (w, x, y, z) turn (None: isotropic); turns [T,N,3] are Gibbs
     vectors that turn those on over time (`recon.motion.turning`; None: nothing turns).
     offset_axes [3,3]: the offsets are seen by every camera as offset_axes @ offset in its own axes
-    (Eq. 11 as printed); None: they are in world axes.
+    (Eq. 11 as printed); None: they are in world axes. sheen [N,3,3] is how colours change with
+    where they are seen from, per axis and channel, counted from sheen_from [7] (`recon.sheen`).
     """
 
     means: Floats
@@ -52,6 +54,8 @@ class PlayerScene:
     offset_axes: NDArray[np.float64] | None = None
     slopes: Floats | None = None
     turns: Floats | None = None
+    sheen: Floats | None = None
+    sheen_from: Floats | None = None
     name: str = ""
     prompt: str = ""
     fps: float = 8.0
@@ -70,6 +74,7 @@ class PlayerScene:
         optional: dict[str, tuple[int, ...]] = {"shade": (t, n), "visibility": (t, n)}
         optional |= {"stretch": (n, 3), "rotations": (n, 4)}
         optional |= {"slopes": (t, n, 3), "turns": (t, n, 3)}
+        optional |= {"sheen": (n, 3, 3), "sheen_from": (7,)}
         expected |= {k: v for k, v in optional.items() if getattr(self, k) is not None}
         for name, shape in expected.items():
             value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
@@ -78,6 +83,7 @@ class PlayerScene:
             setattr(self, name, value)
         _require((self.stretch is None) == (self.rotations is None), "stretch needs rotations")
         _require(self.turns is None or self.rotations is not None, "turns need rotations")
+        _require((self.sheen is None) == (self.sheen_from is None), "sheen needs sheen_from")
         exact: dict[str, tuple[int, ...]] = {"K": (v, 3, 3), "w2c": (v, 4, 4)}
         exact |= {} if self.offset_axes is None else {"offset_axes": (3, 3)}
         for name, shape in exact.items():
@@ -118,6 +124,8 @@ class PlayerScene:
             offset_axes=axes if literal else None,
             slopes=None if scene.node_slopes is None else _numpy(scene.slopes()),
             turns=None if scene.node_turns is None else _numpy(scene.turns()),
+            sheen=None if scene.sheen is None else _numpy(scene.sheen),
+            sheen_from=None if scene.sheen_from is None else _numpy(scene.sheen_from),
             name=name,
             prompt=prompt,
             fps=fps,
@@ -126,8 +134,8 @@ class PlayerScene:
     def at(self, t: float, w2c: ArrayLike | None = None) -> tuple[Floats, Floats, Floats, Floats]:
         """Means [N,3], radii [N], opacities [N], colours [N,3] at time ``t`` in 0..1.
 
-        ``w2c`` [4,4] is the camera that looks; only ``offset_axes`` depend on it, and without one
-        they are those of the canonical view.
+        ``w2c`` [4,4] is the camera that looks; ``offset_axes`` depend on it, and without one they
+        are those of the canonical view; so does ``sheen``, which is left out without one.
         """
         k, after, f = bracket(self.times.tolist(), t)
         rise, early, late = np.float32(f), 0.0, 0.0
@@ -143,6 +151,10 @@ class PlayerScene:
             offsets = offsets + span * (early * self.slopes[k] + late * self.slopes[after])
         if self.shade is not None:
             colors = np.clip(colors * between(self.shade)[:, None], 0, 1)
+        if self.sheen is not None and self.sheen_from is not None and w2c is not None:
+            camera = torch.as_tensor(np.asarray(w2c), dtype=torch.float32)
+            there = direction(torch.from_numpy(self.sheen_from), camera)
+            colors = np.clip(colors * factors(torch.from_numpy(self.sheen), there).numpy(), 0, 1)
         if self.visibility is not None:
             opacities = np.clip(opacities * between(self.visibility), 0, 1)
         if self.offset_axes is not None and w2c is not None:

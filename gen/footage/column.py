@@ -62,6 +62,19 @@ class Column:
             return None, None
         return scale_intrinsics(self.K[index], self.size, size), self.w2c[index]
 
+    @property
+    def one_size(self) -> bool:
+        """Whether all frames are of ``size`` as they lie on disk, as those of a lens must be."""
+        photos = self.source.views if isinstance(self.source, Footage) else []
+        return all(view.size == self.size for view in photos)
+
+    def through(self, lens: Lens) -> Column:
+        """The same frames, seen through ``lens`` (for frames of ``size``), which is undone."""
+        lenses = [lens] * self.count
+        if isinstance(self.source, Footage):
+            return replace(self, source=replace(self.source, lenses=lenses), lenses=lenses)
+        return replace(self, lenses=lenses)
+
     def lens_at(self, size: Size) -> Lens | None:
         """The lens that all frames have, for frames of another size but the same shape.
 

@@ -16,6 +16,7 @@ from fourreal.console import say, warn
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
 from fourreal.video_io import resize_frames, to_float
+from gen.footage.bend import bend_of, lens_of
 from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.lens import Lens
@@ -77,6 +78,7 @@ class PairRequest:
             288 px, or stays what it is if that is less.
         shared_frame: ``A:B``, frame A of the fixed view is frame B of the other; '' to find it.
         stabilise: whether shake of the fixed view is taken out.
+        straighten: whether the bending of a lens without a calibration is looked for and undone.
         force: go on although the clips do not seem to belong together.
     """
 
@@ -92,6 +94,7 @@ class PairRequest:
     max_times: int = 16
     shared_frame: str = ""
     stabilise: bool = True
+    straighten: bool = True
     force: bool = False
 
 
@@ -115,9 +118,9 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
+        column, read, fine = _straight(column, column_index, size, ask.straighten)
         K, w2c = column.cameras(column_index, size)
-        frames = to_float(column.read(column_index, size))[:, None]
-        return VideoGrid(frames, K=K, w2c=w2c, fine=_fine(column, column_index, size))
+        return VideoGrid(to_float(read)[:, None], K=K, w2c=w2c, fine=fine)
 
     row = _open_row(ask.fixed_view, column)
     row_index = choose_times(row.stamps / row.fps, ask.pick_times, ask.start, ask.fps)
@@ -141,8 +144,12 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     # Shake is taken out at up to twice the size that is worked at, so that nothing is blurred.
     own = row.view.size
     twice = own if own[0] * own[1] <= 4 * size[0] * size[1] else (2 * size[0], 2 * size[1])
+    bent = column
+    column, read, fine = _straight(column, column_index, size, ask.straighten)
+    if column is not bent:
+        row = _as_the_column(row, column)
     row_frames = to_float(row.read(row_index, twice))
-    column_frames = to_float(column.read(column_index, size))
+    column_frames = to_float(read)
     meeting = to_float(column.read(np.array([shared[1]]), twice))[0]
     row_frames = _bring_together(row_frames, meeting, at, ask)
     row_frames = resize_frames(row_frames, *size)
@@ -162,8 +169,31 @@ def load_pair(ask: PairRequest) -> VideoGrid:
         w2c=w2c,
         fps=row.fps * (len(row_index) - 1) / float(stamps[-1]),
         shared=(over, at),
-        fine=_fine(column, column_index, size),
+        fine=fine,
     )
+
+
+def _straight(
+    column: Column, index: NDArray[np.intp], size: tuple[int, int], look: bool
+) -> tuple[Column, NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """The column without the bending of its lens, and its frames at ``size`` and as ``_fine``.
+
+    Looked for in the frames where neither cameras nor a lens are given, if ``look``.
+    """
+    frames, fine = column.read(index, size), _fine(column, index, size)
+    known = column.w2c is not None or any(column.lenses)
+    if not look or known or not column.one_size:
+        return column, frames, fine
+    bend = bend_of(list(frames if fine is None else fine))
+    if bend is None:
+        return column, frames, fine
+    corner = 100 * abs(1 / (1 + bend) - 1)
+    say(
+        f"  freeze-time clip: its lens bends straight lines (the corners are {corner:.0f} % off): "
+        "straightened (--no-straighten leaves it)"
+    )
+    column = column.through(lens_of(bend, column.size))
+    return column, column.read(index, size), _fine(column, index, size)
 
 
 def _fine(
@@ -180,10 +210,16 @@ def _open_row(path: str, column: Column) -> Clip:
     view, count, fps = open_clip(path, what)
     for note in view.notes:
         say(f"  {what}: {note}")
-    lens = column.lens_at(view.size)
+    return _as_the_column(Clip(view, np.arange(count), fps, f"the {what} {path}"), column)
+
+
+def _as_the_column(row: Clip, column: Column) -> Clip:
+    """The fixed-view clip through the lens that all of the freeze-time clip has."""
+    lens = column.lens_at(row.view.size)
     if lens is not None:
-        say(f"  {what}: undistorted as the freeze-time clip is, for the same camera took both")
-    return Clip(view, np.arange(count), fps, f"the {what} {path}", lens)
+        how = "undistorted as the freeze-time clip is"
+        say(f"  fixed-view clip: {how}, for the same camera took both")
+    return replace(row, lens=lens)
 
 
 def _meet(

@@ -44,6 +44,8 @@ class Parameters:
         self.colors = nn.Parameter(scene.colors.clone())
         self.log_stretch: nn.Parameter | None = None
         self.rotations: nn.Parameter | None = None
+        # how colours change with where they are seen from (`recon.sheen`)
+        self.sheen = None if scene.sheen is None else nn.Parameter(scene.sheen.clone())
         if scene.log_stretch is not None and scene.rotations is not None:
             self.log_stretch = nn.Parameter(scene.log_stretch.clone())
             self.rotations = nn.Parameter(scene.rotations.clone())
@@ -69,6 +71,7 @@ class Parameters:
             "log_stretch": self.log_stretch,
             "rotations": self.rotations,
             "poses": self.poses,
+            "sheen": self.sheen,
         }
         out = {name: value for name, value in single.items() if value is not None}
         out |= {f"shade.{t}": value for t, value in enumerate(self.shade)}
@@ -98,6 +101,8 @@ class Parameters:
             groups.append((self.shade, rates.shade))
         if self.poses is not None:
             groups.append(([self.poses], rates.pose))
+        if self.sheen is not None:
+            groups.append(([self.sheen], rates.sheen))
         return [{"params": params, "lr": lr} for params, lr in groups]
 
     def canonical(self, colors: Tensor) -> Gaussians:
@@ -126,6 +131,8 @@ class Parameters:
         if self.log_stretch is not None and self.rotations is not None:
             out.log_stretch = self.log_stretch.detach().clone()
             out.rotations = nn.functional.normalize(self.rotations.detach(), dim=-1)
+        if self.sheen is not None:
+            out.sheen = self.sheen.detach().clone()
         if self.motion is not None:
             out.node_offsets = torch.stack([self.motion(t) for t in range(len(out.times))])
         if self.turns:

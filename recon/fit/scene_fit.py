@@ -30,11 +30,13 @@ from recon.motion.spread import Spreader
 from recon.place import Moment, Sight, literal_turn, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
+from recon.sheen import direction, factors
 from recon.targets import Targets
 
 Cell = tuple[int, int]
 _TURNS_LAST = 8  # visits of a time
 _ALONE = 0.1  # of the rate, for single nodes beside what neighbourhoods of them share
+_PLAIN = 7  # one step in so many is without sheen: without it colours must do as well
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
 
 
@@ -75,6 +77,7 @@ class JointFit:
         self.places_T = places_T
         self.compensated = config.compensation and bool(scene.view_offsets.any())
         self.parameters = Parameters(scene, motion, shade, poses)
+        self._plain = False
         self._apart: dict[int, tuple[int, Tensor]] = {}
         self.spread = None
         if motion is not None:
@@ -141,6 +144,9 @@ class JointFit:
             moment.visibility = self._between(scene.visibility, at, home_is_zero=False)
         if self.compensated:
             sight.offset = scene.view_offsets[v]
+        if self.parameters.sheen is not None and scene.sheen_from is not None and not self._plain:
+            from_here = direction(scene.sheen_from, scene.w2c[v])
+            colors = colors * factors(self.parameters.sheen, from_here)
         # the colours are those of the moment already: one kernel makes them and their cost
         return rasterize(place(p.canonical(colors), moment, sight), camera, scene.background)
 
@@ -168,6 +174,8 @@ class JointFit:
             extra = extra + weights.turns * turns.abs().mean()
         colors, change = self._colors(t)
         extra = extra + weights.shade * change
+        if self.parameters.sheen is not None:
+            extra = extra + weights.sheen * self.parameters.sheen.abs().mean()
         image = self._draw(cell, colors, offsets).rgb
         if self.ignored is not None and at == self.scene.canonical_time:
             image = torch.where(self.ignored[v, ..., None], self.frames[v, t], image)
@@ -213,6 +221,7 @@ class JointFit:
             if not queue:
                 queue = rng.permutation(len(cells)).tolist()
             cell = cells[queue.pop()]
+            self._plain = step % _PLAIN == _PLAIN - 1
             where = f"{description}, step {step}", checkpoint.last_good if checkpoint else ""
             try:
                 value = self.loss(cell)
@@ -227,6 +236,7 @@ class JointFit:
             self.parameters.clamp()
             if on_step is not None:
                 on_step(step)
+        self._plain = False
 
     def refine_time(self, t: int, views: Sequence[int], steps: int, pyramid: Pyramid) -> None:
         """Gradient steps on the node offsets of one time alone, over ``views``: of the nodes that

@@ -9,6 +9,8 @@ commands do: cameras are estimated, or a rig's own. `given` is the same fit on t
 `pycolmap` on pycolmap's, `nearest` shows the nearest given picture. The camera of a held-out view
 is known in the known cameras' world only: it is carried over by Sim(3) from the input views, then
 refined on its own picture before scoring, as pose-free papers do (`_unrefined`: before that).
+A clip of a still camera (*_fixed.mp4) is given as a freeze-time clip, and beside one of another
+scene: rows for what the command says of it.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def refine_camera(
     start = torch.as_tensor(w2c, dtype=torch.float64)
     matrix = torch.as_tensor(K, dtype=torch.float32)
     wanted = torch.as_tensor(target, dtype=torch.float32)
-    g = scene.at(t)
+    g = scene.at(t, start, 0.0)
     step = torch.zeros(6, requires_grad=True)
     optimiser = Adam([{"params": [step], "lr": 2e-3}])
     best, best_step = float("inf"), step.detach().clone()
@@ -184,6 +186,8 @@ def score(
         image = shown(image, int(v), int(t))
         mean.add("cells", image, capture.frames[v, t])
         rows.append([capture.frames[v, t], image])
+    if capture.K is None or capture.w2c is None:
+        return mean.rounded(), rows
     world = align_cameras(capture.w2c, found)
     for view in capture.held:
         K = view.K.copy()
@@ -208,6 +212,14 @@ def score(
     return mean.rounded() | camera_errors(found, capture.w2c), rows
 
 
+def variants_of(capture: Capture) -> tuple[str, ...]:
+    """The variants that say something of a capture."""
+    if capture.w2c is None:
+        return ("default",)
+    # what comes with its cameras has them by default
+    return tuple(v for v in VARIANTS if v != "given" or not capture.own_cameras)
+
+
 def nearest(capture: Capture) -> dict[str, float | None]:
     """The baseline that shows the nearest given picture: in viewpoint, or in time for a cell."""
     mean = Mean()
@@ -217,6 +229,7 @@ def nearest(capture: Capture) -> dict[str, float | None]:
         a, b = known[apart.sum(1).argmin()]
         mean.add("cells", capture.frames[a, b], capture.frames[v, t])
     for view in capture.held:
+        assert capture.w2c is not None
         turn = [np.trace(m[:3, :3] @ view.w2c[:3, :3].T) for m in capture.w2c]
         v = int(np.argmax(turn))
         for t in range(0, len(view.frames), max(1, len(view.frames) // 4)):
@@ -280,10 +293,14 @@ def run(options: Options) -> dict[str, Any]:
         if not todo:
             say(f"{name}: done before")
             continue
-        capture = load()
-        for variant in todo:
-            if variant == "given" and capture.own_cameras:
-                continue  # the default is that
+        try:
+            capture = load()
+        except UserError as error:  # what the command says as well
+            results.note(f"{name} default: ends: {error}")
+            results.add(name, "default", dict(EMPTY))
+            say(f"{name} default: ends: {error}")
+            continue
+        for variant in [v for v in todo if v in variants_of(capture)]:
             try:
                 figures, scene, rows, notes = evaluate(capture, variant, options)
             except UserError as error:

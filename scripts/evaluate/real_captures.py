@@ -18,7 +18,9 @@ from fourreal.errors import UserError
 from fourreal.video_io import read_clip, resize_frames, to_uint8
 from gen.footage.detect import read_source
 from gen.footage.footage import Footage
+from gen.footage.pair import PairRequest, load_pair
 from gen.footage.selection import default_size, fine_size
+from gen.footage.views import open_clip
 from gen.grid import VideoGrid
 
 FloatArray = NDArray[np.floating]
@@ -37,15 +39,16 @@ class HeldView:
 class Capture:
     """What the method is shown and what it is asked for.
 
-    frames [V, T, H, W, 3], K [V, 3, 3] and w2c [V, 4, 4] of the input views; cells [V, T]: those
-    held out of the fit; held: views held out of everything; own_cameras: the capture comes with
-    its cameras, so the default command has them; fine [V, h, w, 3]: column 0 as it was taken.
+    frames [V, T, H, W, 3], K [V, 3, 3] and w2c [V, 4, 4] of the input views, None where nobody
+    knows them; cells [V, T]: those held out of the fit; held: views held out of everything;
+    own_cameras: the capture comes with its cameras, so the default command has them; fine
+    [V, h, w, 3]: column 0 as it was taken.
     """
 
     name: str
     frames: FloatArray
-    K: FloatArray
-    w2c: FloatArray
+    K: FloatArray | None
+    w2c: FloatArray | None
     held: list[HeldView]
     cells: NDArray[np.bool_]
     times: FloatArray
@@ -132,6 +135,22 @@ def rig(
     )
 
 
+def of_one_camera(fixed: Path, freeze: Path | None, size: int) -> Capture:
+    """A clip of a still camera as the freeze-time clip it is not, or beside one of another scene.
+
+    Raises:
+        UserError: what the command says of it when it reads the clips.
+    """
+    shown = default_size(*open_clip(str(freeze or fixed), "clip")[0].size, short_side=size)
+    if freeze is None:
+        grid = load_pair(PairRequest(str(fixed), size=shown))
+    else:
+        grid = load_pair(PairRequest(str(freeze), str(fixed), size=shown))
+    assert grid.times is not None
+    cells = np.zeros((grid.V, grid.T), bool)
+    return Capture(fixed.stem, grid.frames, None, None, [], cells, grid.times, fine=grid.fine)
+
+
 def _footage(folder: Path, size: int, most_times: int) -> VideoGrid:
     source = read_source(str(folder), None)
     if not isinstance(source, Footage):
@@ -158,6 +177,10 @@ def captures(
             found.append(
                 (name, lambda v=video, c=path, s=step: clip(v, c, size, s, 4))  # type: ignore[misc]
             )
+    for path in sorted(data.glob("*_fixed.mp4")):
+        for freeze in (None, *sorted(data.glob("*_freeze.mp4"))):
+            name = path.stem if freeze is None else f"{path.stem}+{freeze.stem}"
+            found.append((name, lambda p=path, f=freeze: of_one_camera(p, f, size)))  # type: ignore[misc]
     for path in sorted(data.glob("*/cameras.json")) + sorted(data.glob("*/*/cameras.json")):
         folder = path.parent
         if (folder.parent / "photos").is_dir() or (folder / "photos").is_dir():

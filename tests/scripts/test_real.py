@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
+from fourreal.video_io import write_video
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig
 from scripts.evaluate.metrics.lpips import lpips, weights_file
 from scripts.evaluate.metrics.pickled_arrays import read_pickled_arrays
-from scripts.evaluate.real import Options, in_colours_of, nearest, refine_camera
-from scripts.evaluate.real_captures import every, of_a_column
+from scripts.evaluate.real import Options, in_colours_of, nearest, refine_camera, run
+from scripts.evaluate.real_captures import captures, every, of_a_column
 from scripts.evaluate.real_pictures import between
 from tests.recon.scenes import column_from_depth
 from tests.tracking.textured_room import arc, at_angles, render_path
@@ -90,3 +91,20 @@ def test_wrong_options_are_refused_in_one_line():
         Options(size=8)
     with pytest.raises(UserError, match="no such variant: best"):
         Options(variants=["best"])
+
+
+def test_a_clip_of_a_still_camera_has_a_row_that_says_what_the_command_says(tmp_path):
+    room = render_path(arc(3), size=(48, 64))
+    frames = np.repeat(room.frames[:1], 6, 0).copy()
+    for t, frame in enumerate(frames):
+        frame[20:28, 6 * t : 6 * t + 8] = (0.9, 0.1, 0.1)
+    other = np.random.default_rng(0).random((4, 48, 64, 3)).astype(np.float32)
+    write_video(tmp_path / "walk_fixed.mp4", frames, 8)
+    write_video(tmp_path / "pot_freeze.mp4", other, 8)
+    names = [name for name, _ in captures(tmp_path, 36, 4, [])]
+    assert names == ["walk_fixed", "walk_fixed+pot_freeze"]
+    document = run(Options(data=tmp_path, size=36, preset="debug"))
+    assert set(document["results"]) == set(names)
+    assert all(list(rows) == ["default"] for rows in document["results"].values())
+    assert any("walk_fixed default: the camera" in note for note in document["notes"])
+    assert any("ends: " in n and "show different scenes" in n for n in document["notes"])

@@ -105,3 +105,19 @@ def test_colours_of_views_are_made_alike_and_back(room):
     assert found is not None
     np.testing.assert_allclose(found[0], [[1, 0]] * 3)
     assert np.abs(evened(changed, found) - frames).mean() < 0.01
+
+
+def test_an_exposure_that_drifts_is_a_gain_and_keeps_its_contrast():
+    room = render_path(arc(5, 24.0))
+    K = np.broadcast_to(room.K, (5, 3, 3))
+    drift = np.linspace(0.7, 1.0, 5)
+    rng = np.random.default_rng(0)
+    frames = room.frames * drift[:, None, None, None]
+    frames = (frames + 0.04 * rng.standard_normal(frames.shape)).clip(0, 1).astype(np.float32)
+    rho, trust = 1 / room.depth, np.ones_like(room.depth)
+    maps = view_colours(
+        frames, rho, trust, K, room.w2c, 2, lambda v: [u for u in (v - 1, v + 1) if 0 <= u < 5],
+        one_camera=True,
+    )  # fmt: skip
+    assert maps is not None
+    np.testing.assert_allclose(maps[..., 0], np.tile(drift[2] / drift, (3, 1)).T, rtol=0.07)

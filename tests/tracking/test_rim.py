@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.tracking.textured_room import at_angles, render_path
+from tracking.depth.blank import blank_backdrop
 from tracking.depth.rim import empty_rim
 
 
@@ -56,3 +57,11 @@ def test_a_rim_of_less_than_a_pixel_is_found(frames):
     mask = empty_rim(mixed)
     assert mask is not None
     assert mask[:, [0, -1]].all() and not mask[:, 3:-3].any()
+
+
+def test_black_bars_are_no_backdrop():
+    frames = render_path(at_angles(np.linspace(-10, 10, 5))).frames.copy()
+    frames[:, :12] = frames[:, -12:] = 0.0
+    rim = empty_rim(frames)
+    assert rim is not None and blank_backdrop(frames) is not None
+    assert blank_backdrop(frames, rim=rim) is None

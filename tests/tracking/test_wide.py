@@ -41,6 +41,22 @@ def test_features_come_from_the_larger_frames(room):
     assert found.focal == pytest.approx(room.K[0, 0] / 6, rel=0.1)  # of the small frames
 
 
+def test_more_matches_are_believed_where_they_say_the_same(monkeypatch):
+    w2c = at_angles(np.linspace(-20, 20, 5))
+    wrong = w2c.copy()
+    wrong[3, :3, :3] = cv2.Rodrigues(np.array([0, 0.5, 0]))[0] @ wrong[3, :3, :3]
+
+    def model(cameras, focal):
+        return WideCameras(focal, cameras, np.ones(5, bool), np.ones((60, 3)), 0.7, 55.0)
+
+    for guided, focal in ((w2c, 310.0), (wrong, 300.0)):
+        models = {False: model(w2c, 300.0), True: model(guided, 310.0)}
+        mapped = lambda *_, guided=False, models=models: models[guided]  # noqa: E731
+        monkeypatch.setattr("tracking.cameras.wide._mapped", mapped)
+        found = wide_cameras(np.zeros((5, 800, 600, 3), np.float32))
+        assert found is not None and found.focal == focal
+
+
 def test_what_is_not_enough_is_said_with_its_figure():
     limits, w2c, all_of_them = FallbackConfig(), np.tile(np.eye(4), (5, 1, 1)), np.ones(5, bool)
 

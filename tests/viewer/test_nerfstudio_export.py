@@ -25,10 +25,10 @@ def scene_with_everything():
     return scene
 
 
-@pytest.mark.parametrize("kind", ["rotated", "literal", "shaped", "turning", "curved"])
+@pytest.mark.parametrize("kind", ["rotated", "literal", "shaped", "turning", "curved", "sheen"])
 def test_the_scene_draws_the_same_in_nerfstudios_world(kind):
     scene = scene_with_everything()
-    if kind in ("shaped", "turning"):
+    if kind in ("shaped", "turning", "sheen"):
         scene = uncommon_scene(kind, 500, size=(36, 64))
     elif kind == "curved":
         scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)

@@ -37,14 +37,16 @@ def scene_of(kind: str) -> Scene4D:
         scene = toy_scene(900, times=30)
         scene.times = torch.linspace(0, 1, 30) ** 1.2
     else:
-        scene = uncommon_scene(kind, 900) if kind in ("shaped", "literal") else toy_scene(900)
+        scene = (
+            uncommon_scene(kind, 900) if kind in ("shaped", "literal", "sheen") else toy_scene(900)
+        )
         scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])  # uneven
     if kind != "straight":
         scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)
     return scene
 
 
-KINDS = ["straight", "curved", "shaped", "literal", "clip"]
+KINDS = ["straight", "curved", "shaped", "literal", "clip", "sheen"]
 
 
 def answers(node: str, payload: Path, request: list[dict], work: Path) -> list[dict]:

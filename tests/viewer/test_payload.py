@@ -84,6 +84,15 @@ def test_what_version_1_cannot_say_is_kept_in_version_2(kind):
     assert psnr(got, want) > 40 > 30 > psnr(got, other)
 
 
+def test_colours_that_depend_on_the_view_are_kept():
+    scene = uncommon_scene("sheen")
+    back = decode(encode(PlayerScene.from_scene(scene)))
+    want = render_scene(scene, 0.7, scene.w2c[0], scene.K[0], compensation=0.0).rgb.numpy()
+    assert psnr(picture(back, 0.7), want) > 38
+    from_elsewhere = back.at(0.7, scene.w2c[2].numpy())[3] - back.at(0.7)[3]
+    assert np.abs(from_elsewhere).max() > 0.05
+
+
 def test_turns_are_kept_in_version_5_also_of_clips_in_parts():
     scene = uncommon_scene("turning")
     still = replace(scene, node_turns=None)

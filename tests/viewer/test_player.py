@@ -200,7 +200,7 @@ def load(browser, payload: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["shaped", "turning", "literal", "curved"])
+@pytest.mark.parametrize("kind", ["shaped", "turning", "literal", "curved", "sheen"])
 def test_shapes_offsets_in_camera_axes_and_curves_are_drawn(elsewhere, kind):
     scene = uncommon_scene(kind)
     load(elsewhere, encode(PlayerScene.from_scene(scene)))
@@ -208,8 +208,8 @@ def test_shapes_offsets_in_camera_axes_and_curves_are_drawn(elsewhere, kind):
     got = elsewhere.player_pixels(0.7, *camera) / 255
     want = rendered(scene, 0.7, scene.w2c[0], scene.K[0])
     assert psnr(got, want) > 38
-    if kind in ("curved", "turning"):
-        scene.node_slopes = scene.node_turns = None
+    if kind in ("curved", "turning", "sheen"):
+        scene.node_slopes = scene.node_turns = scene.sheen = scene.sheen_from = None
         without = rendered(scene, 0.7, scene.w2c[0], scene.K[0])
         assert psnr(got, want) > psnr(without, want) + 5
     assert elsewhere.evaluate("player.errors") == []

@@ -104,7 +104,7 @@ def test_screenshot_is_the_picture_of_the_rasterizer(app):
     assert want.std() > 0.1 and psnr(png / 255, want.clip(0, 1)) > 40
 
 
-@pytest.mark.parametrize("kind", ["shaped", "turning", "literal"])
+@pytest.mark.parametrize("kind", ["shaped", "turning", "literal", "sheen"])
 def test_shapes_and_offsets_in_camera_axes_are_drawn(app, kind):
     old, scene = app.scene, uncommon_scene(kind, 300, size=(24, 32))
     app.set_scene(scene)
@@ -112,7 +112,9 @@ def test_shapes_and_offsets_in_camera_axes_are_drawn(app, kind):
     got = draw(app, shot_of(app, Client(app, 0)), 24)
     want = render_scene(scene, 0.7, scene.w2c[0], scene.K[0], compensation=0.0).rgb
     assert psnr(got, want.clamp(0, 1).numpy()) > 45
-    assert follows_camera(scene, 0.0) == (kind == "literal") and follows_camera(scene, 0.5)
+    assert follows_camera(scene, 0.0) == (kind in ("literal", "sheen")) and follows_camera(
+        scene, 0.5
+    )
     if kind == "shaped":
         _, covariances, *_ = as_arguments(app._gaussians(0.7, None, 0.0))
         axes = np.sqrt(np.linalg.eigvalsh(covariances.astype(float))) / app.unit

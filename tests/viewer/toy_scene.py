@@ -6,6 +6,7 @@ import torch
 from fourreal.cameras import intrinsics_from_fov, look_at
 from recon.motion.curve import spline_slopes
 from recon.scene import Scene4D
+from recon.sheen import seen_from
 
 TARGET = np.array([0.0, 0.2, 3.0])
 
@@ -73,7 +74,7 @@ def toy_scene(points: int = 1800, times: int = 4, views: int = 3, size=(72, 128)
 
 def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
     """A toy scene with more to it: ``shaped`` Gaussians (anisotropic), which may be ``turning``,
-    ``literal`` offsets, or ``curved`` motion at uneven times."""
+    ``sheen``, ``literal`` offsets, or ``curved`` motion at uneven times."""
     scene = toy_scene(points, size=size)
     if kind in ("shaped", "turning"):
         generator = torch.Generator().manual_seed(1)
@@ -83,6 +84,10 @@ def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
             scene.node_turns = torch.zeros_like(scene.node_offsets)
             scene.node_turns[1:, 1] = torch.linspace(0.2, 0.7, len(scene.times) - 1)[:, None]
             scene.node_turns[1:, 1, 2] *= -1
+    elif kind == "sheen":
+        generator = torch.Generator().manual_seed(2)
+        scene.sheen = 0.8 * torch.randn(len(scene), 3, 3, generator=generator).clamp(-2, 2)
+        scene.sheen_from = seen_from(scene.means, scene.w2c)
     elif kind == "curved":
         scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])
         scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)

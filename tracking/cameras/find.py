@@ -25,6 +25,7 @@ from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
 from tracking.cameras.search import CLOSER, Attempt, Cameras, Search, world_points
 from tracking.cameras.turntable import of_what_turns, what_moves
 from tracking.cameras.wide import WideCameras, far_apart, not_usable
+from tracking.cameras.zoom import zooming
 from tracking.flow.optical import PairFlows
 
 NEARER_CAMERAS = (
@@ -85,7 +86,13 @@ def find_cameras(
             return replace(far_apart(search, far, found), turntable=movers is not None)
         if found.why is not None:
             found.why = f"{found.why}; {reason}"
-    return replace(own_cameras(search, found), turntable=turned is not None)
+    single = replace(own_cameras(search, found), turntable=turned is not None)
+    zoomed = None if single.turntable else zooming(search, found.obs, single)
+    if zoomed is None:
+        return single
+    better, by = zoomed
+    search.note(f"the lens zooms while the camera moves ({by:.2f} times): every view has its own")
+    return known_cameras(replace(search, K=better.K), better.w2c, False)
 
 
 def in_its_place(search: Search, obs: Observations, turning: Turning, why: str) -> Cameras:

@@ -19,6 +19,8 @@ from tracking.cameras.search import Attempt, Cameras, Search
 
 LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
 _LEAST_POINTS = 12  # which a range of depths can be read from
+_FEW = 8  # views that need all matches there are
+_ALIKE_DEG = 3.0  # of two models of the same cameras
 _FIELD_DEG = (3.0, 140.0)  # that a lens sees
 
 
@@ -57,15 +59,30 @@ def wide_cameras(
         size = round(frames.shape[2] * scale), round(frames.shape[1] * scale)
         larger = (cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in frames)
         images = [(np.clip(f, 0, 1) * 255 + 0.5).astype(np.uint8) for f in larger]
+    known = None if focal is None else focal * scale
+    kind = False
     for affine in (False, True):
-        found = _mapped(images, None if focal is None else focal * scale, affine, left_out)
-        if found is not None:
-            found.focal /= scale
-            if best is None or found.placed.sum() > best.placed.sum():
-                best = found
+        found = _mapped(images, known, affine, left_out)
+        if found is not None and (best is None or found.placed.sum() > best.placed.sum()):
+            best, kind = found, affine
         if best is not None and best.placed.all():
             break
+    if best is not None and best.placed.all() and len(images) <= _FEW:
+        # matches looked for along epipolar lines are twice as many, but on their own they may
+        # hold a wrong model up
+        again = _mapped(images, known, kind, left_out, guided=True)
+        if again is not None and again.placed.all() and _apart_deg(best, again) < _ALIKE_DEG:
+            best = again
+    if best is not None:
+        best.focal /= scale
     return best
+
+
+def _apart_deg(a: WideCameras, b: WideCameras) -> float:
+    """By how much any two views are turned differently to each other, at most."""
+    turns = [m.w2c[:, :3, :3] @ m.w2c[0, :3, :3].T for m in (a, b)]
+    cosine = (np.einsum("vij,vij->v", *turns) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).max())
 
 
 def not_usable(found: WideCameras | None, limits: FallbackConfig) -> str | None:
@@ -107,11 +124,16 @@ def far_apart(search: Search, found: WideCameras, own: Attempt) -> Cameras:
 
 
 def _mapped(
-    images: list[np.ndarray], focal: float | None, affine: bool, left_out: np.ndarray | None
+    images: list[np.ndarray],
+    focal: float | None,
+    affine: bool,
+    left_out: np.ndarray | None,
+    guided: bool = False,
 ) -> WideCameras | None:
     """One go of the mapping; affine: features that bear a turned surface, four times as slow.
 
-    images: uint8 [h, w, 3] each.
+    images: uint8 [h, w, 3] each. guided: once two views are related, more matches are looked for
+    along their epipolar lines.
     """
     import pycolmap
 
@@ -139,6 +161,7 @@ def _mapped(
         extraction.sift.domain_size_pooling = affine
         matching = pycolmap.FeatureMatchingOptions()
         matching.num_threads, matching.use_gpu = 1, False
+        matching.guided_matching = guided
         mapping = pycolmap.IncrementalPipelineOptions()
         mapping.num_threads, mapping.min_model_size = 1, 3
         mapping.mapper.init_min_num_inliers = 50

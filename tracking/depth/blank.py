@@ -15,12 +15,16 @@ _ENOUGH = 100  # pixels of the border to fit to again
 
 
 def blank_backdrop(
-    frames: np.ndarray, tolerance: float = 6.0 / 255.0, share: float = 0.6
+    frames: np.ndarray,
+    tolerance: float = 6.0 / 255.0,
+    share: float = 0.6,
+    rim: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """Mask [V, H, W] of the flat backdrop of frames [V, H, W, 3], or None when there is none.
 
     The backdrop has one colour, or one smooth shading, over all views, covers most of every
-    picture's border and is connected to it.
+    picture's border and is connected to it. rim: bool [H, W], what is empty anyway
+    (``tracking.depth.rim``): no backdrop.
     """
     border = np.ones(frames.shape[1:3], bool)
     border[1:-1, 1:-1] = False
@@ -38,6 +42,8 @@ def blank_backdrop(
         labels, _ = ndimage.label(off[v] < tolerance)
         edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         mask[v] = np.isin(labels, edge[edge > 0])
+    if rim is not None:
+        mask &= ~rim
     return mask if mask.mean() > 0.1 else None
 
 

@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
+from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
@@ -209,15 +210,16 @@ def dense_depth(
         if progress is not None:
             progress((views + v) // 2)
     margin = np.stack([cv2.resize(m, (w, h)) for m in margins])
-    blank = blank_backdrop(rgb)
+    rim = empty_rim(rgb)
+    blank = blank_backdrop(rgb, rim=rim)
     if blank is not None:
         margin[blank] = 0.0
         cost[blank] = 1.0
-    rim = empty_rim(rgb)
-    if rim is not None:  # it matches itself, and draws what is beside it along
-        beside = cv2.dilate(rim.astype(np.uint8), np.ones((config.window,) * 2)).astype(bool)
-        margin[:, beside] = 0.0
-        cost[:, beside] = 1.0
+    for fixed in (rim, burnt_in(rgb, rim)):
+        if fixed is not None:  # it matches itself, and draws what is beside it along
+            beside = cv2.dilate(fixed.astype(np.uint8), np.ones((config.window,) * 2)).astype(bool)
+            margin[:, beside] = 0.0
+            cost[:, beside] = 1.0
     rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
     if blank is not None:
         for v in range(views):

@@ -24,12 +24,19 @@ _CONTRAST = 4.0  # grey levels around a pixel below which its flow is not its ow
 _LEAST = 0.02  # share of the pictures below which nothing is said
 
 
-def moving_parts(pairs: PairFlows, K: np.ndarray, w2c: np.ndarray) -> np.ndarray | None:
+def moving_parts(
+    pairs: PairFlows, K: np.ndarray, w2c: np.ndarray, left_out: np.ndarray | None = None
+) -> np.ndarray | None:
     """Mask [V, h, w] of what moves against the rigid scene of these cameras, or None.
 
     K [V, 3, 3] in pixels of the frames, w2c [V, 4, 4]; flow between neighbouring views is there.
+    left_out: bool [H, W] of the frames, where nothing is looked for.
     """
     h, w = pairs.size
+    scene = np.ones((h, w), bool)
+    if left_out is not None:
+        grown = cv2.dilate(left_out.astype(np.uint8), np.ones((_GRAIN, _GRAIN), np.uint8))
+        scene = cv2.resize(grown, (w, h), interpolation=cv2.INTER_NEAREST) == 0
     lens = np.diag([pairs.scale[0], pairs.scale[1], 1.0]) @ K
     mask = np.zeros((pairs.views, h, w), bool)
     for v in range(pairs.views):
@@ -44,7 +51,7 @@ def moving_parts(pairs: PairFlows, K: np.ndarray, w2c: np.ndarray) -> np.ndarray
             along = np.abs(rho_a - rho_b) * np.minimum(gain_a, gain_b)
             moves |= a & b & (along > _limit(_ALONG, along[a & b]))
         grain = np.ones((_GRAIN, _GRAIN), np.uint8)
-        mask[v] = cv2.morphologyEx(moves.astype(np.uint8), cv2.MORPH_OPEN, grain)
+        mask[v] = cv2.morphologyEx((moves & scene).astype(np.uint8), cv2.MORPH_OPEN, grain)
     if mask.mean() < _LEAST:
         return None
     reach = 2 * round(_AROUND * max(h, w)) + 1

@@ -43,6 +43,7 @@ class Similarity:
         w2c[:, :3, :3] = w2c[:, :3, :3] @ turn.to(w2c).T
         w2c[:, :3, 3] = self.scale * (w2c[:, :3, 3] - w2c[:, :3, :3] @ shift.to(w2c))
         moved = self.scale * (scene.means.double() @ turn.to(w2c).T + shift.to(w2c))
+        sheen, seen_from = self._sheen(scene)
         return replace(
             scene,
             means=moved.to(scene.means),
@@ -53,7 +54,20 @@ class Similarity:
             view_offsets=vectors(scene.view_offsets),
             w2c=w2c.to(scene.w2c),
             rotations=None if scene.rotations is None else self._turned(scene.rotations),
+            sheen=sheen,
+            sheen_from=seen_from,
         )
+
+    def _sheen(self, scene: Scene4D) -> tuple[Tensor | None, Tensor | None]:
+        """The slopes of colours and where directions are counted from, turned with the world."""
+        if scene.sheen is None or scene.sheen_from is None:
+            return None, None
+        turn = torch.as_tensor(self.rotation, dtype=torch.float64).to(scene.sheen.device)
+        shift = torch.as_tensor(self.translation, dtype=torch.float64).to(scene.sheen.device)
+        middle, mean, reach = scene.sheen_from.double().split((3, 3, 1))
+        origin = torch.cat([self.scale * (turn @ middle + shift), turn @ mean, reach])
+        slopes = torch.einsum("ak,nkc->nac", turn, scene.sheen.double())
+        return slopes.to(scene.sheen), origin.to(scene.sheen_from)
 
     def _turned(self, quaternions: Tensor) -> Tensor:
         """Quaternions w, x, y, z [N,4] of axes that turn with the world."""

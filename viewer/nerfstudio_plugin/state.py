@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from fourreal.errors import UserError
-from recon.scene import OFFSET_FRAMES, Scene4D
+from recon.scene import HALF, OFFSET_FRAMES, Scene4D
 
 PREFIX = "scene."
-_HALF = ("view_offsets", "shade", "visibility")  # as in scene.safetensors
+_HALF = set(HALF) - {"node_turns"}  # as in scene.safetensors
 
 
 def scene_state(scene: Scene4D) -> dict[str, Tensor]:

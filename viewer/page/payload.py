@@ -40,6 +40,7 @@ _STILL = 0.1  # a point that moves by less than this share of its own radius is 
 _POSITION_FRACTION = 8  # position steps per radius of the 5th-percentile point
 _CHANGES = 3 / 255  # a shade or visibility this close to 1 is 1
 _SCALE_STEP = 0.01  # natural log of the radius
+_SHEEN_STEP = 1 / 64  # of a colour, per unit of direction
 _TURN_STEP = 1 / 127  # quaternions of length 1
 
 
@@ -117,6 +118,13 @@ def encode(scene: PlayerScene) -> bytes:
         turns = turns * np.where(turns[:, :1] < 0, -1, 1)  # q and -q are one rotation
         values = np.rint(turns.T / _TURN_STEP).astype(np.int8)
         add("rotation", np.ascontiguousarray(values), _TURN_STEP, np.zeros(4), ())
+    sheen_step = 0.0
+    if scene.sheen is not None:
+        slopes = scene.sheen[order].astype(np.float64)
+        sheen_step = max(_SHEEN_STEP, float(np.abs(slopes).max()) / 127)
+        # channel by channel, axis by axis
+        values = np.rint(slopes / sheen_step).astype(np.int8).transpose(2, 1, 0).reshape(9, -1)
+        add("sheen", np.ascontiguousarray(values), sheen_step, np.zeros(9), (1,))
     turns = scene.turns if moving else None
     if turns is not None:
         over_time = turns[:, order[:moving]].astype(np.float64)
@@ -154,6 +162,7 @@ def encode(scene: PlayerScene) -> bytes:
             "log_scale": log_step / 2,
             "rgba": 0.5 / 255,
             "gain": max(gain_step / 2, _CHANGES),
+            "sheen": sheen_step / 2,
         },
         "sections": sections,
     }
@@ -161,6 +170,8 @@ def encode(scene: PlayerScene) -> bytes:
         header["curved"] = True
     if scene.offset_axes is not None:
         header["offset_axes"] = scene.offset_axes.ravel().tolist()
+    if scene.sheen_from is not None:  # readers that do not know it draw the plain colours
+        header["sheen_from"] = [float(x) for x in scene.sheen_from]
     plain = scene.stretch is None and scene.offset_axes is None
     # older players draw what they can draw rightly
     version = VERSION if scene.slopes is not None else 1 if plain else 2
@@ -201,7 +212,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
         if header.get("changing"):
             gains[:, :, arrays["gain_index"][0].astype(np.int64)] += arrays["gain"]
         shaped = "log_stretch" in arrays
-        axes = header.get("offset_axes")
+        axes, origin = header.get("offset_axes"), header.get("sheen_from")
+        sheen = arrays["sheen"].reshape(3, 3, n).transpose(2, 1, 0) if origin is not None else None
         return PlayerScene(
             means=arrays["position"].T,
             log_scales=arrays["log_scale"][0],
@@ -220,6 +232,8 @@ def decode(payload: bytes, source: str = "payload") -> PlayerScene:
             offset_axes=None if axes is None else np.asarray(axes, np.float64).reshape(3, 3),
             slopes=slopes,
             turns=turns,
+            sheen=sheen,
+            sheen_from=None if origin is None else np.asarray(origin, np.float32).reshape(7),
             name=str(header["name"]),
             prompt=str(header["prompt"]),
             fps=float(header["fps"]),

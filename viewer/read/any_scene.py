@@ -102,6 +102,8 @@ def as_scene(player: PlayerScene) -> Scene4D:
         rotations=optional(rotations),
         node_slopes=optional(slopes),
         node_turns=optional(turns),
+        sheen=optional(player.sheen),
+        sheen_from=optional(player.sheen_from),
     )
 
 

@@ -243,7 +243,7 @@ class ViserApp:
 def follows_camera(scene: Scene4D, compensation: float) -> bool:
     """Whether what is drawn depends on where it is seen from."""
     literal = scene.offset_frame == "literal" and bool((scene.node_offsets != 0).any())
-    return bool(compensation) or literal
+    return bool(compensation) or literal or scene.sheen is not None
 
 
 def serve(

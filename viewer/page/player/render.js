@@ -7,7 +7,7 @@ const VERTEX = `#version 300 es
 precision highp float; precision highp int;
 precision highp usampler2D; precision highp isampler2D;
 uniform usampler2D uPoints, uOrder;
-uniform isampler2D uOffsets, uSlopes, uTurns, uGains;
+uniform isampler2D uOffsets, uSlopes, uTurns, uGains, uSheens;
 uniform highp sampler2D uShapes; // covariance / radius^2 of points that are not round
 uniform mat4 uView;             // world to camera: x right, y down, z forward
 uniform mat3 uAxes;             // axes of the offsets, to camera
@@ -18,6 +18,8 @@ uniform int uChanging;
 uniform vec4 uCurve;            // of an offset before, its slope, one after, its slope
 uniform bool uCurved;
 uniform float uTurn;            // step of a turn; 0: nothing turns
+uniform vec3 uFrom;             // where one looks from, times the step of a sheen; 0: no matter
+uniform bool uSheen;
 uniform vec2 uGain;             // weight of the later time, gain step
 uniform vec2 uStyle;            // 1: keep surfaces closed when closer than the input; view mode
 uniform vec3 uRange;            // near and far depth, largest offset: for the false colours
@@ -77,6 +79,13 @@ void main() {
     colour = clamp(colour * mix(gainAt(uMoment.x, slot), gainAt(uMoment.y, slot), uGain.x).xxxy,
                    0.0, 1.0);
   if (colour.a < 1.0 / 255.0) return;
+  if (uSheen) {
+    int wide = textureSize(uSheens, 0).x;
+    for (int c = 0; c < 3; c++) {
+      vec3 slope = vec3(texelFetch(uSheens, texel(3 * i + c, wide), 0).xyz);
+      colour[c] = clamp(colour[c] * (1.0 + dot(slope, uFrom)), 0.0, 1.0);
+    }
+  }
 
   // Directions far outside the picture are clamped in the Jacobian, as gsplat does.
   vec2 ray = p.xy / p.z;
@@ -262,7 +271,7 @@ class Renderer {
     this.largestOffset = Math.max(this.largestOffset, largest * this.info.offsetStep * 1.2);
   }
 
-  load({ info, points, offsets, slopes, turns, gains, shapes }) {
+  load({ info, points, offsets, slopes, turns, gains, shapes, sheens }) {
     const gl = this.gl;
     this.info = info;
     for (const old of this.textures || []) gl.deleteTexture(old);
@@ -275,6 +284,7 @@ class Renderer {
       this.texture(4, shapes, shapes.length / 4, "shapes"),
       this.texture(5, slopes, slopes.length / 4, "offsets"),
       this.texture(6, turns, turns.length / 4, "turns"),
+      this.texture(7, sheens, sheens.length / 4, "turns"),
     ];
     const corners = new Uint32Array(6 * info.points); // two triangles a point
     for (let i = 0; i < info.points; i++)
@@ -313,7 +323,7 @@ class Renderer {
       gl.deleteFramebuffer(this.frame.buffer);
     }
     const texture = gl.createTexture();
-    gl.activeTexture(gl.TEXTURE7);
+    gl.activeTexture(gl.TEXTURE8);
     gl.bindTexture(gl.TEXTURE_2D, texture);
     for (const name of ["MIN", "MAG"])
       gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}_FILTER`], gl.NEAREST);
@@ -325,6 +335,18 @@ class Renderer {
       this.halfFloat = false;
     this.frame = { texture, buffer, width, height };
     return this.frame;
+  }
+
+  // Where a camera is seen, less the mean of the input views, in units of their reach (recon/sheen.py).
+  from(w2c) {
+    const { sheen_from: origin, sheenStep } = this.info;
+    if (!sheenStep) return [0, 0, 0];
+    const to = [0, 1, 2].map((c) => -(w2c[c] * w2c[3] + w2c[4 + c] * w2c[7] + w2c[8 + c] * w2c[11])
+      - origin[c]);
+    const far = Math.hypot(...to) || 1, reach = Math.max(1e-9, origin[6]);
+    const off = to.map((x, c) => (x / far - origin[3 + c]) / reach);
+    const share = sheenStep / Math.max(1, Math.hypot(...off));
+    return off.map((x) => x * share);
   }
 
   // camera: {w2c (16, row-major), focal, centre} in canvas pixels.
@@ -351,6 +373,9 @@ class Renderer {
     gl.uniform1i(uniforms.uShapes, 4);
     gl.uniform1i(uniforms.uSlopes, 5);
     gl.uniform1i(uniforms.uTurns, 6);
+    gl.uniform1i(uniforms.uSheens, 7);
+    gl.uniform1i(uniforms.uSheen, info.sheenStep > 0 ? 1 : 0);
+    gl.uniform3fv(uniforms.uFrom, this.from(camera.w2c));
     gl.uniform1i(uniforms.uShaped, this.shaped ? 1 : 0);
     gl.uniformMatrix4fv(uniforms.uView, true, camera.w2c);
     const turn = [0, 4, 8].flatMap((r) => camera.w2c.slice(r, r + 3));
@@ -375,9 +400,9 @@ class Renderer {
       gl.bindFramebuffer(gl.FRAMEBUFFER, null);
       gl.disable(gl.BLEND);
       gl.useProgram(this.copy.handle);
-      gl.activeTexture(gl.TEXTURE7);
+      gl.activeTexture(gl.TEXTURE8);
       gl.bindTexture(gl.TEXTURE_2D, target.texture);
-      gl.uniform1i(this.copy.uniforms.uPicture, 7);
+      gl.uniform1i(this.copy.uniforms.uPicture, 8);
       gl.bindVertexArray(this.emptyArray);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     }

@@ -233,9 +233,10 @@ function publish(header, sections, packedBytes, ready) {
   const moving = header.moving;
   const times = header.times.length;
   const { position, log_scale: logScale, rgba, offset, slope, gain, gain_index: gainIndex,
-    log_stretch: logStretch, rotation, turn } = sections;
+    log_stretch: logStretch, rotation, turn, sheen } = sections;
   const perPoint = [[position, 3], [logScale, 1], [rgba, 4]];
   if (logStretch || rotation) perPoint.push([logStretch, 3], [rotation, 4]);
+  if (sheen) perPoint.push([sheen, 9]);
   for (const [section, channels] of perPoint)
     if (!section || section.shape[0] !== channels || section.shape.at(-1) !== n)
       throw new Error("Damaged scene: the header does not fit its sections.");
@@ -246,6 +247,8 @@ function publish(header, sections, packedBytes, ready) {
     throw new Error("Damaged scene: the slopes do not fit the header.");
   if (turn && turn.shape.join() !== [3, ready, moving].join())
     throw new Error("Damaged scene: the turns do not fit the header.");
+  if (sheen && (header.sheen_from?.length !== 7 || !header.sheen_from.every(Number.isFinite)))
+    throw new Error("Damaged scene: where its colours are seen from cannot be right.");
   if (header.offset_axes && header.offset_axes.length !== 9)
     throw new Error("Damaged scene: the axes of the offsets are no 3 x 3 numbers.");
 
@@ -295,11 +298,22 @@ function publish(header, sections, packedBytes, ready) {
   info.slopeStep = scene.slopeStep;
   info.turnStep = turn ? turn.step : 0;
   info.gainStep = changing ? gain.step : 0;
+  info.sheenStep = sheen ? sheen.step : 0;
   info.subject = subject();
   const shapes = logStretch ? covariances(logStretch, rotation, n) : new Float32Array(0);
-  self.postMessage({ type: "scene", info, points, offsets, slopes, turns, gains, shapes }, [
-    points, offsets.buffer, slopes.buffer, turns.buffer, gains.buffer, shapes.buffer,
+  const sheens = sheen ? slopesOfColours(sheen.values, n) : new Int8Array(0);
+  self.postMessage({ type: "scene", info, points, offsets, slopes, turns, gains, shapes, sheens }, [
+    points, offsets.buffer, slopes.buffer, turns.buffer, gains.buffer, shapes.buffer, sheens.buffer,
   ]);
+}
+
+// Three texels a point, one a channel: how it changes along x, y and z of where one looks from.
+function slopesOfColours(values, n) {
+  const out = new Int8Array(12 * n);
+  for (let k = 0; k < 9; k++)
+    for (let i = 0; i < n; i++)
+      out[12 * i + 4 * Math.floor(k / 3) + k % 3] = values[k * n + i];
+  return out;
 }
 
 // Covariances of points that are not round, divided by radius^2: two texels a point,
