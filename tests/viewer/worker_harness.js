@@ -15,7 +15,7 @@ const page = {
   self: { postMessage: (message) => said.push(message) },
 };
 vm.createContext(page);
-for (const part of ["motion.js", "worker.js", "container.js", "episodes.js"]) // as a page has them
+for (const part of ["motion.js", "worker.js", "packed.js", "container.js", "episodes.js"]) // as a page has them
   vm.runInContext(fs.readFileSync(path.join(folder, part), "utf8"), page);
 
 // The worker's own functions, point after point.

@@ -22,7 +22,7 @@ from viewer.player_scene import PlayerScene
 _SOURCES = Path(__file__).parent / "player"
 _SCRIPTS = ("motion.js", "camera.js", "render.js", "controls.js", "player.js", "page.js")
 # one after another, off the main thread
-WORKER = ("motion.js", "worker.js", "container.js", "episodes.js")
+WORKER = ("motion.js", "worker.js", "packed.js", "container.js", "episodes.js")
 _PAYLOAD = re.compile(rb'<script id="payload"([^>]*)>([^<]*)</script>')
 _BESIDE = re.compile(rb' data-src="([A-Za-z0-9%._-]+)"')
 
