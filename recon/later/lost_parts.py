@@ -31,6 +31,7 @@ _ROUNDS = 3
 _GAIN = 0.98  # what is wrong must shrink to so much of itself, else a round is taken back
 _FEW = 20  # found places that tell nothing
 _MANY = 800  # found places, more of which tell no more
+_RAYS = 400  # that are searched in a view
 _HIDDEN = 0.3  # how strongly nodes that no view sees stay where they are
 _LEAST = 30  # moving nodes
 
@@ -86,7 +87,7 @@ class _LostParts:
         K, w2c = self.footage.K, self.footage.w2c
         offsets_L3 = offsets_M3[self.free]
         here = self.nodes + offsets_L3
-        places, colors, _ = search(K, w2c, here, cells, self.config, _MANY)
+        places, colors, _ = search(K, w2c, here, cells, self.config, _RAYS)
         if len(places) < _FEW:
             return None
         some = np.random.default_rng(0).permutation(len(places))[:_MANY]

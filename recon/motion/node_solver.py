@@ -129,10 +129,9 @@ def relaxed(
 ) -> FloatArray:
     """Solution [M, 3] of (diag(weight) + graph Laplacian of the links) x = rhs, from ``start_M3``
     in so many sweeps."""
-    blocks = weight_M[:, None, None] * np.eye(3)
     out = np.array(start_M3, np.float64)
     rows = _adjacency(edges_E2, link_E, len(out))
-    _relax(blocks, np.ascontiguousarray(rhs_M3), *rows, np.arange(len(out)), out, sweeps)
+    _relax_plain(weight_M, np.ascontiguousarray(rhs_M3), *rows, out, sweeps)
     return out
 
 
@@ -172,3 +171,22 @@ def _relax(blocks, rhs, first, neighbour, strength, free, x, sweeps):
             x[m, 0] += 1.6 * ((c00 * b0 + c01 * b1 + c02 * b2) / det - x[m, 0])
             x[m, 1] += 1.6 * ((c01 * b0 + c11 * b1 + c12 * b2) / det - x[m, 1])
             x[m, 2] += 1.6 * ((c02 * b0 + c12 * b1 + c22 * b2) / det - x[m, 2])
+
+
+@njit(cache=True)
+def _relax_plain(weight, rhs, first, neighbour, strength, x, sweeps):
+    """As `_relax`, of all rows, where blocks are multiples of the identity."""
+    count = len(x)
+    for sweep in range(sweeps):
+        for k in range(count):
+            m = k if sweep % 2 == 0 else count - 1 - k
+            a, b0, b1, b2 = weight[m], rhs[m, 0], rhs[m, 1], rhs[m, 2]
+            for e in range(first[m], first[m + 1]):
+                w, n = strength[e], neighbour[e]
+                a += w
+                b0 += w * x[n, 0]
+                b1 += w * x[n, 1]
+                b2 += w * x[n, 2]
+            x[m, 0] += 1.6 * (b0 / a - x[m, 0])
+            x[m, 1] += 1.6 * (b1 / a - x[m, 1])
+            x[m, 2] += 1.6 * (b2 / a - x[m, 2])
