@@ -31,7 +31,7 @@ from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.guided import guide_depth, network_depth
 from tracking.depth.redrawn import redrawn
 from tracking.depth.rim import empty_rim
-from tracking.flow.moving import moving_parts
+from tracking.flow.moving import moving_parts, unexplained
 from tracking.flow.optical import PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
@@ -221,6 +221,9 @@ def track_column(
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
             bool
         )
+        alike = frames if colours is None else evened(frames, colours)
+        moving = unexplained(moving, alike, depth, K, w2c)
+    if moving is not None:
         note(
             f"{100 * moving.mean():.0f} % of the pictures move on their own while the camera does: "
             "this is no frozen moment. What moves cannot be placed; film it while nothing moves, "

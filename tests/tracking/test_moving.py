@@ -8,6 +8,7 @@ from recon.left_out import without_moving
 from tests.tracking.textured_room import arc, render_path
 from tracking.column import track_column
 from tracking.column_file import load_column, save_column
+from tracking.flow.moving import unexplained
 
 VIEWS = 6
 
@@ -33,3 +34,11 @@ def test_what_moves_is_named_and_marked(shifts, tmp_path):
     assert without_moving(column, over_time).backdrop is None
     save_column(column, tmp_path / "tracks.npz")
     np.testing.assert_array_equal(load_column(tmp_path / "tracks.npz").moving, column.moving)
+
+
+def test_what_depth_shows_rightly_did_not_move_wherever_flow_went():
+    room = render_path(arc(VIEWS, 24.0))
+    K = np.broadcast_to(room.K, (VIEWS, 3, 3))
+    every = np.ones(room.depth.shape, bool)
+    assert unexplained(every, room.frames, room.depth, K, room.w2c) is None
+    assert unexplained(every, room.frames, room.depth * 1.5, K, room.w2c).mean() > 0.1

@@ -21,6 +21,7 @@ _OF_MEDIAN = 4.0  # times the median of either: cameras that are slightly off mo
 _GRAIN = 5  # working pixels: smaller spots are noise
 _AROUND = 0.02  # of the long side that the mask grows: flow fails at the edges of what moves
 _CONTRAST = 4.0  # grey levels around a pixel below which its flow is not its own
+_SAME = 0.08  # difference of colours of one place
 _LEAST = 0.02  # share of the pictures below which nothing is said
 
 
@@ -50,13 +51,48 @@ def moving_parts(
             (a, rho_a, gain_a, _), (b, rho_b, gain_b, _) = seen
             along = np.abs(rho_a - rho_b) * np.minimum(gain_a, gain_b)
             moves |= a & b & (along > _limit(_ALONG, along[a & b]))
-        grain = np.ones((_GRAIN, _GRAIN), np.uint8)
-        mask[v] = cv2.morphologyEx((moves & scene).astype(np.uint8), cv2.MORPH_OPEN, grain)
-    if mask.mean() < _LEAST:
+        mask[v] = _without_specks(moves & scene)
+    return None if mask.mean() < _LEAST else _grown(mask)
+
+
+def unexplained(
+    moving: np.ndarray, frames: np.ndarray, depth: np.ndarray, K: np.ndarray, w2c: np.ndarray
+) -> np.ndarray | None:
+    """What of ``moving`` bool [V, H, W] the rigid scene cannot show, or None where that is little.
+
+    Depth [V, H, W] that leads to the same colour in a neighbouring frame [V, H, W, 3] holds there,
+    wherever flow went. Only where it holds in neither neighbour something moves for sure; then
+    all that does not hold in both counts. K [V, 3, 3], w2c [V, 4, 4].
+    """
+    views, height, width = depth.shape
+    smooth = [cv2.blur(frame, (3, 3)) for frame in frames]
+    grid = pixel_grid(height, width)
+    sure, likely = moving.copy(), moving.copy()
+    for v in range(views):
+        same = []
+        for u in (u for u in (v - 1, v + 1) if 0 <= u < views):
+            move = relative_pose(w2c[v], w2c[u])
+            there = unproject(grid, depth[v], K[v]) @ move[:3, :3].T + move[:3, 3]
+            to = (there @ K[u].T)[..., :2] / np.maximum(there[..., 2:], 1e-9)
+            off = np.abs(sample(smooth[u], to) - smooth[v]).max(-1)
+            same.append(inside(to, height, width) & (there[..., 2] > 0) & (off < _SAME))
+        sure[v] = _without_specks(moving[v] & ~np.any(same, axis=0))
+        likely[v] = _without_specks(moving[v] & ~np.all(same, axis=0))
+    if sure.mean() < _LEAST:
         return None
-    reach = 2 * round(_AROUND * max(h, w)) + 1
+    # around what does move, flow and depth fail alike
+    return _grown(likely) & moving
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    grain = np.ones((_GRAIN, _GRAIN), np.uint8)
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, grain).astype(bool)
+
+
+def _grown(mask_VHW: np.ndarray) -> np.ndarray:
+    reach = 2 * round(_AROUND * max(mask_VHW.shape[1:])) + 1
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    return np.stack([cv2.dilate(m.astype(np.uint8), around) for m in mask]).astype(bool)
+    return np.stack([cv2.dilate(m.astype(np.uint8), around) for m in mask_VHW]).astype(bool)
 
 
 def _limit(least: float, values: np.ndarray) -> float:
