@@ -221,7 +221,6 @@ def track_column(
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
             bool
         )
-        alike = frames if colours is None else evened(frames, colours)
         moving = unexplained(moving, alike, depth, K, w2c)
     if moving is not None:
         note(

@@ -75,12 +75,11 @@ def add_hidden_background(
         return scene, still_N
     K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
-    plates = {}
-    drawn = {v: _draw(quiet, v) for v in range(grid.V)}
+    plates, drawn = {}, {}
     for v in range(grid.V):
         times = np.flatnonzero(grid.known[v])
         if len(times) >= 3:
-            plates[v] = plate(grid.frames[v, times])
+            plates[v], drawn[v] = plate(grid.frames[v, times]), _draw(quiet, v)
     new_means: list[FloatArray] = []
     new_sigma: list[FloatArray] = []
     new_color: list[FloatArray] = []

@@ -60,7 +60,7 @@ class _LostParts:
     ) -> None:
         self.footage, self.free, self.config = footage, free_M, LaterConfig()
         self.nodes = nodes_M3[free_M].astype(np.float64)
-        self.still = _still_pictures(scene)
+        self.still, self.device = _still_pictures(scene), scene.means.device
         self.registration = Registration(self.nodes, self._colors(len(free_M)))
 
     def recovered(self, t: int, offsets_M3: FloatArray) -> FloatArray:
@@ -93,7 +93,7 @@ class _LostParts:
         some = np.random.default_rng(0).permutation(len(places))[:_MANY]
         seen, denied = np.zeros((2, len(here)))
         for v in cells:
-            _, pixel, shown = self._shown(here, v, cells)
+            pixel, shown = self._shown(here, v, cells)
             seen += shown
             denied += shown & (off[v].reshape(-1)[pixel] > self.config.error)
         lost, hidden = (seen > 0) & (denied > 0.5 * seen), seen == 0
@@ -111,14 +111,14 @@ class _LostParts:
     def _cells(self, t: int, offsets_M3: FloatArray) -> tuple[Cells, dict[int, FloatArray]]:
         """The known cells of a time, with nodes at these offsets, and how far they are off."""
         known, c = self.footage.known, self.footage.canonical_time
-        offsets = torch.as_tensor(offsets_M3, dtype=torch.float32)
+        offsets = torch.as_tensor(offsets_M3, dtype=torch.float32, device=self.device)
         cells: Cells = {}
         off = {}
         for v in np.flatnonzero(known[:, t]).tolist():
             with torch.no_grad():
-                drawn = self.footage.draw((v, t), offsets.to(self.still[v].device))
+                drawn = self.footage.draw((v, t), offsets)
             # what the surroundings look like is no missing part, nor what was there all the time
-            same = [(self.still[v].cpu().numpy(), 1.0)]
+            same = [(self.still[v], 1.0)]
             if known[v, c]:
                 same.append((self._frame(v, c), 0.5))
             cells[v], off[v] = beside(self._frame(v, t), drawn, same, self.config.error)
@@ -128,31 +128,29 @@ class _LostParts:
         frame: FloatArray = self.footage.frames[v, t].cpu().numpy()
         return frame
 
-    def _shown(
-        self, places_L3: FloatArray, v: int, cells: Cells
-    ) -> tuple[FloatArray, NDArray[np.int64], Mask]:
-        """Depth and pixel of places in a view, and which are not behind what it draws."""
+    def _shown(self, places_L3: FloatArray, v: int, cells: Cells) -> tuple[NDArray[np.int64], Mask]:
+        """The pixel of places in a view, and which are not behind what it draws."""
         z, pixel, inside = in_picture(places_L3, cells[v], self.footage.K[v], self.footage.w2c[v])
-        return z, pixel, inside & (z < cells[v].depth.reshape(-1)[pixel] * (1 + MARGIN))
+        return pixel, inside & (z < cells[v].depth.reshape(-1)[pixel] * (1 + MARGIN))
 
     def _colors(self, nodes: int) -> FloatArray:
         """RGB [L, 3] that the views of the canonical time show of the nodes that move."""
         cells, _ = self._cells(self.footage.canonical_time, np.zeros((nodes, 3)))
         total, count = np.zeros((len(self.nodes), 3)), np.zeros((len(self.nodes), 1))
         for v, cell in cells.items():
-            _, pixel, shown = self._shown(self.nodes, v, cells)
+            pixel, shown = self._shown(self.nodes, v, cells)
             total += shown[:, None] * (cell.frame.reshape(-1, 3)[pixel] / 255)
             count += shown[:, None]
         return total / np.maximum(count, 1)
 
 
 @torch.no_grad()
-def _still_pictures(scene: Scene4D) -> list[torch.Tensor]:
+def _still_pictures(scene: Scene4D) -> list[FloatArray]:
     """How every view [H, W, 3] looks without what moves."""
     still = scene.keep(scene.node_weights.sum(1) == 0)
     pictures = []
     for v in range(len(scene.w2c)):
         gaussians = place(still.canonical(), Moment(), Sight(offset=still.view_offsets[v]))
         drawn = rasterize(gaussians, scene.camera(v), scene.background)
-        pictures.append(drawn.rgb.clamp(0, 1))
+        pictures.append(drawn.rgb.clamp(0, 1).cpu().numpy())
     return pictures

@@ -43,6 +43,38 @@ def tiny_scene(n: int = 30, times: int = 3, views: int = 2, nodes: int = 5) -> S
     )
 
 
+def row_of_cameras(views: int, height: int, width: int):
+    """K [V, 3, 3] and w2c [V, 4, 4] of cameras side by side that look along z."""
+    K = np.tile(intrinsics_from_fov(55, height, width), (views, 1, 1))
+    places = np.linspace(-0.4, 0.4, views)
+    return K, np.stack([look_at((x, 0, 0), (0.3 * x, 0, 2), (0, -1, 0)) for x in places])
+
+
+def painted_planes(K, w2c, times: int, height: int, width: int, planes):
+    """frames [V, T, H, W, 3] and depth [V, T, H, W] of planes that face the cameras.
+
+    planes: of a time, (z, paint) of each; paint: of places [P, 2] on it, which are of it [P] and
+    their RGB [P, 3].
+    """
+    shape = len(w2c), times, height, width
+    frames, depth = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+    for v in range(len(w2c)):
+        c2w = invert(w2c[v])
+        pixels = pixel_grid(height, width).reshape(-1, 2)
+        ray = unproject(pixels, np.ones(height * width), K[v]) @ c2w[:3, :3].T
+        for t in range(times):
+            nearest = np.full(height * width, np.inf)
+            picture = np.zeros((height * width, 3))
+            for z, paint in planes(t):
+                s = (z - c2w[2, 3]) / ray[:, 2]
+                hit, colours = paint((c2w[:3, 3] + s[:, None] * ray)[:, :2])
+                front = hit & (s < nearest)
+                picture[front], nearest[front] = colours[front], s[front]
+            frames[v, t] = picture.reshape(height, width, 3)
+            depth[v, t] = nearest.reshape(height, width)
+    return frames, depth
+
+
 def column_from_depth(frames, depth, K, w2c, canonical: int) -> ColumnTracks:
     """A perfect freeze-time column [V, H, W] from true depth and cameras."""
     V, H, W = depth.shape

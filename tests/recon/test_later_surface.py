@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, unproject
 from gen.grid import VideoGrid
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig, preset
@@ -20,7 +19,7 @@ from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.reconstruct import fit_scene
 from recon.render import render_scene
-from tests.recon.scenes import column_from_depth
+from tests.recon.scenes import column_from_depth, painted_planes, row_of_cameras
 from tests.recon.test_checkpoint import Stopping
 
 V, T, H, W = 5, 5, 48, 80
@@ -33,30 +32,24 @@ def squares(t):
     return ((WALL, np.inf, 0.0), (FRONT, 0.3, -0.05 * t), (HIDDEN, 0.2, STEP * t))
 
 
+def planes(t):
+    def square(k, half, shift):
+        def paint(xy):
+            x, y = xy[:, 0] - shift, xy[:, 1]
+            wave = 0.15 * np.stack([np.sin(7 * x), np.cos(8 * y), np.sin(6 * x + y)], -1)
+            ground = ((0.5, 0.5, 0.5), (0.8, 0.3, 0.2), (0.2, 0.3, 0.8))[k]
+            return np.maximum(abs(x), abs(y)) < half, wave + ground
+
+        return paint
+
+    return [(z, square(k, half, shift)) for k, (z, half, shift) in enumerate(squares(t))]
+
+
 @pytest.fixture(scope="module")
 def footage():
     """frames [V, T, H, W, 3], depth [V, T, H, W], K, w2c."""
-    K = np.tile(intrinsics_from_fov(55, H, W), (V, 1, 1))
-    w2c = np.stack(
-        [look_at((x, 0, 0), (0.3 * x, 0, 2), (0, -1, 0)) for x in np.linspace(-0.4, 0.4, V)]
-    )
-    frames, depth = np.zeros((V, T, H, W, 3), np.float32), np.zeros((V, T, H, W), np.float32)
-    for v in range(V):
-        c2w = invert(w2c[v])
-        ray = unproject(pixel_grid(H, W).reshape(-1, 2), np.ones(H * W), K[v]) @ c2w[:3, :3].T
-        for t in range(T):
-            nearest = np.full(H * W, np.inf)
-            picture = np.zeros((H * W, 3))
-            for k, (plane, half, shift) in enumerate(squares(t)):
-                s = (plane - c2w[2, 3]) / ray[:, 2]
-                hit = c2w[:3, 3] + s[:, None] * ray
-                x, y = hit[:, 0] - shift, hit[:, 1]
-                wave = 0.15 * np.stack([np.sin(7 * x), np.cos(8 * y), np.sin(6 * x + y)], -1)
-                paint = wave + ((0.5, 0.5, 0.5), (0.8, 0.3, 0.2), (0.2, 0.3, 0.8))[k]
-                front = (np.maximum(abs(x), abs(y)) < half) & (s < nearest)
-                picture[front], nearest[front] = paint[front], s[front]
-            frames[v, t], depth[v, t] = picture.reshape(H, W, 3), nearest.reshape(H, W)
-    return frames, depth, K, w2c
+    K, w2c = row_of_cameras(V, H, W)
+    return *painted_planes(K, w2c, T, H, W, planes), K, w2c
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from fourreal.cameras import intrinsics_from_fov, invert, look_at, pixel_grid, unproject
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig
 from recon.later.lost_parts import recover_lost
@@ -14,11 +13,11 @@ from recon.motion.follow import Footage, frame_flow
 from recon.motion.nodes import interpolation
 from recon.motion.registration import Found, Registration
 from recon.raster.rasterize import rasterize
-from tests.recon.scenes import column_from_depth
+from tests.recon.scenes import column_from_depth, painted_planes, row_of_cameras
 
 V, T, H, W = 5, 3, 60, 96
 WALL, BAR = 3.0, 2.0
-LONG, WIDE = 0.7, 0.07  # of the bar, which begins LONG * WIDE before its hinge
+LONG, WIDE = 0.7, 0.07  # length of the bar and half its width
 SWUNG = 1.0  # radians, at time 1; at time 2 the bar is where it was
 HINGE = np.array([-0.1, -0.3])
 
@@ -31,32 +30,24 @@ def angle_at(t):
     return 0.8 + SWUNG * (t == 1)
 
 
+def planes(t):
+    def wall(xy):
+        paint = 0.45 + 0.1 * np.sin(7 * xy @ [[1, 0.5, 0.2], [0.3, 1, 0.6]])
+        return np.ones(len(xy), bool), paint
+
+    def bar(xy):
+        along, across = ((xy - HINGE) @ turn(angle_at(t))).T
+        hit = (abs(across) < WIDE) & (along > 0) & (along < LONG)
+        return hit, np.array([0.8, 0.3, 0.2]) + 0.1 * np.sin(9 * along)[:, None]
+
+    return (WALL, wall), (BAR, bar)
+
+
 @pytest.fixture(scope="module")
 def bar():
     """frames [V, T, H, W, 3], depth [V, T, H, W], K, w2c."""
-    K = np.tile(intrinsics_from_fov(55, H, W), (V, 1, 1))
-    w2c = np.stack(
-        [look_at((x, 0, 0), (0.3 * x, 0, 2), (0, -1, 0)) for x in np.linspace(-0.4, 0.4, V)]
-    )
-    frames, depth = np.zeros((V, T, H, W, 3), np.float32), np.zeros((V, T, H, W), np.float32)
-    for v in range(V):
-        c2w = invert(w2c[v])
-        ray = unproject(pixel_grid(H, W).reshape(-1, 2), np.ones(H * W), K[v]) @ c2w[:3, :3].T
-        for t in range(T):
-            nearest, picture = np.full(H * W, np.inf), np.zeros((H * W, 3))
-            for plane in (WALL, BAR):
-                s = (plane - c2w[2, 3]) / ray[:, 2]
-                xy = (c2w[:3, 3] + s[:, None] * ray)[:, :2]
-                if plane == BAR:
-                    along, across = ((xy - HINGE) @ turn(angle_at(t))).T
-                    hit = (abs(across) < WIDE) & (along > 0) & (along < LONG)
-                    paint = np.array([0.8, 0.3, 0.2]) + 0.1 * np.sin(9 * along)[:, None]
-                else:
-                    hit = np.ones(H * W, bool)
-                    paint = 0.45 + 0.1 * np.sin(7 * xy @ [[1, 0.5, 0.2], [0.3, 1, 0.6]])
-                picture[hit], nearest[hit] = paint[hit], s[hit]
-            frames[v, t], depth[v, t] = picture.reshape(H, W, 3), nearest.reshape(H, W)
-    return frames, depth, K, w2c
+    K, w2c = row_of_cameras(V, H, W)
+    return *painted_planes(K, w2c, T, H, W, planes), K, w2c
 
 
 @pytest.fixture(scope="module")

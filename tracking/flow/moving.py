@@ -69,8 +69,8 @@ def unexplained(
     grid = pixel_grid(height, width)
     sure, likely = moving.copy(), moving.copy()
     for v in range(views):
-        same = []
-        for u in (u for u in (v - 1, v + 1) if 0 <= u < views):
+        same, beside = [], [u for u in (v - 1, v + 1) if 0 <= u < views]
+        for u in beside:
             move = relative_pose(w2c[v], w2c[u])
             there = unproject(grid, depth[v], K[v]) @ move[:3, :3].T + move[:3, 3]
             to = (there @ K[u].T)[..., :2] / np.maximum(there[..., 2:], 1e-9)
