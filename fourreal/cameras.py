@@ -45,6 +45,20 @@ def project(xyz_cam: ArrayLike, K: ArrayLike) -> tuple[Array, Array]:
     return uv, z
 
 
+def pixel_index(
+    uv: ArrayLike, z: ArrayLike, size: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The pixels that points project to (``project``): index row * W + column [..., N] (0 outside)
+    and which points are in the picture and before the camera [..., N].
+
+    uv [..., N, 2], z [..., N], not finite where nothing projects; size (height, width).
+    """
+    at, (height, width) = np.asarray(uv), size
+    inside = (np.asarray(z) > 0) & ((at >= 0) & (at < (width, height))).all(-1)
+    column, row = np.moveaxis(np.where(inside[..., None], at, 0).astype(np.int64), -1, 0)
+    return row * width + column, inside
+
+
 def unproject(uv: ArrayLike, z: ArrayLike, K: ArrayLike) -> Array:
     """Lift pixels uv [..., N, 2] at depth z [..., N] to camera-frame points: K^-1 [u, v, 1] z."""
     uv_a, z_a = np.asarray(uv), np.asarray(z)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourreal.cameras import Camera, invert, pixel_grid, project, transform, unproject
+from fourreal.cameras import Camera, invert, pixel_grid, pixel_index, project, transform, unproject
 from fourreal.errors import UserError
 from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
@@ -223,7 +223,6 @@ def _in_silhouettes(
     for v in range(V):
         empty = cv2.erode(plain_VHW[v].astype(np.uint8), kernel).astype(bool)
         uv, z = project(transform(column.w2c[v], means), column.K[v])
-        x, y = np.floor(np.nan_to_num(uv)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        keep[inside] &= ~empty[y[inside], x[inside]]
+        pixel, inside = pixel_index(uv, z, (H, W))
+        keep &= ~(inside & empty.reshape(-1)[pixel])
     return keep

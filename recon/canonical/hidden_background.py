@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from fourreal.cameras import invert, project, transform, unproject
+from fourreal.cameras import invert, pixel_index, project, transform, unproject
 from gen.grid import VideoGrid
 from recon.canonical.build import lifted
 from recon.gaussians import Gaussians
@@ -150,13 +150,11 @@ def seen_by_others(
         return np.ones(len(points_P3), bool)
     confirmed, denied = np.zeros((2, len(points_P3)))
     for v, (colour, agreed, depth, alpha) in plates.items():
-        H, W = agreed.shape
         uv, z = project(transform(w2c[v], points_P3), K[v])
-        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-        tells = inside & agreed[y, x] & ((alpha[y, x] < 0.5) | (z < depth[y, x] * (1 + margin)))
-        same = np.abs(colour[y, x] - colors_P3).max(-1) < tolerance
+        pixel, inside = pixel_index(uv, z, agreed.shape)
+        free = (alpha.reshape(-1)[pixel] < 0.5) | (z < depth.reshape(-1)[pixel] * (1 + margin))
+        tells = inside & agreed.reshape(-1)[pixel] & free
+        same = np.abs(colour.reshape(-1, 3)[pixel] - colors_P3).max(-1) < tolerance
         confirmed += tells & same
         denied += tells & ~same
     return (confirmed > 0) & (denied == 0)

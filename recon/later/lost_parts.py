@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.later.cells import MARGIN, Cells, LaterConfig, beside, in_picture, share_of_wrong
+from fourreal.cameras import pixel_index, project, transform
+from recon.later.cells import MARGIN, Cells, LaterConfig, beside, share_of_wrong
 from recon.later.search import search
 from recon.motion.follow import Footage
 from recon.motion.registration import Found, Registration
@@ -130,8 +131,10 @@ class _LostParts:
 
     def _shown(self, places_L3: FloatArray, v: int, cells: Cells) -> tuple[NDArray[np.int64], Mask]:
         """The pixel of places in a view, and which are not behind what it draws."""
-        z, pixel, inside = in_picture(places_L3, cells[v], self.footage.K[v], self.footage.w2c[v])
-        return pixel, inside & (z < cells[v].depth.reshape(-1)[pixel] * (1 + MARGIN))
+        uv, z = project(transform(self.footage.w2c[v], places_L3), self.footage.K[v])
+        drawn = cells[v].depth
+        pixel, inside = pixel_index(uv, z, drawn.shape)
+        return pixel, inside & (z < drawn.reshape(-1)[pixel] * (1 + MARGIN))
 
     def _colors(self, nodes: int) -> FloatArray:
         """RGB [L, 3] that the views of the canonical time show of the nodes that move."""

@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order, dijkstra, maximum_flow
 from scipy.spatial import cKDTree
 
-from fourreal.cameras import project, transform
+from fourreal.cameras import pixel_index, project, transform
 from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
@@ -62,11 +62,8 @@ class Sights:
 
     def _seen_pixels(self, v: int) -> tuple[NDArray[np.int64], Mask]:
         """Pixel index [N] (0 outside) and whether the view's surface is the point's [N]."""
-        H, W = self.depth[v].shape
         uv, z = project(transform(self.w2c[v], self.points), self.K[v])
-        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        pixel = np.where(inside, y * W + x, 0)
+        pixel, inside = pixel_index(uv, z, self.depth[v].shape)
         surface = self.depth[v].reshape(-1)[pixel]
         with np.errstate(invalid="ignore"):
             return pixel, inside & (np.abs(z - surface) < self.tolerance * surface)
