@@ -18,10 +18,9 @@ from tracking.anchored import central_tracks, track_stride
 from tracking.cameras.fallbacks import pseudo_depth
 from tracking.cameras.find import find_cameras, shrink
 from tracking.cameras.search import CLOSER, STAND_IN
-from tracking.cameras.turntable import still_around, still_parts
 from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
-from tracking.depth.backdrop import still_backdrop
+from tracking.depth.backdrop import still_around, still_backdrop, still_parts
 from tracking.depth.blank import blank_backdrop
 from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
