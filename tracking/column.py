@@ -22,14 +22,13 @@ from tracking.cameras.wide import wide_cameras
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_around, still_backdrop, still_parts
 from tracking.depth.blank import blank_backdrop
-from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
+from tracking.depth.fixed import FixedParts, fixed_parts
 from tracking.depth.guided import guide_depth, network_depth
 from tracking.depth.redrawn import redrawn
-from tracking.depth.rim import empty_rim
 from tracking.flow.moving import moving_parts, unexplained
 from tracking.flow.optical import PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
@@ -130,7 +129,8 @@ def track_column(
     central = central if found.central is None else found.central
     K, w2c = found.K, found.w2c
     tell("cameras")(views - 1)
-    colours = backdrop = blank = nothing = None
+    colours = backdrop = blank = None
+    fixed = FixedParts()
     estimate = network if network is None or isinstance(network, Depth) else network(frames)
     if found.points is None:
         if estimate is None:
@@ -141,8 +141,10 @@ def track_column(
         confidence = np.full_like(depth, 0.05)
     else:
         ranges = inverse_depth_ranges(found.points, w2c)
+        kept = [v for v in range(views) if v not in found.dropped]
+        fixed = fixed_parts(frames[kept] if found.dropped else frames)
         depth, confidence = depth_of_kept(
-            frames, K, w2c, ranges, found.dropped, config.depth, tell("depth")
+            frames, K, w2c, ranges, found.dropped, config.depth, tell("depth"), fixed
         )
         if estimate is not None:
             confidence = (confidence * found.trust).astype(np.float32)
@@ -164,16 +166,13 @@ def track_column(
                 f"{100 * backdrop.mean():.0f} % of the pictures do not move with the scene (a "
                 "backdrop): left out"
             )
-        rim = empty_rim(frames)
-        burnt = burnt_in(frames, rim)
-        nothing = burnt if rim is None else rim if burnt is None else rim | burnt
-        for fixed, what in (
-            (rim, "the pictures have a black rim"),
-            (burnt, "something is burnt into the pictures (a logo, a caption?)"),
+        for part, what in (
+            (fixed.rim, "the pictures have a black rim"),
+            (fixed.burnt, "something is burnt into the pictures (a logo, a caption?)"),
         ):
-            if fixed is not None:
-                note(f"{what} ({100 * fixed.mean():.1f} % of them): left out")
-                everywhere = np.broadcast_to(fixed, depth.shape)
+            if part is not None:
+                note(f"{what} ({100 * part.mean():.1f} % of them): left out")
+                everywhere = np.broadcast_to(part, depth.shape)
                 backdrop = everywhere.copy() if backdrop is None else backdrop | everywhere
         if backdrop is not None:
             confidence[backdrop] = 0.0
@@ -191,7 +190,7 @@ def track_column(
                 f"cameras could not be recovered (those of wide-baseline features agree with "
                 f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"
             )
-        blank = blank_backdrop(frames, rim=rim)
+        blank = blank_backdrop(frames, rim=fixed.rim)
         if blank is not None:
             note(
                 "the backdrop is one flat colour: its depth is unknown, it was put behind all else"
@@ -215,7 +214,7 @@ def track_column(
     # flow over blank paper leads anywhere
     rigid = not given and not found.wide and not found.turntable
     if found.points is not None and rigid and blank is None:
-        moving = moving_parts(pairs, K, w2c, nothing)
+        moving = moving_parts(pairs, K, w2c, fixed.together)
     if moving is not None:
         moving = np.stack([cv2.resize(m.astype(np.uint8), (width, height)) for m in moving]).astype(
             bool
@@ -271,15 +270,16 @@ def depth_of_kept(
     dropped: list[int],
     config: DepthConfig,
     progress: Callable[[int], None],
+    fixed: FixedParts,
 ) -> tuple[np.ndarray, np.ndarray]:
     """dense_depth without the views that were dropped; those get what the others see from there."""
     kept = [v for v in range(len(frames)) if v not in dropped]
     if not dropped or len(kept) < 2:
-        return dense_depth(frames, K, w2c, ranges, config, progress)
+        return dense_depth(frames, K, w2c, ranges, config, progress, fixed)
     depth = np.ones(frames.shape[:3], np.float32)
     confidence = np.full(frames.shape[:3], 0.05, np.float32)
     depth[kept], confidence[kept] = dense_depth(
-        frames[kept], K[kept], w2c[kept], ranges[kept], config, progress
+        frames[kept], K[kept], w2c[kept], ranges[kept], config, progress, fixed
     )
     for v in dropped:
         seen = splat_from(v, kept, 1.0 / depth, confidence, K, w2c)

@@ -15,12 +15,11 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
-from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
+from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
-from tracking.depth.rim import empty_rim
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
@@ -148,10 +147,12 @@ def dense_depth(
     ranges: np.ndarray,
     config: DepthConfig | None = None,
     progress: Callable[[int], None] | None = None,
+    fixed: FixedParts | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth [V, H, W] (z, filled) and confidence [V, H, W] of every view.
 
-    frames float32 [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; ranges [V, 2] of 1/z.
+    frames float32 [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; ranges [V, 2] of 1/z. fixed: what of
+    the frames does not move with the scene, where matches say nothing; by default nothing.
     """
     config = config or DepthConfig()
     views, height, width = frames.shape[:3]
@@ -210,16 +211,17 @@ def dense_depth(
         if progress is not None:
             progress((views + v) // 2)
     margin = np.stack([cv2.resize(m, (w, h)) for m in margins])
-    rim = empty_rim(rgb)
-    blank = blank_backdrop(rgb, rim=rim)
+    fixed = (fixed or FixedParts()).resized(h, w)
+    blank = blank_backdrop(rgb, rim=fixed.rim)
     if blank is not None:
         margin[blank] = 0.0
         cost[blank] = 1.0
-    for fixed in (rim, burnt_in(rgb, rim)):
-        if fixed is not None:  # it matches itself, and draws what is beside it along
-            beside = cv2.dilate(fixed.astype(np.uint8), np.ones((config.window,) * 2)).astype(bool)
-            margin[:, beside] = 0.0
-            cost[:, beside] = 1.0
+    if fixed.together is not None:  # it matches itself, and draws what is beside it along
+        beside = cv2.dilate(fixed.together.astype(np.uint8), np.ones((config.window,) * 2)).astype(
+            bool
+        )
+        margin[:, beside] = 0.0
+        cost[:, beside] = 1.0
     rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
     if blank is not None:
         for v in range(views):
