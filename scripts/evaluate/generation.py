@@ -38,6 +38,7 @@ from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames, to_uint8
 from gen.bundled import GridGenerator, load_bundled
 from gen.generate import GenerateConfig
+from gen.network.base import shards
 from gen.network.runtime import Runtime
 from scripts.evaluate.grid_methods import (
     BASELINES,
@@ -201,12 +202,11 @@ def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterat
     """What is asked for: held-out procedural scenes as one set, or every scene of --data."""
     assert generator.folder is not None
     size = cfg.pixels(generator.size)
-    shards = sorted(generator.folder.glob("base-*.safetensors"))
     common = {
         "seed": cfg.seed,
         "size": list(size),
         "grid_steps": cfg.grid_steps,
-        "weights": content_hash(*shards),
+        "weights": content_hash(*shards(generator.folder, "base")),
     }
     if cfg.data is not None:
         for grid_set in rendered_sets(cfg, size):
