@@ -39,8 +39,7 @@ from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.pyramid import Pyramid
 from recon.motion.rigidity import LocalTurns
 from recon.motion.stillness import Sights, still_points
-from recon.place import Moment, Sight, place
-from recon.raster.rasterize import rasterize
+from recon.render import render_canonical
 from recon.scene import Scene4D
 from recon.targets import Targets, targets_of
 
@@ -272,15 +271,10 @@ def _network(
     return network
 
 
-@torch.no_grad()
 def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
     """Depth [V, H, W] that the canonical scene draws in its input views."""
-    out = []
-    for v in range(len(scene.w2c)):
-        gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
-        drawn = rasterize(gaussians, scene.camera(v))
-        out.append(drawn.depth.cpu().numpy())
-    return np.stack(out)
+    views = range(len(scene.w2c))
+    return np.stack([render_canonical(scene, v).depth.cpu().numpy() for v in views])
 
 
 def _rigidity(grid: VideoGrid, config: FitConfig) -> list[float]:

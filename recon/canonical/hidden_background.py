@@ -20,8 +20,8 @@ from fourreal.cameras import invert, pixel_index, project, transform, unproject
 from gen.grid import VideoGrid
 from recon.canonical.build import lifted
 from recon.gaussians import Gaussians
-from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
+from recon.render import render_canonical
 from recon.scene import Scene4D, empty_motion
 
 FloatArray = NDArray[np.floating]
@@ -160,11 +160,9 @@ def seen_by_others(
     return (confirmed > 0) & (denied == 0)
 
 
-@torch.no_grad()
 def _draw(scene: Scene4D, v: int) -> tuple[FloatArray, FloatArray]:
     """Depth and alpha [H, W] of the canonical scene in view v."""
-    gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
-    out = rasterize(gaussians, scene.camera(v))
+    out = render_canonical(scene, v)
     return out.depth.cpu().numpy(), out.alpha.cpu().numpy()
 
 

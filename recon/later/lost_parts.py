@@ -22,8 +22,7 @@ from recon.later.cells import MARGIN, Cells, LaterConfig, beside, share_of_wrong
 from recon.later.search import search
 from recon.motion.follow import Footage
 from recon.motion.registration import Found, Registration
-from recon.place import Moment, Sight, place
-from recon.raster.rasterize import rasterize
+from recon.render import render_canonical
 from recon.scene import Scene4D
 
 FloatArray = NDArray[np.floating]
@@ -147,13 +146,9 @@ class _LostParts:
         return total / np.maximum(count, 1)
 
 
-@torch.no_grad()
 def _still_pictures(scene: Scene4D) -> list[FloatArray]:
     """How every view [H, W, 3] looks without what moves."""
     still = scene.keep(scene.node_weights.sum(1) == 0)
-    pictures = []
-    for v in range(len(scene.w2c)):
-        gaussians = place(still.canonical(), Moment(), Sight(offset=still.view_offsets[v]))
-        drawn = rasterize(gaussians, scene.camera(v), scene.background)
-        pictures.append(drawn.rgb.clamp(0, 1).cpu().numpy())
-    return pictures
+    views = range(len(scene.w2c))
+    drawn = [render_canonical(still, v, scene.background).rgb for v in views]
+    return [image.clamp(0, 1).cpu().numpy() for image in drawn]
