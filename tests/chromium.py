@@ -1,0 +1,18 @@
+"""Tests that look at pages in a browser say so where there is none."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from scripts.tools.browser import find_chromium
+
+
+def need_chromium(what: str) -> None:
+    """Skip the test and say ``what`` that leaves undone where no Chromium is; CI must have one."""
+    if find_chromium() is not None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI needs Chromium, else {what} (apt install chromium)")
+    pytest.skip(f"no Chromium found: {what} (set CHROMIUM)")
