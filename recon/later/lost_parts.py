@@ -136,7 +136,8 @@ class _LostParts:
         return pixel, inside & (z < drawn.reshape(-1)[pixel] * (1 + MARGIN))
 
     def _colors(self, nodes: int) -> FloatArray:
-        """RGB [L, 3] that the views of the canonical time show of the nodes that move."""
+        """RGB [L, 3] that the views of the canonical time show of the nodes that move; black of
+        those that none sees, so that little pulls at them."""
         cells, _ = self._cells(self.footage.canonical_time, np.zeros((nodes, 3)))
         total, count = np.zeros((len(self.nodes), 3)), np.zeros((len(self.nodes), 1))
         for v, cell in cells.items():
