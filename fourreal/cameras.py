@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Array = NDArray[np.floating]
 
@@ -107,9 +107,9 @@ def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, -1.0, 0.0))
     return out
 
 
-def pixel_grid(height: int, width: int) -> Array:
+def pixel_grid(height: int, width: int, dtype: DTypeLike = np.float64) -> Array:
     """Pixel centres [H, W, 2] as (u, v): the top-left one is (0.5, 0.5)."""
-    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    u, v = np.meshgrid(np.arange(width, dtype=dtype) + 0.5, np.arange(height, dtype=dtype) + 0.5)
     return np.stack([u, v], axis=-1)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from fourreal.errors import UserError
@@ -24,6 +23,7 @@ from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges,
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts, fixed_parts
 from tracking.depth.guided import guide_depth, network_depth
+from tracking.depth.planes import texture
 from tracking.depth.redrawn import redrawn
 from tracking.protocols import Depth
 
@@ -119,7 +119,7 @@ def measured_depth(
     if out.blank is not None:
         note("the backdrop is one flat colour: its depth is unknown, it was put behind all else")
     solid = np.ones(depth.shape[1:], bool) if out.blank is None else ~out.blank[central]
-    matched = (confidence[central] > _SURE) & (contrast(frames[central]) > FLAT)
+    matched = (confidence[central] > _SURE) & (texture(frames[central]) > FLAT)
     covered = float(matched[solid].mean()) if solid.any() else 0.0
     if covered < limits.textureless_share:
         note(f"little texture: {100 * (1 - covered):.0f} % of depth follows its surroundings")
@@ -155,14 +155,6 @@ def _joined(*masks: np.ndarray | None) -> np.ndarray | None:
     """All masks that there are in one, a new one; None where there is none."""
     there = [mask for mask in masks if mask is not None]
     return np.logical_or.reduce(there) if there else None
-
-
-def contrast(image: np.ndarray) -> np.ndarray:
-    """Standard deviation [H, W] of the grey values around each pixel of image [H, W, 3]."""
-    gray = image.mean(-1)
-    side = max(5, round(max(gray.shape) / 50) | 1)
-    mean = cv2.blur(gray, (side, side))
-    return np.sqrt(np.maximum(cv2.blur(gray * gray, (side, side)) - mean * mean, 0.0))
 
 
 def depth_of_kept(

@@ -11,8 +11,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fourreal.cameras import relative_pose, unproject
-from tracking.flow.optical import PairFlows, inside, pixel_grid, sample
+from fourreal.cameras import pixel_grid, relative_pose, unproject
+from tracking.flow.optical import PairFlows, inside, sample
 
 _BACK = 1.0  # working pixels from which flow there and back must lead home
 _ACROSS = 2.0  # working pixels off the epipolar line
@@ -66,7 +66,7 @@ def unexplained(
     """
     views, height, width = depth.shape
     smooth = [cv2.blur(frame, (3, 3)) for frame in frames]
-    grid = pixel_grid(height, width)
+    grid = pixel_grid(height, width, np.float32)
     sure, likely = moving.copy(), moving.copy()
     for v in range(views):
         same, beside = [], [u for u in (v - 1, v + 1) if 0 <= u < views]
@@ -105,7 +105,7 @@ def _depth_by(
     """What flow from view v to u says, all [h, w]: where it is sure, rho along the epipolar line,
     pixels in u per unit of rho, pixels across the line."""
     h, w = pairs.size
-    grid = pixel_grid(h, w)
+    grid = pixel_grid(h, w, np.float32)
     to = grid + pairs.flow[v, u]
     back = pairs.flow[v, u] + sample(pairs.flow[u, v], to)
     sure = inside(to, h, w) & (np.linalg.norm(back, axis=-1) < _BACK)
