@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from fourreal.cameras import Camera, invert, pixel_grid, pixel_index, project, transform, unproject
+from fourreal.colour import difference
 from fourreal.errors import UserError
 from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
@@ -202,9 +203,9 @@ def plain_background(
         ]
     )
     colour = np.median(ring, axis=0).astype(np.float32)
-    if (np.abs(ring - colour).max(-1) < tolerance).mean() < share:
+    if (difference(ring, colour) < tolerance).mean() < share:
         return None
-    alike = np.abs(frames_VHW3 - colour).max(-1) < tolerance
+    alike = difference(frames_VHW3, colour) < tolerance
     mask = np.zeros_like(alike)
     for v, image in enumerate(alike):
         framed = np.pad(image.astype(np.uint8), 1, constant_values=1)

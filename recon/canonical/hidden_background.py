@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from fourreal.cameras import invert, pixel_index, project, transform, unproject
+from fourreal.colour import difference
 from gen.grid import VideoGrid
 from recon.canonical.build import lifted
 from recon.gaussians import Gaussians
@@ -87,7 +88,7 @@ def add_hidden_background(
         front = _draw(scene, v)[0]
         depth, alpha = drawn[v]
         first = grid.frames[v, scene.canonical_time]
-        differs = np.abs(colour - first).max(-1) > 0.1  # else it may be the moving thing itself
+        differs = difference(colour, first) > 0.1  # else it may be the moving thing itself
         wanted = agreed & changes & differs & (front > 0)
         if any(len(m) for m in new_means):
             sofar = _draw_points(scene, np.concatenate(new_means), np.concatenate(new_sigma), v)
@@ -154,7 +155,7 @@ def seen_by_others(
         pixel, inside = pixel_index(uv, z, agreed.shape)
         free = (alpha.reshape(-1)[pixel] < 0.5) | (z < depth.reshape(-1)[pixel] * (1 + margin))
         tells = inside & agreed.reshape(-1)[pixel] & free
-        same = np.abs(colour.reshape(-1, 3)[pixel] - colors_P3).max(-1) < tolerance
+        same = difference(colour.reshape(-1, 3)[pixel], colors_P3) < tolerance
         confirmed += tells & same
         denied += tells & ~same
     return (confirmed > 0) & (denied == 0)

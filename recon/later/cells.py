@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourreal.colour import difference
 from fourreal.video_io import to_uint8
 from gen.grid import VideoGrid
 from recon.motion.offsets import FreeOffsets
@@ -100,12 +101,6 @@ def beside(
     alpha, depth = (x.detach().cpu().numpy() for x in (drawn.alpha, drawn.depth))
     depth = np.where(alpha > 0.5, depth, np.inf).astype(np.float32)
     return Cell(to_uint8(frame), depth, core.astype(bool)), off
-
-
-def difference(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Largest difference of the channels [...]."""
-    off = np.abs(a - b)
-    return np.maximum(np.maximum(off[..., 0], off[..., 1]), off[..., 2])
 
 
 def _smooth(image_HW3: FloatArray) -> FloatArray:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.cameras import invert, pixel_index, project, transform, unproject
+from fourreal.colour import difference
 from fourreal.video_io import to_float
-from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig, difference
+from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]

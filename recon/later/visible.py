@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from fourreal.cameras import pixel_index, project, transform
+from fourreal.colour import difference
 from fourreal.video_io import to_float
-from recon.later.cells import COLOUR, MARGIN, Cells, difference
+from recon.later.cells import COLOUR, MARGIN, Cells
 from recon.motion.offsets import FreeOffsets
 from recon.scene import Scene4D
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import relative_pose
+from fourreal.colour import difference
 from tracking.depth.consistency import reproject
 from tracking.depth.dense import neighbours_of
 from tracking.flow.optical import inside
@@ -68,8 +69,8 @@ def still_backdrop(
             # where the pixel hardly moves, both say the same
             away = np.hypot(x - np.arange(w), y - np.arange(h)[:, None]) > 2.0
             use = inside(uv, h, w) & (nearer < 1.1 * there) & away
-            moved += use * np.minimum(np.abs(seen - small[v]).max(-1), _MOST)
-            stood += use * np.minimum(np.abs(small[u] - small[v]).max(-1), _MOST)
+            moved += use * np.minimum(difference(seen, small[v]), _MOST)
+            stood += use * np.minimum(difference(small[u], small[v]), _MOST)
             met += use
         moved, stood = (cv2.boxFilter(a, -1, (5, 5), normalize=False) for a in (moved, stood))
         count = np.maximum(cv2.boxFilter(met, -1, (5, 5), normalize=False), 1e-6)
@@ -89,7 +90,7 @@ def still_backdrop(
 def still_parts(frames: np.ndarray) -> np.ndarray:
     """Where frames [V, H, W, 3] (0..1) show what most of them show in that place, [V, H, W]."""
     smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in frames])
-    return np.abs(smooth - np.median(smooth, axis=0)).max(-1) < _ALIKE
+    return difference(smooth, np.median(smooth, axis=0)) < _ALIKE
 
 
 def still_around(frames: np.ndarray, confidence: np.ndarray) -> np.ndarray:

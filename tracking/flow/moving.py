@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import pixel_grid, relative_pose, unproject
+from fourreal.colour import difference
 from tracking.flow.optical import PairFlows, inside, sample
 
 _BACK = 1.0  # working pixels from which flow there and back must lead home
@@ -74,7 +75,7 @@ def unexplained(
             move = relative_pose(w2c[v], w2c[u])
             there = unproject(grid, depth[v], K[v]) @ move[:3, :3].T + move[:3, 3]
             to = (there @ K[u].T)[..., :2] / np.maximum(there[..., 2:], 1e-9)
-            off = np.abs(sample(smooth[u], to) - smooth[v]).max(-1)
+            off = difference(sample(smooth[u], to), smooth[v])
             same.append(inside(to, height, width) & (there[..., 2] > 0) & (off < _SAME))
         sure[v] = _without_specks(moving[v] & ~np.any(same, axis=0))
         likely[v] = _without_specks(moving[v] & ~np.all(same, axis=0))

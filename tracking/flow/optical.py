@@ -137,10 +137,11 @@ def inside(uv: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def photometric_error(a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Mean absolute grey difference over 5x5 along the flow, exposure removed, float32 [h, w]."""
-    warped = sample(b, pixel_grid(*a.shape, np.float32) + flow)
-    difference = a.astype(np.float32) - warped.astype(np.float32)
-    difference -= np.median(difference)
-    return cv2.blur(np.abs(difference), (5, 5))
+    height, width = a.shape
+    warped = sample(b, pixel_grid(height, width, np.float32) + flow)
+    off = a.astype(np.float32) - warped.astype(np.float32)
+    off -= np.median(off)
+    return cv2.blur(np.abs(off), (5, 5))
 
 
 def neighbour_flow(
