@@ -107,7 +107,7 @@ def _what_stands_still(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> ND
     if not config.deformation.stillness:
         return np.zeros(len(points), bool)
     assert grid.known is not None
-    K, w2c = _cameras(scene)
+    K, w2c = scene.cameras()
     colors, home = scene.colors.cpu().numpy(), scene.canonical_time
     depth = _drawn_depth(scene)
     return still_points(Sights(points, colors, grid.frames, grid.known, depth, K, w2c, home))
@@ -161,7 +161,7 @@ def _footage(
 ) -> tuple[NDArray[np.float64], LocalTurns, Footage]:
     """Places of nodes, their rigidity, and what those that are ``moving_M`` are followed in."""
     assert grid.known is not None
-    K, w2c = _cameras(scene)
+    K, w2c = scene.cameras()
     places_M3 = scene.means.cpu().numpy()[nodes.chosen]
     turns = _turns(scene, nodes.chosen)
     stiff = [config.loss.following * factor for factor in _rigidity(grid, config)]
@@ -229,11 +229,6 @@ def _joint_fit(
     show = now_and_then(fit, on_scene)
     fit.run(cells, steps, "joint fit", on_step=show, checkpoint=checkpoint)
     return fit.result()
-
-
-def _cameras(scene: Scene4D) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """K [V, 3, 3] and w2c [V, 4, 4] of the input views."""
-    return scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
 
 
 def _turns(scene: Scene4D, chosen: NDArray[np.int64]) -> LocalTurns:

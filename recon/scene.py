@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -150,6 +152,10 @@ class Scene4D:
     def camera(self, view: int) -> Camera:
         """The camera of an input view."""
         return Camera(self.w2c[view], self.K[view], self.size)
+
+    def cameras(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """K [V,3,3] and w2c [V,4,4] of all input views, for NumPy."""
+        return self.K.cpu().double().numpy(), self.w2c.cpu().double().numpy()
 
     def displacement(self, t: float) -> Tensor:
         """dp_t of every Gaussian [N,3] at time ``t`` in 0..1."""

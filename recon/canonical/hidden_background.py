@@ -74,7 +74,7 @@ def add_hidden_background(
     assert grid.known is not None
     if not still_N.any():
         return scene, still_N
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    K, w2c = scene.cameras()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
     plates, drawn = {}, {}
     for v in range(grid.V):

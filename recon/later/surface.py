@@ -111,7 +111,7 @@ def add_later_surface(
         return scene, motion, chosen_M
     nodes = scene.means[torch.from_numpy(chosen_M)].double().cpu().numpy()
     carrier = Carrier(motion, nodes)
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    K, w2c = scene.cameras()
     every = {t: draw_cells(scene, motion, grid, t, config) for t in times}
     wrong = {t: share_of_wrong(cells) for t, cells in every.items() if t != scene.canonical_time}
     followed = 0

@@ -44,7 +44,7 @@ def visible_times(
 def denied_by(scene: Scene4D, places_P3: FloatArray, colors_P3: FloatArray, cells: Cells) -> Mask:
     """Which points [P] more than a few views of a stamp see past, to something of another colour;
     those that no view sees as well."""
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    K, w2c = scene.cameras()
     past, seen = np.zeros((2, len(places_P3)))
     for v, cell in cells.items():
         uv, z = project(transform(w2c[v], places_P3), K[v])
