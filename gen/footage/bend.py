@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from gen.footage.lens import Lens
 
 FloatArray = NDArray[np.floating]
-LONG_SIDE = 640  # px that frames are compared at
+_Features = tuple[FloatArray, Any]  # places [N, 2], and what is there (None: nothing was found)
+_LONG_SIDE = 640  # px that frames are compared at
 _FEATURES = 1500
 _RATIO = 0.8
 _PAIRS = 8
@@ -40,7 +42,7 @@ def bend_of(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     """The bend of the lens of frames uint8 [H, W, 3] of a moving camera; None: straight, or no one
     can tell."""
     height, width = frames[0].shape[:2]
-    factor = min(1.0, LONG_SIDE / max(height, width))
+    factor = min(1.0, _LONG_SIDE / max(height, width))
     size = round(width * factor), round(height * factor)
     centre = np.array(size) / 2
     unit = float(np.hypot(*centre))
@@ -92,7 +94,7 @@ def _moved(x: FloatArray, y: FloatArray) -> float:
     return float(np.median(np.linalg.norm(y - x, axis=1)))
 
 
-def _matches(a: tuple, b: tuple) -> tuple[FloatArray, FloatArray]:
+def _matches(a: _Features, b: _Features) -> tuple[FloatArray, FloatArray]:
     """Places [N, 2] in two frames of features that are each other's best match."""
     if a[1] is None or b[1] is None or min(len(a[0]), len(b[0])) < _FEW:
         return np.zeros((0, 2)), np.zeros((0, 2))

@@ -115,6 +115,7 @@ def test_few_views_recover_nothing(moving):
     few[:, 0], few[:3] = True, True
     every = np.ones(len(nodes), bool)
     assert recover_lost(scene, replace(footage, known=few), nodes, every) is None
+    assert recover_lost(scene, footage, nodes, np.arange(len(nodes)) < 5) is None  # hardly moves
     few[3, 2] = True
     recover = recover_lost(scene, replace(footage, known=few), nodes, every)
     assert (recover(1, np.zeros_like(nodes)) == 0).all()

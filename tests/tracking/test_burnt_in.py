@@ -26,6 +26,8 @@ def test_a_logo_is_found_and_a_scene_has_none():
     shown, on = with_logo(room.frames)
     mask = burnt_in(shown)
     assert mask is not None and mask[on].mean() > 0.85 and mask[~on].mean() < 0.12
+    # too few views, and a rim that is all there is
+    assert burnt_in(shown[:3]) is None and burnt_in(shown, np.ones(on.shape, bool)) is None
     # a camera that stands still says nothing: everything stays where it is
     assert burnt_in(np.repeat(shown[:1], 7, 0)) is None
 
