@@ -20,7 +20,7 @@ from fourreal.errors import UserError
 from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
 from recon.gaussians import Gaussians
-from recon.raster.rasterize import rasterize
+from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D, empty_motion
 
 FloatArray = NDArray[np.floating]
@@ -165,6 +165,16 @@ def _reduced(values: NDArray[Any], side: int) -> tuple[NDArray[Any], NDArray[Any
     return small, _blocks(off.max(-1) if off.ndim == 3 else off, side).max((1, 3))
 
 
+@torch.no_grad()
+def draw_points(
+    means_N3: FloatArray, sigmas_N: FloatArray, camera: Camera, device: torch.device | str = "cpu"
+) -> RasterOutput:
+    """What bare points, nearly opaque, cover and how far away: their colour does not count."""
+    means, sigmas = (torch.from_numpy(x).to(device) for x in (means_N3, sigmas_N))
+    opacities = torch.full_like(sigmas, 0.9)
+    return rasterize(Gaussians(means, sigmas, opacities, torch.zeros_like(means)), camera)
+
+
 def _uncovered(
     means: NDArray[np.float32],
     sigmas: NDArray[np.float32],
@@ -175,14 +185,7 @@ def _uncovered(
 ) -> NDArray[np.bool_]:
     """Pixels [H, W] of view v that the points so far leave empty, or where they lie behind."""
     H, W = depth_HW.shape
-    with torch.no_grad():
-        gaussians = Gaussians(
-            torch.from_numpy(means),
-            torch.from_numpy(sigmas),
-            torch.full((len(means),), 0.9),
-            torch.zeros(len(means), 3),
-        )
-        out = rasterize(gaussians, Camera(column.w2c[v], column.K[v], (H, W)))
+    out = draw_points(means, sigmas, Camera(column.w2c[v], column.K[v], (H, W)))
     alpha, drawn = out.alpha.numpy(), out.depth.numpy()
     behind = drawn > depth_HW * (1 + config.cover_depth)
     return (alpha < config.cover_alpha) | behind

@@ -19,9 +19,7 @@ from scipy.spatial import cKDTree
 from fourreal.cameras import invert, pixel_index, project, transform, unproject
 from fourreal.colour import difference
 from gen.grid import VideoGrid
-from recon.canonical.build import lifted
-from recon.gaussians import Gaussians
-from recon.raster.rasterize import rasterize
+from recon.canonical.build import draw_points, lifted
 from recon.render import render_canonical
 from recon.scene import Scene4D, empty_motion
 
@@ -91,8 +89,11 @@ def add_hidden_background(
         differs = difference(colour, first) > 0.1  # else it may be the moving thing itself
         wanted = agreed & changes & differs & (front > 0)
         if any(len(m) for m in new_means):
-            sofar = _draw_points(scene, np.concatenate(new_means), np.concatenate(new_sigma), v)
-            wanted &= sofar < 0.5
+            sofar = draw_points(
+                np.concatenate(new_means), np.concatenate(new_sigma), scene.camera(v),
+                scene.means.device,
+            )  # fmt: skip
+            wanted &= sofar.alpha.cpu().numpy() < 0.5
         wanted &= (alpha < 0.5) | (depth > front * (1 + margin))
         trusted = (alpha > 0.9) & (np.abs(depth - front) < 0.02 * front)
         if not wanted.any() or trusted.sum() < 100:
@@ -165,18 +166,6 @@ def _draw(scene: Scene4D, v: int) -> tuple[FloatArray, FloatArray]:
     """Depth and alpha [H, W] of the canonical scene in view v."""
     out = render_canonical(scene, v)
     return out.depth.cpu().numpy(), out.alpha.cpu().numpy()
-
-
-@torch.no_grad()
-def _draw_points(scene: Scene4D, means: FloatArray, sigma: FloatArray, v: int) -> FloatArray:
-    """Alpha [H, W] of bare points in view v."""
-    points = torch.from_numpy(means).to(scene.means)
-    opacities = points.new_full((len(points),), 0.9)
-    gaussians = Gaussians(
-        points, torch.from_numpy(sigma).to(points), opacities, torch.zeros_like(points)
-    )
-    out = rasterize(gaussians, scene.camera(v))
-    return out.alpha.cpu().numpy()
 
 
 def _continue_depth(depth_HW: FloatArray, trusted: Mask, wanted: Mask) -> FloatArray:
