@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fourreal.epipolar import sampson
 from gen.footage.lens import Lens
 
 FloatArray = NDArray[np.floating]
@@ -122,9 +123,9 @@ def _cost(x: FloatArray, y: FloatArray, bend: float, unit: float) -> float:
     scale = np.diag([unit, unit, 1.0])
     F: FloatArray = scale @ np.asarray(found, np.float64) @ scale
     for _ in range(4):
-        off = _off(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
-        F = _eight_points(p, q, 1 / (1 + off**2)) if (off < 6).sum() > 16 else F
-    off = _off(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
+        off = sampson(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
+        F = _eight_points(p, q, 1 / (1 + off**2)) if (np.abs(off) < 6).sum() > 16 else F
+    off = sampson(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
     return float(np.log1p(np.minimum(off**2, _FAR)).mean())
 
 
@@ -134,16 +135,6 @@ def _straight(x: FloatArray, bend: float) -> tuple[FloatArray, FloatArray]:
     square = (x**2).sum(1)
     by = 1 / (1 + bend * square)
     return x * by[:, None], np.sqrt(np.abs(by * by * (1 - bend * square) * by))
-
-
-def _off(
-    F: FloatArray, p: FloatArray, q: FloatArray, p_scale: FloatArray, q_scale: FloatArray
-) -> FloatArray:
-    """Sampson's distance [N] in units of the bent picture."""
-    a, b = (np.concatenate([z, np.ones((len(z), 1))], 1) for z in (p, q))
-    line_b, line_a = a @ F.T, b @ F
-    spread = (line_b[:, :2] ** 2).sum(1) * q_scale**2 + (line_a[:, :2] ** 2).sum(1) * p_scale**2
-    return np.abs((line_b * b).sum(1)) / np.sqrt(np.maximum(spread, 1e-18))
 
 
 def _eight_points(p: FloatArray, q: FloatArray, weight: FloatArray) -> FloatArray:
