@@ -1,4 +1,4 @@
-"""Tests that look at pages in a browser say so where there is none."""
+"""Tests that look at pages: how long they wait, and what they say where there is no browser."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import pytest
 
 from scripts.tools.browser import find_chromium
+
+PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 def need_chromium(what: str) -> None:

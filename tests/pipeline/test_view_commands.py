@@ -1,6 +1,5 @@
 """``--view`` and ``view`` as a user starts them: whole processes, a browser, Ctrl-C."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -14,14 +13,13 @@ from gen.data.world.grid import make_grid
 from recon.scene import Scene4D
 from scripts.tools.browser import Browser
 from scripts.tools.viser_page import canvas, until
-from tests.chromium import need_chromium
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.listening import listening_addresses
 from tests.viewer.toy_scene import toy_scene
 from viewer.export.open_4dgs import write_open_4dgs
 from viewer.page.payload import write_fr4d
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 def free_port() -> int:

@@ -1,19 +1,16 @@
 """The viser page in headless Chromium: what the browser draws is what our rasterizer draws."""
 
-import os
-
 import numpy as np
 import pytest
 
 from scripts.tools.browser import Browser
 from scripts.tools.viser_page import NO_TOAST, canvas, until
-from tests.chromium import need_chromium
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.viser.app import ViserApp
 from viewer.viser.capture import draw, shot_of
 
 _FREE = slice(80, 420)  # columns between the page's axes and its control panel
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,19 +1,17 @@
 """The player on a phone (emulated): device pixels, everything within reach, fingers."""
 
-import os
 import time
 
 import numpy as np
 import pytest
 
 from scripts.tools.browser import Browser
-from tests.chromium import need_chromium
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.toy_scene import toy_scene
 from viewer.page.html import write_player
 
 PORTRAIT, LANDSCAPE = (390, 844), (844, 390)
 _SMALLEST = 36  # CSS pixels of a button under a finger
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 @pytest.fixture(scope="module")
