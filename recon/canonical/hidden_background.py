@@ -8,8 +8,6 @@ still surfaces around (a plane is linear in inverse depth).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from fourreal.colour import difference
 from gen.grid import VideoGrid
 from recon.canonical.build import draw_points, lifted
 from recon.render import render_canonical
-from recon.scene import Scene4D, empty_motion
+from recon.scene import Scene4D
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -111,24 +109,9 @@ def add_hidden_background(
         new_color.append(rgb.astype(np.float32)[agree])
     if not any(len(m) for m in new_means):
         return scene, still_N
-    means = torch.from_numpy(np.concatenate(new_means)).to(scene.means)
-    count = len(means)
-    motion = empty_motion(len(scene) + count, len(scene.times))
-    logits = torch.full((count,), 0.85).to(scene.means)
-    out = replace(
-        scene,
-        means=torch.cat([scene.means, means]),
-        log_scales=torch.cat(
-            [scene.log_scales, torch.from_numpy(np.log(np.concatenate(new_sigma))).to(means)]
-        ),
-        opacity_logits=torch.cat([scene.opacity_logits, logits]),
-        colors=torch.cat([scene.colors, torch.from_numpy(np.concatenate(new_color)).to(means)]),
-        view_offsets=torch.cat(
-            [scene.view_offsets, scene.view_offsets.new_zeros(len(scene.w2c), count, 3)], 1
-        ),
-        **{name: value.to(scene.means.device) for name, value in motion.items()},
-    )
-    return out, np.concatenate([still_N, np.ones(count, bool)])
+    places, colors = np.concatenate(new_means), np.concatenate(new_color)
+    out = scene.with_points(places, colors, np.concatenate(new_sigma))
+    return out, np.concatenate([still_N, np.ones(len(places), bool)])
 
 
 def seen_by_others(
