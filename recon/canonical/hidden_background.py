@@ -77,20 +77,16 @@ def add_hidden_background(
         times = np.flatnonzero(grid.known[v])
         if len(times) >= 3:
             plates[v], drawn[v] = plate(grid.frames[v, times]), _draw(quiet, v)
-    new_means: list[FloatArray] = []
-    new_sigma: list[FloatArray] = []
-    new_color: list[FloatArray] = []
+    means, colors = np.zeros((2, 0, 3), np.float32)
+    sigmas = np.zeros(0, np.float32)
     for v, (colour, agreed, changes) in plates.items():
         front = _draw(scene, v)[0]
         depth, alpha = drawn[v]
         first = grid.frames[v, scene.canonical_time]
         differs = difference(colour, first) > 0.1  # else it may be the moving thing itself
         wanted = agreed & changes & differs & (front > 0)
-        if any(len(m) for m in new_means):
-            sofar = draw_points(
-                np.concatenate(new_means), np.concatenate(new_sigma), scene.camera(v),
-                scene.means.device,
-            )  # fmt: skip
+        if len(means):
+            sofar = draw_points(means, sigmas, scene.camera(v), scene.means.device)
             wanted &= sofar.alpha.cpu().numpy() < 0.5
         wanted &= (alpha < 0.5) | (depth > front * (1 + margin))
         trusted = (alpha > 0.9) & (np.abs(depth - front) < 0.02 * front)
@@ -104,14 +100,13 @@ def add_hidden_background(
         world = transform(invert(w2c[v]), unproject(uv, z, K[v])).astype(np.float32)
         others = {u: (*p[:2], *drawn[u]) for u, p in plates.items() if u != v}
         agree = seen_by_others(world, rgb, others, K, w2c)
-        new_means.append(world[agree])
-        new_sigma.append((sigma * side * z / K[v, 0, 0]).astype(np.float32)[agree])
-        new_color.append(rgb.astype(np.float32)[agree])
-    if not any(len(m) for m in new_means):
+        wide = (sigma * side * z / K[v, 0, 0]).astype(np.float32)
+        means, sigmas = np.concatenate([means, world[agree]]), np.concatenate([sigmas, wide[agree]])
+        colors = np.concatenate([colors, rgb.astype(np.float32)[agree]])
+    if not len(means):
         return scene, still_N
-    places, colors = np.concatenate(new_means), np.concatenate(new_color)
-    out = scene.with_points(places, colors, np.concatenate(new_sigma))
-    return out, np.concatenate([still_N, np.ones(len(places), bool)])
+    out = scene.with_points(means, colors, sigmas)
+    return out, np.concatenate([still_N, np.ones(len(means), bool)])
 
 
 def seen_by_others(
