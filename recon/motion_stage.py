@@ -27,7 +27,7 @@ from recon.later.surface import Added, add_later_surface, resized
 from recon.motion.follow import (
     Flow,
     FollowConfig,
-    Footage,
+    FollowContext,
     follow_later,
     follow_motion,
     frame_flow,
@@ -143,14 +143,14 @@ def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig) -
     """The nodes' motion, from time to time."""
     frames = targets_of(grid, config.device)
     flow, free = frame_flow(frames), nodes.motion.free
-    places_M3, turns, footage = _footage(scene, nodes, grid, frames, flow, config, free)
+    places_M3, turns, context = _follow_context(scene, nodes, grid, frames, flow, config, free)
     if config.deformation.recover:
-        footage.recover = recover_lost(scene, footage, places_M3, nodes.motion.free.cpu().numpy())
+        context.recover = recover_lost(scene, context, places_M3, nodes.motion.free.cpu().numpy())
     follow = FollowConfig(frames=FrameConfig() if config.deformation.rigid_parts else None)
-    follow_motion(nodes.motion, turns, places_M3, footage, follow)
+    follow_motion(nodes.motion, turns, places_M3, context, follow)
 
 
-def _footage(
+def _follow_context(
     scene: Scene4D,
     nodes: _Nodes,
     grid: VideoGrid,
@@ -158,7 +158,7 @@ def _footage(
     flow: Flow,
     config: FitConfig,
     moving_M: torch.Tensor,
-) -> tuple[NDArray[np.float64], LocalTurns, Footage]:
+) -> tuple[NDArray[np.float64], LocalTurns, FollowContext]:
     """Places of nodes, their rigidity, and what those that are ``moving_M`` are followed in."""
     assert grid.known is not None
     K, w2c = scene.cameras()
@@ -167,13 +167,13 @@ def _footage(
     stiff = [config.loss.following * factor for factor in _rigidity(grid, config)]
     start = JointFit(scene, frames, config, nodes.motion, turns, rigidity_T=stiff)
     pyramid = Pyramid(places_M3, moving_M)
-    footage = Footage(
+    context = FollowContext(
         *(frames, grid.known, K, w2c, scene.canonical_time),
         draw=start.render,
         refine=lambda t, views, steps: start.refine_time(t, views, steps, pyramid),
         flow=flow,
     )
-    return places_M3.astype(np.float64), turns, footage
+    return places_M3.astype(np.float64), turns, context
 
 
 def _with_later_surface(
@@ -187,8 +187,10 @@ def _with_later_surface(
     def follow(added: Added) -> None:
         now = _Nodes(added.chosen_M, added.motion)
         new = torch.from_numpy(added.new_M).to(config.device)
-        places_M3, turns, footage = _footage(added.scene, now, grid, frames, flow, config, new)
-        follow_later(added.motion, turns, places_M3, footage, added.t, added.new_M, added.lost)
+        places_M3, turns, context = _follow_context(
+            added.scene, now, grid, frames, flow, config, new
+        )
+        follow_later(added.motion, turns, places_M3, context, added.t, added.new_M, added.lost)
 
     scene, motion, chosen = add_later_surface(
         scene, nodes.motion, nodes.chosen, grid, follow=None if knots else follow
