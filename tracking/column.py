@@ -88,6 +88,7 @@ def track_column(
     config: TrackConfig | None = None,
     network: DepthEstimator | Depth | None = None,
     fine: np.ndarray | None = None,
+    at_once: bool = False,
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
@@ -214,7 +215,7 @@ def track_column(
     tell("tracks")(views - 1)
     moving = None
     # flow over blank paper leads anywhere
-    rigid = not given and not found.wide and not found.turntable
+    rigid = not (given or at_once or found.wide or found.turntable)
     if found.points is not None and rigid and blank is None:
         moving = moving_parts(pairs, K, w2c, nothing)
     if moving is not None:
