@@ -117,6 +117,11 @@ class VideoGrid:
         """Whether every cell is known."""
         return bool(np.asarray(self.known).all())
 
+    @property
+    def at_once(self) -> bool:
+        """Whether several views are known over time: those of one time were taken together."""
+        return int((np.sum(np.asarray(self.known), axis=1) > 1).sum()) > 1
+
     def row(self, v: int) -> NDArray[np.float32]:
         """The fixed-view video of viewpoint ``v``: [T, H, W, 3]."""
         return self.frames[v]

@@ -142,8 +142,9 @@ def tracks_stage(run: RunFolder, choice: Choice, ahead: CompileAhead) -> None:
         frames = grid.freeze_time
         with reporting() as report:
             column = track_with(
-                frames, backends, K=grid.K, w2c=grid.w2c, fine=grid.fine, progress=report
-            )
+                frames, backends, K=grid.K, w2c=grid.w2c, fine=grid.fine, at_once=grid.at_once,
+                progress=report,
+            )  # fmt: skip
         save_column(column, run.path / "tracks.npz", frames)
 
     run.stage("tracks", "dense 3D tracking of the freeze-time column", key, ["tracks.npz"], work)

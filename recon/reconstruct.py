@@ -26,6 +26,7 @@ from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.canonical.contradicted import contradicted
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.free_space import seen_through
+from recon.canonical.refuted import without_refuted
 from recon.clip import at_times, clip_knots
 from recon.config import FitConfig
 from recon.fit.checkpoint import Checkpoint
@@ -41,6 +42,8 @@ from recon.targets import targets_of
 from tracking.column import ColumnTracks
 
 _SHEEN_VIEWS = 3  # from which on directions are told from surfaces
+_ROUGH = "rough"  # the phase after which specks are taken out ...
+_ROUGH_PART = 0.3  # ... and its part of the static fit
 _SAMPLE = 5000  # points that tell whether the freeze-time frames disagree
 
 
@@ -104,7 +107,8 @@ def fit_scene(
     if on_scene is not None:
         on_scene(scene)
     if kept is None or kept[0] != "static":
-        scene = fit_static(scene, grid, config, on_scene, checkpoint, column.backdrop)
+        clean = kept is not None and kept[0] == _ROUGH
+        scene = fit_static(scene, grid, config, on_scene, checkpoint, column.backdrop, clean)
         if checkpoint is not None:
             checkpoint.finished("static", scene)
     if maps is not None:  # again, from what the scene has in common
@@ -163,31 +167,50 @@ def fit_static(
     on_scene: OnScene | None = None,
     checkpoint: Checkpoint | None = None,
     backdrop: NDArray[np.bool_] | None = None,
+    clean: bool = False,
 ) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
-    A grid of one time ends here, so it gets more steps.
+    A grid of one time ends here, so it gets more steps, and points that a view refutes go on the
+    way; clean: they have gone already.
     """
     views = _freeze_views(grid)
-    if config.anisotropic and grid.T == 1:
-        scene = scene.anisotropic()
-    if config.sheen and grid.T == 1 and len(views) >= _SHEEN_VIEWS:
-        scene = replace(
-            scene,
-            sheen=scene.means.new_zeros(len(scene), 3, 3),
-            sheen_from=seen_from(scene.means, scene.w2c[views]),
-        )
+    ignored = ignored_pixels(backdrop, config)
+
+    def run(scene: Scene4D, what: str, begin: float, stop: float, steps: int) -> Scene4D:
+        poses = cameras_are_fitted(scene, grid, config)
+        fit = JointFit(scene, frames, config, poses=poses, ignored=ignored)
+        cells = [(v, scene.canonical_time) for v in views]
+        show = now_and_then(fit, on_scene)
+        fit.run(cells, steps, what, stop, show, checkpoint, begin)
+        return fit.result()
+
+    if not clean:
+        if config.anisotropic and grid.T == 1:
+            scene = scene.anisotropic()
+        if config.sheen and grid.T == 1 and len(views) >= _SHEEN_VIEWS:
+            scene = replace(
+                scene,
+                sheen=scene.means.new_zeros(len(scene), 3, 3),
+                sheen_from=seen_from(scene.means, scene.w2c[views]),
+            )
     if not config.static_steps:
         return scene
-    frames, poses = targets_of(grid, config.device), cameras_are_fitted(scene, grid, config)
-    fit = JointFit(scene, frames, config, poses=poses, ignored=ignored_pixels(backdrop, config))
-    cells = [(v, scene.canonical_time) for v in views]
-    # what moves is fitted on with the same rates, so they must not run out here
-    steps, stop = (5 * config.static_steps // 2, 1.0) if grid.T == 1 else (config.static_steps, 0.4)
-    steps = config.scaled(steps, len(scene))
-    show = now_and_then(fit, on_scene)
-    fit.run(cells, steps, "static fit", stop=stop, on_step=show, checkpoint=checkpoint)
-    return fit.result()
+    frames = targets_of(grid, config.device)
+    if grid.T > 1:
+        # what moves is fitted on with the same rates, so they must not run out here
+        return run(scene, "static fit", 0.0, 0.4, config.scaled(config.static_steps, len(scene)))
+
+    def share(part: float) -> int:
+        return round(part * config.scaled(5 * config.static_steps // 2, len(scene)))
+
+    if not clean:
+        scene = run(scene, "rough fit", 0.0, _ROUGH_PART, share(_ROUGH_PART))
+        column = torch.from_numpy(np.ascontiguousarray(grid.freeze_time)).to(config.device)
+        scene = without_refuted(scene, column, views, ignored)
+        if checkpoint is not None:
+            checkpoint.finished(_ROUGH, scene)
+    return run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:

@@ -75,6 +75,7 @@ def track_column(
     config: TrackConfig | None = None,
     network: DepthEstimator | Depth | None = None,
     fine: np.ndarray | None = None,
+    at_once: bool = False,
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
@@ -131,7 +132,7 @@ def track_column(
     tell("tracks")(views - 1)
     moving = None
     # flow over blank paper leads anywhere
-    rigid = not given and not found.wide and not found.turntable
+    rigid = not (given or at_once or found.wide or found.turntable)
     if found.points is not None and rigid and seen.blank is None:
         moving = moving_on_its_own(pairs, seen, K, w2c)
     if moving is not None:

@@ -197,8 +197,9 @@ class JointFit:
         stop: float = 1.0,
         on_step: Callable[[int], None] | None = None,
         checkpoint: Checkpoint | None = None,
+        begin: float = 0.0,
     ) -> None:
-        """Take ``steps`` on shuffled ``cells``; rates decay from the start to ``stop`` of a fit.
+        """Take ``steps`` on shuffled ``cells``; rates decay from ``begin`` to ``stop`` of a fit.
 
         A state that ``checkpoint`` keeps of this run is taken up.
 
@@ -213,7 +214,7 @@ class JointFit:
         for step in bar:
             if checkpoint is not None:
                 checkpoint.maybe_keep(self, description, step, queue, rng)
-            fraction = stop * step / max(steps, 1)
+            fraction = begin + (stop - begin) * step / max(steps, 1)
             decay = self.config.rates.final**fraction
             for group, lr in zip(self.optimiser.param_groups, self._start, strict=True):
                 group["lr"] = lr * decay

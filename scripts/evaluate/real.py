@@ -257,8 +257,9 @@ def evaluate(
     reset_peak_memory()
     clock = time.perf_counter()
     column = track_with(
-        grid.freeze_time, Choice(), K=grid.K, w2c=grid.w2c, fine=None if given else capture.fine
-    )
+        grid.freeze_time, Choice(), K=grid.K, w2c=grid.w2c, fine=None if given else capture.fine,
+        at_once=grid.at_once,
+    )  # fmt: skip
     tracked = time.perf_counter() - clock
     config = preset(options.preset)
     config.seed = options.seed

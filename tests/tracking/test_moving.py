@@ -36,6 +36,15 @@ def test_what_moves_is_named_and_marked(shifts, tmp_path):
     np.testing.assert_array_equal(load_column(tmp_path / "tracks.npz").moving, column.moving)
 
 
+def test_cameras_of_one_moment_see_nothing_move():
+    room = render_path(arc(VIEWS, 24.0), shifts=[0.0, 0.12, -0.05, 0.14, 0.0, 0.12])
+    frames = np.repeat(room.frames[:, None], 2, 1)
+    cross = np.arange(VIEWS)[:, None] * [0, 1] == 0  # two clips: one view over time
+    rig, swept = VideoGrid(frames), VideoGrid(frames, known=cross)
+    assert rig.at_once and not swept.at_once and not VideoGrid(frames[:, :1]).at_once
+    assert track_column(room.frames, at_once=True).moving is None
+
+
 def test_what_depth_shows_rightly_did_not_move_wherever_flow_went():
     room = render_path(arc(VIEWS, 24.0))
     K = np.broadcast_to(room.K, (VIEWS, 3, 3))

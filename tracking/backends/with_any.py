@@ -33,12 +33,13 @@ def track_with(
     K: np.ndarray | None = None,
     w2c: np.ndarray | None = None,
     fine: np.ndarray | None = None,
+    at_once: bool = False,
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track frames [V, H, W, 3] (0..1) with the chosen backends.
 
     K [3, 3] or [V, 3, 3], w2c [V, 4, 4]: kept as they are when given. fine: uint8 [V, h, w, 3], the
-    same frames larger, for features of views that are far apart.
+    same frames larger, for features of views that are far apart. at_once: a rig's, of one time.
 
     Raises:
         UserError: a backend is missing something, or its result does not fit the clip.
@@ -50,8 +51,9 @@ def track_with(
     network = None if choice.depth == "flow" else choice.make_depth()
     if choice.tracker == "flow":
         return track_column(
-            frames, K=K, w2c=w2c, config=config, network=network, fine=fine, progress=progress
-        )
+            frames, K=K, w2c=w2c, config=config, network=network, fine=fine, at_once=at_once,
+            progress=progress,
+        )  # fmt: skip
     tracker = choice.make_tracker()
     frames = check_frames(frames)
     central = len(frames) // 2
@@ -64,8 +66,9 @@ def track_with(
         return _from_depth(frames, tracker, estimate, K, w2c, central)
     # triangulated geometry (with disparity aligned to it); the tracker gives the motion
     column = track_column(
-        frames, K=K, w2c=w2c, config=config, network=estimate, fine=fine, progress=progress
-    )
+        frames, K=K, w2c=w2c, config=config, network=estimate, fine=fine, at_once=at_once,
+        progress=progress,
+    )  # fmt: skip
     central = column.central
     depth = Depth(column.depth, column.depth_confidence, column.K[central], "scale")
     tracks = tracker(frames, depth, column.K[central], central)
