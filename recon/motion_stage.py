@@ -6,6 +6,7 @@ everything is fitted to all known cells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -45,6 +46,9 @@ from recon.targets import Targets, targets_of
 
 _FLOWS = 48  # that are remembered while later surface is followed
 
+KnownMotion = Callable[[Scene4D, NDArray[np.floating]], NDArray[np.floating]]
+"""(scene, points [M, 3] of it) -> their offsets [T, M, 3] from the canonical to every time."""
+
 
 @dataclass
 class _Nodes:
@@ -62,11 +66,13 @@ def fit_motion(
     checkpoint: Checkpoint | None = None,
     backdrop: NDArray[np.bool_] | None = None,
     whole: VideoGrid | None = None,
+    known_motion: KnownMotion | None = None,
 ) -> Scene4D:
     """Motion over time and the joint fit to all known cells. No-op for one time.
 
     ``whole``: the clip of which ``grid`` has some times (``recon.clip.at_times``), all of which
-    are fitted to; by default the same.
+    are fitted to; by default the same. ``known_motion``: where the nodes start, instead of being
+    followed.
     """
     settings = config.deformation
     if grid.T == 1 or not settings.steps:
@@ -81,7 +87,11 @@ def fit_motion(
         )
     scene, nodes = _hung_on_nodes(scene, still, grid.T, config)
     begun = checkpoint is not None and checkpoint.has("joint fit")
-    if settings.track_init and not begun:
+    if known_motion is not None:
+        offsets_TM3 = known_motion(scene, scene.means.cpu().numpy()[nodes.chosen])
+        for t, offsets in enumerate(torch.as_tensor(offsets_TM3)):
+            nodes.motion.set_time(t, offsets.to(scene.means))
+    elif settings.track_init and not begun:
         _follow(scene, nodes, grid, config)
     if whole is not None and whole.T == grid.T:
         whole = None
