@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Array = NDArray[np.floating]
 
@@ -43,6 +43,20 @@ def project(xyz_cam: ArrayLike, K: ArrayLike) -> tuple[Array, Array]:
     with np.errstate(divide="ignore", invalid="ignore"):
         uv = q[..., :2] / q[..., 2:3]
     return uv, z
+
+
+def pixel_index(
+    uv: ArrayLike, z: ArrayLike, size: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The pixels that points project to (``project``): index row * W + column [..., N] (0 outside)
+    and which points are in the picture and before the camera [..., N].
+
+    uv [..., N, 2], z [..., N], not finite where nothing projects; size (height, width).
+    """
+    at, (height, width) = np.asarray(uv), size
+    inside = (np.asarray(z) > 0) & ((at >= 0) & (at < (width, height))).all(-1)
+    column, row = np.moveaxis(np.where(inside[..., None], at, 0).astype(np.int64), -1, 0)
+    return row * width + column, inside
 
 
 def unproject(uv: ArrayLike, z: ArrayLike, K: ArrayLike) -> Array:
@@ -93,9 +107,9 @@ def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, -1.0, 0.0))
     return out
 
 
-def pixel_grid(height: int, width: int) -> Array:
+def pixel_grid(height: int, width: int, dtype: DTypeLike = np.float64) -> Array:
     """Pixel centres [H, W, 2] as (u, v): the top-left one is (0.5, 0.5)."""
-    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    u, v = np.meshgrid(np.arange(width, dtype=dtype) + 0.5, np.arange(height, dtype=dtype) + 0.5)
     return np.stack([u, v], axis=-1)
 
 

@@ -34,11 +34,16 @@ def take(typingctx, counter):
     return types.int64(counter), codegen
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cores() -> int:
-    """Threads that compiled loops use when nothing else is said: the cores of this process, at
-    most 8."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, usable or 1))
+    """Threads that compiled loops use when nothing else is said: those cores, at most 8."""
+    return min(8, usable_cores())
 
 
 def run_threaded(threads: int, kernel: Callable, *args: Any) -> None:

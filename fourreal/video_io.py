@@ -209,9 +209,11 @@ def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = ""
         except FileNotFoundError as error:
             raise ffmpeg.no_ffmpeg(f"{command[0]}: {error.strerror}") from error
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            said = "".join(done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:])
             too_long = getattr(signal, "SIGXFSZ", 0)  # a bound on file sizes was met
-            full = "No space left" in str(said) or done.returncode == -too_long
+            full = "No space left" in said or done.returncode == -too_long
             raise OSError(
-                errno.ENOSPC if full else errno.EIO, f"ffmpeg could not write it {said}", str(path)
+                errno.ENOSPC if full else errno.EIO,
+                f"ffmpeg could not write it ({said})",
+                str(path),
             )

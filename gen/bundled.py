@@ -282,10 +282,7 @@ class GridGenerator:
         known[:, 0] = known[0] = True
         if config.views > 1 and config.times > 1:
             cells = self.fill(cells, known, prompt, config, report)
-        times = np.linspace(0, 1, config.times) if config.times > 1 else np.zeros(1)
-        grid = VideoGrid(
-            frames=_to_images(cells), times=times.astype(np.float32), fps=config.fps, prompt=prompt
-        )
+        grid = VideoGrid(frames=_to_images(cells), fps=config.fps, prompt=prompt)
         return GeneratedGrid(grid, grid.row(0), grid.column(0))
 
 

@@ -25,7 +25,7 @@ from fourreal.health import NotFinite
 from gen.frame_files import FrameFiles, picked
 from gen.grid_file import FINE, MARKER, VERSION, read_grid_fields, tile_layout
 
-FEW = 24  # times through which motion needs no fewer knots
+FEW = 24  # times; of clips of more, motion has fewer knots than times (`recon.config`)
 Picked = slice | NDArray[np.integer]
 
 
@@ -190,16 +190,13 @@ class VideoGrid:
         )
 
     def centred(self) -> VideoGrid:
-        """The same grid, its canonical column the complete one that is nearest to the middle.
-
-        Whatever moves then strays half as far from it. Grids of few times, and those whose column
-        is there in a finer size, stay as they are.
-        """
-        columns = np.flatnonzero(np.asarray(self.known).all(0))
-        if self.T <= FEW or self.fine is not None:
+        """The same grid about its ``canonical_cell``; one whose column is there in a finer size
+        stays as it is."""
+        assert self.known is not None
+        shared = canonical_cell(self.known, self.shared)
+        if shared is None or shared == self.shared or self.fine is not None:
             return self
-        near = int(columns[np.abs(columns - self.T // 2).argmin()])
-        return replace(self, shared=(self.shared[0], near))
+        return replace(self, shared=shared)
 
     def resize(self, height: int, width: int) -> VideoGrid:
         """The same grid at another size: area filtering down, cubic up; intrinsics go along."""
@@ -309,3 +306,18 @@ def shared_cell(
         view if rows[view] else int(np.argmax(rows)),
         time if columns[time] else int(np.argmax(columns)),
     )
+
+
+def canonical_cell(
+    known: NDArray[np.bool_], prefer: tuple[int, int] = (0, 0)
+) -> tuple[int, int] | None:
+    """The ``shared_cell`` of known [V, T] to build a scene from; None: there is none.
+
+    Of long clips the complete column that is nearest to the middle, whatever is preferred: what
+    moves then strays half as far from it.
+    """
+    cell = shared_cell(known, prefer)
+    if cell is None or known.shape[1] <= FEW:
+        return cell
+    columns = np.flatnonzero(known.all(0))
+    return cell[0], int(columns[np.abs(columns - known.shape[1] // 2).argmin()])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fourreal.console import say
+from fourreal.kernel_threads import usable_cores
 from fourreal.run_folder import versions
 
 # module: (what it is for, extra that installs it)
@@ -49,7 +50,9 @@ def report() -> list[str]:
     """
     sections: dict[str, Callable[[], list[str]]] = {
         "versions": lambda: [", ".join(f"{k} {v}" for k, v in versions().items())],
-        "system": lambda: [f"{platform.platform()}; {cores()} of {os.cpu_count()} cores usable"],
+        "system": lambda: [
+            f"{platform.platform()}; {usable_cores()} of {os.cpu_count()} cores usable"
+        ],
         "memory": lambda: ["{} of {} available".format(*map(_gb, memory()))],
         "disk": _disk,
         "device": devices,
@@ -142,11 +145,11 @@ def what_is_slow(available: float | None, disk: float) -> list[str]:
         )
     elif shutil.which("nvcc") is None and importlib.util.find_spec("gsplat.csrc") is None:
         found.append("gsplat has no built kernels and nvcc is missing: it cannot build them")
-    if cores() < 2:
+    if usable_cores() < 2:
         found.append("one core: everything takes about twice as long as on two")
     busy = _load()
-    if busy > 0.5 * cores():
-        found.append(f"other programs keep {busy:.1f} of {cores()} cores busy")
+    if busy > 0.5 * usable_cores():
+        found.append(f"other programs keep {busy:.1f} of {usable_cores()} cores busy")
     if available is not None and available < LITTLE_MEMORY:
         found.append(f"{available:.1f} GB of memory: set --max-memory, --size or fewer views")
     if disk < LITTLE_DISK:
@@ -157,13 +160,6 @@ def what_is_slow(available: float | None, disk: float) -> list[str]:
             "(set NUMBA_CACHE_DIR to a folder that can be written)"
         )
     return found
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory() -> tuple[float | None, float | None]:

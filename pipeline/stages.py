@@ -117,7 +117,7 @@ def grid_stage(run: RunFolder, job: Job, ahead: CompileAhead) -> None:
 
 def tracks_key(run: Path, backends: Choice) -> StageKey:
     """What the tracks of a run's column follow from; ``backends`` with their paths resolved."""
-    from tracking.column import TrackConfig
+    from tracking.config import TrackConfig
 
     return StageKey.of(
         grid=run / "grid",

@@ -165,11 +165,11 @@ class FitConfig:
     """Let the static and the joint fit correct cameras that were estimated."""
     compensation: bool = True
     """View-dependent offsets from the freeze-time tracks (Eq. 11) ..."""
-    sheen: bool = True
-    """... and, of a still scene of three views or more, colours that change evenly with where they
-    are seen from (`recon.sheen`)."""
     compensate_from: float = 0.004
     """... where the frames disagree by more than this part of the longer image side."""
+    sheen: bool = True
+    """Let colours of a still scene of three views or more change evenly with where they are seen
+    from (`recon.sheen`)."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
     """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
     anisotropic: bool = True

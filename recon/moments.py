@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourreal.colour import difference
 from fourreal.console import say, warn
 from fourreal.errors import UserError
 from gen.grid import VideoGrid
@@ -51,7 +52,7 @@ def change_over_time(row_THW3: NDArray[np.float32]) -> Change:
     """How much of a fixed view's clip changes, and how much of that flow can follow."""
     changed = followed = 0.0
     for a, b in zip(row_THW3[:-1], row_THW3[1:], strict=True):
-        differs = cv2.blur(np.abs(a - b).max(-1), (5, 5)) > _CHANGED
+        differs = cv2.blur(difference(a, b), (5, 5)) > _CHANGED
         _, trust = trusted_flow(a, b)
         changed += float(differs.sum())
         followed += float((differs & (trust > 0.5)).sum())

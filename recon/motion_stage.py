@@ -39,8 +39,7 @@ from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.pyramid import Pyramid
 from recon.motion.rigidity import LocalTurns
 from recon.motion.stillness import Sights, still_points
-from recon.place import Moment, Sight, place
-from recon.raster.rasterize import rasterize
+from recon.render import render_canonical
 from recon.scene import Scene4D
 from recon.targets import Targets, targets_of
 
@@ -108,7 +107,7 @@ def _what_stands_still(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> ND
     if not config.deformation.stillness:
         return np.zeros(len(points), bool)
     assert grid.known is not None
-    K, w2c = _cameras(scene)
+    K, w2c = scene.cameras()
     colors, home = scene.colors.cpu().numpy(), scene.canonical_time
     depth = _drawn_depth(scene)
     return still_points(Sights(points, colors, grid.frames, grid.known, depth, K, w2c, home))
@@ -162,7 +161,7 @@ def _footage(
 ) -> tuple[NDArray[np.float64], LocalTurns, Footage]:
     """Places of nodes, their rigidity, and what those that are ``moving_M`` are followed in."""
     assert grid.known is not None
-    K, w2c = _cameras(scene)
+    K, w2c = scene.cameras()
     places_M3 = scene.means.cpu().numpy()[nodes.chosen]
     turns = _turns(scene, nodes.chosen)
     stiff = [config.loss.following * factor for factor in _rigidity(grid, config)]
@@ -232,11 +231,6 @@ def _joint_fit(
     return fit.result()
 
 
-def _cameras(scene: Scene4D) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """K [V, 3, 3] and w2c [V, 4, 4] of the input views."""
-    return scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
-
-
 def _turns(scene: Scene4D, chosen: NDArray[np.int64]) -> LocalTurns:
     """Of the graph of the nodes, which are points of the scene."""
     nodes = scene.means[torch.from_numpy(chosen)]
@@ -272,15 +266,10 @@ def _network(
     return network
 
 
-@torch.no_grad()
 def _drawn_depth(scene: Scene4D) -> NDArray[np.float32]:
     """Depth [V, H, W] that the canonical scene draws in its input views."""
-    out = []
-    for v in range(len(scene.w2c)):
-        gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
-        drawn = rasterize(gaussians, scene.camera(v))
-        out.append(drawn.depth.cpu().numpy())
-    return np.stack(out)
+    views = range(len(scene.w2c))
+    return np.stack([render_canonical(scene, v).depth.cpu().numpy() for v in views])
 
 
 def _rigidity(grid: VideoGrid, config: FitConfig) -> list[float]:

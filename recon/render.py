@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fourreal.cameras import Camera
+from recon.place import Moment, Sight, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
@@ -32,6 +33,13 @@ def render_scene(
     return rasterize(
         gaussians, Camera(pose, lens, size or scene.size), scene.background.to(scene.means)
     )
+
+
+@torch.no_grad()
+def render_canonical(scene: Scene4D, view: int, background: Tensor | None = None) -> RasterOutput:
+    """What an input view shows of the scene at its canonical time, sheen left out."""
+    gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[view]))
+    return rasterize(gaussians, scene.camera(view), background)
 
 
 def render_cells(scene: Scene4D, compensation: float = 1.0) -> NDArray[np.float32]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -31,6 +33,7 @@ FORMAT, VERSION = "fourreal-scene", 4  # of what readers of earlier ones would d
 _READ = (1, 2, 3, 4)
 HALF = ("view_offsets", "shade", "visibility", "node_turns", "sheen")  # as float16 on disk
 OFFSET_FRAMES = ("rotated", "literal")
+ADDED_LOGIT = 0.85  # of the opacity of points that are added
 
 
 @dataclass
@@ -151,6 +154,10 @@ class Scene4D:
         """The camera of an input view."""
         return Camera(self.w2c[view], self.K[view], self.size)
 
+    def cameras(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """K [V,3,3] and w2c [V,4,4] of all input views, for NumPy."""
+        return self.K.cpu().double().numpy(), self.w2c.cpu().double().numpy()
+
     def displacement(self, t: float) -> Tensor:
         """dp_t of every Gaussian [N,3] at time ``t`` in 0..1."""
         return self._followed(curve_at(self.times, self.node_offsets, self.node_slopes, t))
@@ -251,6 +258,37 @@ class Scene4D:
             value = getattr(self, name)
             out[name] = None if value is None else value[mask]
         return replace(self, **out)
+
+    def with_points(
+        self, means_P3: ArrayLike, colors_P3: ArrayLike, sigmas_P: ArrayLike
+    ) -> Scene4D:
+        """With round points after the others, nearly opaque, that stand still and are there at all
+        times: positions, RGB, standard deviations."""
+        count = len(np.asarray(sigmas_P))
+        unhung = np.zeros((count, self.node_index.shape[1]))
+        none = self.view_offsets.new_zeros(len(self.w2c), count, 3)
+
+        def more(name: str, values: ArrayLike) -> Tensor:
+            old = getattr(self, name)
+            return torch.cat([old, torch.from_numpy(np.ascontiguousarray(values)).to(old)])
+
+        def always(values_TN: Tensor | None) -> Tensor | None:
+            if values_TN is None:
+                return None
+            return torch.cat([values_TN, values_TN.new_ones(len(values_TN), count)], 1)
+
+        return replace(
+            self,
+            means=more("means", means_P3),
+            log_scales=more("log_scales", np.log(sigmas_P)),
+            opacity_logits=more("opacity_logits", np.full(count, ADDED_LOGIT)),
+            colors=more("colors", colors_P3),
+            node_index=more("node_index", unhung),
+            node_weights=more("node_weights", unhung),
+            view_offsets=torch.cat([self.view_offsets, none], 1),
+            shade=always(self.shade),
+            visibility=always(self.visibility),
+        )
 
     def to(self, device: str | torch.device) -> Scene4D:
         """The scene with every tensor on ``device``."""

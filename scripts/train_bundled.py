@@ -37,7 +37,7 @@ from gen.completion.blend import NAME as BLEND  # noqa: E402
 from gen.completion.model import NAME as FOOTAGE  # noqa: E402
 from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
-from gen.network.base import read_config  # noqa: E402
+from gen.network.base import read_config, shards  # noqa: E402
 from gen.sync.names import MixerName  # noqa: E402
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions  # noqa: E402
 from scripts import train_4d, train_base, train_completion, train_upsampler  # noqa: E402
@@ -197,32 +197,32 @@ def gather(cfg: TrainBundledConfig, stages: list[PlannedStage]) -> Path | None:
     """Copy what the stages have written into one weights folder, and beside it the networks for
     footage that go with any base, as they ship, where no stage has made them; None while there is
     no base."""
-    base = cfg.out / "base" / "weights"
     target = cfg.out / "weights"
-    if not (base / "config.json").is_file():
+    if not (cfg.out / "base" / "weights" / "config.json").is_file():
         return None
     target.mkdir(parents=True, exist_ok=True)
     for stage in stages:
-        made = cfg.out / stage.name / "weights"
-        if stage.name in ("pictures", "clips") or not made.is_dir():
-            continue
-        own = "base" if stage.name == "base" else stage.name
-        files = [*made.glob(f"{own}-*.safetensors"), made / f"{own}.json"]
-        if stage.name == "base":
-            files += [made / "config.json", made / "cameras.json"]
-        copy_files(files, target)
+        if stage.name not in ("pictures", "clips"):  # on the way to the base
+            copy_network(cfg.out / stage.name / "weights", stage.name, target)
     for name in (FOOTAGE, BLEND):
         if not (target / f"{name}.json").is_file():
-            shipped = weights_folder()
-            copy_files([*shipped.glob(f"{name}-*.safetensors"), shipped / f"{name}.json"], target)
+            copy_network(weights_folder(), name, target)
     return target
 
 
-def copy_files(files: list[Path], target: Path) -> None:
-    """Copy those of the files that there are."""
-    for path in (p for p in files if p.is_file()):
-        with atomic_file(target / path.name) as temporary:
-            shutil.copyfile(path, temporary)
+def copy_network(made: Path, name: str, target: Path) -> None:
+    """Copy a network's shards, if it has been written, and what describes it; shards in ``target``
+    that are left of an earlier, larger one go."""
+    if not (made / f"{name}-00.safetensors").is_file():
+        return
+    files = shards(made, name)
+    described = ("config.json", "cameras.json") if name == "base" else (f"{name}.json",)
+    for path in [*files, *(made / file for file in described)]:
+        if path.is_file():
+            with atomic_file(target / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    for old in shards(target, name)[len(files) :]:
+        old.unlink()
 
 
 def main(cfg: TrainBundledConfig) -> None:

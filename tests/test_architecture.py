@@ -28,3 +28,11 @@ def test_every_name_beside_a_file_is_defined_in_it():
                 assert re.search(rf"\b(def|class|function) {part}\b|^{part}\b", source, re.M), (
                     f"{path} does not define {part}"
                 )
+
+
+@pytest.mark.parametrize("floor", ["fourreal", "gen", "tracking", "recon", "viewer", "pipeline"])
+def test_every_room_of_a_floor_is_named(floor):
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| [`{floor}/`]")]
+    rooms = {path.parent.name for path in (REPOSITORY / floor).glob("*/*.py")}
+    named = set(re.findall(r"`(\w+)`", row.rsplit("|", 2)[1]))
+    assert rooms <= named, f"not named: {sorted(rooms - named)}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fourreal.cameras import relative_pose
+from fourreal.cameras import pixel_grid, relative_pose
 from tracking.depth.consistency import reproject
-from tracking.flow.optical import PairFlows, inside, pixel_grid, sample
+from tracking.flow.optical import PairFlows, inside, sample
 from tracking.tracks import Tracks
 
 
@@ -66,7 +66,7 @@ def central_tracks(
         moved = rigid.copy()
         residual = np.full((height, width), np.inf, np.float32)
         if flow is not None:
-            matched = pixel_grid(height, width) + flow
+            matched = pixel_grid(height, width, np.float32) + flow
             residual = np.linalg.norm(matched - rigid, axis=-1)
             limit = nonrigid_px * max(1.0, max(height, width) / 512.0)
             seen += valid
@@ -83,7 +83,7 @@ def central_tracks(
     corner = cv2.cornerMinEigenVal(cv2.GaussianBlur(frames[central].mean(-1), (0, 0), 1.0), 5)
     textured = (np.sqrt(np.maximum(corner, 0)) > 4e-3) & (own > 0.3)
     nonrigid = (disagree >= 2) & (disagree > 0.5 * seen) & textured
-    grid = pixel_grid(height, width)[kept]
+    grid = pixel_grid(height, width, np.float32)[kept]
     return Tracks(
         uv,
         z,

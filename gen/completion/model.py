@@ -156,8 +156,7 @@ class Completer:
         if report is not None:
             report("completed grid", 1, 1)
         fps = GenerateConfig.fps if config is None else config.fps
-        times = np.linspace(0, 1, len(row), dtype=np.float32) if len(row) > 1 else np.zeros(1)
-        grid = VideoGrid(frames=cells, times=times.astype(np.float32), fps=fps, prompt=prompt)
+        grid = VideoGrid(frames=cells, fps=fps, prompt=prompt)
         return GeneratedGrid(grid, grid.row(0), grid.column(0))
 
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fourreal.epipolar import sampson
 from gen.footage.lens import Lens
 
 FloatArray = NDArray[np.floating]
-LONG_SIDE = 640  # px that frames are compared at
+_Features = tuple[FloatArray, Any]  # places [N, 2], and what is there (None: nothing was found)
+_LONG_SIDE = 640  # px that frames are compared at
 _FEATURES = 1500
 _RATIO = 0.8
 _PAIRS = 8
@@ -40,7 +43,7 @@ def bend_of(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     """The bend of the lens of frames uint8 [H, W, 3] of a moving camera; None: straight, or no one
     can tell."""
     height, width = frames[0].shape[:2]
-    factor = min(1.0, LONG_SIDE / max(height, width))
+    factor = min(1.0, _LONG_SIDE / max(height, width))
     size = round(width * factor), round(height * factor)
     centre = np.array(size) / 2
     unit = float(np.hypot(*centre))
@@ -92,7 +95,7 @@ def _moved(x: FloatArray, y: FloatArray) -> float:
     return float(np.median(np.linalg.norm(y - x, axis=1)))
 
 
-def _matches(a: tuple, b: tuple) -> tuple[FloatArray, FloatArray]:
+def _matches(a: _Features, b: _Features) -> tuple[FloatArray, FloatArray]:
     """Places [N, 2] in two frames of features that are each other's best match."""
     if a[1] is None or b[1] is None or min(len(a[0]), len(b[0])) < _FEW:
         return np.zeros((0, 2)), np.zeros((0, 2))
@@ -120,9 +123,9 @@ def _cost(x: FloatArray, y: FloatArray, bend: float, unit: float) -> float:
     scale = np.diag([unit, unit, 1.0])
     F: FloatArray = scale @ np.asarray(found, np.float64) @ scale
     for _ in range(4):
-        off = _off(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
-        F = _eight_points(p, q, 1 / (1 + off**2)) if (off < 6).sum() > 16 else F
-    off = _off(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
+        off = sampson(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
+        F = _eight_points(p, q, 1 / (1 + off**2)) if (np.abs(off) < 6).sum() > 16 else F
+    off = sampson(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
     return float(np.log1p(np.minimum(off**2, _FAR)).mean())
 
 
@@ -132,16 +135,6 @@ def _straight(x: FloatArray, bend: float) -> tuple[FloatArray, FloatArray]:
     square = (x**2).sum(1)
     by = 1 / (1 + bend * square)
     return x * by[:, None], np.sqrt(np.abs(by * by * (1 - bend * square) * by))
-
-
-def _off(
-    F: FloatArray, p: FloatArray, q: FloatArray, p_scale: FloatArray, q_scale: FloatArray
-) -> FloatArray:
-    """Sampson's distance [N] in units of the bent picture."""
-    a, b = (np.concatenate([z, np.ones((len(z), 1))], 1) for z in (p, q))
-    line_b, line_a = a @ F.T, b @ F
-    spread = (line_b[:, :2] ** 2).sum(1) * q_scale**2 + (line_a[:, :2] ** 2).sum(1) * p_scale**2
-    return np.abs((line_b * b).sum(1)) / np.sqrt(np.maximum(spread, 1e-18))
 
 
 def _eight_points(p: FloatArray, q: FloatArray, weight: FloatArray) -> FloatArray:

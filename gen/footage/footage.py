@@ -21,7 +21,7 @@ from gen.footage.lens import Lens
 from gen.footage.selection import fine_size
 from gen.footage.views import SAME_SHAPE, ImagesView, View
 from gen.frame_files import as_floats
-from gen.grid import FEW, VideoGrid, shared_cell
+from gen.grid import VideoGrid, canonical_cell, shared_cell
 from gen.grid_file import MAX_CELLS
 
 
@@ -169,8 +169,7 @@ class Footage:
             ValueError, UserError: a frame cannot be read, or no complete row and column are left.
         """
         known = self.known[np.ix_(views, times)]
-        T = known.shape[1]
-        shared = shared_cell(known, (0, T // 2 if T > FEW else 0))
+        shared = canonical_cell(known)
         if shared is None:
             raise ValueError("no picked view is known at every time, or no time in every view")
         if known.size > MAX_CELLS:

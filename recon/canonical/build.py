@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourreal.cameras import Camera, invert, pixel_grid, project, transform, unproject
+from fourreal.cameras import Camera, invert, pixel_grid, pixel_index, project, transform, unproject
+from fourreal.colour import difference
 from fourreal.errors import UserError
 from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
 from recon.gaussians import Gaussians
-from recon.raster.rasterize import rasterize
+from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D, empty_motion
 
 FloatArray = NDArray[np.floating]
@@ -164,6 +165,16 @@ def _reduced(values: NDArray[Any], side: int) -> tuple[NDArray[Any], NDArray[Any
     return small, _blocks(off.max(-1) if off.ndim == 3 else off, side).max((1, 3))
 
 
+@torch.no_grad()
+def draw_points(
+    means_N3: FloatArray, sigmas_N: FloatArray, camera: Camera, device: torch.device | str = "cpu"
+) -> RasterOutput:
+    """What bare points, nearly opaque, cover and how far away: their colour does not count."""
+    means, sigmas = (torch.from_numpy(x).to(device) for x in (means_N3, sigmas_N))
+    opacities = torch.full_like(sigmas, 0.9)
+    return rasterize(Gaussians(means, sigmas, opacities, torch.zeros_like(means)), camera)
+
+
 def _uncovered(
     means: NDArray[np.float32],
     sigmas: NDArray[np.float32],
@@ -174,14 +185,7 @@ def _uncovered(
 ) -> NDArray[np.bool_]:
     """Pixels [H, W] of view v that the points so far leave empty, or where they lie behind."""
     H, W = depth_HW.shape
-    with torch.no_grad():
-        gaussians = Gaussians(
-            torch.from_numpy(means),
-            torch.from_numpy(sigmas),
-            torch.full((len(means),), 0.9),
-            torch.zeros(len(means), 3),
-        )
-        out = rasterize(gaussians, Camera(column.w2c[v], column.K[v], (H, W)))
+    out = draw_points(means, sigmas, Camera(column.w2c[v], column.K[v], (H, W)))
     alpha, drawn = out.alpha.numpy(), out.depth.numpy()
     behind = drawn > depth_HW * (1 + config.cover_depth)
     return (alpha < config.cover_alpha) | behind
@@ -202,9 +206,9 @@ def plain_background(
         ]
     )
     colour = np.median(ring, axis=0).astype(np.float32)
-    if (np.abs(ring - colour).max(-1) < tolerance).mean() < share:
+    if (difference(ring, colour) < tolerance).mean() < share:
         return None
-    alike = np.abs(frames_VHW3 - colour).max(-1) < tolerance
+    alike = difference(frames_VHW3, colour) < tolerance
     mask = np.zeros_like(alike)
     for v, image in enumerate(alike):
         framed = np.pad(image.astype(np.uint8), 1, constant_values=1)
@@ -223,7 +227,6 @@ def _in_silhouettes(
     for v in range(V):
         empty = cv2.erode(plain_VHW[v].astype(np.uint8), kernel).astype(bool)
         uv, z = project(transform(column.w2c[v], means), column.K[v])
-        x, y = np.floor(np.nan_to_num(uv)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        keep[inside] &= ~empty[y[inside], x[inside]]
+        pixel, inside = pixel_index(uv, z, (H, W))
+        keep &= ~(inside & empty.reshape(-1)[pixel])
     return keep

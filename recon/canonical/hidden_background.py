@@ -8,21 +8,18 @@ still surfaces around (a plane is linear in inverse depth).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from fourreal.cameras import invert, project, transform, unproject
+from fourreal.cameras import invert, pixel_index, project, transform, unproject
+from fourreal.colour import difference
 from gen.grid import VideoGrid
-from recon.canonical.build import lifted
-from recon.gaussians import Gaussians
-from recon.place import Moment, Sight, place
-from recon.raster.rasterize import rasterize
-from recon.scene import Scene4D, empty_motion
+from recon.canonical.build import draw_points, lifted
+from recon.render import render_canonical
+from recon.scene import Scene4D
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -73,25 +70,24 @@ def add_hidden_background(
     assert grid.known is not None
     if not still_N.any():
         return scene, still_N
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    K, w2c = scene.cameras()
     quiet = scene.keep(torch.from_numpy(still_N).to(scene.means.device))
     plates, drawn = {}, {}
     for v in range(grid.V):
         times = np.flatnonzero(grid.known[v])
         if len(times) >= 3:
             plates[v], drawn[v] = plate(grid.frames[v, times]), _draw(quiet, v)
-    new_means: list[FloatArray] = []
-    new_sigma: list[FloatArray] = []
-    new_color: list[FloatArray] = []
+    means, colors = np.zeros((2, 0, 3), np.float32)
+    sigmas = np.zeros(0, np.float32)
     for v, (colour, agreed, changes) in plates.items():
         front = _draw(scene, v)[0]
         depth, alpha = drawn[v]
         first = grid.frames[v, scene.canonical_time]
-        differs = np.abs(colour - first).max(-1) > 0.1  # else it may be the moving thing itself
+        differs = difference(colour, first) > 0.1  # else it may be the moving thing itself
         wanted = agreed & changes & differs & (front > 0)
-        if any(len(m) for m in new_means):
-            sofar = _draw_points(scene, np.concatenate(new_means), np.concatenate(new_sigma), v)
-            wanted &= sofar < 0.5
+        if len(means):
+            sofar = draw_points(means, sigmas, scene.camera(v), scene.means.device)
+            wanted &= sofar.alpha.cpu().numpy() < 0.5
         wanted &= (alpha < 0.5) | (depth > front * (1 + margin))
         trusted = (alpha > 0.9) & (np.abs(depth - front) < 0.02 * front)
         if not wanted.any() or trusted.sum() < 100:
@@ -104,29 +100,13 @@ def add_hidden_background(
         world = transform(invert(w2c[v]), unproject(uv, z, K[v])).astype(np.float32)
         others = {u: (*p[:2], *drawn[u]) for u, p in plates.items() if u != v}
         agree = seen_by_others(world, rgb, others, K, w2c)
-        new_means.append(world[agree])
-        new_sigma.append((sigma * side * z / K[v, 0, 0]).astype(np.float32)[agree])
-        new_color.append(rgb.astype(np.float32)[agree])
-    if not any(len(m) for m in new_means):
+        wide = (sigma * side * z / K[v, 0, 0]).astype(np.float32)
+        means, sigmas = np.concatenate([means, world[agree]]), np.concatenate([sigmas, wide[agree]])
+        colors = np.concatenate([colors, rgb.astype(np.float32)[agree]])
+    if not len(means):
         return scene, still_N
-    means = torch.from_numpy(np.concatenate(new_means)).to(scene.means)
-    count = len(means)
-    motion = empty_motion(len(scene) + count, len(scene.times))
-    logits = torch.full((count,), 0.85).to(scene.means)
-    out = replace(
-        scene,
-        means=torch.cat([scene.means, means]),
-        log_scales=torch.cat(
-            [scene.log_scales, torch.from_numpy(np.log(np.concatenate(new_sigma))).to(means)]
-        ),
-        opacity_logits=torch.cat([scene.opacity_logits, logits]),
-        colors=torch.cat([scene.colors, torch.from_numpy(np.concatenate(new_color)).to(means)]),
-        view_offsets=torch.cat(
-            [scene.view_offsets, scene.view_offsets.new_zeros(len(scene.w2c), count, 3)], 1
-        ),
-        **{name: value.to(scene.means.device) for name, value in motion.items()},
-    )
-    return out, np.concatenate([still_N, np.ones(count, bool)])
+    out = scene.with_points(means, colors, sigmas)
+    return out, np.concatenate([still_N, np.ones(len(means), bool)])
 
 
 def seen_by_others(
@@ -150,36 +130,20 @@ def seen_by_others(
         return np.ones(len(points_P3), bool)
     confirmed, denied = np.zeros((2, len(points_P3)))
     for v, (colour, agreed, depth, alpha) in plates.items():
-        H, W = agreed.shape
         uv, z = project(transform(w2c[v], points_P3), K[v])
-        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-        tells = inside & agreed[y, x] & ((alpha[y, x] < 0.5) | (z < depth[y, x] * (1 + margin)))
-        same = np.abs(colour[y, x] - colors_P3).max(-1) < tolerance
+        pixel, inside = pixel_index(uv, z, agreed.shape)
+        free = (alpha.reshape(-1)[pixel] < 0.5) | (z < depth.reshape(-1)[pixel] * (1 + margin))
+        tells = inside & agreed.reshape(-1)[pixel] & free
+        same = difference(colour.reshape(-1, 3)[pixel], colors_P3) < tolerance
         confirmed += tells & same
         denied += tells & ~same
     return (confirmed > 0) & (denied == 0)
 
 
-@torch.no_grad()
 def _draw(scene: Scene4D, v: int) -> tuple[FloatArray, FloatArray]:
     """Depth and alpha [H, W] of the canonical scene in view v."""
-    gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
-    out = rasterize(gaussians, scene.camera(v))
+    out = render_canonical(scene, v)
     return out.depth.cpu().numpy(), out.alpha.cpu().numpy()
-
-
-@torch.no_grad()
-def _draw_points(scene: Scene4D, means: FloatArray, sigma: FloatArray, v: int) -> FloatArray:
-    """Alpha [H, W] of bare points in view v."""
-    points = torch.from_numpy(means).to(scene.means)
-    opacities = points.new_full((len(points),), 0.9)
-    gaussians = Gaussians(
-        points, torch.from_numpy(sigma).to(points), opacities, torch.zeros_like(points)
-    )
-    out = rasterize(gaussians, scene.camera(v))
-    return out.alpha.cpu().numpy()
 
 
 def _continue_depth(depth_HW: FloatArray, trusted: Mask, wanted: Mask) -> FloatArray:

@@ -144,9 +144,8 @@ class JointFit:
             moment.visibility = self._between(scene.visibility, at, home_is_zero=False)
         if self.compensated:
             sight.offset = scene.view_offsets[v]
-        if self.parameters.sheen is not None and scene.sheen_from is not None and not self._plain:
-            from_here = direction(scene.sheen_from, scene.w2c[v])
-            colors = colors * factors(self.parameters.sheen, from_here)
+        if p.sheen is not None and scene.sheen_from is not None and not self._plain:
+            sight.sheen = factors(p.sheen, direction(scene.sheen_from, scene.w2c[v]))
         # the colours are those of the moment already: one kernel makes them and their cost
         return rasterize(place(p.canonical(colors), moment, sight), camera, scene.background)
 

@@ -34,7 +34,7 @@ def now_and_then(fit: JointFit, on_scene: OnScene | None) -> Callable[[int], Non
 
 
 def ignored_pixels(backdrop: NDArray[np.bool_] | None, config: FitConfig) -> torch.Tensor | None:
-    """Pixels [V, H, W] of the freeze-time column that are no part of the scene, on its device."""
+    """Pixels [V, H, W] of the freeze-time column that are no part of the scene, for the fit."""
     return None if backdrop is None else torch.from_numpy(backdrop).to(config.device)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourreal.cameras import project, transform
+from fourreal.colour import difference
 from fourreal.video_io import to_uint8
 from gen.grid import VideoGrid
 from recon.motion.offsets import FreeOffsets
@@ -101,23 +101,6 @@ def beside(
     alpha, depth = (x.detach().cpu().numpy() for x in (drawn.alpha, drawn.depth))
     depth = np.where(alpha > 0.5, depth, np.inf).astype(np.float32)
     return Cell(to_uint8(frame), depth, core.astype(bool)), off
-
-
-def in_picture(
-    points_P3: FloatArray, cell: Cell, K: FloatArray, w2c: FloatArray
-) -> tuple[FloatArray, NDArray[np.int64], Mask]:
-    """Depth [P], pixel [P] (0 outside) and which of the points are in the picture [P]."""
-    H, W = cell.depth.shape
-    uv, z = project(transform(w2c, points_P3), K)
-    x, y = np.floor(np.nan_to_num(uv, nan=-1.0, posinf=-1.0, neginf=-1.0)).astype(np.int64).T
-    inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-    return z, np.where(inside, y * W + x, 0), inside
-
-
-def difference(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Largest difference of the channels [...]."""
-    off = np.abs(a - b)
-    return np.maximum(np.maximum(off[..., 0], off[..., 1]), off[..., 2])
 
 
 def _smooth(image_HW3: FloatArray) -> FloatArray:

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.later.cells import MARGIN, Cells, LaterConfig, beside, in_picture, share_of_wrong
+from fourreal.cameras import pixel_index, project, transform
+from recon.later.cells import MARGIN, Cells, LaterConfig, beside, share_of_wrong
 from recon.later.search import search
 from recon.motion.follow import Footage
 from recon.motion.registration import Found, Registration
-from recon.place import Moment, Sight, place
-from recon.raster.rasterize import rasterize
+from recon.render import render_canonical
 from recon.scene import Scene4D
 
 FloatArray = NDArray[np.floating]
@@ -130,11 +130,14 @@ class _LostParts:
 
     def _shown(self, places_L3: FloatArray, v: int, cells: Cells) -> tuple[NDArray[np.int64], Mask]:
         """The pixel of places in a view, and which are not behind what it draws."""
-        z, pixel, inside = in_picture(places_L3, cells[v], self.footage.K[v], self.footage.w2c[v])
-        return pixel, inside & (z < cells[v].depth.reshape(-1)[pixel] * (1 + MARGIN))
+        uv, z = project(transform(self.footage.w2c[v], places_L3), self.footage.K[v])
+        drawn = cells[v].depth
+        pixel, inside = pixel_index(uv, z, drawn.shape)
+        return pixel, inside & (z < drawn.reshape(-1)[pixel] * (1 + MARGIN))
 
     def _colors(self, nodes: int) -> FloatArray:
-        """RGB [L, 3] that the views of the canonical time show of the nodes that move."""
+        """RGB [L, 3] that the views of the canonical time show of the nodes that move; black of
+        those that none sees, so that little pulls at them."""
         cells, _ = self._cells(self.footage.canonical_time, np.zeros((nodes, 3)))
         total, count = np.zeros((len(self.nodes), 3)), np.zeros((len(self.nodes), 1))
         for v, cell in cells.items():
@@ -144,13 +147,9 @@ class _LostParts:
         return total / np.maximum(count, 1)
 
 
-@torch.no_grad()
 def _still_pictures(scene: Scene4D) -> list[FloatArray]:
     """How every view [H, W, 3] looks without what moves."""
     still = scene.keep(scene.node_weights.sum(1) == 0)
-    pictures = []
-    for v in range(len(scene.w2c)):
-        gaussians = place(still.canonical(), Moment(), Sight(offset=still.view_offsets[v]))
-        drawn = rasterize(gaussians, scene.camera(v), scene.background)
-        pictures.append(drawn.rgb.clamp(0, 1).cpu().numpy())
-    return pictures
+    views = range(len(scene.w2c))
+    drawn = [render_canonical(still, v, scene.background).rgb for v in views]
+    return [image.clamp(0, 1).cpu().numpy() for image in drawn]

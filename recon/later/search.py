@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.cameras import invert, transform, unproject
+from fourreal.cameras import invert, pixel_index, project, transform, unproject
+from fourreal.colour import difference
 from fourreal.video_io import to_float
-from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig, difference, in_picture
+from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -78,17 +79,17 @@ def _agreement(
     for u, cell in cells.items():
         if u == v:
             continue
-        z, pixel, inside = in_picture(along_PD3.reshape(-1, 3), cell, K[u], w2c[u])
-        z, inside = z.reshape(P, D), inside.reshape(P, D)
+        uv, z = project(transform(w2c[u], along_PD3.reshape(-1, 3)), K[u])
+        pixel, inside = pixel_index(uv.reshape(P, D, 2), z.reshape(P, D), cell.depth.shape)
         beside = cv2.dilate(cell.wrong.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        wrong = beside.reshape(-1)[pixel].reshape(P, D) & inside
-        there = to_float(cell.frame).reshape(-1, 3)[pixel].reshape(P, D, 3)
+        wrong = beside.reshape(-1)[pixel] & inside
+        there = to_float(cell.frame).reshape(-1, 3)[pixel]
         differs = difference(there, colour_P3[:, None])
         alike = wrong & (differs < COLOUR)
         support += alike
         off += np.where(alike, differs, 0)
         through += (
-            inside & ~wrong & (cell.depth.reshape(-1)[pixel].reshape(P, D) > z * (1 + MARGIN))
+            inside & ~wrong & (cell.depth.reshape(-1)[pixel] > z.reshape(P, D) * (1 + MARGIN))
         )
     possible = (support >= 2) & (4 * through <= support)
     index = np.arange(D)
@@ -100,7 +101,8 @@ def _agreement(
 def _covered(places_P3: FloatArray, cell: Cell, K: FloatArray, w2c: FloatArray) -> Mask:
     """Pixels [H, W] at or beside which a place lies in front of what is drawn."""
     out = np.zeros(cell.depth.shape, np.uint8)
-    z, pixel, inside = in_picture(places_P3, cell, K, w2c)
+    uv, z = project(transform(w2c, places_P3), K)
+    pixel, inside = pixel_index(uv, z, cell.depth.shape)
     front = inside & (z < cell.depth.reshape(-1)[pixel])
     out.reshape(-1)[pixel[front]] = 1
     return cv2.dilate(out, np.ones((3, 3), np.uint8)).astype(bool)

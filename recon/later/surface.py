@@ -31,7 +31,6 @@ from recon.scene import Scene4D
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _FEW = 20  # points that are not worth nodes
-_LOGIT = 0.85  # of a new point's opacity
 
 
 @dataclass
@@ -111,7 +110,7 @@ def add_later_surface(
         return scene, motion, chosen_M
     nodes = scene.means[torch.from_numpy(chosen_M)].double().cpu().numpy()
     carrier = Carrier(motion, nodes)
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    K, w2c = scene.cameras()
     every = {t: draw_cells(scene, motion, grid, t, config) for t in times}
     wrong = {t: share_of_wrong(cells) for t, cells in every.items() if t != scene.canonical_time}
     followed = 0
@@ -123,7 +122,9 @@ def add_later_surface(
             continue
         places, colors, sigma = search(K, w2c, carrier.at(t)[0], every[t], config)
         if len(places) >= _FEW:
-            old, more = motion.nodes, _with_points(scene, places, colors, sigma)
+            if scene.visibility is None:
+                scene = replace(scene, visibility=scene.means.new_ones(grid.T, len(scene)))
+            old, more = motion.nodes, scene.with_points(places, colors, sigma)
             scene, motion, chosen_M = _with_nodes(more, motion, carrier, chosen_M, t, len(places))
             if follow is not None and followed < config.followed:
                 followed += 1
@@ -135,33 +136,6 @@ def add_later_surface(
             assert scene.visibility is not None
             scene.visibility[:, -len(places) :] = torch.from_numpy(seen).to(scene.visibility)
     return scene, motion, chosen_M
-
-
-def _with_points(
-    scene: Scene4D, places: FloatArray, colors: FloatArray, sigma: FloatArray
-) -> Scene4D:
-    """With points, visible at all times, that follow no node yet."""
-
-    def more(name: str, values: NDArray) -> torch.Tensor:
-        old = getattr(scene, name)
-        return torch.cat([old, torch.from_numpy(np.ascontiguousarray(values)).to(old)])
-
-    n, P, T = len(scene), len(places), len(scene.times)
-    visible = scene.visibility
-    if visible is None:
-        visible = scene.means.new_ones(T, n)
-    none = scene.view_offsets.new_zeros(len(scene.w2c), P, 3)
-    return replace(
-        scene,
-        means=more("means", places),
-        log_scales=more("log_scales", np.log(sigma)),
-        opacity_logits=more("opacity_logits", np.full(P, _LOGIT)),
-        colors=more("colors", colors),
-        node_index=more("node_index", np.zeros((P, scene.node_index.shape[1]))),
-        node_weights=more("node_weights", np.zeros((P, scene.node_index.shape[1]))),
-        view_offsets=torch.cat([scene.view_offsets, none], 1),
-        visibility=torch.cat([visible, visible.new_ones(T, P)], 1),
-    )
 
 
 def _with_nodes(

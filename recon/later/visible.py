@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourreal.cameras import pixel_index, project, transform
+from fourreal.colour import difference
 from fourreal.video_io import to_float
-from recon.later.cells import COLOUR, MARGIN, Cells, difference, in_picture
+from recon.later.cells import COLOUR, MARGIN, Cells
 from recon.motion.offsets import FreeOffsets
 from recon.scene import Scene4D
 
@@ -42,10 +44,11 @@ def visible_times(
 def denied_by(scene: Scene4D, places_P3: FloatArray, colors_P3: FloatArray, cells: Cells) -> Mask:
     """Which points [P] more than a few views of a stamp see past, to something of another colour;
     those that no view sees as well."""
-    K, w2c = scene.K.cpu().double().numpy(), scene.w2c.cpu().double().numpy()
+    K, w2c = scene.cameras()
     past, seen = np.zeros((2, len(places_P3)))
     for v, cell in cells.items():
-        z, pixel, inside = in_picture(places_P3, cell, K[v], w2c[v])
+        uv, z = project(transform(w2c[v], places_P3), K[v])
+        pixel, inside = pixel_index(uv, z, cell.depth.shape)
         drawn = cell.depth.reshape(-1)[pixel]
         other = difference(to_float(cell.frame).reshape(-1, 3)[pixel], colors_P3) > COLOUR
         past += inside & other & (drawn > z * (1 + MARGIN))

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourreal.cameras import invert, project, transform, unproject
+from fourreal.cameras import invert, pixel_index, project, transform, unproject
 from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
@@ -208,7 +208,7 @@ def _lift(
     Nodes that the view does not see go where the frames take them.
     """
     here = nodes_M3 + offsets.double().cpu().numpy()
-    uv, _, seen = _in_picture(v, t, here, offsets, footage, config)
+    uv, _, seen = _seen_nodes(v, t, here, offsets, footage, config)
     K, w2c = footage.K[v], footage.w2c[v]
     frames.solve([Sighting(uv[free], seen[free].astype(np.float64), K, w2c)])
     carried = frames.carried()
@@ -218,19 +218,16 @@ def _lift(
     return np.where(placed, on_ray, carried) - nodes_M3[free]
 
 
-def _in_picture(
+def _seen_nodes(
     v: int, t: int, here_M3: FloatArray, offsets: Tensor, footage: Footage, config: FollowConfig
-) -> tuple[FloatArray, tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]:
-    """uv [M, 2] of nodes in a cell, their pixels (row, column), and which the cell sees [M]."""
+) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.bool_]]:
+    """uv [M, 2] of nodes in a cell, the index of their pixels [M], and which the cell sees [M]."""
     with torch.no_grad():
         depth = footage.draw((v, t), offsets).depth.cpu().numpy()
-    H, W = depth.shape
     uv, z = project(transform(footage.w2c[v], here_M3), footage.K[v])
-    x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-    inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-    x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-    surface = depth[y, x]
-    return uv, (y, x), inside & (np.abs(z - surface) < config.depth_tolerance * surface)
+    pixel, inside = pixel_index(uv, z, depth.shape)
+    surface = depth.reshape(-1)[pixel]
+    return uv, pixel, inside & (np.abs(z - surface) < config.depth_tolerance * surface)
 
 
 def _carried_by_flow(
@@ -243,9 +240,10 @@ def _carried_by_flow(
     config: FollowConfig,
 ) -> Sighting:
     """Where the flow from one time to another of a view takes the nodes it sees."""
-    uv, pixel, seen = _in_picture(v, before, here_M3, offsets, footage, config)
+    uv, pixel, seen = _seen_nodes(v, before, here_M3, offsets, footage, config)
     flow, good = footage.flow(v, before, after)
-    return Sighting(uv + flow[pixel], good[pixel] * seen, footage.K[v], footage.w2c[v])
+    moved, trust = flow.reshape(-1, 2)[pixel], good.reshape(-1)[pixel]
+    return Sighting(uv + moved, trust * seen, footage.K[v], footage.w2c[v])
 
 
 def _step(

@@ -5,7 +5,9 @@ what comes nearer grows. So a few frames, each with a turn and a place, carry th
 where the nearest frames take it together, and neighbouring frames should agree on where the other
 one is (Sumner et al. 2007, "Embedded deformation for shape manipulation"; with a norm of 1, so that
 joints may bend). Frames are measured against the canonical shape, not against the time before:
-errors of shape do not add up. Found by Gauss-Newton on reprojection errors with robust weights.
+errors of shape do not add up. Small errors of flow that agree look like a part that comes nearer,
+so the worse the sightings fit, the more a frame stays at the distance it has at rest. Found by
+Gauss-Newton on reprojection errors with robust weights.
 Legend: C frames, M nodes, K frames that carry a node, L directed links between frames.
 """
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
-from fourreal.cameras import project, transform
+from fourreal.cameras import camera_centres, project, transform
 from recon.motion.node_solver import Sighting
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.rigidity import rotations
@@ -28,6 +30,7 @@ from recon.motion.rigidity import rotations
 FloatArray = NDArray[np.floating]
 _SETTLED = 0.02  # pixels that a round may still move a frame when it is the last one
 _WIDTH = (4.0, 1.5)  # of the robust weights, pixels: in the first two rounds and after
+_MISSED = 1.5  # pixels; what misses by more counts as this
 
 
 @dataclass
@@ -41,6 +44,9 @@ class FrameConfig:
     """Weight of a pixel that two frames disagree, in pixels of a node that is off."""
     inertia: float = 1e-3
     """Weight of a pixel that a frame moves from where it was."""
+    distance: float = 0.02
+    """Weight of a pixel (as long as one is at that distance) that a frame is farther or nearer than
+    at rest, for every square pixel by which sightings miss."""
     rounds: int = 15
 
 
@@ -88,6 +94,8 @@ class RigidFrames:
             width = _WIDTH[0] if k < 2 else _WIDTH[1]
             rows = [self._sighted(s, pixel, reach, width if k else None) for s in sightings]
             rows.append(self._linked(pixel, reach, 0.3 if k else 1.0))
+            if k >= 2:
+                rows += [self._as_far_away(s, pixel) for s in sightings]
             for jacobian, residual in rows:
                 square += (jacobian.T @ jacobian).toarray()
                 pull += jacobian.T @ residual
@@ -132,6 +140,20 @@ class RigidFrames:
             _sparse(rows, self.index[used], len(self.rest)),
             (residual[used] * root[:, None]).reshape(-1),
         )
+
+    def _as_far_away(self, seen: Sighting, pixel: float) -> tuple[sparse.csr_matrix, FloatArray]:
+        """Weighted Jacobian and residual of how much nearer frames are to a view than at rest."""
+        uv, _ = project(transform(seen.w2c, self.carried()), seen.K)
+        missed = np.minimum(np.linalg.norm(seen.uv_M2 - uv, axis=-1), _MISSED)
+        weight = np.asarray(seen.weight_M, np.float64)
+        spread = float((weight * missed**2).sum() / max(weight.sum(), 1e-9))
+        root = np.sqrt(self.config.distance * spread)
+        ray = self.rest - camera_centres(seen.w2c)
+        ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+        rows = np.zeros((len(ray), 1, 6))
+        rows[:, 0, 3:] = root * ray
+        residual = root * ((self.rest - self.places) * ray).sum(-1) / pixel
+        return _sparse(rows, np.arange(len(ray))[:, None], len(ray)), residual
 
     def _linked(
         self, pixel: float, reach: float, least: float

@@ -19,7 +19,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order, dijkstra, maximum_flow
 from scipy.spatial import cKDTree
 
-from fourreal.cameras import project, transform
+from fourreal.cameras import pixel_index, project, transform
+from fourreal.colour import difference
 from tracking.flow.trusted import trusted_flow
 
 FloatArray = NDArray[np.floating]
@@ -62,11 +63,8 @@ class Sights:
 
     def _seen_pixels(self, v: int) -> tuple[NDArray[np.int64], Mask]:
         """Pixel index [N] (0 outside) and whether the view's surface is the point's [N]."""
-        H, W = self.depth[v].shape
         uv, z = project(transform(self.w2c[v], self.points), self.K[v])
-        x, y = np.floor(np.nan_to_num(uv, nan=-1.0)).astype(np.int64).T
-        inside = (z > 0) & (x >= 0) & (x < W) & (y >= 0) & (y < H)
-        pixel = np.where(inside, y * W + x, 0)
+        pixel, inside = pixel_index(uv, z, self.depth[v].shape)
         surface = self.depth[v].reshape(-1)[pixel]
         with np.errstate(invalid="ignore"):
             return pixel, inside & (np.abs(z - surface) < self.tolerance * surface)
@@ -105,7 +103,7 @@ def surely_still(sights: Sights, contrast: float = 0.06, wide: float = 0.05) -> 
     kernel = np.ones((7, 7), np.uint8)
     for v, (pixel, seen) in sights.seen.items():
         first = sights.smooth[v, sights.canonical_time]
-        changes = [_largest(np.abs(sights.smooth[v, t] - first)) for t in sights.others(v)]
+        changes = [difference(sights.smooth[v, t], first) for t in sights.others(v)]
         change = np.max(changes, axis=0)
         limit = 0.03 + 2 * float(np.percentile(change, 20))  # flicker of the clip itself
         calm = cv2.dilate(change, kernel) < min(limit, 0.1)
@@ -133,7 +131,7 @@ def surely_moving(sights: Sights, reach: int = 3, share: float = 1 / 3) -> Mask:
             flow, trust = trusted_flow(start, sights.frames[v, t])
             after = sights.smooth[v, t]
             there = cv2.remap(after, at_x + flow[..., 0], at_y + flow[..., 1], cv2.INTER_LINEAR)
-            found = (trust > 0.6) & (_largest(np.abs(there - before)) < 0.08)
+            found = (trust > 0.6) & (difference(there, before) < 0.08)
             left = _change(before, after) > 0.06
             moved |= found & left & (np.linalg.norm(flow, axis=-1) > 1.0)
         if near:
@@ -167,12 +165,7 @@ def _change(before: FloatArray, after: FloatArray) -> FloatArray:
     """Largest difference over the channels [...] that a change of brightness does not explain."""
     before, after = before + _DARK, after + _DARK
     gain = np.clip(after.sum(-1) / before.sum(-1), 0.4, 1.8)
-    return _largest(np.abs(after - before * gain[..., None]))
-
-
-def _largest(colors: FloatArray) -> FloatArray:
-    """The largest of the three channels [...] (numpy's max over so short an axis is slow)."""
-    return np.maximum(np.maximum(colors[..., 0], colors[..., 1]), colors[..., 2])
+    return difference(after, before * gain[..., None])
 
 
 def _lower_third(values_VN: FloatArray) -> FloatArray:
@@ -241,7 +234,7 @@ def _links(
     i, j = np.repeat(np.arange(n), near.shape[1] - 1), near[:, 1:].reshape(-1)
     steps = distance[:, 1:].reshape(-1) / np.maximum(np.minimum(pixel[i], pixel[j]), 1e-12)
     length = np.maximum(steps, 0.3) * (1 + np.maximum(steps - 3, 0))
-    return i, j, length, np.abs(sights.colors[i] - sights.colors[j]).max(-1)
+    return i, j, length, difference(sights.colors[i], sights.colors[j])
 
 
 def _distance(

@@ -23,9 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -35,9 +33,9 @@ from fourreal.errors import UserError
 from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
 from fourreal.stage_key import content_hash
-from fourreal.video_io import resize_frames, to_uint8
 from gen.bundled import GridGenerator, load_bundled
 from gen.generate import GenerateConfig
+from gen.network.base import shards
 from gen.network.runtime import Runtime
 from scripts.evaluate.grid_methods import (
     BASELINES,
@@ -54,10 +52,10 @@ from scripts.evaluate.metrics.truth import (
     SceneScore,
     paired_gain,
     score_grid,
-    static_pixels,
     summary,
 )
 from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.truth_sets import TruthSet, rendered_sets
 
 TRUTH = "truth"  # the true frames: what the epipolar and flicker metrics themselves reach
 ORDER = (*BASELINES, FOOTAGE, *LEARNED, "default", TRUTH)
@@ -139,84 +137,25 @@ class EvaluateGenerationConfig:
         return int(height), int(width)
 
 
-@dataclass
-class GridSet:
-    """Grids that share a row of the table, and what tells this set from another."""
-
-    label: str
-    grids: list[TrueGrid]
-    settings: dict[str, Any]
-
-
-def rendered_sets(cfg: EvaluateGenerationConfig, size: tuple[int, int]) -> Iterator[GridSet]:
-    """One test set a scene folder of --data; folders that cannot be read are named and left out."""
-    from scripts.evaluate.truth_grid import TruthGrid  # slow to import
-
-    assert cfg.data is not None
-    if not cfg.data.is_dir():
-        raise UserError(f"no such folder: {cfg.data}; --data takes a folder of scene folders")
-    folders = sorted(p.parent for p in cfg.data.glob("*/cameras.json"))
-    missing = [name for name in cfg.scenes if name not in {p.name for p in folders}]
-    if missing:
-        raise UserError(f"{cfg.data} has no scene {missing[0]}; it has {[p.name for p in folders]}")
-    folders = [p for p in folders if not cfg.scenes or p.name in cfg.scenes]
-    found = 0
-    for folder in folders[: cfg.n]:
-        sizes = [p.stem.removeprefix("grid_").split("x") for p in folder.glob("grid_*x*.npz")]
-        stored = sorted((int(h), int(w)) for h, w in sizes if h.isdigit() and w.isdigit())
-        # The smallest that need not be enlarged, or the largest there is.
-        enough = [s for s in stored if s[0] >= size[0] and s[1] >= size[1]] or stored[-1:]
-        try:
-            if not enough:
-                raise UserError(f"{folder} has no grid_HEIGHTxWIDTH.npz")
-            truth = TruthGrid.load(folder, enough[0])
-            grid = scored_grid(truth, size)
-        except UserError as error:
-            warn(f"scene {folder.name} is left out: {error}")
-            continue
-        found += 1
-        yield GridSet(folder.name, [grid], {"n": 1})
-    if not found:
-        raise UserError(f"no usable scenes in {cfg.data}; expected SCENE/cameras.json with grids")
-
-
-def scored_grid(truth: Any, size: tuple[int, int]) -> TrueGrid:
-    """The input cells of a `scripts.evaluate.truth_grid.TruthGrid` at (height, width): colours by
-    area, depth by the nearest pixel, intrinsics along."""
-    v, t = truth.views, truth.steps
-    if v < 2 or t < 2:
-        raise UserError(f"{v} views x {t} times of input leave nothing to complete")
-    height, width = truth.rgb.shape[2:4]
-    y = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(int)
-    x = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(int)
-    frames = resize_frames(np.ascontiguousarray(truth.rgb[:v, :t], np.float32), *size)
-    static = static_pixels(frames, truth.depth[:v, :t][:, :, y[:, None], x])
-    K = truth.K[:v].copy()
-    K[:, 0] *= size[1] / width
-    K[:, 1] *= size[0] / height
-    return TrueGrid(to_uint8(frames), static, K, truth.w2c[:v])
-
-
-def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterator[GridSet]:
+def truth_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterator[TruthSet]:
     """What is asked for: held-out procedural scenes as one set, or every scene of --data."""
     assert generator.folder is not None
     size = cfg.pixels(generator.size)
-    shards = sorted(generator.folder.glob("base-*.safetensors"))
     common = {
         "seed": cfg.seed,
         "size": list(size),
         "grid_steps": cfg.grid_steps,
-        "weights": content_hash(*shards),
+        "weights": content_hash(*shards(generator.folder, "base")),
     }
     if cfg.data is not None:
-        for grid_set in rendered_sets(cfg, size):
-            yield replace(grid_set, settings={**grid_set.settings, **common})
+        for truth_set in rendered_sets(cfg.data, size, cfg.scenes, cfg.n):
+            yield replace(truth_set, settings={**truth_set.settings, **common})
         return
     if cfg.assets is not None:
         grids = held_out_assets(cfg.assets, cfg.n or 24, size)
         if not cfg.captions:
             grids = [replace(grid, prompt="") for grid in grids]
-        yield GridSet("assets", grids, {"n": len(grids), "captions": cfg.captions, **common})
+        yield TruthSet("assets", grids, {"n": len(grids), "captions": cfg.captions, **common})
         return
     n = cfg.n or (200 if generator.base.device.type == "cuda" else 24)
     world = trained_world(generator.folder, cfg.world)
@@ -226,7 +165,7 @@ def grid_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Iterat
     if not cfg.captions:
         grids = [replace(grid, prompt="") for grid in grids]
     settings = {"n": n, "cells": list(cells), "captions": cfg.captions, **common}
-    yield GridSet(f"procedural_{world}", grids, settings)
+    yield TruthSet(f"procedural_{world}", grids, settings)
 
 
 def run_timed(
@@ -254,12 +193,12 @@ class Row:
     first: NDArray
 
 
-def evaluate(complete: Complete, grid_set: GridSet, name: str, seed: int) -> Row:
+def evaluate(complete: Complete, truth_set: TruthSet, name: str, seed: int) -> Row:
     """Run and score one method on every grid of a set."""
     scores, errors, seconds, peaks, first = [], [], [], [], None
     gc.collect()
-    for i in progress(range(len(grid_set.grids)), f"{grid_set.label} {name}"):
-        grid = grid_set.grids[i]
+    for i in progress(range(len(truth_set.grids)), f"{truth_set.label} {name}"):
+        grid = truth_set.grids[i]
         out, taken, peak = run_timed(complete, grid, seed * 1000 + i)
         seconds.append(taken)
         peaks.append(peak)
@@ -280,11 +219,14 @@ def in_order(metrics: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def evaluate_set(
-    grid_set: GridSet, generator: GridGenerator, cfg: EvaluateGenerationConfig, results: ResultFile
+    truth_set: TruthSet,
+    generator: GridGenerator,
+    cfg: EvaluateGenerationConfig,
+    results: ResultFile,
 ) -> dict[str, NDArray]:
     """Make the rows that are missing; returns the first grid of each that was made."""
-    label = grid_set.label
-    results.use_settings(label, grid_set.settings)
+    label = truth_set.label
+    results.use_settings(label, truth_set.settings)
     firsts: dict[str, NDArray] = {}
     for name in cfg.methods:
         key = weights_key(name, generator)
@@ -300,7 +242,7 @@ def evaluate_set(
             warn(f"{name} is left out: {error}")
             continue
         results.note("", instead_of=absent)
-        row = evaluate(complete, grid_set, name, cfg.seed)
+        row = evaluate(complete, truth_set, name, cfg.seed)
         firsts[name] = row.first
         parts = {
             "error": [float(f"{s.changing_error:.6g}") for s in row.scores],
@@ -314,8 +256,8 @@ def evaluate_set(
         say(f"{label} {name}: " + "  ".join(texts))
         compare_with_default(label, results)
     if not results.done(label, TRUTH):
-        errors = [e for g in grid_set.grids for e in epipolar_errors(g.frames, g.K, g.w2c)]
-        scores = [score_grid(g.frames, g.frames, g.static) for g in grid_set.grids]
+        errors = [e for g in truth_set.grids for e in epipolar_errors(g.frames, g.K, g.w2c)]
+        scores = [score_grid(g.frames, g.frames, g.static) for g in truth_set.grids]
         values = {"flicker": summary(scores)["flicker"], **epipolar_summary(errors)}
         results.add(label, TRUTH, in_order(values))
     compare_with_default(label, results)
@@ -345,15 +287,15 @@ def compare_with_default(label: str, results: ResultFile) -> None:
 
 
 def save_sheet(
-    path: Path, grid_set: GridSet, firsts: dict[str, NDArray], generator: GridGenerator,
+    path: Path, truth_set: TruthSet, firsts: dict[str, NDArray], generator: GridGenerator,
     cfg: EvaluateGenerationConfig, results: ResultFile,
 ) -> None:  # fmt: skip
     """The first grid, true and by every method that has figures; what an earlier call made is made
     again, which gives the same picture."""
-    grid = grid_set.grids[0]
-    pictures = [(f"truth: {grid.prompt or grid_set.label}", grid_picture(grid.frames))]
+    grid = truth_set.grids[0]
+    pictures = [(f"truth: {grid.prompt or truth_set.label}", grid_picture(grid.frames))]
     for name in cfg.methods:
-        value = results.variants(grid_set.label).get(name, {}).get("psnr_changing")
+        value = results.variants(truth_set.label).get(name, {}).get("psnr_changing")
         if name not in firsts:
             try:
                 firsts[name] = completion(name, generator, cfg.grid_steps)(grid, cfg.seed * 1000)
@@ -372,7 +314,7 @@ def evaluate_prompts(
     assert generator.folder is not None
     world = trained_world(generator.folder, cfg.world)
     label = f"prompts_{world}"
-    key = content_hash(*sorted(generator.folder.glob("base-*.safetensors")))
+    key = content_hash(*shards(generator.folder, "base"))
     results.use_settings(label, {"n": cfg.prompts, "seed": cfg.seed, "weights": key})
     if results.done(label, "default", key) and results.done(label, TRUTH):
         say(f"{label}: done before")
@@ -389,15 +331,15 @@ def main(cfg: EvaluateGenerationConfig) -> None:
     title = "Generation" if cfg.data is None else "Generation on rendered grids"
     title = "Generation on held-out scenes of the asset world" if cfg.assets is not None else title
     results = ResultFile(cfg.json, title, generator.base.device, ORDER)
-    for number, grid_set in enumerate(grid_sets(cfg, generator)):
-        firsts = evaluate_set(grid_set, generator, cfg, results)
+    for number, truth_set in enumerate(truth_sets(cfg, generator)):
+        firsts = evaluate_set(truth_set, generator, cfg, results)
         for note in NOTES:
             results.note(note)
         if cfg.sheet is not None:
             path = cfg.sheet
             if number:
-                path = path.with_name(f"{path.stem}_{grid_set.label}{path.suffix}")
-            save_sheet(path, grid_set, firsts, generator, cfg, results)
+                path = path.with_name(f"{path.stem}_{truth_set.label}{path.suffix}")
+            save_sheet(path, truth_set, firsts, generator, cfg, results)
     if cfg.prompts:
         evaluate_prompts(generator, cfg, results)
 

@@ -29,6 +29,7 @@ from gen.bundled import GridGenerator, load_bundled
 from gen.data.world.captions import parse_prompt
 from gen.data.world.scene import Attributes
 from gen.generate import GenerateConfig
+from gen.network.base import shards
 from gen.network.runtime import Runtime
 from gen.words import check_words
 from scripts.evaluate.held_out import trained_world
@@ -163,16 +164,16 @@ def main(cfg: EvaluatePromptsConfig) -> None:
     generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
     assert generator.folder is not None
     results = ResultFile(cfg.json, "Prompts", generator.base.device)
-    shards = sorted(generator.folder.glob("base-*.safetensors"))
+    weights = shards(generator.folder, "base")
     if cfg.prompts is not None:
         prompts = read_prompts(cfg.prompts, generator)
         label, count = f"chosen_{cfg.prompts.stem}", len(prompts)
-        shards += sorted(generator.folder.glob(f"{cfg.sampling().mixer}-*.safetensors"))
+        weights += shards(generator.folder, cfg.sampling().mixer)
     else:
         prompts, count = [], cfg.n
         world = "" if cfg.assets is not None else trained_world(generator.folder, cfg.world)
         label = "prompts_assets" if cfg.assets is not None else f"prompts_{world}"
-    key = content_hash(vars(cfg.sampling()), prompts, count, *shards)
+    key = content_hash(vars(cfg.sampling()), prompts, count, *weights)
     if results.done(label, "default", key) and (cfg.sheet is None or cfg.sheet.exists()):
         say(f"{label}: done before")
         return

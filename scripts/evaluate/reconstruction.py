@@ -43,7 +43,6 @@ from tracking.column import ColumnTracks, track_column
 
 Metrics = dict[str, float | None]
 USUAL_SIZE = (144, 256)
-AVERAGED = ("psnr", "ssim", "depth", "coverage", "epe")
 
 
 @dataclass

@@ -16,7 +16,6 @@ from torch import Tensor
 
 ALPHA_MIN = 1 / 255
 TRANSMITTANCE_MIN = 1e-4
-EXTENT = 3.33  # gsplat's radius in standard deviations
 
 
 def exclusive_transmittance(alphas: Tensor, rays: Tensor) -> Tensor:

@@ -50,14 +50,6 @@ def node_folder(*needed: str) -> Path:
     return Path(named)
 
 
-def version_of(package: str) -> str:
-    """Of an npm package in that folder."""
-    folder = node_folder(package)
-    return str(
-        json.loads((folder / "node_modules" / package / "package.json").read_text())["version"]
-    )
-
-
 def shown_by(
     player: str,
     file: Path,

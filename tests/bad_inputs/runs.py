@@ -92,6 +92,8 @@ CASES = [
              r"--times some: choose all or 1", scene),
     BadInput("a USD file of another suffix", "export run --format usd --out a.obj",
              r"a.obj: name a .usd", scene),
+    BadInput("a video without a suffix", "export run --format video --out a",
+             r"a: name a .mp4", scene),
     BadInput("a page that is no player", "inspect a.html", r"not a player page",
              lambda: void("a.html")),
     BadInput("the sequence's folder holds other files", "export run --out precious", r"precious",

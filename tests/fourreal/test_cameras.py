@@ -37,3 +37,21 @@ def test_principal_point_is_the_image_centre_with_half_pixel_centres():
     assert np.allclose(grid[0, 0], 0.5)
     half = cameras.scale_intrinsics(K, (4, 6), (2, 3))
     assert np.allclose(half[:2], K[:2] / 2) and half[2, 2] == 1
+
+
+def test_pixel_index_finds_the_pixel_of_every_point_in_the_picture_and_no_other():
+    H, W = 3, 5
+    K = cameras.intrinsics_from_fov(60, H, W)
+    uv = cameras.pixel_grid(H, W).reshape(-1, 2)
+    there = cameras.unproject(uv, np.full(H * W, 2.0), K)
+    pixel, inside = cameras.pixel_index(*cameras.project(there, K), (H, W))
+    assert inside.all() and (pixel == np.arange(H * W)).all()
+
+    behind, edge = -there, cameras.unproject([[W, 1.0], [-1e-6, 1.0]], [2.0, 2.0], K)
+    nowhere = [[0, 0, 0.0], [1, 0, 0.0], [1e9, 0, 1e-300]]  # nan, inf, beyond whole numbers
+    out = np.concatenate([behind, edge, nowhere])
+    with np.errstate(all="ignore"):
+        uv, z = cameras.project(out, K)
+    pixel, inside = cameras.pixel_index(uv, z, (H, W))
+    assert not inside.any() and (pixel == 0).all()
+    assert cameras.pixel_index(np.zeros((0, 2)), np.zeros(0), (H, W))[0].shape == (0,)

@@ -33,7 +33,7 @@ def test_what_is_broken_hides_nothing_else(monkeypatch, tmp_path, capsys):
 
 
 def test_what_is_short_is_named(monkeypatch):
-    monkeypatch.setattr(doctor, "cores", lambda: 1)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 1)
     monkeypatch.setattr(doctor, "_load", lambda: 3.0)
     monkeypatch.setattr(doctor, "_kernels_are_kept", lambda: False)
     said = "\n".join(doctor.what_is_slow(available=1.5, disk=0.5))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import recon.config
-import tracking.column
+import tracking.config
 from fourreal.errors import UserError
 from fourreal.kernels import OURS, sources
 from fourreal.run_folder import RunFolder
@@ -70,8 +70,8 @@ def test_tracks_of_the_environment_are_hashed_and_not_the_working_folder(
 
 def test_a_tracking_setting_counts(run, monkeypatch):
     before = tracks_key(run, Choice())
-    other = replace(tracking.column.TrackConfig(), nonrigid_px=3.0)
-    monkeypatch.setattr(tracking.column, "TrackConfig", lambda: other)
+    other = replace(tracking.config.TrackConfig(), nonrigid_px=3.0)
+    monkeypatch.setattr(tracking.config, "TrackConfig", lambda: other)
     assert changed(before, tracks_key(run, Choice())) == ["tracking settings"]
 
 

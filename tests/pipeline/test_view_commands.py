@@ -1,6 +1,5 @@
 """``--view`` and ``view`` as a user starts them: whole processes, a browser, Ctrl-C."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -12,15 +11,15 @@ import pytest
 
 from gen.data.world.grid import make_grid
 from recon.scene import Scene4D
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
 from scripts.tools.viser_page import canvas, until
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.listening import listening_addresses
 from tests.viewer.toy_scene import toy_scene
 from viewer.export.open_4dgs import write_open_4dgs
 from viewer.page.payload import write_fr4d
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 def free_port() -> int:
@@ -67,10 +66,7 @@ class Command:
 
 @pytest.mark.slow
 def test_a_fit_is_watched_in_the_browser_from_its_first_scene_to_ctrl_c(tmp_path):
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the live view (apt install chromium)")
-        pytest.skip("no Chromium found: the live view is not looked at (set CHROMIUM)")
+    need_chromium("the live view is not looked at")
     grid, _, _ = make_grid(seed=5, V=4, T=3, size=(48, 80))
     grid.K = grid.w2c = None
     grid.save_npz(tmp_path / "grid.npz")

@@ -12,6 +12,9 @@ from fourreal.cameras import (
     transform,
     unproject,
 )
+from recon.canonical.build import build_canonical
+from recon.config import CanonicalConfig
+from recon.motion.nodes import interpolation
 from recon.scene import Scene4D
 from tracking.column import ColumnTracks
 from tracking.tracks import Tracks
@@ -90,6 +93,22 @@ def column_from_depth(frames, depth, K, w2c, canonical: int) -> ColumnTracks:
         *(frames[canonical].reshape(-1, 3), K, w2c, canonical, (H, W), np.zeros(H * W, bool)),
     )
     return ColumnTracks(tracks, depth, np.ones_like(depth), K, w2c, canonical)
+
+
+def on_nodes(frames, depth, K, w2c, z: float, every: int):
+    """The scene of the first time, whose surface at depth ``z`` hangs on nodes that have not moved,
+    one of so many of its points; and which points those are. Shapes as in ``painted_planes``."""
+    column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, len(w2c) // 2)
+    times = frames.shape[1]
+    stamps = np.linspace(0, 1, times, dtype=np.float32)
+    scene = build_canonical(frames[:, 0], column, CanonicalConfig(flat=0.0), stamps)
+    means = scene.means.numpy()
+    there = np.abs(means[:, 2] - z) < 0.05
+    chosen = np.flatnonzero(there)[::every]
+    index, weights = interpolation(means, means[chosen], 4, ~there)
+    scene.node_index, scene.node_weights = torch.from_numpy(index), torch.from_numpy(weights)
+    scene.node_offsets = torch.zeros(times, len(chosen), 3)
+    return scene, chosen
 
 
 def moving_square(views: int = 3, times: int = 3, size: tuple[int, int] = (24, 40)):

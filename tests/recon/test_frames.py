@@ -71,3 +71,18 @@ def test_wild_sightings_are_outvoted():
     frames = RigidFrames(nodes, FrameConfig(count=24))
     frames.solve(seen)
     assert np.abs(frames.carried() - moved).max() < 0.03
+
+
+def test_growth_is_believed_the_less_the_worse_sightings_fit():
+    nodes = bar()
+    grown, _ = project(transform(W2C, nodes + (0, 0, -0.15)), K)
+
+    def nearer(noise, distance):
+        frames = RigidFrames(nodes, FrameConfig(count=24, distance=distance))
+        uv = grown + noise * np.random.default_rng(1).normal(size=grown.shape)
+        frames.solve([Sighting(uv, np.ones(len(nodes)), K, W2C)])
+        return (nodes - frames.carried())[:, 2].mean() / 0.15
+
+    default = FrameConfig().distance
+    assert nearer(0.1, default) == pytest.approx(1, abs=0.1)
+    assert abs(nearer(1.5, default)) < 0.7 * abs(nearer(1.5, 0.0))

@@ -8,18 +8,17 @@ import pytest
 import torch
 
 from gen.grid import VideoGrid
-from recon.canonical.build import build_canonical
-from recon.config import CanonicalConfig, preset
+from recon.config import preset
 from recon.fit.checkpoint import Checkpoint
 from recon.later.cells import LaterConfig
 from recon.later.surface import Carrier, add_later_surface
 from recon.motion.follow import Footage, follow_later, frame_flow
-from recon.motion.nodes import interpolation, node_graph
+from recon.motion.nodes import node_graph
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.reconstruct import fit_scene
 from recon.render import render_scene
-from tests.recon.scenes import column_from_depth, painted_planes, row_of_cameras
+from tests.recon.scenes import column_from_depth, on_nodes, painted_planes, row_of_cameras
 from tests.recon.test_checkpoint import Stopping
 
 V, T, H, W = 5, 5, 48, 80
@@ -55,16 +54,7 @@ def footage():
 @pytest.fixture(scope="module")
 def followed(footage):
     """Scene of time 0, motion of its nodes, which points are nodes: as after the following."""
-    frames, depth, K, w2c = footage
-    column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, V // 2)
-    times = np.linspace(0, 1, T, dtype=np.float32)
-    scene = build_canonical(frames[:, 0], column, CanonicalConfig(flat=0.0), times)
-    means = scene.means.numpy()
-    front = np.abs(means[:, 2] - FRONT) < 0.05
-    chosen = np.flatnonzero(front)[::7]
-    index, weights = interpolation(means, means[chosen], 4, ~front)
-    scene.node_index, scene.node_weights = torch.from_numpy(index), torch.from_numpy(weights)
-    scene.node_offsets = torch.zeros(T, len(chosen), 3)
+    scene, chosen = on_nodes(*footage, FRONT, 7)
     motion = FreeOffsets(len(chosen), T, 0, 2.0)
     for t in range(T):
         motion.set_time(t, torch.tensor([[-0.05 * t, 0.0, 0.0]]).expand(len(chosen), 3))

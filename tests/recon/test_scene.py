@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -132,3 +133,20 @@ def test_wrong_shapes_raise():
         replace(scene, colors=scene.colors[:3])
     with pytest.raises(ValueError, match="canonical"):
         replace(scene, node_offsets=scene.node_offsets + 1)
+
+
+def test_points_that_are_added_stand_still_and_leave_the_others_alone():
+    scene = tiny_scene()
+    scene.visibility = torch.rand(3, len(scene))
+    more = scene.with_points([[0.0, 0.1, 2.0]] * 2, [[1.0, 0.0, 0.5]] * 2, [0.1, 0.2])
+    n = len(scene)
+    assert len(more) == n + 2 and torch.equal(more.keep(torch.arange(n)).means, scene.means)
+    for t in (0.0, 0.4, 1.0):
+        before, after = scene.at(t, scene.w2c[1]), more.at(t, scene.w2c[1])
+        assert torch.equal(after.means[:n], before.means)
+        assert torch.equal(after.opacities[:n], before.opacities)
+        assert torch.allclose(after.means[n:], torch.tensor([0.0, 0.1, 2.0]))
+        assert torch.allclose(after.scales[n:], torch.tensor([0.1, 0.2]))
+        assert (after.opacities[n:] > 0.6).all()
+    same = scene.with_points(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
+    assert len(same) == n and torch.equal(same.node_index, scene.node_index)

@@ -41,6 +41,17 @@ def test_directions_end_where_the_views_do():
     assert torch.equal(factors(torch.zeros(4, 3, 3), towards[0]), torch.ones(4, 3))
 
 
+def test_a_scene_of_one_view_has_its_plain_colours_from_there():
+    scene = tiny_scene(views=1)
+    origin = seen_from(scene.means, scene.w2c)
+    assert torch.isfinite(origin).all() and origin[6] == 0
+    slopes = torch.ones(len(scene), 3, 3)
+    assert torch.equal(factors(slopes, direction(origin, scene.w2c[0])), torch.ones(len(scene), 3))
+    aside = scene.w2c[0].clone()
+    aside[1, 3] += 0.5
+    assert torch.isfinite(direction(origin, aside)).all()
+
+
 def test_the_saved_scene_draws_what_the_fit_draws_and_less_without_a_camera(tmp_path):
     scene = with_sheen(tiny_scene(n=60, times=1, views=3))
     fit = JointFit(scene, torch.rand(3, 1, *scene.size, 3), FitConfig())

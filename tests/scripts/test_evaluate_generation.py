@@ -29,6 +29,7 @@ from scripts.evaluate import prompts as evaluate_prompts
 from scripts.evaluate.generation import METRICS, EvaluateGenerationConfig
 from scripts.evaluate.prompts import EvaluatePromptsConfig
 from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.truth_sets import rendered_sets
 from tests.gen.data.test_asset_world import fill_cache
 
 ROOT = Path(__file__).parents[2]
@@ -193,9 +194,8 @@ def test_unseen_grids_are_scored_scene_by_scene(weights, rendered, tmp_path, cap
 
 
 def test_scored_size_and_cameras_belong_together(rendered):
-    cfg = EvaluateGenerationConfig(data=rendered, scenes=("scene000",))
-    (small,) = evaluate_generation.rendered_sets(cfg, (20, 24))
-    (whole,) = evaluate_generation.rendered_sets(cfg, (40, 60))
+    (small,) = rendered_sets(rendered, (20, 24), ("scene000",))
+    (whole,) = rendered_sets(rendered, (40, 60), ("scene000",))
     a, b = small.grids[0], whole.grids[0]
     assert a.frames.shape == (3, 3, 20, 24, 3) and a.static.shape == (3, 20, 24)
     np.testing.assert_allclose(a.K[0] @ [1, 1, 2], b.K[0] @ [1, 1, 2] * [24 / 60, 20 / 40, 1])

@@ -12,7 +12,7 @@ import torch
 from fourreal.errors import UserError
 from gen.completion.blend import load_blend
 from gen.completion.model import has_completion
-from gen.network.base import BaseModel, load_base, take_over
+from gen.network.base import BaseModel, load_base, load_shards, save_shards, take_over
 from gen.train.options import ClipMix, TrainBaseConfig
 from scripts import train_base, train_bundled
 from scripts.train_bundled import PlannedStage, TrainBundledConfig, plan, steps_behind, steps_done
@@ -62,6 +62,23 @@ def test_mistakes_are_named(tmp_path):
         train_bundled.main(TrainBundledConfig(tmp_path, tmp_path, stages=("sofft",)))
     with pytest.raises(UserError, match="positive"):
         TrainBundledConfig(tmp_path, tmp_path, minutes=0)
+
+
+def test_weights_are_gathered_whole_and_without_what_an_earlier_network_left(tmp_path):
+    made, target = tmp_path / "soft" / "weights", tmp_path / "weights"
+    target.mkdir()
+    train_bundled.copy_network(made, "soft", target)
+    assert not list(target.iterdir())  # it is not there yet
+    half = 5_000_000  # two bytes each: more than one shard for two of them
+    large = {name: torch.zeros(half) for name in ("a", "b")}
+    save_shards(made, "soft", large)
+    (made / "soft.json").write_text("{}")
+    save_shards(target, "hard", {"c": torch.ones(2)})
+    train_bundled.copy_network(made, "soft", target)
+    assert set(load_shards(target, "soft")) == {"a", "b"} and (target / "soft.json").is_file()
+    save_shards(made, "soft", {"a": torch.ones(3)})
+    train_bundled.copy_network(made, "soft", target)
+    assert set(load_shards(target, "soft")) == {"a"} and set(load_shards(target, "hard")) == {"c"}
 
 
 def test_a_base_goes_on_where_it_stopped_and_knows_new_words(tmp_path, monkeypatch):

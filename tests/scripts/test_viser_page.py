@@ -1,26 +1,21 @@
 """The viser page in headless Chromium: what the browser draws is what our rasterizer draws."""
 
-import os
-
 import numpy as np
 import pytest
 
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
 from scripts.tools.viser_page import NO_TOAST, canvas, until
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.viser.app import ViserApp
 from viewer.viser.capture import draw, shot_of
 
 _FREE = slice(80, 420)  # columns between the page's axes and its control panel
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 @pytest.fixture(scope="module", autouse=True)
 def chromium():
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the viser page (apt install chromium)")
-        pytest.skip("no Chromium found: the viser page is not looked at (set CHROMIUM)")
+    need_chromium("the viser page is not looked at")
 
 
 def in_both_backgrounds(app, client, height: int) -> tuple[np.ndarray, np.ndarray]:

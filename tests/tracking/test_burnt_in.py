@@ -6,6 +6,7 @@ import numpy as np
 from tests.tracking.textured_room import arc, render_path, turning
 from tracking.column import track_column
 from tracking.depth.burnt_in import burnt_in
+from tracking.depth.fixed import FixedParts, fixed_parts
 
 
 def with_logo(frames):
@@ -25,6 +26,8 @@ def test_a_logo_is_found_and_a_scene_has_none():
     shown, on = with_logo(room.frames)
     mask = burnt_in(shown)
     assert mask is not None and mask[on].mean() > 0.85 and mask[~on].mean() < 0.12
+    # too few views, and a rim that is all there is
+    assert burnt_in(shown[:3]) is None and burnt_in(shown, np.ones(on.shape, bool)) is None
     # a camera that stands still says nothing: everything stays where it is
     assert burnt_in(np.repeat(shown[:1], 7, 0)) is None
 
@@ -36,3 +39,17 @@ def test_a_clip_with_a_logo_is_one_of_a_frozen_moment():
     assert "burnt into the pictures" in said and "no frozen moment" not in said
     assert column.backdrop is not None and column.backdrop[:, on].mean() > 0.85
     assert column.moving is None
+
+
+def test_what_is_fixed_is_found_once_and_covers_its_pixels_at_any_size():
+    shown, on = with_logo(render_path(arc(7, 30.0)).frames)
+    barred, on = np.pad(shown, ((0, 0), (8, 8), (0, 0), (0, 0))), np.pad(on, ((8, 8), (0, 0)))
+    fixed = fixed_parts(barred)
+    assert fixed.rim is not None and fixed.rim[:8].all()
+    assert fixed.burnt is not None and fixed.burnt[on].mean() > 0.85
+    height, width = on.shape
+    small = fixed.resized(height // 3, width // 3)
+    assert small.together is not None and small.together.shape == (height // 3, width // 3)
+    back = FixedParts(small.together).resized(height, width).together
+    assert back is not None and back[fixed.rim | fixed.burnt].all()
+    assert FixedParts().resized(4, 4).together is None

@@ -5,8 +5,8 @@ import pytest
 
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import at_angles, render_path, texture
-from tracking.cameras.turntable import still_parts
 from tracking.column import track_column
+from tracking.depth.backdrop import still_parts
 from tracking.depth.blank import blank_backdrop
 
 TURNS = np.linspace(-20, 20, 6)

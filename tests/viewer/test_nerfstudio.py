@@ -23,6 +23,7 @@ from recon.ply import SH_C0
 from recon.render import render_cells, render_scene
 from scripts.tools import viser_page
 from scripts.tools.browser import Browser
+from tests.chromium import PATIENCE
 from tests.viewer import ns_page
 from tests.viewer.listening import listening_addresses
 from tests.viewer.ns_command import declare_missing_operators
@@ -30,7 +31,6 @@ from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
 from viewer.nerfstudio_plugin.space import nerfstudio_space
 
 COMMAND = Path(__file__).with_name("ns_command.py")
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,7 +1,6 @@
 """Open .4dgs containers on the page: ours and other people's, and damaged ones."""
 
 import base64
-import os
 import subprocess
 import sys
 
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
+from tests.chromium import need_chromium
 from tests.fuzz.damage import bounded, damaged
 from tests.viewer.formats.pictures import drawn
 from tests.viewer.toy_scene import psnr, toy_scene, uncommon_scene
@@ -23,10 +23,7 @@ from viewer.read.open_4dgs import decode_open_4dgs
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the page's tests (apt install chromium)")
-        pytest.skip("no Chromium found: the page is not looked at (set CHROMIUM)")
+    need_chromium("the page is not looked at")
     page = tmp_path_factory.mktemp("page") / "index.html"
     write_player(toy_scene(200), page, "before")
     with Browser(320, 180) as opened:

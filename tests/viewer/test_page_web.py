@@ -1,6 +1,5 @@
 """The page on the web: loading by bytes, in an <iframe>, split in two, for ears and keys."""
 
-import os
 import time
 
 import numpy as np
@@ -10,20 +9,16 @@ import torch
 from fourreal.errors import UserError
 from recon.render import render_scene
 from run_pipeline import main
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.slow_server import slow_server
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.page.html import read_player, write_player
 
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))
-
 
 @pytest.fixture(scope="module", autouse=True)
 def chromium():
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the page's tests (apt install chromium)")
-        pytest.skip("no Chromium found: the page is not looked at (set CHROMIUM)")
+    need_chromium("the page is not looked at")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The player in a real browser: its pixels against our rasterizer, seek, play, damage."""
 
 import base64
-import os
 import time
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 
 from fourreal.cameras import look_at
 from recon.render import render_scene
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
+from tests.chromium import need_chromium
 from tests.viewer.test_payload import PAYLOAD, damaged
 from tests.viewer.toy_scene import TARGET, psnr, toy_scene, uncommon_scene
 from viewer.page.html import render_page, write_player
@@ -20,10 +20,7 @@ from viewer.player_scene import PlayerScene
 
 @pytest.fixture(scope="module", autouse=True)
 def chromium():
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the player's tests (apt install chromium)")
-        pytest.skip("no Chromium found: the player's pixels are not tested (set CHROMIUM)")
+    need_chromium("the player's pixels are not tested")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The player's keys and mouse, its progress and size line, and its order of blending in motion."""
 
 import base64
-import os
 import re
 
 import cv2
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 
 from recon.render import render_scene
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
+from tests.chromium import need_chromium
 from tests.viewer.toy_scene import psnr, toy_scene
 from viewer.page.html import write_player
 from viewer.page.payload import decode, encode
@@ -23,10 +23,7 @@ _KEYS = {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the player's tests (apt install chromium)")
-        pytest.skip("no Chromium found: the player's controls are not tested (set CHROMIUM)")
+    need_chromium("the player's controls are not tested")
     path = tmp_path_factory.mktemp("player") / "index.html"
     write_player(toy_scene(), path, title="toy")
     with Browser(320, 180) as opened:

@@ -1,26 +1,22 @@
 """The player on a phone (emulated): device pixels, everything within reach, fingers."""
 
-import os
 import time
 
 import numpy as np
 import pytest
 
-from scripts.tools.browser import Browser, find_chromium
+from scripts.tools.browser import Browser
+from tests.chromium import PATIENCE, need_chromium
 from tests.viewer.toy_scene import toy_scene
 from viewer.page.html import write_player
 
 PORTRAIT, LANDSCAPE = (390, 844), (844, 390)
 _SMALLEST = 36  # CSS pixels of a button under a finger
-PATIENCE = float(os.environ.get("FOURREAL_PATIENCE", 120))  # seconds; more on a busy machine
 
 
 @pytest.fixture(scope="module")
 def phone(tmp_path_factory):
-    if find_chromium() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Chromium for the player's tests (apt install chromium)")
-        pytest.skip("no Chromium found: the player is not tried as on a phone (set CHROMIUM)")
+    need_chromium("the player is not tried as on a phone")
     path = tmp_path_factory.mktemp("phone") / "index.html"
     title = "a red ball bouncing beside a blue post on a chequered floor in the afternoon"
     write_player(toy_scene(views=8), path, title=title)

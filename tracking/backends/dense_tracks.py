@@ -55,7 +55,7 @@ def dense_tracks(
     exactly. Where z is not known it is NaN and the point not visible.
     """
     count, height, width = uv.shape[:3]
-    grid = pixel_grid(height, width).astype(np.float32)
+    grid = pixel_grid(height, width, np.float32)
     uv = np.nan_to_num(np.array(uv, np.float32))
     uv[query] = grid
     visible = np.array(visible, bool)

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import camera_centres, relative_pose
+from fourreal.epipolar import fundamental, sampson
 from tracking.cameras.bundle import Observations
 from tracking.cameras.follow import matches
 from tracking.cameras.known import (
     epipolar_pairs,
-    fundamental,
     matches_on_lines,
     points_of_pair,
 )
@@ -130,7 +130,7 @@ def _near_lines(
     out = []
     for a, b, F in epipolar_pairs(K, w2c, config.all_pairs_up_to):
         x, y = matches(followed, a, b)
-        near = np.abs(_sampson(F, x, y)) < line
+        near = np.abs(sampson(F, x, y)) < line
         x, y = x[near], y[near]
         if len(x) < config.enough:
             i, j = matches_on_lines(found(a), found(b), F, line, config.ratio)
@@ -140,17 +140,9 @@ def _near_lines(
     return out
 
 
-def _sampson(F: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pixels [N] that matches x -> y [N, 2] are off, to first order and with sign."""
-    p, q = (np.concatenate([uv, np.ones((len(uv), 1))], 1) for uv in (x, y))
-    line_b, line_a = p @ F.T, q @ F
-    norm = np.sqrt((line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1))
-    return (line_b * q).sum(1) / np.maximum(norm, 1e-12)
-
-
 def _off(pair: _Pair, K: np.ndarray, w2c: np.ndarray) -> np.ndarray:
     a, b = pair.a, pair.b
-    return _sampson(fundamental(K[a], K[b], relative_pose(w2c[a], w2c[b])), pair.x, pair.y)
+    return sampson(fundamental(K[a], K[b], relative_pose(w2c[a], w2c[b])), pair.x, pair.y)
 
 
 def _worst_off(pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray) -> float:

@@ -121,10 +121,8 @@ def refine(
     rho = np.nan_to_num(start.inverse_depth, nan=1.0)
     views, n, count = len(rotation), len(rho), len(used)
     size = 6 * views + 1
-    free = np.ones(size, bool)
-    free[6 * central : 6 * central + 6] = False
-    free[:-1] &= np.repeat(registered, 6) & (not fixed_cameras)
-    free[-1] = not fixed_focal
+    movable = registered & (np.arange(views) != central) & (not fixed_cameras)
+    free = np.append(np.repeat(movable, 6), not fixed_focal)
     first = np.searchsorted(active.track, np.arange(n + 1))
     seen = first, active.anchor, active.anchor_uv, active.view, active.uv
     links = first, active.anchor, active.view
@@ -159,12 +157,7 @@ def refine(
             if free.any():
                 step[free] = -np.linalg.solve(schur[np.ix_(free, free)], reduced[free])
             substitute(*links, damped, g_rho, *coupling, step, d_rho)
-            new_rotation, new_translation = rotation.copy(), translation.copy()
-            for v in range(views):
-                if v != central and registered[v] and not fixed_cameras:
-                    turn = cv2.Rodrigues(step[6 * v : 6 * v + 3])[0]
-                    new_rotation[v] = turn @ rotation[v]
-                    new_translation[v] = turn @ translation[v] + step[6 * v + 3 : 6 * v + 6]
+            new_rotation, new_translation = _stepped(rotation, translation, step, movable)
             new_focal = focal * float(np.exp(np.clip(step[-1], -0.3, 0.3)))
             new_rho = rho + d_rho
             new_cost = cost_of(new_rotation, new_translation, new_focal, new_rho)
@@ -185,6 +178,18 @@ def refine(
     residual = np.full(len(obs.track), np.nan)
     residual[used] = np.linalg.norm(error, axis=1)
     return Solution(rotation, translation, focal, rho, residual, cost / max(1, count), registered)
+
+
+def _stepped(
+    rotation: np.ndarray, translation: np.ndarray, step: np.ndarray, movable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses [V, 3, 3] and [V, 3] of which the movable ones [V] go on by step [6 V + 1]: a rotation
+    vector and a shift each."""
+    rotation, translation = rotation.copy(), translation.copy()
+    for v in np.flatnonzero(movable):
+        turn, shift = cv2.Rodrigues(step[6 * v : 6 * v + 3])[0], step[6 * v + 3 : 6 * v + 6]
+        rotation[v], translation[v] = turn @ rotation[v], turn @ translation[v] + shift
+    return rotation, translation
 
 
 def normalise(solution: Solution, obs: Observations, central: int) -> Solution:

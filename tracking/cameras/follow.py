@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fourreal.cameras import pixel_grid
 from fourreal.kernel_threads import cores, run_threaded
 from tracking.cameras.align import follow_patches
 from tracking.cameras.bundle import Observations
-from tracking.flow.optical import PairFlows, pixel_grid, threads
+from tracking.flow.optical import PairFlows, threads
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def follow(pairs: PairFlows, config: FollowConfig | None = None) -> Observations
     track, place = np.nonzero(score > 0)
     return Observations(
         anchor,
-        pixel_grid(h, w)[index[:, 1], index[:, 0]].astype(np.float64).reshape(-1, 2),
+        pixel_grid(h, w)[index[:, 1], index[:, 0]].reshape(-1, 2),
         track.astype(np.int64),
         order[place].astype(np.int64),
         uv[track, place],

@@ -16,6 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from fourreal.cameras import camera_centres, relative_pose, unproject
+from fourreal.epipolar import fundamental
 from tracking.cameras.bundle import Observations, Solution, refine, triangulate
 from tracking.flow.optical import PairFlows
 from tracking.flow.sparse import features
@@ -67,13 +68,6 @@ def in_one_camera(
 def working_cameras(pairs: PairFlows, K: np.ndarray) -> np.ndarray:
     """K [V, 3, 3] of the frames in working pixels."""
     return K * np.array([pairs.scale[0], pairs.scale[1], 1.0])[:, None]
-
-
-def fundamental(K_a: np.ndarray, K_b: np.ndarray, move: np.ndarray) -> np.ndarray:
-    """F [3, 3] with y^T F x = 0 for pixels x of a, y of b; move [4, 4] takes a's points to b."""
-    t = move[:3, 3]
-    cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
-    return np.linalg.inv(K_b).T @ cross @ move[:3, :3] @ np.linalg.inv(K_a)
 
 
 def matches_on_lines(

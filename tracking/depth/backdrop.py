@@ -1,7 +1,11 @@
 """A backdrop that does not move with the scene: behind a turntable, outside a train's window.
 
-Carried into other views by the rigid scene's depth, such a pixel meets other colours; left where it
-is in the picture, it meets its own. Nothing that really stands in the scene does that.
+There are two ways to know one, and a turntable needs both. By what the other views show
+(``still_backdrop``): carried into them by the rigid scene's depth, such a pixel meets other
+colours; left where it is in the picture, it meets its own. Nothing that really stands in the scene
+does that, but a plain wall meets its colour either way. By the camera (``still_around``): where it
+is known to stand still before what turns, what shows the same in most pictures is no part of the
+scene, a plain wall as well (before a moving camera, a plain floor would pass for that).
 
 Legend: V views, H W image.
 """
@@ -12,6 +16,7 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import relative_pose
+from fourreal.colour import difference
 from tracking.depth.consistency import reproject
 from tracking.depth.dense import neighbours_of
 from tracking.flow.optical import inside
@@ -25,6 +30,12 @@ _SURE = 0.3  # share of a colour, over all pictures, that must fail before all o
 _SPREAD = np.array([16.0, 10.0, 10.0], np.float32)  # of one colour, CIELAB
 _COLOURS = 4
 _LEAST = 0.005  # share of all pixels below which there is no backdrop
+_PART = 0.002  # share of a picture below which a part of it is none
+_ALIKE = 0.06  # difference to the median of all pictures that is none
+_SCENE = 0.7  # confidence of what belongs to the scene ...
+_GAP = 0.015  # ... with gaps closed of this share of the long side ...
+_BLOB = 0.01  # ... in parts of at least this share of the picture
+_GRAIN = np.ones((3, 3), np.uint8)
 
 
 def still_backdrop(
@@ -58,8 +69,8 @@ def still_backdrop(
             # where the pixel hardly moves, both say the same
             away = np.hypot(x - np.arange(w), y - np.arange(h)[:, None]) > 2.0
             use = inside(uv, h, w) & (nearer < 1.1 * there) & away
-            moved += use * np.minimum(np.abs(seen - small[v]).max(-1), _MOST)
-            stood += use * np.minimum(np.abs(small[u] - small[v]).max(-1), _MOST)
+            moved += use * np.minimum(difference(seen, small[v]), _MOST)
+            stood += use * np.minimum(difference(small[u], small[v]), _MOST)
             met += use
         moved, stood = (cv2.boxFilter(a, -1, (5, 5), normalize=False) for a in (moved, stood))
         count = np.maximum(cv2.boxFilter(met, -1, (5, 5), normalize=False), 1e-6)
@@ -76,16 +87,48 @@ def still_backdrop(
     return out if out.mean() > _LEAST else None
 
 
+def still_parts(frames: np.ndarray) -> np.ndarray:
+    """Where frames [V, H, W, 3] (0..1) show what most of them show in that place, [V, H, W]."""
+    smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in frames])
+    return difference(smooth, np.median(smooth, axis=0)) < _ALIKE
+
+
+def still_around(frames: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Mask [V, H, W] of what stands still around a scene that turns before a still camera.
+
+    frames [V, H, W, 3] in 0..1: their still parts that reach the border of the picture, without
+    what is sure to belong to the scene (confidence [V, H, W] of its depth): of a pot that is of one
+    colour, or cut off by the picture's border, much looks still.
+    """
+    out = np.zeros(frames.shape[:3], bool)
+    reach = np.ones((max(3, round(max(frames.shape[1:3]) * _GAP) | 1),) * 2, np.uint8)
+    for v, still in enumerate(still_parts(frames)):
+        sure = cv2.morphologyEx((confidence[v] > _SCENE).astype(np.uint8), cv2.MORPH_OPEN, _GRAIN)
+        blobs = np.isin(*_parts(sure, _BLOB)).astype(np.uint8)
+        scene = np.asarray(cv2.morphologyEx(blobs, cv2.MORPH_CLOSE, reach))
+        around = cv2.dilate(_from_border(still & (scene == 0)).astype(np.uint8), _GRAIN)
+        # what the scene hid elsewhere is not still in most pictures
+        beside = cv2.dilate(scene, reach) == 0
+        out[v] = (scene == 0) & ((around > 0) | beside)
+    return out
+
+
 def _from_border(mask: np.ndarray) -> np.ndarray:
     """The parts of a mask [h, w] that reach the picture's border, without its thin ones.
 
     A turning pot looks still where it is round; what lies behind a scene goes on at its border.
     """
-    core = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
-    edge = np.unique(np.concatenate([labels[1], labels[-2], labels[:, 1], labels[:, -2]]))
-    large = [k for k in edge if k and stats[k, cv2.CC_STAT_AREA] >= 0.002 * core.size]
-    return np.isin(labels, large)
+    core = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _GRAIN)
+    labels, large = _parts(core, _PART)
+    edge = np.concatenate([labels[1], labels[-2], labels[:, 1], labels[:, -2]])
+    return np.isin(labels, np.intersect1d(large, edge))
+
+
+def _parts(mask: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The connected parts of a mask [h, w]: labels [h, w], and those that make up a ``share``."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= share * mask.size)
+    return labels, large[large > 0]
 
 
 def _of_its_colours(core: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -110,9 +153,6 @@ def _of_its_colours(core: np.ndarray, frames: np.ndarray) -> np.ndarray:
         for v in range(len(core)):
             if not alike[v].any():
                 continue
-            closed = cv2.morphologyEx(
-                alike[v].astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)
-            )
+            closed = cv2.morphologyEx(alike[v].astype(np.uint8), cv2.MORPH_CLOSE, _GRAIN)
             out[v] |= _from_border(closed.astype(bool))
-    grain = np.ones((3, 3), np.uint8)
-    return np.stack([cv2.dilate(m.astype(np.uint8), grain).astype(bool) for m in out])
+    return np.stack([cv2.dilate(m.astype(np.uint8), _GRAIN).astype(bool) for m in out])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from fourreal.colour import difference
+
 _REACHES = (0.06, 0.04, 0.03)  # colour differences of a robust fit, in turn
 _SIDE = 0.5  # share of the left, the right and the upper border that such a backdrop must cover
 _ENOUGH = 100  # pixels of the border to fit to again
@@ -29,9 +31,9 @@ def blank_backdrop(
     border = np.ones(frames.shape[1:3], bool)
     border[1:-1, 1:-1] = False
     seen = frames[:, border]
-    off = np.abs(frames - np.median(seen.reshape(-1, 3), axis=0)).max(-1)
+    off = difference(frames, np.median(seen.reshape(-1, 3), axis=0))
     if not _surrounds(off[:, border] < tolerance, share):
-        off = np.abs(frames - _shading(frames, border)).max(-1)
+        off = difference(frames, _shading(frames, border))
         sides = off[:, :, 0], off[:, :, -1], off[:, 0]
         if not _surrounds(off[:, border] < tolerance, share) or not all(
             _surrounds(side < tolerance, _SIDE) for side in sides
@@ -68,7 +70,7 @@ def _shading(frames: np.ndarray, border: np.ndarray) -> np.ndarray:
     for reach in _REACHES:
         coefficients = np.linalg.lstsq(place[use], seen[use], rcond=None)[0]
         shown = place @ coefficients
-        use = np.abs(seen - shown).max(-1) < reach
+        use = difference(seen, shown) < reach
         if use.sum() < _ENOUGH:
             break
     shifts = [np.median((s - b)[n], axis=0) if n.any() else np.zeros(3)

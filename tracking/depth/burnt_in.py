@@ -66,12 +66,12 @@ def burnt_in(frames: np.ndarray, rim: np.ndarray | None = None) -> np.ndarray | 
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
     out, share = np.zeros((height, width), bool), 0.0
     for k in range(1, count):
+        if not _LEAST < stats[k, cv2.CC_STAT_AREA] / near.size < _MOST:
+            continue
         part = labels == k
         written = len(np.unique(letter[part & strokes])) >= _LETTERS
         turning = (corner & part).sum() > _CORNERS * (edge & part).sum()
-        if not _LEAST < part.mean() < _MOST or not (written or turning):
-            continue
-        if edge[part].mean() < _EDGES:
+        if not (written or turning) or edge[part].mean() < _EDGES:
             continue
         x, y, w, h = stats[k, :4]
         beside = cv2.dilate(part.astype(np.uint8), ring) > cv2.dilate(part.astype(np.uint8), grain)

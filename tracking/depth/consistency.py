@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fourreal.cameras import relative_pose
+from fourreal.cameras import pixel_grid, relative_pose
 from fourreal.kernels import njit
-from tracking.flow.optical import inside, pixel_grid
+from tracking.flow.optical import inside
 
 
 def reproject(
@@ -23,7 +23,7 @@ def reproject(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of one view moved rigidly into another: uv [H, W, 2] there and 1/z there [H, W]."""
     h, w = rho.shape
-    grid = pixel_grid(h, w).astype(np.float64)
+    grid = pixel_grid(h, w)
     ray = np.concatenate([grid, np.ones((h, w, 1))], -1) @ np.linalg.inv(K_from).T
     point = ray @ move[:3, :3].T + rho[..., None] * move[:3, 3]
     z = np.maximum(point[..., 2:], 1e-6)

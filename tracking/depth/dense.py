@@ -15,12 +15,11 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
-from tracking.depth.burnt_in import burnt_in
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
+from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
-from tracking.depth.rim import empty_rim
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
@@ -148,57 +147,23 @@ def dense_depth(
     ranges: np.ndarray,
     config: DepthConfig | None = None,
     progress: Callable[[int], None] | None = None,
+    fixed: FixedParts | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth [V, H, W] (z, filled) and confidence [V, H, W] of every view.
 
-    frames float32 [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; ranges [V, 2] of 1/z.
+    frames float32 [V, H, W, 3]; K [V, 3, 3]; w2c [V, 4, 4]; ranges [V, 2] of 1/z. fixed: what of
+    the frames does not move with the scene, where matches say nothing; by default nothing.
     """
     config = config or DepthConfig()
     views, height, width = frames.shape[:3]
+    frames, swept = _swept_alike(frames, K, w2c, ranges, config, progress)
     images, K_fine, rgb = resized(frames, K, config.long_side)
-    _, K_coarse, rgb_coarse = resized(frames, K, config.coarse_long_side)
     h, w = images.shape[1:3]
-
-    def swept(frames: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """1/z [V, h, w] of the plane sweep and the margins of its winners."""
-        coarse, margins = [], []
-        for v, rho, margin in coarse_depth(frames, K, w2c, ranges, config):
-            coarse.append(rho)
-            margins.append(margin)
-            if progress is not None:
-                progress(v // 2)
-        return np.stack(coarse), margins
-
-    def near_views(view: int) -> list[int]:
-        return neighbours_of(view, views, config.neighbours)
-
-    def trusted(view: int) -> np.ndarray:
-        """How far the swept depth [h, w] of a view is believed, 0..1."""
-        near = near_views(view)
-        votes, _ = compare_views(
-            rho_coarse[view], rho_coarse, view, near, K_coarse, w2c, config.cross_check
-        )
-        trust = np.minimum(votes / min(2, len(near)), 1.0)
-        return trust * np.clip(margins[view] / 0.05, 0.2, 1.0)
-
-    rho_coarse, margins = swept(frames)
-    trust_coarse = [trusted(v) for v in range(views)]
-    if config.even_colours:
-        maps = view_colours(
-            rgb_coarse, rho_coarse, np.stack(trust_coarse), K_coarse, w2c, views // 2,
-            lambda v: neighbours_of(v, views, 2),
-        )  # fmt: skip
-        if maps is not None:  # the cost compares colours too: once more, with alike ones
-            frames = evened(frames, maps)
-            rho_coarse, margins = swept(frames)
-            trust_coarse = [trusted(v) for v in range(views)]
-            images, _, rgb = resized(frames, K, config.long_side)
-            _, _, rgb_coarse = resized(frames, K, config.coarse_long_side)
     rho = np.empty((views, h, w), np.float32)
     cost = np.empty((views, h, w), np.float32)
     for v in range(views):
-        near = near_views(v)
-        start = fill_inverse_depth(rho_coarse[v], trust_coarse[v], rgb_coarse[v])
+        near = neighbours_of(v, views, config.neighbours)
+        start = fill_inverse_depth(swept.rho[v], swept.trust[v], swept.rgb[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
         start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
         count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)
@@ -209,30 +174,86 @@ def dense_depth(
         )  # fmt: skip
         if progress is not None:
             progress((views + v) // 2)
-    margin = np.stack([cv2.resize(m, (w, h)) for m in margins])
-    rim = empty_rim(rgb)
-    blank = blank_backdrop(rgb, rim=rim)
+    margin = np.stack([cv2.resize(m, (w, h)) for m in swept.margins])
+    fixed = (fixed or FixedParts()).resized(h, w)
+    blank = blank_backdrop(rgb, rim=fixed.rim)
     if blank is not None:
         margin[blank] = 0.0
         cost[blank] = 1.0
-    for fixed in (rim, burnt_in(rgb, rim)):
-        if fixed is not None:  # it matches itself, and draws what is beside it along
-            beside = cv2.dilate(fixed.astype(np.uint8), np.ones((config.window,) * 2)).astype(bool)
-            margin[:, beside] = 0.0
-            cost[:, beside] = 1.0
+    if fixed.together is not None:  # it matches itself, and draws what is beside it along
+        reach = np.ones((config.window,) * 2)
+        beside = cv2.dilate(fixed.together.astype(np.uint8), reach).astype(bool)
+        margin[:, beside] = 0.0
+        cost[:, beside] = 1.0
     rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
     if blank is not None:
         for v in range(views):
             push_behind(rho[v], trust[v], blank[v])
-    depth = np.empty((views, height, width), np.float32)
-    confidence = np.empty((views, height, width), np.float32)
+    if (h, w) == (height, width):
+        return 1.0 / rho, trust
+    nearest = [cv2.resize(r, (width, height), interpolation=cv2.INTER_NEAREST) for r in rho]
+    return 1.0 / np.stack(nearest), np.stack([cv2.resize(t, (width, height)) for t in trust])
+
+
+@dataclass
+class _Swept:
+    """What the plane sweep says, at its coarse size: 1/z [V, h, w], the margins of its winners and
+    how far it is believed (0..1), of every view; rgb [V, h, w, 3] of the frames."""
+
+    rho: np.ndarray
+    margins: list[np.ndarray]
+    trust: list[np.ndarray]
+    rgb: np.ndarray
+
+
+def _swept_alike(
+    frames: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    config: DepthConfig,
+    progress: Callable[[int], None] | None,
+) -> tuple[np.ndarray, _Swept]:
+    """The frames [V, H, W, 3] in colours that agree, and their sweep."""
+    swept = _sweep(frames, K, w2c, ranges, config, progress)
+    if not config.even_colours:
+        return frames, swept
+    views = len(frames)
+    coarse = resized(frames, K, config.coarse_long_side)[1]
+    maps = view_colours(
+        swept.rgb, swept.rho, np.stack(swept.trust), coarse, w2c, views // 2,
+        lambda v: neighbours_of(v, views, 2),
+    )  # fmt: skip
+    if maps is None:
+        return frames, swept
+    # the cost compares colours too: once more, with alike ones
+    frames = evened(frames, maps)
+    return frames, _sweep(frames, K, w2c, ranges, config, progress)
+
+
+def _sweep(
+    frames: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    config: DepthConfig,
+    progress: Callable[[int], None] | None,
+) -> _Swept:
+    coarse, margins = [], []
+    for v, rho_hw, margin in coarse_depth(frames, K, w2c, ranges, config):
+        coarse.append(rho_hw)
+        margins.append(margin)
+        if progress is not None:
+            progress(v // 2)
+    rho, views = np.stack(coarse), len(frames)
+    _, K, rgb = resized(frames, K, config.coarse_long_side)
+    trust = []
     for v in range(views):
-        if (h, w) != (height, width):
-            depth[v] = 1.0 / cv2.resize(rho[v], (width, height), interpolation=cv2.INTER_NEAREST)
-            confidence[v] = cv2.resize(trust[v], (width, height))
-        else:
-            depth[v], confidence[v] = 1.0 / rho[v], trust[v]
-    return depth, confidence
+        near = neighbours_of(v, views, config.neighbours)
+        votes, _ = compare_views(rho[v], rho, v, near, K, w2c, config.cross_check)
+        agreed = np.minimum(votes / min(2, len(near)), 1.0)
+        trust.append(agreed * np.clip(margins[v] / 0.05, 0.2, 1.0))
+    return _Swept(rho, margins, trust, rgb)
 
 
 def settle(

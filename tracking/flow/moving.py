@@ -11,8 +11,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fourreal.cameras import relative_pose, unproject
-from tracking.flow.optical import PairFlows, inside, pixel_grid, sample
+from fourreal.cameras import pixel_grid, relative_pose, unproject
+from fourreal.colour import difference
+from tracking.flow.optical import PairFlows, inside, sample
 
 _BACK = 1.0  # working pixels from which flow there and back must lead home
 _ACROSS = 2.0  # working pixels off the epipolar line
@@ -66,7 +67,7 @@ def unexplained(
     """
     views, height, width = depth.shape
     smooth = [cv2.blur(frame, (3, 3)) for frame in frames]
-    grid = pixel_grid(height, width)
+    grid = pixel_grid(height, width, np.float32)
     sure, likely = moving.copy(), moving.copy()
     for v in range(views):
         same, beside = [], [u for u in (v - 1, v + 1) if 0 <= u < views]
@@ -74,7 +75,7 @@ def unexplained(
             move = relative_pose(w2c[v], w2c[u])
             there = unproject(grid, depth[v], K[v]) @ move[:3, :3].T + move[:3, 3]
             to = (there @ K[u].T)[..., :2] / np.maximum(there[..., 2:], 1e-9)
-            off = np.abs(sample(smooth[u], to) - smooth[v]).max(-1)
+            off = difference(sample(smooth[u], to), smooth[v])
             same.append(inside(to, height, width) & (there[..., 2] > 0) & (off < _SAME))
         sure[v] = _without_specks(moving[v] & ~np.any(same, axis=0))
         likely[v] = _without_specks(moving[v] & ~np.all(same, axis=0))
@@ -105,7 +106,7 @@ def _depth_by(
     """What flow from view v to u says, all [h, w]: where it is sure, rho along the epipolar line,
     pixels in u per unit of rho, pixels across the line."""
     h, w = pairs.size
-    grid = pixel_grid(h, w)
+    grid = pixel_grid(h, w, np.float32)
     to = grid + pairs.flow[v, u]
     back = pairs.flow[v, u] + sample(pairs.flow[u, v], to)
     sure = inside(to, h, w) & (np.linalg.norm(back, axis=-1) < _BACK)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from fourreal.cameras import pixel_grid
 from tracking.flow.gate import gate_pixels
 from tracking.flow.sparse import SparseMatch, features, match, spread
 
@@ -128,12 +129,6 @@ def sample(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     )
 
 
-def pixel_grid(height: int, width: int) -> np.ndarray:
-    """uv of every pixel centre, float32 [height, width, 2]."""
-    v, u = np.mgrid[0:height, 0:width].astype(np.float32) + 0.5
-    return np.stack([u, v], -1)
-
-
 def inside(uv: np.ndarray, height: int, width: int) -> np.ndarray:
     """True where uv [..., 2] lies on the image."""
     u, v = uv[..., 0], uv[..., 1]
@@ -142,10 +137,11 @@ def inside(uv: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def photometric_error(a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Mean absolute grey difference over 5x5 along the flow, exposure removed, float32 [h, w]."""
-    warped = sample(b, pixel_grid(*a.shape) + flow)
-    difference = a.astype(np.float32) - warped.astype(np.float32)
-    difference -= np.median(difference)
-    return cv2.blur(np.abs(difference), (5, 5))
+    height, width = a.shape
+    warped = sample(b, pixel_grid(height, width, np.float32) + flow)
+    off = a.astype(np.float32) - warped.astype(np.float32)
+    off -= np.median(off)
+    return cv2.blur(np.abs(off), (5, 5))
 
 
 def neighbour_flow(
@@ -269,7 +265,7 @@ def central_flow(
         return
     sharpen(pairs, config)
     middle = order.index(central)
-    grid = pixel_grid(*pairs.size)
+    grid = pixel_grid(*pairs.size, np.float32)
 
     def extend(key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Flow of a pair through the neighbour of its outer view, and where that chain holds."""

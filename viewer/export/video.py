@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fourreal.console import progress
+from fourreal.errors import UserError
 from fourreal.video_io import write_video
 from recon.render import render_scene
 from viewer.camera_paths import camera_path
@@ -30,7 +31,12 @@ def write_camera_video(
     Args:
         path: "orbit", "spiral" or "input" (``viewer.camera_paths``), or cameras [frames, 4, 4].
         compensation: see ``Scene4D.at``; 0 keeps the scene consistent while the camera moves.
+
+    Raises:
+        UserError: ``target`` is not the name of a video.
     """
+    if not Path(target).suffix:
+        raise UserError(f"{target}: name a .mp4 file")
     points = scene.means.detach().cpu().numpy()
     if isinstance(path, str):
         path = camera_path(path, scene.w2c.cpu().numpy(), points, frames)

@@ -20,7 +20,9 @@ from viewer.page.poster import poster
 from viewer.player_scene import PlayerScene
 
 _SOURCES = Path(__file__).parent / "player"
-_SCRIPTS = ("motion.js", "camera.js", "render.js", "controls.js", "player.js", "page.js")
+_SCRIPTS = (
+    "motion.js", "camera.js", "shaders.js", "render.js", "controls.js", "player.js", "page.js",
+)  # fmt: skip
 # one after another, off the main thread
 WORKER = ("motion.js", "worker.js", "packed.js", "container.js", "episodes.js")
 _PAYLOAD = re.compile(rb'<script id="payload"([^>]*)>([^<]*)</script>')

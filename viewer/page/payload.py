@@ -52,95 +52,14 @@ def encode(scene: PlayerScene) -> bytes:
     """
     order, moving = _point_order(scene)
     radii = np.exp(scene.log_axes()[order].min(1))
-    sections: list[dict[str, Any]] = []
-    chunks: list[bytes] = []
-
-    def add(name: str, values: NDArray, step: float, origin: NDArray, delta: tuple) -> None:
-        data = pack(values, delta)
-        sections.append(
-            {
-                "name": name,
-                "dtype": values.dtype.name,
-                "shape": list(values.shape),
-                "step": step,
-                "origin": [float(o) for o in origin],
-                "delta": list(delta),
-                "bytes": len(data),
-            }
-        )
-        chunks.append(data)
-
-    means = scene.means[order].astype(np.float64)
-    origin = means.mean(0)
-    step = float(np.quantile(radii, 0.05)) / _POSITION_FRACTION
-    step = max(step, float(np.abs(means - origin).max()) / 2**30, 1e-12)
-    quantised = np.rint((means - origin) / step).astype(np.int32)
-    add("position", np.ascontiguousarray(quantised.T), step, origin, (1,))
-
-    logs = scene.log_scales[order].astype(np.float64)
-    log_step = max(_SCALE_STEP, float(np.ptp(logs)) / 65535)
-    log_values = np.rint((logs - logs.min()) / log_step).astype(np.uint16)
-    add("log_scale", log_values[None], log_step, logs.min(keepdims=True), (1,))
-
-    rgba = np.concatenate([scene.colors, scene.opacities[:, None]], 1)[order]
-    rgba = np.rint(np.clip(rgba, 0, 1) * 255).astype(np.uint8)
-    add("rgba", np.ascontiguousarray(rgba.T), 1 / 255, np.zeros(4), (1,))
-
-    parts = _parts(len(scene.times))
-    later: list[tuple[int, str, NDArray, float, NDArray]] = []  # sections of later parts
-
-    def add_times(name: str, values: NDArray, step: float, origin: NDArray) -> None:
-        """A section [C, T, n], or one for every part of the times."""
-        add(name, np.ascontiguousarray(values[:, : parts[1]]), step, origin, (1, 2))
-        for k, (a, b) in enumerate(pairwise(parts[1:]), 1):
-            later.append((k, name, np.ascontiguousarray(values[:, a:b]), step, origin))
-
-    offset_step = step
-    if moving:
-        offsets = scene.offsets[:, order[:moving]].astype(np.float64)
-        offset_step = max(step, float(np.abs(offsets).max()) / 32767)
-        offsets = np.rint(offsets / offset_step).astype(np.int16).transpose(2, 0, 1)
-        add_times("offset", offsets, offset_step, np.zeros(3))
-        if scene.slopes is not None:
-            slopes = scene.slopes[:, order[:moving]].astype(np.float64)
-            # half-way between stamps a slope counts an eighth of the span
-            longest = float(np.diff(scene.times).max(initial=1e-9))
-            slope_step = max(4 * offset_step / longest, float(np.abs(slopes).max()) / 32767)
-            values = np.rint(slopes / slope_step).astype(np.int16).transpose(2, 0, 1)
-            add_times("slope", values, slope_step, np.zeros(3))
-
-    if scene.stretch is not None and scene.rotations is not None:
-        logs = np.log(scene.stretch[order].astype(np.float64))
-        log_step = max(log_step, float(np.abs(logs).max()) / 32767)
-        values = np.rint(logs.T / log_step).astype(np.int16)
-        add("log_stretch", np.ascontiguousarray(values), log_step, np.zeros(3), (1,))
-        turns = scene.rotations[order] / np.linalg.norm(scene.rotations[order], axis=1)[:, None]
-        turns = turns * np.where(turns[:, :1] < 0, -1, 1)  # q and -q are one rotation
-        values = np.rint(turns.T / _TURN_STEP).astype(np.int8)
-        add("rotation", np.ascontiguousarray(values), _TURN_STEP, np.zeros(4), ())
-    sheen_step = 0.0
-    if scene.sheen is not None:
-        slopes = scene.sheen[order].astype(np.float64)
-        sheen_step = max(_SHEEN_STEP, float(np.abs(slopes).max()) / 127)
-        # channel by channel, axis by axis
-        values = np.rint(slopes / sheen_step).astype(np.int8).transpose(2, 1, 0).reshape(9, -1)
-        add("sheen", np.ascontiguousarray(values), sheen_step, np.zeros(9), (1,))
-    turns = scene.turns if moving else None
-    if turns is not None:
-        over_time = turns[:, order[:moving]].astype(np.float64)
-        turn_step = max(_TURN_STEP, float(np.abs(over_time).max()) / 127)
-        values = np.rint(over_time / turn_step).astype(np.int8).transpose(2, 0, 1)
-        add_times("turn", values, turn_step, np.zeros(3))
-
-    gains, changing = _gains(scene, order)
-    gain_step = 0.0
-    if len(changing):
-        gain_step = max(float(np.abs(gains).max()) / 127, 1 / 255)
-        values = np.rint(gains / gain_step).astype(np.int8)
-        add("gain_index", changing[None], 1.0, np.zeros(1), (1,))
-        add_times("gain", values, gain_step, np.zeros(2))
-    for k, name, values, part_step, start in sorted(later, key=lambda section: section[0]):
-        add(f"{name}/{k}", values, part_step, start, (1, 2))
+    out = _Sections(_parts(len(scene.times)))
+    step, log_step = _add_points(out, scene, order, radii)
+    offset_step = _add_motion(out, scene, order[:moving], step)
+    log_step = _add_shapes(out, scene, order, log_step)
+    sheen_step = _add_sheen(out, scene, order)
+    turning = _add_turns(out, scene, order[:moving])
+    changing, gain_step = _add_gains(out, scene, order)
+    out.add_later()
 
     header = {
         "name": scene.name,
@@ -148,7 +67,7 @@ def encode(scene: PlayerScene) -> bytes:
         "fps": scene.fps,
         "points": len(order),
         "moving": moving,
-        "changing": len(changing),
+        "changing": changing,
         "times": [float(t) for t in scene.times],
         "size": list(scene.size),
         "background": [round(float(b), 6) for b in scene.background],
@@ -164,7 +83,7 @@ def encode(scene: PlayerScene) -> bytes:
             "gain": max(gain_step / 2, _CHANGES),
             "sheen": sheen_step / 2,
         },
-        "sections": sections,
+        "sections": out.listed,
     }
     if scene.slopes is not None:
         header["curved"] = True
@@ -175,14 +94,144 @@ def encode(scene: PlayerScene) -> bytes:
     plain = scene.stretch is None and scene.offset_axes is None
     # older players draw what they can draw rightly
     version = VERSION if scene.slopes is not None else 1 if plain else 2
-    if len(parts) > 2:
-        header["parts"], version = parts, IN_PARTS
-    if turns is not None:
+    if len(out.parts) > 2:
+        header["parts"], version = out.parts, IN_PARTS
+    if turning:
         version = TURNING
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    raw = MAGIC + struct.pack("<II", version, len(text)) + text + b"".join(chunks)
+    raw = MAGIC + struct.pack("<II", version, len(text)) + text + b"".join(out.chunks)
     return gzip.compress(raw, compresslevel=9 if len(raw) < 1 << 24 else 6, mtime=0)
+
+
+class _Sections:
+    """Integer arrays of a payload: how the header lists them, and their bytes.
+
+    parts: the first time of every part and the number of times (``_parts``).
+    """
+
+    def __init__(self, parts: list[int]) -> None:
+        self.parts = parts
+        self.listed: list[dict[str, Any]] = []
+        self.chunks: list[bytes] = []
+        self._later: list[tuple[int, str, NDArray, float, NDArray]] = []
+
+    def add(self, name: str, values: NDArray, step: float, origin: NDArray, delta: tuple) -> None:
+        """What stands for origin + step * values; ``delta``: axes along which differences are
+        kept."""
+        data = pack(values, delta)
+        self.listed.append(
+            {
+                "name": name,
+                "dtype": values.dtype.name,
+                "shape": list(values.shape),
+                "step": step,
+                "origin": [float(o) for o in origin],
+                "delta": list(delta),
+                "bytes": len(data),
+            }
+        )
+        self.chunks.append(data)
+
+    def add_times(self, name: str, values: NDArray, step: float, origin: NDArray) -> None:
+        """A section [C, T, n], or one for every part of the times: the first now."""
+        self.add(name, np.ascontiguousarray(values[:, : self.parts[1]]), step, origin, (1, 2))
+        for k, (a, b) in enumerate(pairwise(self.parts[1:]), 1):
+            self._later.append((k, name, np.ascontiguousarray(values[:, a:b]), step, origin))
+
+    def add_later(self) -> None:
+        """The other parts of what was added, part by part."""
+        for k, name, values, step, origin in sorted(self._later, key=lambda section: section[0]):
+            self.add(f"{name}/{k}", values, step, origin, (1, 2))
+
+
+def _add_points(
+    out: _Sections, scene: PlayerScene, order: NDArray, radii: NDArray
+) -> tuple[float, float]:
+    """Position, radius and colour of every point; steps of positions and of log radii."""
+    means = scene.means[order].astype(np.float64)
+    origin = means.mean(0)
+    step = float(np.quantile(radii, 0.05)) / _POSITION_FRACTION
+    step = max(step, float(np.abs(means - origin).max()) / 2**30, 1e-12)
+    quantised = np.rint((means - origin) / step).astype(np.int32)
+    out.add("position", np.ascontiguousarray(quantised.T), step, origin, (1,))
+
+    logs = scene.log_scales[order].astype(np.float64)
+    log_step = max(_SCALE_STEP, float(np.ptp(logs)) / 65535)
+    log_values = np.rint((logs - logs.min()) / log_step).astype(np.uint16)
+    out.add("log_scale", log_values[None], log_step, logs.min(keepdims=True), (1,))
+
+    rgba = np.concatenate([scene.colors, scene.opacities[:, None]], 1)[order]
+    rgba = np.rint(np.clip(rgba, 0, 1) * 255).astype(np.uint8)
+    out.add("rgba", np.ascontiguousarray(rgba.T), 1 / 255, np.zeros(4), (1,))
+    return step, log_step
+
+
+def _add_motion(out: _Sections, scene: PlayerScene, moving: NDArray, step: float) -> float:
+    """Offsets and slopes over time of the points that move [M]; the step of offsets."""
+    if not len(moving):
+        return step
+    offsets = scene.offsets[:, moving].astype(np.float64)
+    offset_step = max(step, float(np.abs(offsets).max()) / 32767)
+    offsets = np.rint(offsets / offset_step).astype(np.int16).transpose(2, 0, 1)
+    out.add_times("offset", offsets, offset_step, np.zeros(3))
+    if scene.slopes is not None:
+        slopes = scene.slopes[:, moving].astype(np.float64)
+        # half-way between stamps a slope counts an eighth of the span
+        longest = float(np.diff(scene.times).max(initial=1e-9))
+        slope_step = max(4 * offset_step / longest, float(np.abs(slopes).max()) / 32767)
+        values = np.rint(slopes / slope_step).astype(np.int16).transpose(2, 0, 1)
+        out.add_times("slope", values, slope_step, np.zeros(3))
+    return offset_step
+
+
+def _add_shapes(out: _Sections, scene: PlayerScene, order: NDArray, log_step: float) -> float:
+    """Stretch and rotation of anisotropic points; the step of their logs."""
+    if scene.stretch is None or scene.rotations is None:
+        return log_step
+    logs = np.log(scene.stretch[order].astype(np.float64))
+    log_step = max(log_step, float(np.abs(logs).max()) / 32767)
+    values = np.rint(logs.T / log_step).astype(np.int16)
+    out.add("log_stretch", np.ascontiguousarray(values), log_step, np.zeros(3), (1,))
+    turns = scene.rotations[order] / np.linalg.norm(scene.rotations[order], axis=1)[:, None]
+    turns = turns * np.where(turns[:, :1] < 0, -1, 1)  # q and -q are one rotation
+    values = np.rint(turns.T / _TURN_STEP).astype(np.int8)
+    out.add("rotation", np.ascontiguousarray(values), _TURN_STEP, np.zeros(4), ())
+    return log_step
+
+
+def _add_sheen(out: _Sections, scene: PlayerScene, order: NDArray) -> float:
+    """Slopes of colours with the direction, channel by channel, axis by axis; their step."""
+    if scene.sheen is None:
+        return 0.0
+    slopes = scene.sheen[order].astype(np.float64)
+    step = max(_SHEEN_STEP, float(np.abs(slopes).max()) / 127)
+    values = np.rint(slopes / step).astype(np.int8).transpose(2, 1, 0).reshape(9, -1)
+    out.add("sheen", np.ascontiguousarray(values), step, np.zeros(9), (1,))
+    return step
+
+
+def _add_turns(out: _Sections, scene: PlayerScene, moving: NDArray) -> bool:
+    """How the shapes of the points that move [M] turn over time; whether they do."""
+    if scene.turns is None or not len(moving):
+        return False
+    turns = scene.turns[:, moving].astype(np.float64)
+    step = max(_TURN_STEP, float(np.abs(turns).max()) / 127)
+    values = np.rint(turns / step).astype(np.int8).transpose(2, 0, 1)
+    out.add_times("turn", values, step, np.zeros(3))
+    return True
+
+
+def _add_gains(out: _Sections, scene: PlayerScene, order: NDArray) -> tuple[int, float]:
+    """Shade and visibility of the points whose change; how many those are, and the step."""
+    gains, changing = _gains(scene, order)
+    if not len(changing):
+        return 0, 0.0
+    step = max(float(np.abs(gains).max()) / 127, 1 / 255)
+    values = np.rint(gains / step).astype(np.int8)
+    out.add("gain_index", changing[None], 1.0, np.zeros(1), (1,))
+    out.add_times("gain", values, step, np.zeros(2))
+    return len(changing), step
 
 
 def decode(payload: bytes, source: str = "payload") -> PlayerScene:

@@ -14,7 +14,7 @@ from torch import Generator
 
 from gen.data.assets.menagerie import ACTIONS, BY_NAME, COAT_WORDS, SUBJECTS
 from gen.data.assets.scenes import Actor, AssetScene
-from gen.data.wording import Wording
+from gen.data.wording import Wording, longest_phrase
 from gen.data.world.captions import (
     CAMERA_PHRASES,
     FLOOR_PHRASES,
@@ -105,15 +105,9 @@ class Said:
 
 def _find(words: list[str], table: dict[str, tuple[str, ...]]) -> tuple[str | None, list[str]]:
     """The key of the longest of the phrases that stands in `words`, and the words without it."""
-    best: tuple[int, str | None, list[str]] = (0, None, words)
-    for key, phrases in table.items():
-        for phrase in phrases:
-            target = split_words(phrase)
-            n = len(target)
-            at = next((i for i in range(len(words) - n + 1) if words[i : i + n] == target), None)
-            if n > best[0] and at is not None:
-                best = (n, key, [*words[:at], *words[at + n :]])
-    return best[1], best[2]
+    found = {key: longest_phrase(words, map(split_words, group)) for key, group in table.items()}
+    key, (at, n) = max(found.items(), key=lambda item: item[1][1])
+    return (key, [*words[:at], *words[at + n :]]) if n else (None, words)
 
 
 def parse_asset_prompt(text: str) -> Said:

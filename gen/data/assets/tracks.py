@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.cameras import project, transform
+from fourreal.cameras import pixel_index, project, transform
 from gen.data.assets.bake import BakedAsset
 
 CANDIDATES = 4  # sampled per wanted point: those that some cell sees are preferred
@@ -75,14 +75,13 @@ def visible_from(
     camera = transform(w2c, points.xyz[t].astype(np.float64))
     normal = points.normals[t].astype(np.float64) @ w2c[:3, :3].T
     pixel, z = project(camera, K)
-    inside = (z > 0) & (pixel >= 0).all(-1) & (pixel < (W, H)).all(-1)
-    cell = np.where(inside[:, None], np.floor(np.where(inside[:, None], pixel, 0)), 0).astype(int)
-    centre = np.concatenate([cell + 0.5, np.ones((len(cell), 1))], -1)
+    cell, inside = pixel_index(pixel, z, (H, W))
+    centre = np.stack([cell % W + 0.5, cell // W + 0.5, np.ones(len(cell))], -1)
     slope = (centre @ np.linalg.inv(K).T * normal).sum(-1)
     height = (camera * normal).sum(-1)  # negative where the surface faces the camera
     with np.errstate(divide="ignore", invalid="ignore"):
         plane = height / slope
-        surface = depth[cell[:, 1], cell[:, 0]]
+        surface = depth.reshape(-1)[cell]
         own = np.abs(surface - plane) < SAME_PLANE
     return inside & (own | ((height < 0) & (surface >= z - TOLERANCE)))
 

@@ -8,12 +8,11 @@ With two objects the first one named stands on the left, unless the text says "t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 
 from torch import Generator
 
-from gen.data.wording import Wording
+from gen.data.wording import Wording, longest_phrase
 from gen.data.world.scene import Attributes, ObjectAttributes, SceneBatch, attributes_of
 
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
@@ -221,21 +220,10 @@ _ARTICLES = ("a", "an", "the")
 _CUT = "|"  # stands for phrases that have been read
 
 
-def _find(words: list[str], phrases: Iterable[str]) -> tuple[int, int]:
-    """Position and length of the longest of the phrases in words, (-1, 0) where none is there."""
-    best = (-1, 0)
-    for phrase in phrases:
-        target = _words(phrase)
-        for i in range(len(words) - len(target) + 1):
-            if words[i : i + len(target)] == target and len(target) > best[1]:
-                best = (i, len(target))
-    return best
-
-
 def _read(words: list[str], table: dict[str, tuple[str, ...]]) -> tuple[str | None, list[str]]:
     """The key of the longest phrase of the table in words, and words with that phrase cut out."""
-    found = max((_find(words, group)[::-1], key) for key, group in table.items())
-    (length, start), key = found
+    found = {key: longest_phrase(words, map(_words, group)) for key, group in table.items()}
+    (length, start), key = max((place[::-1], key) for key, place in found.items())
     if length == 0:
         return None, words
     return key, words[:start] + [_CUT] * length + words[start + length :]

@@ -23,8 +23,7 @@ from gen.data.assets.render import AssetRenderer, srgb_decode, srgb_encode
 from gen.data.gltf.asset import load_asset
 from gen.grid import VideoGrid
 from scripts.evaluate.truth_grid import TruthGrid
-from tests.gen.data.test_gltf import png
-from tests.gen.data.tiny_gltf import bent_box, sheet, turn
+from tests.gen.data.tiny_gltf import bent_box, png, sheet, turn
 from tests.shared_data import shared_data
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,7 +8,10 @@ import base64
 import json
 import struct
 
+import cv2
 import numpy as np
+
+from gen.data.gltf.pose import pose_at, posed_vertices
 
 KINDS = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
 SHAPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
@@ -163,3 +166,22 @@ def sheet(colour=(1, 1, 1, 1), texture=None, uv=None, material=None, tint=None, 
     if node == 0:
         b.add_clip((0, "translation", [0, 1], [[0, 0, 0], [0, 0, 0.001]]))
     return b
+
+
+def saved(tmp_path, content, name="a.glb"):
+    """The path of a file of a ``Builder``, or of bytes."""
+    path = tmp_path / name
+    path.write_bytes(content.glb() if isinstance(content, Builder) else content)
+    return path
+
+
+def png(image):
+    """An image [H, W, 3 or 4] as a PNG file's bytes."""
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def vertices(asset, time, clip=0):
+    """World positions of all vertices of the first mesh node."""
+    pose = pose_at(asset, asset.clips[clip] if asset.clips else None, time)
+    node = next(i for i, n in enumerate(asset.nodes) if n.mesh is not None)
+    return posed_vertices(asset, node, asset.meshes[asset.nodes[node].mesh].primitives[0], pose)[0]

@@ -12,84 +12,21 @@ from PIL import Image
 
 from fourreal.errors import UserError
 from fourreal.video_io import to_uint8, write_image, write_video
-from gen.footage.colmap import MODELS, read_model
 from gen.footage.column import key_paths
 from gen.footage.detect import read_source, source_paths
 from gen.footage.inspection import inspect_footage
 from gen.footage.pair import PairRequest, load_pair
 from tests.gen.footage import colmap_files as colmap
 from tests.gen.footage import footage_files as files
+from tests.gen.footage.read_back import both_ways, first_column
 
 NAMES = [f"{k:02d}.png" for k in range(4)]
 SIZE = (48, 80)
-PINHOLES = ["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"]
 
 
 @pytest.fixture(scope="module")
 def scene():
     return files.scene(V=4, T=2, size=SIZE)
-
-
-def close(grid, scene, tolerance=0.02):
-    """Whether frames and cameras are those of the scene's first column."""
-    assert grid.w2c is not None, "the given cameras are not used"
-    assert np.allclose(grid.w2c, scene.w2c, atol=1e-5)
-    assert np.allclose(grid.K, scene.K, rtol=1e-4, atol=1e-3)
-    assert np.abs(grid.frames[:, 0] - scene.frames[:, 0]).mean() < tolerance
-
-
-def both_ways(folder, scene, **tolerance):
-    """`grid FOLDER` and `videos --freeze-time FOLDER` give the scene's column and cameras."""
-    source = read_source(folder)
-    grid = source.grid(np.arange(len(source.views)), np.zeros(1, int), *SIZE)
-    close(grid, scene, **tolerance)
-    close(load_pair(PairRequest(str(folder), size=SIZE)), scene, **tolerance)
-    return source
-
-
-MODEL_PLACES = ["sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "distorted/sparse/0", "."]
-
-
-@pytest.mark.parametrize("place", MODEL_PLACES)
-@pytest.mark.parametrize("binary", [True, False], ids=["bin", "txt"])
-def test_colmap_model_beside_photos(scene, tmp_path, place, binary):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / place, NAMES, binary=binary)
-    source = both_ways(tmp_path, scene)
-    assert "COLMAP, PINHOLE" in source.describe()[0]
-    both_ways(tmp_path / "images", scene)
-
-
-@pytest.mark.parametrize(
-    "kind", ["SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"]
-)
-def test_every_camera_model_of_a_pinhole_is_read(scene, tmp_path, kind):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    for binary in (True, False):
-        colmap.model(scene, tmp_path / "sparse" / "0", NAMES, kind, binary)
-        both_ways(tmp_path, scene)
-        shutil.rmtree(tmp_path / "sparse")
-
-
-@pytest.mark.parametrize("kind", [m for m in MODELS if m not in PINHOLES])
-def test_models_of_no_pinhole_are_refused_by_name(scene, tmp_path, kind):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, kind)
-    for read in (read_source, lambda p: load_pair(PairRequest(str(p)))):
-        with pytest.raises(UserError, match=f"{kind}: undistort"):
-            read(tmp_path)
-
-
-def test_distortion_of_a_model_is_removed(scene, tmp_path):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, "OPENCV", distortion=(-0.2, 0.05))
-    given = read_model(tmp_path / "sparse" / "0", "m").cameras[0]
-    assert given.coefficients == (-0.2, 0.05, 0, 0)
-    source = read_source(tmp_path)
-    assert "lens distortion is removed" in source.describe()[0]
-    grid = load_pair(PairRequest(str(tmp_path), size=SIZE))
-    assert not np.allclose(grid.K, scene.K, rtol=1e-3)
-    assert np.allclose(grid.K[0], source.lenses[0].pinhole)
 
 
 def test_downscaled_copies_are_one_choice_with_scaled_intrinsics(scene, tmp_path):
@@ -101,25 +38,6 @@ def test_downscaled_copies_are_one_choice_with_scaled_intrinsics(scene, tmp_path
     shutil.rmtree(tmp_path / "images")
     source = both_ways(tmp_path, scene, tolerance=0.06)
     assert source.size == (24, 40) and np.allclose(source.K[0, :2] * 2, scene.K[0, :2])
-
-
-def test_model_of_another_scale(scene, tmp_path):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, scale=3)
-    both_ways(tmp_path, scene)
-
-
-def test_originals_go_with_the_distorted_model_and_undistorted_photos_with_theirs(scene, tmp_path):
-    """convert.py of 3D Gaussian Splatting leaves both, under the same names."""
-    colmap.photos(scene, tmp_path / "input", NAMES)
-    colmap.model(scene, tmp_path / "distorted" / "sparse" / "0", NAMES, "OPENCV", distortion=(0.1,))
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
-    both_ways(tmp_path, scene)
-    assert all(lens is None for lens in read_source(tmp_path).lenses)
-    assert all(lens is not None for lens in read_source(tmp_path / "input").lenses)
-    shutil.rmtree(tmp_path / "sparse")
-    assert load_pair(PairRequest(str(tmp_path))).w2c is None, "a model of input/ is not of images/"
 
 
 def test_names_in_folders_other_case_and_other_suffix(scene, tmp_path):
@@ -138,14 +56,6 @@ def test_photos_in_folders_of_cameras_that_move_are_photos(scene, tmp_path):
     colmap.model(scene, tmp_path / "sparse" / "0", names)
     source = both_ways(tmp_path, scene)
     assert source.known.shape == (4, 1)
-
-
-def test_largest_of_several_models_counts(scene, tmp_path):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    part = scene.pick(slice(0, 2), slice(None))
-    colmap.model(part, tmp_path / "sparse" / "0", NAMES[:2])
-    colmap.model(scene, tmp_path / "sparse" / "1", NAMES)
-    assert "sparse/1" in both_ways(tmp_path, scene).describe()[0]
 
 
 def test_photos_without_a_camera_and_cameras_without_a_photo_are_said(scene, tmp_path):
@@ -183,14 +93,6 @@ def test_llff_pairs_in_lexical_order_of_names(tmp_path):
         read_source(tmp_path)
 
 
-def test_a_model_counts_before_poses_bounds(scene, tmp_path):
-    """As in the scenes of mip-NeRF 360, which come with both."""
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
-    np.save(tmp_path / "poses_bounds.npy", np.ones((7, 17)))
-    assert "sparse/0" in both_ways(tmp_path, scene).describe()[0]
-
-
 def test_transforms_and_cameras_json_of_photos(scene, tmp_path):
     for name, write in (("a", colmap.transforms), ("b", colmap.ours), ("c", colmap.splatting)):
         folder = tmp_path / name
@@ -198,7 +100,7 @@ def test_transforms_and_cameras_json_of_photos(scene, tmp_path):
         named = [f"images/{n}" for n in NAMES]
         write(scene, folder / ("transforms.json" if name == "a" else "cameras.json"), named)
         both_ways(folder, scene)
-        close(load_pair(PairRequest(str(folder / "images"), size=SIZE)), scene)
+        first_column(load_pair(PairRequest(str(folder / "images"), size=SIZE)), scene)
 
 
 def test_one_camera_id_for_all_photos_is_that_of_a_lens(scene, tmp_path):
@@ -215,7 +117,7 @@ def test_cameras_are_named_with_an_option(scene, tmp_path):
     model = colmap.model(scene, tmp_path / "elsewhere" / "sparse" / "0", NAMES)
     for cameras in (model, model.parents[1], model / "images.bin"):
         ask = PairRequest(str(tmp_path / "trip"), cameras=str(cameras), size=SIZE)
-        close(load_pair(ask), scene)
+        first_column(load_pair(ask), scene)
     source = read_source(tmp_path / "trip", cameras=str(model))
     assert source.w2c is not None
     with pytest.raises(UserError, match="no such file"):
@@ -229,7 +131,9 @@ def test_cameras_of_other_names_are_paired_in_order_when_told(scene, tmp_path, c
     colmap.photos(scene, tmp_path / "trip", NAMES)
     named = ["a", "b", "c", "d"]
     file = colmap.ours(scene, tmp_path / "x.json", named)
-    close(load_pair(PairRequest(str(tmp_path / "trip"), cameras=str(file), size=SIZE)), scene)
+    first_column(
+        load_pair(PairRequest(str(tmp_path / "trip"), cameras=str(file), size=SIZE)), scene
+    )
     assert "paired in the order of names" in capsys.readouterr().out
 
 
@@ -245,7 +149,7 @@ def test_cameras_of_a_video_are_those_of_its_frames(scene, tmp_path):
     for named in ("c.json", "sparse"):
         colmap.model(scene, tmp_path / "sparse", [f"frame_{k + 1:05d}.png" for k in range(4)])
         ask = PairRequest(str(tmp_path / "b.mp4"), cameras=str(tmp_path / named), size=SIZE)
-        close(load_pair(ask), scene, tolerance=0.03)
+        first_column(load_pair(ask), scene, tolerance=0.03)
     data["w2c"] = data["w2c"][:3]
     (tmp_path / "c.json").write_text(json.dumps(data))
     with pytest.raises(UserError, match="3 cameras for 4 frames"):
@@ -327,35 +231,6 @@ def test_photos_of_an_iphone_and_cameras_of_other_programs_are_named(scene, tmp_
         load_pair(PairRequest(str(heic)))
 
 
-def test_a_damaged_model_is_named_and_not_left_aside(scene, tmp_path):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    model = colmap.model(scene, tmp_path / "sparse" / "0", NAMES)
-    whole = (model / "images.bin").read_bytes()
-    for damage in (whole[:-30], whole[:40], b"", b"\xff" * 100):
-        (model / "images.bin").write_bytes(damage)
-        with pytest.raises(UserError, match="images.bin.*move it away"):
-            load_pair(PairRequest(str(tmp_path)))
-
-
-def test_model_of_other_photos_is_named(scene, tmp_path):
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", ["a.png", "b.png", "c.png", "d.png"])
-    with pytest.raises(UserError, match="no cameras of these photos: it names a.png, b.png"):
-        load_pair(PairRequest(str(tmp_path)))
-
-
-def test_text_models_may_lack_lines_of_points_and_have_spaces_in_names(scene, tmp_path):
-    names = [f"my photo {k}.png" for k in range(4)]
-    colmap.photos(scene, tmp_path / "images", names)
-    model = colmap.model(scene, tmp_path / "sparse" / "0", names, binary=False, points=0)
-    both_ways(tmp_path, scene)
-    text = (model / "images.txt").read_text()
-    (model / "images.txt").write_text("\r\n".join(x for x in text.splitlines() if x))
-    both_ways(tmp_path, scene)
-    many = colmap.model(scene, model, names, binary=False, points=20_000)
-    both_ways(many.parents[1], scene)
-
-
 def test_photos_of_two_sizes_are_brought_to_one(scene, tmp_path, capsys):
     colmap.photos(scene, tmp_path, NAMES)
     colmap.photos(scene, tmp_path / "half", NAMES, 2)
@@ -394,28 +269,11 @@ def test_what_lies_beside_the_photos_is_passed_over_and_said(scene, tmp_path):
     assert "also there, not used: poses_bounds.npy" in said
 
 
-def test_what_the_undistorter_of_colmap_leaves(scene, tmp_path):
-    """`dense/images` and `dense/sparse` are undistorted; `sparse/0` is of the originals."""
-    colmap.photos(scene, tmp_path / "dense" / "images", NAMES)
-    colmap.model(scene, tmp_path / "dense" / "sparse", NAMES)
-    both_ways(tmp_path, scene)
-    both_ways(tmp_path / "dense", scene)
-    both_ways(tmp_path / "dense" / "images", scene)
-
-
-def test_a_model_of_nearly_the_size_is_doubted_aloud(scene, tmp_path):
-    """Undistorted photos differ a little in size from the originals that have the same names."""
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    colmap.model(scene, tmp_path / "sparse" / "0", NAMES, scale=1.05)
-    said = "\n".join(read_source(tmp_path).describe())
-    assert "is for 50x84 pixels, 00.png has 48x80: is it of these photos" in said
-
-
 def test_a_rig_of_one_time_is_a_clip_too(scene, tmp_path):
     still = scene.pick(slice(None), slice(0, 1))
     folder = files.image_folders(still, tmp_path / "rig" / "images").parent
     colmap.ours(scene, folder / "cameras.json", [f"cam{v:02d}" for v in range(4)])
-    close(load_pair(PairRequest(str(folder), size=SIZE)), scene)
+    first_column(load_pair(PairRequest(str(folder), size=SIZE)), scene)
     several = files.image_folders(scene, tmp_path / "several")
     with pytest.raises(UserError, match="folders of images.*grid"):
         load_pair(PairRequest(str(several)))
@@ -430,7 +288,7 @@ def test_cameras_beside_that_are_of_something_else_are_left_alone(scene, tmp_pat
     (tmp_path / "cameras.json").unlink()
     (tmp_path / "poses_bounds.npy").unlink()
     colmap.transforms(scene, tmp_path / "transforms.json", [f"cam00/{n}" for n in NAMES])
-    close(load_pair(PairRequest(str(tmp_path / "cam00"), size=SIZE)), scene)
+    first_column(load_pair(PairRequest(str(tmp_path / "cam00"), size=SIZE)), scene)
 
 
 def test_inspect_of_an_unknown_folder_lists_all_formats(scene, tmp_path):
@@ -477,24 +335,6 @@ def test_the_run_uses_the_cameras_that_were_given(scene, tmp_path, monkeypatch):
         assert np.allclose(column.w2c, scene.w2c, atol=1e-5)
         assert np.allclose(column.K, scene.K, rtol=1e-4)
         assert (tmp_path / run / "overview.png").is_file()
-
-
-def test_models_that_colmap_wrote_are_read(scene, tmp_path):
-    """Against COLMAP's own writer and its own matrices, where its Python package is there."""
-    pycolmap = pytest.importorskip("pycolmap")
-    colmap.photos(scene, tmp_path / "images", NAMES)
-    source = colmap.model(scene, tmp_path / "ours", NAMES, "OPENCV", distortion=(0.01,))
-    (source / "points3D.bin").write_bytes(bytes(8))
-    theirs = pycolmap.Reconstruction(str(source))
-    for write, folder in (("write_binary", "sparse/0"), ("write_text", "sparse/1")):
-        (tmp_path / folder).mkdir(parents=True)
-        getattr(theirs, write)(str(tmp_path / folder))
-        for camera in read_model(tmp_path / folder, "m").cameras:
-            image = next(i for i in theirs.images.values() if i.name == camera.name)
-            assert np.allclose(camera.w2c[:3], image.cam_from_world().matrix(), atol=1e-9)
-            lens = theirs.cameras[image.camera_id]
-            assert np.allclose(camera.at(SIZE)[0], lens.calibration_matrix())
-            assert list(camera.coefficients) == list(lens.params[4:])
 
 
 def test_damaged_cameras_above_the_photos_are_named(tmp_path, capsys):
