@@ -6,6 +6,7 @@ everything is fitted to all known cells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -27,7 +28,7 @@ from recon.later.surface import Added, add_later_surface, resized
 from recon.motion.follow import (
     Flow,
     FollowConfig,
-    Footage,
+    FollowContext,
     follow_later,
     follow_motion,
     frame_flow,
@@ -44,6 +45,9 @@ from recon.scene import Scene4D
 from recon.targets import Targets, targets_of
 
 _FLOWS = 48  # that are remembered while later surface is followed
+
+KnownMotion = Callable[[Scene4D, NDArray[np.floating]], NDArray[np.floating]]
+"""(scene, points [M, 3] of it) -> their offsets [T, M, 3] from the canonical to every time."""
 
 
 @dataclass
@@ -62,11 +66,13 @@ def fit_motion(
     checkpoint: Checkpoint | None = None,
     backdrop: NDArray[np.bool_] | None = None,
     whole: VideoGrid | None = None,
+    known_motion: KnownMotion | None = None,
 ) -> Scene4D:
     """Motion over time and the joint fit to all known cells. No-op for one time.
 
     ``whole``: the clip of which ``grid`` has some times (``recon.clip.at_times``), all of which
-    are fitted to; by default the same.
+    are fitted to; by default the same. ``known_motion``: where the nodes start, instead of being
+    followed.
     """
     settings = config.deformation
     if grid.T == 1 or not settings.steps:
@@ -81,7 +87,11 @@ def fit_motion(
         )
     scene, nodes = _hung_on_nodes(scene, still, grid.T, config)
     begun = checkpoint is not None and checkpoint.has("joint fit")
-    if settings.track_init and not begun:
+    if known_motion is not None:
+        offsets_TM3 = known_motion(scene, scene.means.cpu().numpy()[nodes.chosen])
+        for t, offsets in enumerate(torch.as_tensor(offsets_TM3)):
+            nodes.motion.set_time(t, offsets.to(scene.means))
+    elif settings.track_init and not begun:
         _follow(scene, nodes, grid, config)
     if whole is not None and whole.T == grid.T:
         whole = None
@@ -143,14 +153,14 @@ def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig) -
     """The nodes' motion, from time to time."""
     frames = targets_of(grid, config.device)
     flow, free = frame_flow(frames), nodes.motion.free
-    places_M3, turns, footage = _footage(scene, nodes, grid, frames, flow, config, free)
+    places_M3, turns, context = _follow_context(scene, nodes, grid, frames, flow, config, free)
     if config.deformation.recover:
-        footage.recover = recover_lost(scene, footage, places_M3, nodes.motion.free.cpu().numpy())
+        context.recover = recover_lost(scene, context, places_M3, nodes.motion.free.cpu().numpy())
     follow = FollowConfig(frames=FrameConfig() if config.deformation.rigid_parts else None)
-    follow_motion(nodes.motion, turns, places_M3, footage, follow)
+    follow_motion(nodes.motion, turns, places_M3, context, follow)
 
 
-def _footage(
+def _follow_context(
     scene: Scene4D,
     nodes: _Nodes,
     grid: VideoGrid,
@@ -158,7 +168,7 @@ def _footage(
     flow: Flow,
     config: FitConfig,
     moving_M: torch.Tensor,
-) -> tuple[NDArray[np.float64], LocalTurns, Footage]:
+) -> tuple[NDArray[np.float64], LocalTurns, FollowContext]:
     """Places of nodes, their rigidity, and what those that are ``moving_M`` are followed in."""
     assert grid.known is not None
     K, w2c = scene.cameras()
@@ -167,13 +177,13 @@ def _footage(
     stiff = [config.loss.following * factor for factor in _rigidity(grid, config)]
     start = JointFit(scene, frames, config, nodes.motion, turns, rigidity_T=stiff)
     pyramid = Pyramid(places_M3, moving_M)
-    footage = Footage(
+    context = FollowContext(
         *(frames, grid.known, K, w2c, scene.canonical_time),
         draw=start.render,
         refine=lambda t, views, steps: start.refine_time(t, views, steps, pyramid),
         flow=flow,
     )
-    return places_M3.astype(np.float64), turns, footage
+    return places_M3.astype(np.float64), turns, context
 
 
 def _with_later_surface(
@@ -187,8 +197,10 @@ def _with_later_surface(
     def follow(added: Added) -> None:
         now = _Nodes(added.chosen_M, added.motion)
         new = torch.from_numpy(added.new_M).to(config.device)
-        places_M3, turns, footage = _footage(added.scene, now, grid, frames, flow, config, new)
-        follow_later(added.motion, turns, places_M3, footage, added.t, added.new_M, added.lost)
+        places_M3, turns, context = _follow_context(
+            added.scene, now, grid, frames, flow, config, new
+        )
+        follow_later(added.motion, turns, places_M3, context, added.t, added.new_M, added.lost)
 
     scene, motion, chosen = add_later_surface(
         scene, nodes.motion, nodes.chosen, grid, follow=None if knots else follow

@@ -34,7 +34,7 @@ from recon.fit.scene_fit import JointFit
 from recon.fit.stage import OnScene, cameras_are_fitted, ignored_pixels, now_and_then
 from recon.left_out import without_dropped, without_moving
 from recon.moments import fit_moments, needs_moments
-from recon.motion_stage import fit_motion
+from recon.motion_stage import KnownMotion, fit_motion
 from recon.quality import cell_quality, say_what_does_not_fit
 from recon.scene import Scene4D
 from recon.sheen import seen_from
@@ -53,6 +53,7 @@ def fit_scene(
     config: FitConfig | None = None,
     on_scene: OnScene | None = None,
     checkpoint: Checkpoint | None = None,
+    known_motion: KnownMotion | None = None,
 ) -> tuple[Scene4D, dict[str, Any]]:
     """Reconstruct a grid of which at least row 0 and column 0 are known.
 
@@ -61,6 +62,8 @@ def fit_scene(
         column: depth, cameras and tracks of column 0 (``tracking.column.track_column``).
         on_scene: called with the scene as it stands, every few seconds (for a live view).
         checkpoint: keeps the state of the fit, and has it go on where an earlier one was killed.
+        known_motion: the motion from which the fit starts, of a tracker of one's own or exact; by
+            default nodes are followed through the frames.
 
     Returns:
         The scene and a report: seconds per stage, points, PSNR of every known cell.
@@ -116,7 +119,9 @@ def fit_scene(
         whole = even_grid(given, maps)
         grid = at_times(whole, knots)
     lap("static")
-    scene = fit_motion(scene, grid, config, on_scene, checkpoint, column.backdrop, whole)
+    scene = fit_motion(
+        scene, grid, config, on_scene, checkpoint, column.backdrop, whole, known_motion
+    )
     lap("motion")
     quality = cell_quality(scene, given, maps, column.backdrop)
     if column.backdrop is None and column.parallax:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fourreal.cameras import pixel_index, project, transform
 from recon.later.cells import MARGIN, Cells, LaterConfig, beside, share_of_wrong
 from recon.later.search import search
-from recon.motion.follow import Footage
+from recon.motion.follow import FollowContext
 from recon.motion.registration import Found, Registration
 from recon.render import render_canonical
 from recon.scene import Scene4D
@@ -37,28 +37,28 @@ _LEAST = 30  # moving nodes
 
 
 def recover_lost(
-    scene: Scene4D, footage: Footage, nodes_M3: FloatArray, free_M: Mask
+    scene: Scene4D, context: FollowContext, nodes_M3: FloatArray, free_M: Mask
 ) -> Callable[[int, FloatArray], FloatArray] | None:
-    """What ``Footage.recover`` asks for; None where no time but the canonical one is known to
+    """What ``FollowContext.recover`` asks for; None where no time but the canonical one is known to
     enough views, or too little moves.
 
     Args:
         scene: in its canonical pose; what follows no node stands still.
         free_M: the nodes that move.
     """
-    enough = footage.known.sum(0) >= LaterConfig.views
-    enough[footage.canonical_time] = False
+    enough = context.known.sum(0) >= LaterConfig.views
+    enough[context.canonical_time] = False
     if not enough.any() or free_M.sum() < _LEAST:
         return None
-    parts = _LostParts(scene, footage, nodes_M3, free_M)
+    parts = _LostParts(scene, context, nodes_M3, free_M)
     return lambda t, offsets_M3: parts.recovered(t, offsets_M3) if enough[t] else offsets_M3
 
 
 class _LostParts:
     def __init__(
-        self, scene: Scene4D, footage: Footage, nodes_M3: FloatArray, free_M: Mask
+        self, scene: Scene4D, context: FollowContext, nodes_M3: FloatArray, free_M: Mask
     ) -> None:
-        self.footage, self.free, self.config = footage, free_M, LaterConfig()
+        self.context, self.free, self.config = context, free_M, LaterConfig()
         self.nodes = nodes_M3[free_M].astype(np.float64)
         self.still, self.device = _still_pictures(scene), scene.means.device
         self.registration = Registration(self.nodes, self._colors(len(free_M)))
@@ -84,7 +84,7 @@ class _LostParts:
         self, cells: Cells, off: dict[int, FloatArray], offsets_M3: FloatArray
     ) -> FloatArray | None:
         """Offsets [M, 3] with lost nodes on what is missing; None where nothing is to be done."""
-        K, w2c = self.footage.K, self.footage.w2c
+        K, w2c = self.context.K, self.context.w2c
         offsets_L3 = offsets_M3[self.free]
         here = self.nodes + offsets_L3
         places, colors, _ = search(K, w2c, here, cells, self.config, _RAYS)
@@ -110,13 +110,13 @@ class _LostParts:
 
     def _cells(self, t: int, offsets_M3: FloatArray) -> tuple[Cells, dict[int, FloatArray]]:
         """The known cells of a time, with nodes at these offsets, and how far they are off."""
-        known, c = self.footage.known, self.footage.canonical_time
+        known, c = self.context.known, self.context.canonical_time
         offsets = torch.as_tensor(offsets_M3, dtype=torch.float32, device=self.device)
         cells: Cells = {}
         off = {}
         for v in np.flatnonzero(known[:, t]).tolist():
             with torch.no_grad():
-                drawn = self.footage.draw((v, t), offsets)
+                drawn = self.context.draw((v, t), offsets)
             # what the surroundings look like is no missing part, nor what was there all the time
             same = [(self.still[v], 1.0)]
             if known[v, c]:
@@ -125,12 +125,12 @@ class _LostParts:
         return cells, off
 
     def _frame(self, v: int, t: int) -> FloatArray:
-        frame: FloatArray = self.footage.frames[v, t].cpu().numpy()
+        frame: FloatArray = self.context.frames[v, t].cpu().numpy()
         return frame
 
     def _shown(self, places_L3: FloatArray, v: int, cells: Cells) -> tuple[NDArray[np.int64], Mask]:
         """The pixel of places in a view, and which are not behind what it draws."""
-        uv, z = project(transform(self.footage.w2c[v], places_L3), self.footage.K[v])
+        uv, z = project(transform(self.context.w2c[v], places_L3), self.context.K[v])
         drawn = cells[v].depth
         pixel, inside = pixel_index(uv, z, drawn.shape)
         return pixel, inside & (z < drawn.reshape(-1)[pixel] * (1 + MARGIN))
@@ -138,7 +138,7 @@ class _LostParts:
     def _colors(self, nodes: int) -> FloatArray:
         """RGB [L, 3] that the views of the canonical time show of the nodes that move; black of
         those that none sees, so that little pulls at them."""
-        cells, _ = self._cells(self.footage.canonical_time, np.zeros((nodes, 3)))
+        cells, _ = self._cells(self.context.canonical_time, np.zeros((nodes, 3)))
         total, count = np.zeros((len(self.nodes), 3)), np.zeros((len(self.nodes), 1))
         for v, cell in cells.items():
             pixel, shown = self._shown(self.nodes, v, cells)

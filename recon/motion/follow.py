@@ -55,7 +55,7 @@ class FollowConfig:
 
 
 @dataclass
-class Footage:
+class FollowContext:
     """What is followed, and what the nodes hang on.
 
     frames: [H,W,3] of every (view, time); known bool [V,T]; K [V,3,3] and w2c [V,4,4];
@@ -82,27 +82,27 @@ def follow_motion(
     motion: FreeOffsets,
     turns: LocalTurns,
     nodes_M3: FloatArray,
-    footage: Footage,
+    context: FollowContext,
     config: FollowConfig,
 ) -> None:
     """Set ``motion`` so that the drawn scene follows the known cells over time.
 
     Times are visited away from the canonical one in both directions.
     """
-    V, T = footage.known.shape
-    c = footage.canonical_time
+    V, T = context.known.shape
+    c = context.canonical_time
     free = np.flatnonzero(motion.free.cpu().numpy())
-    frames = _frames(nodes_M3[free], footage, config.frames)
+    frames = _frames(nodes_M3[free], context, config.frames)
     states = {c: frames.state()} if frames is not None else {}
     for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
         before = t - 1 if t > c else t + 1
         with torch.no_grad():
             offsets = motion(before)
-        views = [v for v in range(V) if footage.known[v, t]]
-        both = [v for v in views if footage.known[v, before]]
+        views = [v for v in range(V) if context.known[v, t]]
+        both = [v for v in views if context.known[v, before]]
         offsets_M3: FloatArray = offsets.double().cpu().numpy()
         sightings = [
-            _carried_by_flow(v, before, t, nodes_M3 + offsets_M3, offsets, footage, config)
+            _carried_by_flow(v, before, t, nodes_M3 + offsets_M3, offsets, context, config)
             for v in both
         ]
         lifted = frames is not None and len(views) == len(both) == 1 and before in states
@@ -117,15 +117,15 @@ def follow_motion(
             moved = offsets_M3 + _step(
                 turns, nodes_M3 + offsets_M3, sightings, config, motion.free.cpu().numpy()
             )
-        if footage.recover is not None:
-            moved = footage.recover(t, moved)
+        if context.recover is not None:
+            moved = context.recover(t, moved)
         motion.set_time(t, torch.as_tensor(moved).to(offsets))
-        footage.refine(t, views, config.gradient_steps)
+        context.refine(t, views, config.gradient_steps)
         if lifted:
             assert frames is not None
             with torch.no_grad():
                 offsets = motion(t)
-            moved[free] = _lift(frames, nodes_M3, free, offsets, views[0], t, footage, config)
+            moved[free] = _lift(frames, nodes_M3, free, offsets, views[0], t, context, config)
             motion.set_time(t, torch.as_tensor(moved).to(offsets))
             states[t] = frames.state()
 
@@ -134,7 +134,7 @@ def follow_later(
     motion: FreeOffsets,
     turns: LocalTurns,
     nodes_M3: FloatArray,
-    footage: Footage,
+    context: FollowContext,
     start: int,
     only_M: NDArray[np.bool_],
     lost: Callable[[int], bool],
@@ -146,13 +146,13 @@ def follow_later(
     Where they are at other stamps already is a first guess; the other nodes stay as they are.
     """
     config = config or FollowConfig()
-    T, c = footage.known.shape[1], footage.canonical_time
+    T, c = context.known.shape[1], context.canonical_time
     for step in (1, -1):
         for t in range(start + step, start + step * (config.later_times + 1), step):
             if t == c or not 0 <= t < T:
                 break
-            views = [v for v in range(len(footage.known)) if footage.known[v, t]]
-            both = [v for v in views if footage.known[v, t - step]]
+            views = [v for v in range(len(context.known)) if context.known[v, t]]
+            both = [v for v in views if context.known[v, t - step]]
             if not both:
                 break
             with torch.no_grad():
@@ -160,12 +160,12 @@ def follow_later(
             offsets_M3: FloatArray = offsets.double().cpu().numpy()
             here = nodes_M3 + offsets_M3
             sightings = [
-                _carried_by_flow(v, t - step, t, here, offsets, footage, config)
+                _carried_by_flow(v, t - step, t, here, offsets, context, config)
                 for v in both[:: max(1, len(both) // config.later_views)]
             ]
             moved = _step(turns, here, sightings, config, only_M, guess - offsets_M3)
             motion.set_time(t, torch.as_tensor(offsets_M3 + moved).to(offsets))
-            footage.refine(t, views, config.later_steps)
+            context.refine(t, views, config.later_steps)
             if lost(t):
                 break
 
@@ -181,10 +181,10 @@ def frame_flow(frames: Targets) -> Flow:
 
 
 def _frames(
-    moving_M3: FloatArray, footage: Footage, config: FrameConfig | None
+    moving_M3: FloatArray, context: FollowContext, config: FrameConfig | None
 ) -> RigidFrames | None:
     """Frames where a time is known to one view alone and enough nodes move to make them of."""
-    if config is None or not (footage.known.sum(0) == 1).any():
+    if config is None or not (context.known.sum(0) == 1).any():
         return None
     return RigidFrames(moving_M3, config) if len(moving_M3) > 2 * config.links else None
 
@@ -200,7 +200,7 @@ def _lift(
     offsets: Tensor,
     v: int,
     t: int,
-    footage: Footage,
+    context: FollowContext,
     config: FollowConfig,
 ) -> FloatArray:
     """Offsets of the ``free`` nodes: where the view sees them, as far away as the frames say.
@@ -208,8 +208,8 @@ def _lift(
     Nodes that the view does not see go where the frames take them.
     """
     here = nodes_M3 + offsets.double().cpu().numpy()
-    uv, _, seen = _seen_nodes(v, t, here, offsets, footage, config)
-    K, w2c = footage.K[v], footage.w2c[v]
+    uv, _, seen = _seen_nodes(v, t, here, offsets, context, config)
+    K, w2c = context.K[v], context.w2c[v]
     frames.solve([Sighting(uv[free], seen[free].astype(np.float64), K, w2c)])
     carried = frames.carried()
     depth = transform(w2c, carried)[:, 2]
@@ -219,12 +219,17 @@ def _lift(
 
 
 def _seen_nodes(
-    v: int, t: int, here_M3: FloatArray, offsets: Tensor, footage: Footage, config: FollowConfig
+    v: int,
+    t: int,
+    here_M3: FloatArray,
+    offsets: Tensor,
+    context: FollowContext,
+    config: FollowConfig,
 ) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.bool_]]:
     """uv [M, 2] of nodes in a cell, the index of their pixels [M], and which the cell sees [M]."""
     with torch.no_grad():
-        depth = footage.draw((v, t), offsets).depth.cpu().numpy()
-    uv, z = project(transform(footage.w2c[v], here_M3), footage.K[v])
+        depth = context.draw((v, t), offsets).depth.cpu().numpy()
+    uv, z = project(transform(context.w2c[v], here_M3), context.K[v])
     pixel, inside = pixel_index(uv, z, depth.shape)
     surface = depth.reshape(-1)[pixel]
     return uv, pixel, inside & (np.abs(z - surface) < config.depth_tolerance * surface)
@@ -236,14 +241,14 @@ def _carried_by_flow(
     after: int,
     here_M3: FloatArray,
     offsets: Tensor,
-    footage: Footage,
+    context: FollowContext,
     config: FollowConfig,
 ) -> Sighting:
     """Where the flow from one time to another of a view takes the nodes it sees."""
-    uv, pixel, seen = _seen_nodes(v, before, here_M3, offsets, footage, config)
-    flow, good = footage.flow(v, before, after)
+    uv, pixel, seen = _seen_nodes(v, before, here_M3, offsets, context, config)
+    flow, good = context.flow(v, before, after)
     moved, trust = flow.reshape(-1, 2)[pixel], good.reshape(-1)[pixel]
-    return Sighting(uv + moved, trust * seen, footage.K[v], footage.w2c[v])
+    return Sighting(uv + moved, trust * seen, context.K[v], context.w2c[v])
 
 
 def _step(

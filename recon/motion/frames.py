@@ -44,9 +44,9 @@ class FrameConfig:
     """Weight of a pixel that two frames disagree, in pixels of a node that is off."""
     inertia: float = 1e-3
     """Weight of a pixel that a frame moves from where it was."""
-    distance: float = 0.02
-    """Weight of a pixel (as long as one is at that distance) that a frame is farther or nearer than
-    at rest, for every square pixel by which sightings miss."""
+    distance: float = 0.5
+    """Weight of a link's length that a frame is farther or nearer than at rest, for every square
+    pixel by which sightings miss."""
     rounds: int = 15
 
 
@@ -95,7 +95,7 @@ class RigidFrames:
             rows = [self._sighted(s, pixel, reach, width if k else None) for s in sightings]
             rows.append(self._linked(pixel, reach, 0.3 if k else 1.0))
             if k >= 2:
-                rows += [self._as_far_away(s, pixel) for s in sightings]
+                rows += [self._as_far_away(s, pixel, reach) for s in sightings]
             for jacobian, residual in rows:
                 square += (jacobian.T @ jacobian).toarray()
                 pull += jacobian.T @ residual
@@ -141,13 +141,15 @@ class RigidFrames:
             (residual[used] * root[:, None]).reshape(-1),
         )
 
-    def _as_far_away(self, seen: Sighting, pixel: float) -> tuple[sparse.csr_matrix, FloatArray]:
+    def _as_far_away(
+        self, seen: Sighting, pixel: float, reach: float
+    ) -> tuple[sparse.csr_matrix, FloatArray]:
         """Weighted Jacobian and residual of how much nearer frames are to a view than at rest."""
         uv, _ = project(transform(seen.w2c, self.carried()), seen.K)
         missed = np.minimum(np.linalg.norm(seen.uv_M2 - uv, axis=-1), _MISSED)
         weight = np.asarray(seen.weight_M, np.float64)
         spread = float((weight * missed**2).sum() / max(weight.sum(), 1e-9))
-        root = np.sqrt(self.config.distance * spread)
+        root = np.sqrt(self.config.distance * spread) / reach
         ray = self.rest - camera_centres(seen.w2c)
         ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
         rows = np.zeros((len(ray), 1, 6))

@@ -38,6 +38,7 @@ from scripts.evaluate.reconstruction_variants import (
     given,
 )
 from scripts.evaluate.result_file import ResultFile
+from scripts.evaluate.true_motion import true_motion
 from scripts.evaluate.truth_grid import Drawing, NearestCell, SceneDrawing, TruthGrid
 from tracking.column import ColumnTracks, track_column
 
@@ -109,15 +110,19 @@ def evaluate(
     """All metrics of one scene and variant, and what drew the pictures they are of."""
     V, T = truth.views, truth.steps
     known = np.ones((V, T), bool)
-    if VARIANTS[base_name(variant)].cross:
+    settings = VARIANTS[base_name(variant)]
+    if settings.cross:
         known[1:, 1:] = False
+    motion = true_motion(truth) if settings.true_motion else None
     extra: Metrics = {}
 
     def fit(shown: np.ndarray) -> Drawing:
         if column is None:
             return NearestCell(truth, shown)
         clock = time.perf_counter()
-        scene, report = fit_scene(truth.grid(shown, given(variant)), column, config)
+        scene, report = fit_scene(
+            truth.grid(shown, given(variant)), column, config, known_motion=motion
+        )
         if not extra:  # the fit of all known cells comes first
             extra["depth_rel_median"] = evaluation.score_depth(scene, truth)
             extra["points"] = len(scene)

@@ -19,6 +19,8 @@ class Variant:
     """Starts from ``recon.config.as_in_paper``."""
     cross: bool = False
     """Only row 0 and column 0 are shown."""
+    true_motion: bool = False
+    """Nodes start where the exact tracks say."""
 
 
 VARIANTS = {
@@ -80,6 +82,11 @@ VARIANTS = {
             "deformation.mlp_depth": 8,
         },
     ),
+    "true_motion": Variant(
+        "nodes start where the exact tracks take them: the most that better tracking could give",
+        true_motion=True,
+    ),
+    "cross_true_motion": Variant("the same for cross", cross=True, true_motion=True),
     "paper": Variant("the paper and its supplement as written, nothing of ours", paper=True),
 }
 TABLE = (

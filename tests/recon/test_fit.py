@@ -163,6 +163,19 @@ def test_the_papers_method_fits_the_network_alone():
     assert last > first + 0.3
 
 
+def test_known_motion_is_where_nodes_start():
+    def shifted(scene, points):
+        along = np.arange(len(scene.times)) - scene.canonical_time
+        return np.repeat(0.05 * along[:, None, None] * [1.0, 0.5, 0], len(points), axis=1)
+
+    config = settings(steps=1, later_surface=False)
+    scene, _ = fit_scene(VideoGrid(FRAMES), column(), config, known_motion=shifted)
+    expected = torch.from_numpy(shifted(scene, scene.node_offsets[0])).float()
+    moved = scene.node_offsets[-1].norm(dim=1) > 1e-6  # what stands still does not
+    assert moved.any()
+    assert torch.allclose(scene.node_offsets[:, moved], expected[:, moved], atol=0.01)
+
+
 def test_tracks_of_another_grid_are_refused():
     with pytest.raises(UserError, match="track"):
         fit_scene(VideoGrid(FRAMES[:2]), column(), settings())

@@ -85,4 +85,4 @@ def test_growth_is_believed_the_less_the_worse_sightings_fit():
 
     default = FrameConfig().distance
     assert nearer(0.1, default) == pytest.approx(1, abs=0.1)
-    assert abs(nearer(1.5, default)) < 0.7 * abs(nearer(1.5, 0.0))
+    assert abs(nearer(1.5, default)) < 0.85 * abs(nearer(1.5, 0.0))

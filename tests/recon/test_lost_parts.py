@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recon.later.lost_parts import recover_lost
-from recon.motion.follow import Footage, frame_flow
+from recon.motion.follow import FollowContext, frame_flow
 from recon.motion.registration import Found, Registration
 from recon.raster.rasterize import rasterize
 from tests.recon.scenes import on_nodes, painted_planes, row_of_cameras
@@ -49,7 +49,7 @@ def bar():
 
 @pytest.fixture(scope="module")
 def moving(bar):
-    """Scene whose bar hangs on nodes, their places, and the footage."""
+    """Scene whose bar hangs on nodes, their places, and what they are followed in."""
     frames, _, K, w2c = bar
     scene, chosen = on_nodes(*bar, BAR, 3)
 
@@ -62,10 +62,10 @@ def moving(bar):
 
     targets = torch.from_numpy(frames)
     known = np.ones((V, T), bool)
-    footage = Footage(
+    context = FollowContext(
         *(targets, known, K, w2c, 0), draw=draw, refine=lambda *_: None, flow=frame_flow(targets)
     )
-    return scene, scene.means.numpy()[chosen], footage
+    return scene, scene.means.numpy()[chosen], context
 
 
 def swung(places):
@@ -75,8 +75,8 @@ def swung(places):
 
 
 def test_a_bar_that_swung_away_is_found_where_it_is(moving):
-    scene, nodes, footage = moving
-    recover = recover_lost(scene, footage, nodes, np.ones(len(nodes), bool))
+    scene, nodes, context = moving
+    recover = recover_lost(scene, context, nodes, np.ones(len(nodes), bool))
     offsets = recover(1, np.zeros_like(nodes))
     error = np.linalg.norm((nodes + offsets - swung(nodes))[:, :2], axis=1)
     away = np.linalg.norm((swung(nodes) - nodes)[:, :2], axis=1)
@@ -85,29 +85,29 @@ def test_a_bar_that_swung_away_is_found_where_it_is(moving):
 
 
 def test_what_is_drawn_well_stays_where_it_is(moving):
-    scene, nodes, footage = moving
-    recover = recover_lost(scene, footage, nodes, np.ones(len(nodes), bool))
+    scene, nodes, context = moving
+    recover = recover_lost(scene, context, nodes, np.ones(len(nodes), bool))
     assert (recover(2, np.zeros_like(nodes)) == 0).all()
 
 
 def test_what_makes_nothing_better_is_taken_back(moving):
     """A part of the wall changes its colour: nothing has moved there."""
-    scene, nodes, footage = moving
-    frames = footage.frames.clone()
+    scene, nodes, context = moving
+    frames = context.frames.clone()
     frames[:, 2, 5:20, 70:90] = torch.tensor([0.1, 0.9, 0.1])
-    recover = recover_lost(scene, replace(footage, frames=frames), nodes, np.ones(len(nodes), bool))
+    recover = recover_lost(scene, replace(context, frames=frames), nodes, np.ones(len(nodes), bool))
     assert np.abs(recover(2, np.zeros_like(nodes))).max() < WIDE
 
 
 def test_few_views_recover_nothing(moving):
-    scene, nodes, footage = moving
+    scene, nodes, context = moving
     few = np.zeros((V, T), bool)
     few[:, 0], few[:3] = True, True
     every = np.ones(len(nodes), bool)
-    assert recover_lost(scene, replace(footage, known=few), nodes, every) is None
-    assert recover_lost(scene, footage, nodes, np.arange(len(nodes)) < 5) is None  # hardly moves
+    assert recover_lost(scene, replace(context, known=few), nodes, every) is None
+    assert recover_lost(scene, context, nodes, np.arange(len(nodes)) < 5) is None  # hardly moves
     few[3, 2] = True
-    recover = recover_lost(scene, replace(footage, known=few), nodes, every)
+    recover = recover_lost(scene, replace(context, known=few), nodes, every)
     assert (recover(1, np.zeros_like(nodes)) == 0).all()
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from fourreal.cameras import invert
+from fourreal.errors import UserError
 from recon.motion.curve import spline_slopes
 from recon.scene import Scene4D
 from scripts.evaluate.motion_error import motion_error
+from scripts.evaluate.true_motion import true_motion
 from scripts.evaluate.truth_grid import TrueTracks, TruthGrid
 from tests.recon.scenes import tiny_scene
 
@@ -70,3 +72,11 @@ def test_errors_are_told_apart_by_the_rays_of_the_fixed_view(scene):
 def test_without_tracks_there_is_no_figure(scene):
     truth = replace(truth_of(scene), tracks=None)
     assert set(motion_error(scene, truth).values()) == {None}
+
+
+def test_true_motion_is_that_of_the_tracks_in_the_scenes_own_world(scene):
+    truth = truth_of(scene)
+    found = true_motion(truth)(scene, scene.means.numpy())
+    assert np.allclose(found, scene.offsets().numpy(), atol=1e-4)
+    with pytest.raises(UserError, match=r"tracks\.npz"):
+        true_motion(replace(truth, tracks=None))
