@@ -99,6 +99,8 @@ class LossConfig:
     """L1 on the deviation of a Gaussian's brightness from 1."""
     sheen: float = 0.02
     """L1 on the slopes of colours over directions."""
+    past: float = 0.05
+    """L1 on the opacity of what is drawn where a view looks past the scene at its backdrop."""
 
 
 @dataclass

@@ -22,7 +22,13 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import Cell, JointFit, median_depth
-from recon.fit.stage import OnScene, cameras_are_fitted, ignored_pixels, now_and_then
+from recon.fit.stage import (
+    OnScene,
+    cameras_are_fitted,
+    empty_pixels,
+    ignored_pixels,
+    now_and_then,
+)
 from recon.later.lost_parts import recover_lost
 from recon.later.surface import Added, add_later_surface, resized
 from recon.motion.follow import (
@@ -67,6 +73,7 @@ def fit_motion(
     backdrop: NDArray[np.bool_] | None = None,
     whole: VideoGrid | None = None,
     known_motion: KnownMotion | None = None,
+    past: NDArray[np.bool_] | None = None,
 ) -> Scene4D:
     """Motion over time and the joint fit to all known cells. No-op for one time.
 
@@ -108,7 +115,7 @@ def fit_motion(
         scene = scene.anisotropic()
         if settings.turning and scene.offset_frame != "literal":  # as printed, nothing turns
             scene.node_turns = torch.zeros_like(scene.node_offsets)
-    return _joint_fit(scene, nodes, grid, whole, config, on_scene, checkpoint, backdrop)
+    return _joint_fit(scene, nodes, grid, whole, config, on_scene, checkpoint, backdrop, past)
 
 
 def _what_stands_still(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> NDArray[np.bool_]:
@@ -217,6 +224,7 @@ def _joint_fit(
     on_scene: OnScene | None,
     checkpoint: Checkpoint | None,
     backdrop: NDArray[np.bool_] | None,
+    past: NDArray[np.bool_] | None,
 ) -> Scene4D:
     """Everything against all known cells of ``grid``, or of the ``whole`` clip along curves."""
     settings = config.deformation
@@ -233,7 +241,7 @@ def _joint_fit(
     fit = JointFit(
         scene, targets_of(grid, config.device), config, field, _turns(scene, nodes.chosen),
         settings.shade, cameras_are_fitted(scene, grid, config), _rigidity(grid, config),
-        ignored_pixels(backdrop, config), at,
+        ignored_pixels(backdrop, config), empty_pixels(past, config), at,
     )  # fmt: skip
     steps = config.scaled(settings.steps, len(scene))
     if at is not None:

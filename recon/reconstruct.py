@@ -31,7 +31,13 @@ from recon.clip import at_times, clip_knots
 from recon.config import FitConfig
 from recon.fit.checkpoint import Checkpoint
 from recon.fit.scene_fit import JointFit
-from recon.fit.stage import OnScene, cameras_are_fitted, ignored_pixels, now_and_then
+from recon.fit.stage import (
+    OnScene,
+    cameras_are_fitted,
+    empty_pixels,
+    ignored_pixels,
+    now_and_then,
+)
 from recon.left_out import without_dropped, without_moving
 from recon.moments import fit_moments, needs_moments
 from recon.motion_stage import KnownMotion, fit_motion
@@ -111,7 +117,9 @@ def fit_scene(
         on_scene(scene)
     if kept is None or kept[0] != "static":
         clean = kept is not None and kept[0] == _ROUGH
-        scene = fit_static(scene, grid, config, on_scene, checkpoint, column.backdrop, clean)
+        scene = fit_static(
+            scene, grid, config, on_scene, checkpoint, column.backdrop, clean, column.past
+        )
         if checkpoint is not None:
             checkpoint.finished("static", scene)
     if maps is not None:  # again, from what the scene has in common
@@ -120,7 +128,15 @@ def fit_scene(
         grid = at_times(whole, knots)
     lap("static")
     scene = fit_motion(
-        scene, grid, config, on_scene, checkpoint, column.backdrop, whole, known_motion
+        scene,
+        grid,
+        config,
+        on_scene,
+        checkpoint,
+        column.backdrop,
+        whole,
+        known_motion,
+        column.past,
     )
     lap("motion")
     quality = cell_quality(scene, given, maps, column.backdrop)
@@ -173,6 +189,7 @@ def fit_static(
     checkpoint: Checkpoint | None = None,
     backdrop: NDArray[np.bool_] | None = None,
     clean: bool = False,
+    past: NDArray[np.bool_] | None = None,
 ) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
@@ -180,11 +197,11 @@ def fit_static(
     way; clean: they have gone already.
     """
     views = _freeze_views(grid)
-    ignored = ignored_pixels(backdrop, config)
+    ignored, empty = ignored_pixels(backdrop, config), empty_pixels(past, config)
 
     def run(scene: Scene4D, what: str, begin: float, stop: float, steps: int) -> Scene4D:
         poses = cameras_are_fitted(scene, grid, config)
-        fit = JointFit(scene, frames, config, poses=poses, ignored=ignored)
+        fit = JointFit(scene, frames, config, poses=poses, ignored=ignored, empty=empty)
         cells = [(v, scene.canonical_time) for v in views]
         show = now_and_then(fit, on_scene)
         fit.run(cells, steps, what, stop, show, checkpoint, begin)

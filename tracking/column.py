@@ -36,6 +36,7 @@ class ColumnTracks:
     for each thing that did not go the normal way (each was also printed as a warning); colours
     [V, 3, 2]: gain and offset that make a view's colours those of the central one (None: alike);
     backdrop [V, H, W]: what stands still while the scene moves, no part of it (None: nothing does);
+    past [V, H, W]: where one looks past the scene at the backdrop, with nothing of it before that;
     moving [V, H, W]: what moves on its own while the camera sweeps (None: nothing that is seen to).
     """
 
@@ -51,6 +52,7 @@ class ColumnTracks:
     colours: np.ndarray | None = None
     backdrop: np.ndarray | None = None
     moving: np.ndarray | None = None
+    past: np.ndarray | None = None
 
 
 def check_frames(frames: np.ndarray) -> np.ndarray:
@@ -155,7 +157,7 @@ def track_column(
         note(f"{100 * share:.0f} % of pixels move against the rigid scene: kept, marked non-rigid")
     return ColumnTracks(
         tracks, seen.depth, seen.confidence, K, w2c, central, found.points is not None,
-        found.dropped, notes, seen.colours, seen.backdrop, moving,
+        found.dropped, notes, seen.colours, seen.backdrop, moving, seen.past,
     )  # fmt: skip
 
 

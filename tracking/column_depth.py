@@ -39,8 +39,9 @@ class ColumnDepth:
 
     depth (z), confidence [V, H, W]; alike [V, H, W, 3]: the frames in the colours of the central
     view; colours [V, 3, 2]: gain and offset that make them so (None: they are). What is no part of
-    the scene: backdrop [V, H, W], which stands still; fixed, which every picture has in one place
-    (in the backdrop too); blank [V, H, W], of one flat colour and far away (None: nothing is).
+    the scene: backdrop [V, H, W], which stands still; past [V, H, W], the part of it that is behind
+    the scene; fixed, which every picture has in one place (in the backdrop too). blank [V, H, W]:
+    of one flat colour and far away. None: nothing is.
     """
 
     depth: np.ndarray
@@ -48,6 +49,7 @@ class ColumnDepth:
     alike: np.ndarray
     colours: np.ndarray | None = None
     backdrop: np.ndarray | None = None
+    past: np.ndarray | None = None
     blank: np.ndarray | None = None
     fixed: FixedParts = field(default_factory=FixedParts)
 
@@ -134,7 +136,7 @@ def _leave_out(out: ColumnDepth, found: Cameras, given: bool, note: Note) -> Non
     parts = [] if given else [still_backdrop(out.alike, out.depth, found.K, found.w2c)]
     if found.turntable:
         parts.append(still_around(out.alike, out.confidence))
-    out.backdrop = _joined(out.backdrop, *parts)
+    out.backdrop = out.past = _joined(out.backdrop, *parts)
     if out.backdrop is not None:
         note(
             f"{100 * out.backdrop.mean():.0f} % of the pictures do not move with the scene (a "

@@ -11,6 +11,8 @@ from fourreal.npz_file import read_npz
 from tracking.column import ColumnTracks
 from tracking.tracks import Tracks
 
+_MASKS = ("backdrop", "moving", "past")
+
 
 def save_column(column: ColumnTracks, path: str | Path, frames: np.ndarray | None = None) -> None:
     """Write tracks, dense depth and notes atomically; ``frames`` [V, H, W, 3] go along as video."""
@@ -22,10 +24,9 @@ def save_column(column: ColumnTracks, path: str | Path, frames: np.ndarray | Non
     }
     if column.colours is not None:
         extra["colours"] = column.colours.astype(np.float64)
-    if column.backdrop is not None:
-        extra["backdrop"] = column.backdrop
-    if column.moving is not None:
-        extra["moving"] = column.moving
+    for name in _MASKS:
+        if (mask := getattr(column, name)) is not None:
+            extra[name] = mask
     column.tracks.save(path, frames, column.depth, extra)
 
 
@@ -50,7 +51,7 @@ def load_column(path: str | Path) -> ColumnTracks:
             colours.shape != (tracks.frames, 3, 2) or not np.isfinite(colours).all()
         ):
             raise ValueError(f"colours must be finite and {(tracks.frames, 3, 2)}")
-        masks = {name: data.get(name) for name in ("backdrop", "moving")}
+        masks = {name: data.get(name) for name in _MASKS}
         for name, mask in masks.items():
             if mask is not None and (mask.shape != shape or mask.dtype != bool):
                 raise ValueError(f"{name} must be bool and {shape}")

@@ -68,12 +68,13 @@ class JointFit:
         poses: bool = False,
         rigidity_T: Sequence[float] | None = None,
         ignored: Tensor | None = None,
+        empty: Tensor | None = None,
         places_T: Sequence[float] | None = None,
     ) -> None:
         self.scene, self.frames, self.config = scene, frames, config
         self.motion, self.turns = motion, turns
         self.rigidity_T = rigidity_T
-        self.ignored = ignored
+        self.ignored, self.empty = ignored, empty
         self.places_T = places_T
         self.compensated = config.compensation and bool(scene.view_offsets.any())
         self.parameters = Parameters(scene, motion, shade, poses)
@@ -175,9 +176,12 @@ class JointFit:
         extra = extra + weights.shade * change
         if self.parameters.sheen is not None:
             extra = extra + weights.sheen * self.parameters.sheen.abs().mean()
-        image = self._draw(cell, colors, offsets).rgb
+        drawn = self._draw(cell, colors, offsets)
+        image = drawn.rgb
         if self.ignored is not None and at == self.scene.canonical_time:
             image = torch.where(self.ignored[v, ..., None], self.frames[v, t], image)
+        if self.empty is not None and at == self.scene.canonical_time:
+            extra = extra + weights.past * (drawn.alpha * self.empty[v]).mean()
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:

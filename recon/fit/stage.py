@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from recon.fit.scene_fit import JointFit
 from recon.scene import Scene4D
 
 OnScene = Callable[[Scene4D], None]
+_OUTLINE = 2  # pixels by which an outline may be off
 _SHOW_EVERY = 2.0  # seconds between two states handed to ``on_scene``
 
 
@@ -36,6 +38,16 @@ def now_and_then(fit: JointFit, on_scene: OnScene | None) -> Callable[[int], Non
 def ignored_pixels(backdrop: NDArray[np.bool_] | None, config: FitConfig) -> torch.Tensor | None:
     """Pixels [V, H, W] of the freeze-time column that are no part of the scene, for the fit."""
     return None if backdrop is None else torch.from_numpy(backdrop).to(config.device)
+
+
+def empty_pixels(past: NDArray[np.bool_] | None, config: FitConfig) -> torch.Tensor | None:
+    """Pixels [V, H, W] of the freeze-time column in which nothing of the scene can be: where it
+    looks past the scene (``ColumnTracks.past``), but for the outline."""
+    if past is None or not config.loss.past:
+        return None
+    around = np.ones((2 * _OUTLINE + 1, 2 * _OUTLINE + 1), np.uint8)
+    core = np.stack([cv2.erode(mask.astype(np.uint8), around) for mask in past])
+    return torch.from_numpy(core > 0).to(config.device)
 
 
 def cameras_are_fitted(scene: Scene4D, grid: VideoGrid, config: FitConfig) -> bool:

@@ -38,6 +38,7 @@ def test_a_clip_with_a_logo_is_one_of_a_frozen_moment():
     said = " ".join(column.notes)
     assert "burnt into the pictures" in said and "no frozen moment" not in said
     assert column.backdrop is not None and column.backdrop[:, on].mean() > 0.85
+    assert column.past is None  # what is behind it is not known
     assert column.moving is None
 
 

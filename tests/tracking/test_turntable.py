@@ -44,6 +44,7 @@ def test_what_stands_still_is_left_out_and_what_turns_is_not(turned):
     assert column.backdrop is not None and column.moving is None
     assert column.backdrop[~seen].mean() > 0.5
     assert column.backdrop[seen].mean() < 0.1
+    assert np.array_equal(column.past, column.backdrop)
     assert (column.depth_confidence[column.backdrop] == 0).all()
 
 
