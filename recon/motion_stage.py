@@ -94,12 +94,8 @@ def fit_motion(
         )
     scene, nodes = _hung_on_nodes(scene, still, grid.T, config)
     begun = checkpoint is not None and checkpoint.has("joint fit")
-    if known_motion is not None:
-        offsets_TM3 = known_motion(scene, scene.means.cpu().numpy()[nodes.chosen])
-        for t, offsets in enumerate(torch.as_tensor(offsets_TM3)):
-            nodes.motion.set_time(t, offsets.to(scene.means))
-    elif settings.track_init and not begun:
-        _follow(scene, nodes, grid, config)
+    if not begun:
+        _start(scene, nodes, grid, config, known_motion)
     if whole is not None and whole.T == grid.T:
         whole = None
     if settings.track_init and settings.later_surface and settings.kind == "nodes":
@@ -154,6 +150,22 @@ def _hung_on_nodes(
     free = torch.from_numpy(~still[chosen])
     motion = FreeOffsets(len(chosen), times, scene.canonical_time, bound, free)
     return scene, _Nodes(chosen, motion.to(config.device))
+
+
+def _start(
+    scene: Scene4D,
+    nodes: _Nodes,
+    grid: VideoGrid,
+    config: FitConfig,
+    known_motion: KnownMotion | None,
+) -> None:
+    """The nodes' motion from which the joint fit goes on: as it is known, or followed."""
+    if known_motion is not None:
+        offsets_TM3 = known_motion(scene, scene.means.cpu().numpy()[nodes.chosen])
+        for t, offsets in enumerate(torch.as_tensor(offsets_TM3)):
+            nodes.motion.set_time(t, offsets.to(scene.means))
+    elif config.deformation.track_init:
+        _follow(scene, nodes, grid, config)
 
 
 def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig) -> None:

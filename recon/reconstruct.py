@@ -118,7 +118,7 @@ def fit_scene(
     if kept is None or kept[0] != "static":
         clean = kept is not None and kept[0] == _ROUGH
         scene = fit_static(
-            scene, grid, config, on_scene, checkpoint, column.backdrop, clean, column.past
+            scene, grid, config, on_scene, checkpoint, column.backdrop, clean, past=column.past
         )
         if checkpoint is not None:
             checkpoint.finished("static", scene)
@@ -128,16 +128,9 @@ def fit_scene(
         grid = at_times(whole, knots)
     lap("static")
     scene = fit_motion(
-        scene,
-        grid,
-        config,
-        on_scene,
-        checkpoint,
-        column.backdrop,
-        whole,
-        known_motion,
-        column.past,
-    )
+        scene, grid, config, on_scene, checkpoint, column.backdrop, whole,
+        known_motion=known_motion, past=column.past,
+    )  # fmt: skip
     lap("motion")
     quality = cell_quality(scene, given, maps, column.backdrop)
     if column.backdrop is None and column.parallax:

@@ -136,7 +136,7 @@ def _leave_out(out: ColumnDepth, found: Cameras, given: bool, note: Note) -> Non
     parts = [] if given else [still_backdrop(out.alike, out.depth, found.K, found.w2c)]
     if found.turntable:
         parts.append(still_around(out.alike, out.confidence))
-    out.backdrop = out.past = _joined(out.backdrop, *parts)
+    out.backdrop = out.past = _joined(*parts)
     if out.backdrop is not None:
         note(
             f"{100 * out.backdrop.mean():.0f} % of the pictures do not move with the scene (a "
@@ -174,7 +174,7 @@ def depth_of_kept(
     if not dropped or len(kept) < 2:
         return dense_depth(frames, K, w2c, ranges, config, progress, fixed)
     depth = np.ones(frames.shape[:3], np.float32)
-    confidence = np.full(frames.shape[:3], 0.05, np.float32)
+    confidence = np.full(frames.shape[:3], _UNSURE, np.float32)
     depth[kept], confidence[kept] = dense_depth(
         frames[kept], K[kept], w2c[kept], ranges[kept], config, progress, fixed
     )

@@ -91,11 +91,13 @@ class RigidFrames:
             back = np.zeros((count, 6))
             back[:, 3:] = config.inertia * (start - self.places) / pixel
             square, pull = np.diag(lazy + 1e-6), back.reshape(-1)
-            width = _WIDTH[0] if k < 2 else _WIDTH[1]
-            rows = [self._sighted(s, pixel, reach, width if k else None) for s in sightings]
+            width = None if k == 0 else _WIDTH[0] if k < 2 else _WIDTH[1]
+            arms = self._turned_arms()
+            here = self._blend(arms)
+            rows = [self._sighted(s, arms, here, pixel, reach, width) for s in sightings]
             rows.append(self._linked(pixel, reach, 0.3 if k else 1.0))
             if k >= 2:
-                rows += [self._as_far_away(s, pixel, reach) for s in sightings]
+                rows += [self._as_far_away(s, here, pixel, reach) for s in sightings]
             for jacobian, residual in rows:
                 square += (jacobian.T @ jacobian).toarray()
                 pull += jacobian.T @ residual
@@ -112,11 +114,17 @@ class RigidFrames:
         return ((arms_MK3 + self.places[self.index]) * self.weights[..., None]).sum(1)
 
     def _sighted(
-        self, seen: Sighting, pixel: float, reach: float, width: float | None
+        self,
+        seen: Sighting,
+        arms: FloatArray,
+        here_M3: FloatArray,
+        pixel: float,
+        reach: float,
+        width: float | None,
     ) -> tuple[sparse.csr_matrix, FloatArray]:
-        """Weighted Jacobian and residual of where a view sees the nodes; Geman-McClure weights."""
-        arms = self._turned_arms()
-        at = transform(seen.w2c, self._blend(arms))
+        """Weighted Jacobian and residual of where a view sees the nodes, which their turned
+        ``arms`` [M, K, 3] take ``here``; Geman-McClure weights of a ``width`` in pixels."""
+        at = transform(seen.w2c, here_M3)
         uv, z = project(at, seen.K)
         z = np.maximum(z, 1e-9)
         residual = seen.uv_M2 - uv
@@ -142,10 +150,11 @@ class RigidFrames:
         )
 
     def _as_far_away(
-        self, seen: Sighting, pixel: float, reach: float
+        self, seen: Sighting, here_M3: FloatArray, pixel: float, reach: float
     ) -> tuple[sparse.csr_matrix, FloatArray]:
-        """Weighted Jacobian and residual of how much nearer frames are to a view than at rest."""
-        uv, _ = project(transform(seen.w2c, self.carried()), seen.K)
+        """Weighted Jacobian and residual of how much nearer frames are to a view than at rest, with
+        the nodes ``here``."""
+        uv, _ = project(transform(seen.w2c, here_M3), seen.K)
         missed = np.minimum(np.linalg.norm(seen.uv_M2 - uv, axis=-1), _MISSED)
         weight = np.asarray(seen.weight_M, np.float64)
         spread = float((weight * missed**2).sum() / max(weight.sum(), 1e-9))

@@ -42,7 +42,7 @@ def motion_error(scene: Scene4D, truth: TruthGrid) -> dict[str, float | None]:
         return nothing
     start, true = start[moves], true[:, moves]
     world = align_cameras(truth.w2c[: truth.views], scene.w2c.double().cpu().numpy())
-    error = _found(scene, world.scale * start @ world.rotation.T + world.shift, times)
+    error = _found(scene, world.points(start), times)
     error = error @ world.rotation / world.scale - true
     ray = start - camera_centres(truth.w2c[0])
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)

@@ -33,8 +33,7 @@ def true_motion(truth: TruthGrid) -> KnownMotion:
         world = align_cameras(truth.w2c[: truth.views], scene.w2c.double().cpu().numpy())
         xyz = tracks.xyz[: truth.steps].astype(np.float64)
         start = xyz[scene.canonical_time]
-        places = world.scale * start @ world.rotation.T + world.shift
-        near = cKDTree(places).query(points_M3, k=_NEIGHBOURS)[1]
+        near = cKDTree(world.points(start)).query(points_M3, k=_NEIGHBOURS)[1]
         moved = world.scale * (xyz - start) @ world.rotation.T
         return np.median(moved[:, near], axis=2)
 

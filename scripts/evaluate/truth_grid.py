@@ -181,6 +181,10 @@ class Similarity:
     rotation: FloatArray
     shift: FloatArray
 
+    def points(self, xyz: FloatArray) -> FloatArray:
+        """Points [..., 3] of the first world, in the second."""
+        return self.scale * xyz @ self.rotation.T + self.shift
+
     def camera(self, w2c: FloatArray) -> FloatArray:
         """The camera [4, 4] of the first world, in the second."""
         centre = self.scale * self.rotation @ camera_centres(w2c) + self.shift
