@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,32 +18,53 @@ class _PhotometricLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, pred, target, ssim_weight, threads):  # type: ignore[override]
-        height, width, _ = pred.shape
-        x, y = (v.detach().contiguous().numpy().reshape(height, -1) for v in (pred, target))
-        weights = kernels.vertical_weights(height)
-        planes = np.empty((5, *x.shape), np.float32)
-        slopes = np.empty((3, *x.shape), np.float32)
-        ssim_sums, l1_sums = np.empty((2, height))
-        grad = torch.empty(pred.shape)
-        l1_scale = np.float32(1 / x.size)
-        ssim_scale = np.float32(-0.5 * ssim_weight / x.size)
-        run_threaded(threads, kernels.blur_along_rows, x, y, planes)
-        run_threaded(threads, kernels.ssim_rows, planes, weights, ssim_sums, slopes)
-        run_threaded(
-            threads,
-            kernels.gradient_rows,
-            *(x, y, slopes, weights, l1_scale, ssim_scale, l1_sums),
-            grad.numpy().reshape(height, -1),
-        )
-        ctx.save_for_backward(grad)
-        d_ssim = 0.5 - 0.5 * ssim_sums.sum() / x.size
-        return pred.new_tensor(l1_sums.sum() / x.size + ssim_weight * d_ssim)
+        given = (v.detach().contiguous().numpy() for v in (pred, target))
+        value, grad = loss_and_slopes(*given, ssim_weight, threads)
+        ctx.save_for_backward(torch.from_numpy(grad))
+        return pred.new_tensor(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, v_loss):  # type: ignore[override]
         (grad,) = ctx.saved_tensors
         return grad * v_loss, None, None, None
+
+
+def loss_and_slopes(
+    pred: NDArray[np.float32],
+    target: NDArray[np.float32],
+    ssim_weight: float,
+    threads: int,
+    count: int | None = None,
+) -> tuple[float, NDArray[np.float32]]:
+    """`photometric_loss` of pictures [H,W,3] and its slopes [H,W,3].
+
+    count: of numbers that means are taken over, for a part of a picture; by default its own.
+    """
+    height = len(pred)
+    count = pred.size if count is None else count
+    x, y = pred.reshape(height, -1), target.reshape(height, -1)
+    weights = kernels.vertical_weights(height)
+    planes = np.empty((5, *x.shape), np.float32)
+    slopes = np.empty((3, *x.shape), np.float32)
+    ssim_sums, l1_sums = np.empty((2, height))
+    grad = np.empty(pred.shape, np.float32)
+    scales = np.float32(1 / count), np.float32(-0.5 * ssim_weight / count)
+    run_threaded(threads, kernels.blur_along_rows, x, y, planes)
+    run_threaded(threads, kernels.ssim_rows, planes, weights, ssim_sums, slopes)
+    run_threaded(
+        threads,
+        kernels.gradient_rows,
+        *(x, y, slopes, weights, *scales, l1_sums),
+        grad.reshape(height, -1),
+    )
+    d_ssim = 0.5 * (pred.size - ssim_sums.sum()) / count
+    return l1_sums.sum() / count + ssim_weight * d_ssim, grad
+
+
+def loss_threads(numbers: int) -> int:
+    """Threads for a picture of so many numbers: waking a second one costs, too."""
+    return torch.get_num_threads() if numbers > 50_000 else 1
 
 
 def photometric_loss(pred: Tensor, target: Tensor, ssim_weight: float = 0.2) -> Tensor:
@@ -63,6 +85,5 @@ def photometric_loss(pred: Tensor, target: Tensor, ssim_weight: float = 0.2) -> 
     if target.requires_grad:
         raise ValueError("target must not require a gradient; detach it")
     if pred.device.type == "cpu" and pred.dtype == target.dtype == torch.float32:
-        threads = torch.get_num_threads() if pred.numel() > 50_000 else 1
-        return _PhotometricLoss.apply(pred, target, ssim_weight, threads)
+        return _PhotometricLoss.apply(pred, target, ssim_weight, loss_threads(pred.numel()))
     return (pred - target).abs().mean() + ssim_weight * 0.5 * (1 - ssim_map(pred, target).mean())

@@ -18,6 +18,7 @@ from recon.config import FitConfig
 from recon.fit.adam import Adam
 from recon.fit.camera_step import corrected
 from recon.fit.checkpoint import Checkpoint, check_loss, check_parameters
+from recon.fit.drawn import Drawn, drawn_loss
 from recon.fit.parameters import Parameters
 from recon.fit.photometric import photometric_loss
 from recon.fit.shading import shaded
@@ -27,7 +28,7 @@ from recon.motion.offsets import FreeOffsets, MlpOffsets
 from recon.motion.pyramid import Pyramid
 from recon.motion.rigidity import LocalTurns
 from recon.motion.spread import Spreader
-from recon.place import Moment, Sight, literal_turn, place
+from recon.place import Moment, Sight, brightened, literal_turn, place
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 from recon.sheen import direction, factors
@@ -86,6 +87,8 @@ class JointFit:
         self.unit = median_depth(scene)
         self.optimiser = Adam(self.parameters.groups(config.rates, self.unit))
         self._start = [g["lr"] for g in self.optimiser.param_groups]
+        # as printed, Eq. 11 adds offsets in the axes of a camera
+        self._by_kernels = not scene.means.is_cuda and scene.offset_frame != "literal"
 
     def camera(self, view: int) -> Camera:
         """The (refined) camera of an input view."""
@@ -172,17 +175,57 @@ class JointFit:
         if self.parameters.turns and at != self.scene.canonical_time:
             turns = self._between(self.parameters.turns, at)
             extra = extra + weights.turns * turns.abs().mean()
-        colors, change = self._colors(t)
-        extra = extra + weights.shade * change
         if self.parameters.sheen is not None:
             extra = extra + weights.sheen * self.parameters.sheen.abs().mean()
+        if self._by_kernels:
+            return self._drawn_loss(cell, offsets) + extra
+        colors, change = self._colors(t)
+        extra = extra + weights.shade * change
         drawn = self._draw(cell, colors, offsets)
         image = drawn.rgb
-        if self.ignored is not None and at == self.scene.canonical_time:
-            image = torch.where(self.ignored[v, ..., None], self.frames[v, t], image)
-        if self.empty is not None and at == self.scene.canonical_time:
-            extra = extra + weights.past * (drawn.alpha * self.empty[v]).mean()
+        ignored, past = self._masks(cell)
+        if ignored is not None:
+            image = torch.where(ignored[..., None], self.frames[v, t], image)
+        if past is not None:
+            extra = extra + (drawn.alpha * past).sum()
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
+
+    def _drawn_loss(self, cell: Cell, offsets_M3: Tensor | None) -> Tensor:
+        """The photometric loss of a cell with what changes of brightness and opacity cost."""
+        v, t = cell
+        scene, p, at, weights = self.scene, self.parameters, self._place(t), self.config.loss
+        what = Drawn(p.means, p.colors, self.camera(v), scene.background, self.frames[v, t])
+        what.ignored, what.past = self._masks(cell)
+        if offsets_M3 is not None:
+            what.values, what.spread = offsets_M3, self.spread
+            if p.turns:
+                what.values = torch.cat([offsets_M3, self._between(p.turns, at)], 1)
+        if scene.visibility is not None:
+            what.visibility = self._between(scene.visibility, at, home_is_zero=False)
+        if self.compensated:
+            what.means = what.means + scene.view_offsets[v]
+        change: Tensor | float = 0.0
+        if p.shade and at != scene.canonical_time:
+            what.shade = self._between(p.shade, at)
+            change = weights.shade * what.shade.abs().mean()
+        if p.sheen is not None and scene.sheen_from is not None and not self._plain:
+            # its bounds are those of the colours of the moment
+            if what.shade is not None:
+                what.colors, what.shade = shaded(p.colors, what.shade)[0], None
+            sheen = factors(p.sheen, direction(scene.sheen_from, scene.w2c[v]))
+            what.colors = brightened(what.colors, sheen)
+        return drawn_loss(p, what, weights.ssim) + change
+
+    def _masks(self, cell: Cell) -> tuple[Tensor | None, Tensor | None]:
+        """Pixels [H, W] of a cell that do not count, and what opacity costs in a pixel [H, W]."""
+        v, t = cell
+        if self._place(t) != self.scene.canonical_time:
+            return None, None
+        ignored = None if self.ignored is None else self.ignored[v]
+        past = None
+        if self.empty is not None:
+            past = self.config.loss.past / self.empty[v].numel() * self.empty[v].float()
+        return ignored, past
 
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
         """How the offsets of an edge's nodes differ [E, 3] when what is around them turns."""

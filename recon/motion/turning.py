@@ -58,6 +58,38 @@ def _run(kernel: Callable, *tensors: Tensor) -> None:
     run_threaded(torch.get_num_threads(), kernel, *(v.numpy() for v in tensors))
 
 
+@njit(nogil=True, forceinline=True)
+def turn_forth(quaternion, turn):
+    """The product (1, g) q."""
+    w, x, y, z = quaternion
+    a, b, c = turn
+    return (
+        w - a * x - b * y - c * z,
+        x + w * a + b * z - c * y,
+        y + w * b + c * x - a * z,
+        z + w * c + a * y - b * x,
+    )
+
+
+@njit(nogil=True, forceinline=True)
+def turn_back(quaternion, turn, slopes):
+    """What slopes of `turn_forth` are for the quaternion and for the turn."""
+    w, x, y, z = quaternion
+    a, b, c = turn
+    p, q, r, s = slopes
+    of_quaternion = (
+        p + a * q + b * r + c * s,
+        q - a * p + c * r - b * s,
+        r - b * p + a * s - c * q,
+        s - c * p + b * q - a * r,
+    )
+    return of_quaternion, (
+        w * q - x * p + y * s - z * r,
+        w * r - y * p + z * q - x * s,
+        w * s - z * p + x * r - y * q,
+    )
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def turn_rows(counter, rotations, turns, out):
     """`out` [N,4]: the products (1, g) q of quaternions."""
@@ -67,12 +99,10 @@ def turn_rows(counter, rotations, turns, out):
         if begin >= count:
             break
         for i in range(begin, min(begin + _CHUNK, count)):
-            w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
-            a, b, c = turns[i, 0], turns[i, 1], turns[i, 2]
-            out[i, 0] = w - a * x - b * y - c * z
-            out[i, 1] = x + w * a + b * z - c * y
-            out[i, 2] = y + w * b + c * x - a * z
-            out[i, 3] = z + w * c + a * y - b * x
+            q = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+            now = turn_forth(q, (turns[i, 0], turns[i, 1], turns[i, 2]))
+            for k in range(4):
+                out[i, k] = now[k]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -84,16 +114,14 @@ def turn_rows_backward(counter, rotations, turns, grad, to_rotations, to_turns):
         if begin >= count:
             break
         for i in range(begin, min(begin + _CHUNK, count)):
-            w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
-            a, b, c = turns[i, 0], turns[i, 1], turns[i, 2]
-            p, q, r, s = grad[i, 0], grad[i, 1], grad[i, 2], grad[i, 3]
-            to_rotations[i, 0] = p + a * q + b * r + c * s
-            to_rotations[i, 1] = q - a * p + c * r - b * s
-            to_rotations[i, 2] = r - b * p + a * s - c * q
-            to_rotations[i, 3] = s - c * p + b * q - a * r
-            to_turns[i, 0] = w * q - x * p + y * s - z * r
-            to_turns[i, 1] = w * r - y * p + z * q - x * s
-            to_turns[i, 2] = w * s - z * p + x * r - y * q
+            q = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+            slopes = grad[i, 0], grad[i, 1], grad[i, 2], grad[i, 3]
+            turn = turns[i, 0], turns[i, 1], turns[i, 2]
+            of_quaternion, of_turn = turn_back(q, turn, slopes)
+            for k in range(4):
+                to_rotations[i, k] = of_quaternion[k]
+            for k in range(3):
+                to_turns[i, k] = of_turn[k]
 
 
 def composed(then_3: Tensor, first_3: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ CHUNK = 4096  # Gaussians taken at once
 
 
 @njit(nogil=True, forceinline=True)
-def _unit(rotations, i):
-    """Quaternion i (w, x, y, z) at length 1, and the length it had."""
-    w, x, y, z = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+def _unit(quaternion):
+    """A quaternion (w, x, y, z) at length 1, and what its length has to be multiplied with."""
+    w, x, y, z = quaternion
     length = max(math.sqrt(w * w + x * x + y * y + z * z), np.float32(1e-12))
     inverse = np.float32(1) / length
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
@@ -39,6 +39,44 @@ def _matrix(w, x, y, z):
     )
 
 
+@njit(nogil=True, forceinline=True)
+def scaled(scale, x, y, z):
+    """A triple times a number."""
+    return scale * x, scale * y, scale * z
+
+
+@njit(nogil=True, forceinline=True)
+def _turned_axes(w2c, R):
+    """Rows of the product of the rotation of `w2c` and R."""
+    return (
+        row_times(w2c[0, 0], w2c[0, 1], w2c[0, 2], R),
+        row_times(w2c[1, 0], w2c[1, 1], w2c[1, 2], R),
+        row_times(w2c[2, 0], w2c[2, 1], w2c[2, 2], R),
+    )
+
+
+@njit(nogil=True, forceinline=True)
+def long_splat(camera, w2c, x, y, z, radii, quaternion):
+    """Pixel mx, my and 2-D covariance xx, xy, yy (blur included, px^2) of a Gaussian of three
+    radii along its own axes, at x, y, z in the camera's."""
+    fx, fy, cx, cy, _, _ = camera
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    iz = np.float32(1) / z
+    rx = min(max(x * iz, ray_x_lo), ray_x_hi)
+    ry = min(max(y * iz, ray_y_lo), ray_y_hi)
+    gx, gy = fx * iz, fy * iz
+    qw, qx, qy, qz, _ = _unit(quaternion)
+    A0, A1, A2 = _turned_axes(w2c, _matrix(qw, qx, qy, qz))
+    xx, xy, yy = np.float32(0), np.float32(0), np.float32(0)
+    for k in range(3):
+        m0 = gx * radii[k] * (A0[k] - rx * A2[k])
+        m1 = gy * radii[k] * (A1[k] - ry * A2[k])
+        xx += m0 * m0
+        xy += m0 * m1
+        yy += m1 * m1
+    return gx * x + cx, gy * y + cy, xx + BLUR, xy, yy + BLUR
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def project_anisotropic(
     counter, camera, w2c, means, scales, stretch, rotations, splats, not_finite
@@ -49,11 +87,6 @@ def project_anisotropic(
     [N], `stretch` [N,3], `rotations` [N,4]. `not_finite` [4]: the first is set to 1 if means hold
     NaN or infinity, the second if scales do.
     """
-    fx, fy, cx, cy, _, _ = camera
-    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
-    w00, w01, w02 = w2c[0, 0], w2c[0, 1], w2c[0, 2]
-    w10, w11, w12 = w2c[1, 0], w2c[1, 1], w2c[1, 2]
-    w20, w21, w22 = w2c[2, 0], w2c[2, 1], w2c[2, 2]
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK
@@ -61,29 +94,15 @@ def project_anisotropic(
             break
         for i in range(start, min(start + CHUNK, n)):
             x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
-            iz = np.float32(1) / z
-            rx = min(max(x * iz, ray_x_lo), ray_x_hi)
-            ry = min(max(y * iz, ray_y_lo), ray_y_hi)
-            gx, gy = fx * iz, fy * iz
             if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
                 not_finite[0] = 1
             if not abs(scales[i]) <= FINITE_MAX:
                 not_finite[1] = 1
-            qw, qx, qy, qz, _ = _unit(rotations, i)
-            R = _matrix(qw, qx, qy, qz)
-            A0 = row_times(w00, w01, w02, R)
-            A1 = row_times(w10, w11, w12, R)
-            A2 = row_times(w20, w21, w22, R)
-            xx, xy, yy = np.float32(0), np.float32(0), np.float32(0)
-            for k in range(3):
-                radius = scales[i] * stretch[i, k]
-                m0 = gx * radius * (A0[k] - rx * A2[k])
-                m1 = gy * radius * (A1[k] - ry * A2[k])
-                xx += m0 * m0
-                xy += m0 * m1
-                yy += m1 * m1
-            splats[i, 0], splats[i, 1] = gx * x + cx, gy * y + cy
-            splats[i, 2], splats[i, 3], splats[i, 4] = xx + BLUR, xy, yy + BLUR
+            radii = scaled(scales[i], stretch[i, 0], stretch[i, 1], stretch[i, 2])
+            q = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+            mx, my, xx, xy, yy = long_splat(camera, w2c, x, y, z, radii, q)
+            splats[i, 0], splats[i, 1] = mx, my
+            splats[i, 2], splats[i, 3], splats[i, 4] = xx, xy, yy
             splats[i, 5] = z
 
 
@@ -112,6 +131,91 @@ def _sum3(a, b, c):
     return a[0] * b[0] * c[0] + a[1] * b[1] * c[1] + a[2] * b[2] * c[2]
 
 
+@njit(nogil=True, forceinline=True)
+def long_slopes(camera, w2c, x, y, z, s, stretch, quaternion, slopes):
+    """What the slopes of mx, my, xx, xy, yy and z of `long_splat` are for its inputs.
+
+    Radii are s times `stretch`. Returns the slopes of x, y, z; of the radii; of the quaternion;
+    those of the rows of W R in the camera's axes and R, for `add_pose`.
+    """
+    one, two = np.float32(1), np.float32(2)
+    fx, fy, _, _, _, _ = camera
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    v_mx, v_my, v_xx, v_xy, v_yy, v_depth = slopes
+    iz = one / z
+    rx = min(max(x * iz, ray_x_lo), ray_x_hi)
+    ry = min(max(y * iz, ray_y_lo), ray_y_hi)
+    gx, gy = fx * iz, fy * iz
+    qw, qx, qy, qz, inverse = _unit(quaternion)
+    R = _matrix(qw, qx, qy, qz)
+    A0, A1, A2 = _turned_axes(w2c, R)
+    radius = scaled(s, stretch[0], stretch[1], stretch[2])
+    # rows of M, their slopes, and those of the rows of W R D (u0, u1, u2)
+    m0 = (
+        gx * radius[0] * (A0[0] - rx * A2[0]),
+        gx * radius[1] * (A0[1] - rx * A2[1]),
+        gx * radius[2] * (A0[2] - rx * A2[2]),
+    )
+    m1 = (
+        gy * radius[0] * (A1[0] - ry * A2[0]),
+        gy * radius[1] * (A1[1] - ry * A2[1]),
+        gy * radius[2] * (A1[2] - ry * A2[2]),
+    )
+    v_m0 = (
+        two * v_xx * m0[0] + v_xy * m1[0],
+        two * v_xx * m0[1] + v_xy * m1[1],
+        two * v_xx * m0[2] + v_xy * m1[2],
+    )
+    v_m1 = (
+        v_xy * m0[0] + two * v_yy * m1[0],
+        v_xy * m0[1] + two * v_yy * m1[1],
+        v_xy * m0[2] + two * v_yy * m1[2],
+    )
+    u0 = scaled(gx, v_m0[0], v_m0[1], v_m0[2])
+    u1 = scaled(gy, v_m1[0], v_m1[1], v_m1[2])
+    u2 = -rx * u0[0] - ry * u1[0], -rx * u0[1] - ry * u1[1], -rx * u0[2] - ry * u1[2]
+    v_log_g = v_m0[0] * m0[0] + v_m0[1] * m0[1] + v_m0[2] * m0[2]
+    v_log_g += v_m1[0] * m1[0] + v_m1[1] * m1[1] + v_m1[2] * m1[2]
+    v_rx, v_ry = -_sum3(u0, radius, A2), -_sum3(u1, radius, A2)
+    v_radii = (
+        u0[0] * A0[0] + u1[0] * A1[0] + u2[0] * A2[0],
+        u0[1] * A0[1] + u1[1] * A1[1] + u2[1] * A2[1],
+        u0[2] * A0[2] + u1[2] * A1[2] + u2[2] * A2[2],
+    )
+    # of the rows of W R, then of R
+    u0 = u0[0] * radius[0], u0[1] * radius[1], u0[2] * radius[2]
+    u1 = u1[0] * radius[0], u1[1] * radius[1], u1[2] * radius[2]
+    u2 = u2[0] * radius[0], u2[1] * radius[1], u2[2] * radius[2]
+    U = u0, u1, u2
+    V = (
+        row_times(w2c[0, 0], w2c[1, 0], w2c[2, 0], U),
+        row_times(w2c[0, 1], w2c[1, 1], w2c[2, 1], U),
+        row_times(w2c[0, 2], w2c[1, 2], w2c[2, 2], U),
+    )
+    v_w, v_i, v_j, v_k = _slope_of_turn(qw, qx, qy, qz, V)
+    v_x, v_y = v_mx * gx, v_my * gy
+    v_z = v_depth - (v_x * x + v_y * y + v_log_g) * iz
+    if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
+        v_x += v_rx * iz
+        v_z -= v_rx * x * iz * iz
+    if ray_y_lo < y * iz < ray_y_hi:
+        v_y += v_ry * iz
+        v_z -= v_ry * y * iz * iz
+    v_q = v_w * inverse, v_i * inverse, v_j * inverse, v_k * inverse
+    return (v_x, v_y, v_z), v_radii, v_q, U, R
+
+
+@njit(nogil=True, forceinline=True)
+def add_pose(pose, x, y, z, v_at, U, R):
+    """Add to `pose` [3,4] what a Gaussian at x, y, z in the world says of the pose."""
+    for j in range(3):
+        u = U[j]
+        pose[j, 0] += u[0] * R[0][0] + u[1] * R[0][1] + u[2] * R[0][2] + v_at[j] * x
+        pose[j, 1] += u[0] * R[1][0] + u[1] * R[1][1] + u[2] * R[1][2] + v_at[j] * y
+        pose[j, 2] += u[0] * R[2][0] + u[1] * R[2][1] + u[2] * R[2][2] + v_at[j] * z
+        pose[j, 3] += v_at[j]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def project_anisotropic_back(
     counter, camera, w2c, means, scales, stretch, rotations, v_splats, with_pose,
@@ -122,12 +226,7 @@ def project_anisotropic_back(
     v_w2c [chunks,3,4]: what each chunk of Gaussians says of the pose, to be summed; zeros unless
     `with_pose`.
     """
-    one, two, zero = np.float32(1), np.float32(2), np.float32(0)
-    fx, fy, cx, cy, _, _ = camera
-    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
-    w00, w01, w02 = w2c[0, 0], w2c[0, 1], w2c[0, 2]
-    w10, w11, w12 = w2c[1, 0], w2c[1, 1], w2c[1, 2]
-    w20, w21, w22 = w2c[2, 0], w2c[2, 1], w2c[2, 2]
+    zero = np.float32(0)
     n = means.shape[0]
     while True:
         chunk = take(counter)
@@ -148,80 +247,16 @@ def project_anisotropic_back(
                 v_rotations[i, 3] = zero
                 continue
             x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
-            iz = one / z
-            rx = min(max(x * iz, ray_x_lo), ray_x_hi)
-            ry = min(max(y * iz, ray_y_lo), ray_y_hi)
-            gx, gy = fx * iz, fy * iz
-            qw, qx, qy, qz, inverse = _unit(rotations, i)
-            R = _matrix(qw, qx, qy, qz)
-            A0 = row_times(w00, w01, w02, R)
-            A1 = row_times(w10, w11, w12, R)
-            A2 = row_times(w20, w21, w22, R)
-            s = scales[i]
-            t0, t1, t2 = stretch[i, 0], stretch[i, 1], stretch[i, 2]
-            radius = s * t0, s * t1, s * t2
-            # rows of M, their slopes, and those of the rows of W R D (u0, u1, u2)
-            m0 = (
-                gx * radius[0] * (A0[0] - rx * A2[0]),
-                gx * radius[1] * (A0[1] - rx * A2[1]),
-                gx * radius[2] * (A0[2] - rx * A2[2]),
-            )
-            m1 = (
-                gy * radius[0] * (A1[0] - ry * A2[0]),
-                gy * radius[1] * (A1[1] - ry * A2[1]),
-                gy * radius[2] * (A1[2] - ry * A2[2]),
-            )
-            v_m0 = (
-                two * v_xx * m0[0] + v_xy * m1[0],
-                two * v_xx * m0[1] + v_xy * m1[1],
-                two * v_xx * m0[2] + v_xy * m1[2],
-            )
-            v_m1 = (
-                v_xy * m0[0] + two * v_yy * m1[0],
-                v_xy * m0[1] + two * v_yy * m1[1],
-                v_xy * m0[2] + two * v_yy * m1[2],
-            )
-            u0 = gx * v_m0[0], gx * v_m0[1], gx * v_m0[2]
-            u1 = gy * v_m1[0], gy * v_m1[1], gy * v_m1[2]
-            u2 = -rx * u0[0] - ry * u1[0], -rx * u0[1] - ry * u1[1], -rx * u0[2] - ry * u1[2]
-            v_log_g = v_m0[0] * m0[0] + v_m0[1] * m0[1] + v_m0[2] * m0[2]
-            v_log_g += v_m1[0] * m1[0] + v_m1[1] * m1[1] + v_m1[2] * m1[2]
-            v_rx, v_ry = -_sum3(u0, radius, A2), -_sum3(u1, radius, A2)
-            v_r0 = u0[0] * A0[0] + u1[0] * A1[0] + u2[0] * A2[0]
-            v_r1 = u0[1] * A0[1] + u1[1] * A1[1] + u2[1] * A2[1]
-            v_r2 = u0[2] * A0[2] + u1[2] * A1[2] + u2[2] * A2[2]
-            v_scales[i] = t0 * v_r0 + t1 * v_r1 + t2 * v_r2
-            v_stretch[i, 0], v_stretch[i, 1], v_stretch[i, 2] = s * v_r0, s * v_r1, s * v_r2
-            # of the rows of W R, then of R
-            u0 = u0[0] * radius[0], u0[1] * radius[1], u0[2] * radius[2]
-            u1 = u1[0] * radius[0], u1[1] * radius[1], u1[2] * radius[2]
-            u2 = u2[0] * radius[0], u2[1] * radius[1], u2[2] * radius[2]
-            U = u0, u1, u2
-            V = (
-                row_times(w00, w10, w20, U),
-                row_times(w01, w11, w21, U),
-                row_times(w02, w12, w22, U),
-            )
-            v_q = _slope_of_turn(qw, qx, qy, qz, V)
-            v_rotations[i, 0], v_rotations[i, 1] = v_q[0] * inverse, v_q[1] * inverse
-            v_rotations[i, 2], v_rotations[i, 3] = v_q[2] * inverse, v_q[3] * inverse
-            v_x, v_y = v_mx * gx, v_my * gy
-            v_z = v_depth - (v_x * x + v_y * y + v_log_g) * iz
-            if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
-                v_x += v_rx * iz
-                v_z -= v_rx * x * iz * iz
-            if ray_y_lo < y * iz < ray_y_hi:
-                v_y += v_ry * iz
-                v_z -= v_ry * y * iz * iz
-            v_means[i, 0] = w00 * v_x + w10 * v_y + w20 * v_z
-            v_means[i, 1] = w01 * v_x + w11 * v_y + w21 * v_z
-            v_means[i, 2] = w02 * v_x + w12 * v_y + w22 * v_z
+            stretched = stretch[i, 0], stretch[i, 1], stretch[i, 2]
+            q = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
+            slopes = v_mx, v_my, v_xx, v_xy, v_yy, v_depth
+            v_at, v_r, v_q, U, R = long_slopes(camera, w2c, x, y, z, scales[i], stretched, q, slopes)
+            v_scales[i] = stretched[0] * v_r[0] + stretched[1] * v_r[1] + stretched[2] * v_r[2]
+            for k in range(3):
+                v_stretch[i, k] = scales[i] * v_r[k]
+                v_means[i, k] = w2c[0, k] * v_at[0] + w2c[1, k] * v_at[1] + w2c[2, k] * v_at[2]
+            for k in range(4):
+                v_rotations[i, k] = v_q[k]
             if with_pose:
-                for j in range(3):
-                    u = u0 if j == 0 else (u1 if j == 1 else u2)
-                    shift = v_x if j == 0 else (v_y if j == 1 else v_z)
-                    for k in range(3):
-                        pose[j, k] += u[0] * R[k][0] + u[1] * R[k][1] + u[2] * R[k][2]
-                        pose[j, k] += shift * means[i, k]
-                    pose[j, 3] += shift
+                add_pose(pose, means[i, 0], means[i, 1], means[i, 2], v_at, U, R)
         v_w2c[chunk] = pose

@@ -180,6 +180,9 @@ def backward(
             break
         tx0, ty0 = (tile % tiles_x) * TILE_W, (tile // tiles_x) * TILE_H
         columns, lines = min(TILE_W, width - tx0), min(TILE_H, height - ty0)
+        first, last = tile_starts[tile], tile_starts[tile + 1]
+        if first == last:
+            continue
         open_pixels(p_t, columns, lines)
         for y in range(lines):
             for x in range(columns):
@@ -192,7 +195,6 @@ def backward(
                 p_rest[j] = rest + vd * d - (one - a) * v_a
                 p_r[j], p_g[j], p_b[j], p_z[j] = vr, vg, vb, v_z
         finished = False
-        first, last = tile_starts[tile], tile_starts[tile + 1]
         for k in range(first, last):
             slot = pair_slot[k]
             if (k - first) % CHECK_EVERY == CHECK_EVERY - 1 and not finished:

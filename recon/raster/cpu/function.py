@@ -29,7 +29,7 @@ def _aligned_rows(count: int) -> np.ndarray:
 
 
 @dataclass
-class _Plan:
+class Plan:
     """Prepared Gaussians, sorted into tiles: what drawing and its way back share."""
 
     threads: int
@@ -43,7 +43,9 @@ class _Plan:
         return self.pairs[0]
 
 
-def _plan(kernel: Callable, n: int, camera: np.ndarray, threads: int, *inputs: Any) -> _Plan:
+def sorted_into_tiles(
+    kernel: Callable, n: int, camera: np.ndarray, threads: int, *inputs: Any
+) -> Plan:
     """Run a `prepare` kernel on its `inputs` and sort the (Gaussian, tile) pairs front to back."""
     width, height = int(camera[4]), int(camera[5])
     rows = _aligned_rows(n)
@@ -64,10 +66,10 @@ def _plan(kernel: Callable, n: int, camera: np.ndarray, threads: int, *inputs: A
         )
     pair_gaussian, pair_slot = np.empty((2, pair_count), np.int32)
     project.bin_pairs(keys, rects, visible, tiles_x, slots, tile_starts, pair_gaussian, pair_slot)
-    return _Plan(threads, keys, slots, (rows, bits, tile_starts, pair_gaussian), pair_slot)
+    return Plan(threads, keys, slots, (rows, bits, tile_starts, pair_gaussian), pair_slot)
 
 
-def _draw(plan: _Plan, camera: np.ndarray, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def drawn(plan: Plan, camera: np.ndarray, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """rgb [H,W,3], alpha [H,W], depth [H,W]."""
     width, height = int(camera[4]), int(camera[5])
     rgb = torch.empty(height, width, 3)
@@ -79,7 +81,7 @@ def _draw(plan: _Plan, camera: np.ndarray, background: Tensor) -> tuple[Tensor, 
     return rgb, alpha, depth
 
 
-def _slot_sums(plan: _Plan, images: Sequence[Tensor], slopes: Sequence[Tensor]) -> np.ndarray:
+def slot_sums(plan: Plan, images: Sequence[Tensor], slopes: Sequence[Tensor]) -> np.ndarray:
     """What every (Gaussian, tile) pair contributes to the gradients."""
     sums = _aligned_rows(int(plan.slots[-1]))
     drawn = [v.detach().numpy() for v in images]
@@ -106,8 +108,8 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means, scales, opacities, colors, w2c, camera, background, threads):  # type: ignore[override]
         inputs = _arrays(w2c, means, scales, opacities, colors)
-        plan = _plan(project.prepare, len(means), camera, threads, *inputs)
-        images = _draw(plan, camera, background)
+        plan = sorted_into_tiles(project.prepare, len(means), camera, threads, *inputs)
+        images = drawn(plan, camera, background)
         ctx.save_for_backward(means, scales, opacities, colors, *images)
         ctx.plan, ctx.view = plan, (camera, inputs[0])
         return images
@@ -117,7 +119,7 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
         means, scales, opacities, colors, *images = ctx.saved_tensors
         plan = ctx.plan
-        sums = _slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
+        sums = slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
         grads = _empty_like(means, scales, opacities, colors)
         run_threaded(
             plan.threads,
@@ -145,8 +147,8 @@ class _RasterizeAnisotropic(torch.autograd.Function):
         run_threaded(threads, anisotropic.project_anisotropic, *view, *shape, splats, not_finite)
         raise_not_finite(not_finite)
         inputs = splats, *_arrays(opacities, colors)
-        plan = _plan(project.prepare_splats, len(means), camera, threads, *inputs)
-        images = _draw(plan, camera, background)
+        plan = sorted_into_tiles(project.prepare_splats, len(means), camera, threads, *inputs)
+        images = drawn(plan, camera, background)
         saved = means, scales, stretch, rotations, opacities, colors, w2c
         ctx.save_for_backward(*saved, *images)
         ctx.plan, ctx.view = plan, view
@@ -157,7 +159,7 @@ class _RasterizeAnisotropic(torch.autograd.Function):
     def backward(ctx, v_rgb, v_alpha, v_depth):  # type: ignore[override]
         means, scales, stretch, rotations, opacities, colors, w2c, *images = ctx.saved_tensors
         plan, count = ctx.plan, len(means)
-        sums = _slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
+        sums = slot_sums(plan, images, (v_rgb, v_alpha, v_depth))
         v_splats = np.empty((count, 6), np.float32)
         v_opacities, v_colors = _empty_like(opacities, colors)
         run_threaded(
@@ -179,6 +181,13 @@ class _RasterizeAnisotropic(torch.autograd.Function):
             v_means, v_scales, v_opacities, v_colors, v_stretch, v_rotations, v_w2c,
             None, v_background, None,
         )  # fmt: skip
+
+
+def lens_of(camera: Camera) -> np.ndarray:
+    """What the kernels call ``camera``: float32 [6], fx, fy, cx, cy, width, height."""
+    (fx, _, cx), (_, fy, cy), _ = camera.K.tolist()
+    height, width = camera.size
+    return np.array([fx, fy, cx, cy, width, height], np.float32)
 
 
 def rasterize_cpu(
@@ -203,10 +212,7 @@ def rasterize_cpu(
         threads = torch.get_num_threads()
     if width * height <= _ONE_THREAD_PIXELS:
         threads = 1
-    w2c, K = camera.w2c, camera.K
-    lens = np.array(
-        [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height], np.float32
-    )
+    w2c, lens = camera.w2c, lens_of(camera)
     if background is None:
         background = torch.zeros(3)
     g = gaussians

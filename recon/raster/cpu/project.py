@@ -68,6 +68,54 @@ def place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys
     )
 
 
+@njit(nogil=True, forceinline=True)
+def round_splat(camera, x, y, z, s):
+    """Pixel mx, my and 2-D covariance xx, xy, yy (blur included, px^2) of a Gaussian of one
+    radius s at x, y, z in the camera's axes."""
+    fx, fy, cx, cy, _, _ = camera
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    iz = np.float32(1) / z
+    rx = min(max(x * iz, ray_x_lo), ray_x_hi)
+    ry = min(max(y * iz, ray_y_lo), ray_y_hi)
+    gx, gy = s * fx * iz, s * fy * iz
+    return (
+        fx * x * iz + cx,
+        fy * y * iz + cy,
+        gx * gx * (np.float32(1) + rx * rx) + BLUR,
+        gx * gy * rx * ry,
+        gy * gy * (np.float32(1) + ry * ry) + BLUR,
+    )
+
+
+@njit(nogil=True, forceinline=True)
+def round_slopes(camera, x, y, z, s, slopes):
+    """Slopes of x, y, z and s of `round_splat` from those of mx, my, xx, xy, yy and of z."""
+    one, two = np.float32(1), np.float32(2)
+    fx, fy, _, _, _, _ = camera
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    v_mx, v_my, v_xx, v_xy, v_yy, s_z = slopes
+    iz = one / z
+    rx, ry = min(max(x * iz, ray_x_lo), ray_x_hi), min(max(y * iz, ray_y_lo), ray_y_hi)
+    gx, gy = fx * iz, fy * iz
+    # cov = s^2 M(rx, ry, 1/z) + blur
+    m_xx = gx * gx * (one + rx * rx)
+    m_xy = gx * gy * rx * ry
+    m_yy = gy * gy * (one + ry * ry)
+    along = v_xx * m_xx + v_xy * m_xy + v_yy * m_yy
+    v_z = -two * s * s * iz * along + s_z
+    v_rx = s * s * (v_xx * gx * gx * two * rx + v_xy * gx * gy * ry)
+    v_ry = s * s * (v_yy * gy * gy * two * ry + v_xy * gx * gy * rx)
+    v_x, v_y = v_mx * gx, v_my * gy
+    v_z -= (v_mx * gx * x + v_my * gy * y) * iz
+    if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
+        v_x += v_rx * iz
+        v_z -= v_rx * x * iz * iz
+    if ray_y_lo < y * iz < ray_y_hi:
+        v_y += v_ry * iz
+        v_z -= v_ry * y * iz * iz
+    return v_x, v_y, v_z, two * s * along
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def prepare(
     counter, camera, w2c, means, scales, opacities, colors, rows, bits, keys, rects, not_finite
@@ -79,8 +127,7 @@ def prepare(
     culled. `rects`: tile rectangle packed as bytes x0, y0, x1 - 1, y1 - 1. `not_finite` [4]: set to
     1 for means, scales, opacities, colors if they hold NaN or infinity.
     """
-    fx, fy, cx, cy, width, height = camera
-    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    width, height = camera[4], camera[5]
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK
@@ -101,14 +148,7 @@ def prepare(
             keys[i] = CULLED
             if not (z >= NEAR and z <= FAR and op >= ALPHA_MIN):
                 continue
-            iz = np.float32(1) / z
-            rx = min(max(x * iz, ray_x_lo), ray_x_hi)
-            ry = min(max(y * iz, ray_y_lo), ray_y_hi)
-            gx, gy = s * fx * iz, s * fy * iz
-            xx = gx * gx * (np.float32(1) + rx * rx) + BLUR
-            xy = gx * gy * rx * ry
-            yy = gy * gy * (np.float32(1) + ry * ry) + BLUR
-            mx, my = fx * x * iz + cx, fy * y * iz + cy
+            mx, my, xx, xy, yy = round_splat(camera, x, y, z, s)
             place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys, rects)
 
 
@@ -269,9 +309,6 @@ def gather(
     v_colors,
 ):
     """Sum the slots of every Gaussian and go back through conic, covariance and projection."""
-    fx, fy, cx, cy, _, _ = camera
-    one, two = np.float32(1), np.float32(2)
-    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
     n = means.shape[0]
     while True:
         start = take(counter) * CHUNK
@@ -283,33 +320,10 @@ def gather(
                 v_colors[i, 0] = v_colors[i, 1] = v_colors[i, 2] = np.float32(0)
                 v_scales[i] = v_opacities[i] = np.float32(0)
                 continue
-            v_mx, v_my, v_xx, v_xy, v_yy, s_z = splat_slopes(
-                i, opacities[i], rows, slots, slots_in, v_opacities, v_colors
-            )
+            slopes = splat_slopes(i, opacities[i], rows, slots, slots_in, v_opacities, v_colors)
             x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
-            s = scales[i]
-            iz = one / z
-            rx, ry = min(max(x * iz, ray_x_lo), ray_x_hi), min(max(y * iz, ray_y_lo), ray_y_hi)
-            gx, gy = fx * iz, fy * iz
-            # cov = s^2 M(rx, ry, 1/z) + blur
-            m_xx, m_xy, m_yy = (
-                gx * gx * (one + rx * rx),
-                gx * gy * rx * ry,
-                gy * gy * (one + ry * ry),
-            )
-            along = v_xx * m_xx + v_xy * m_xy + v_yy * m_yy
-            v_scales[i] = two * s * along
-            v_z = -two * s * s * iz * along + s_z
-            v_rx = s * s * (v_xx * gx * gx * two * rx + v_xy * gx * gy * ry)
-            v_ry = s * s * (v_yy * gy * gy * two * ry + v_xy * gx * gy * rx)
-            v_x, v_y = v_mx * gx, v_my * gy
-            v_z -= (v_mx * gx * x + v_my * gy * y) * iz
-            if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
-                v_x += v_rx * iz
-                v_z -= v_rx * x * iz * iz
-            if ray_y_lo < y * iz < ray_y_hi:
-                v_y += v_ry * iz
-                v_z -= v_ry * y * iz * iz
+            v_x, v_y, v_z, v_s = round_slopes(camera, x, y, z, scales[i], slopes)
+            v_scales[i] = v_s
             for a in range(3):
                 v_means[i, a] = w2c[0, a] * v_x + w2c[1, a] * v_y + w2c[2, a] * v_z
 
