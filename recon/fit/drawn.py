@@ -9,6 +9,7 @@ nodes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -22,9 +23,10 @@ from recon.fit.parameters import Parameters
 from recon.fit.photometric import loss_and_slopes, loss_threads
 from recon.fit.photometric_kernels import RADIUS
 from recon.motion.spread import Spreader
-from recon.raster.cpu.function import Plan, drawn, lens_of, slot_sums, sorted_into_tiles
+from recon.raster.cpu.function import drawn, lens_of, slot_sums, sorted_into_tiles
 
 _NONE = torch.zeros(0)
+_ALL = np.zeros(0, np.bool_)
 _LEAST = 6  # pixels of a side that SSIM needs
 
 
@@ -35,7 +37,8 @@ class Drawn:
     means [N,3] and colors [N,3]: the parameters, or made from them. values [M,C]: what nodes hand
     on by ``spread``, offsets or offsets and turns (C = 3 or 6). shade [N]: added to a brightness of
     1. visibility [N]: factor on opacities. target [H,W,3]; ignored bool [H,W]: pixels of it that
-    do not count; past [H,W]: what opacity costs in a pixel.
+    do not count; past [H,W]: what opacity costs in a pixel; only bool [N]: the Gaussians whose
+    slopes are asked for: those of others are not right, and no pixel is drawn but around these.
     """
 
     means: Tensor
@@ -49,6 +52,7 @@ class Drawn:
     visibility: Tensor | None = None
     ignored: Tensor | None = None
     past: Tensor | None = None
+    only: np.ndarray | None = None
 
 
 def drawn_loss(parameters: Parameters, what: Drawn, ssim_weight: float) -> Tensor:
@@ -88,12 +92,13 @@ class _DrawnLoss(torch.autograd.Function):
         moved = _arrays(*_rows(spread), values)
         after = _arrays(shade, _NONE if what.visibility is None else what.visibility)
         placed = np.empty((count, kernels.PLACED), np.float32)
+        box = _Box(what.only, what.target.shape[:2])
         plan = sorted_into_tiles(
             kernels.place_gaussians, count, view[0], threads,
-            view[1], *given, *moved, *after, placed,
+            view[1], *given, *moved, *after, placed, cull=box.drawn_around,
         )  # fmt: skip
         images = drawn(plan, view[0], what.background)
-        value, v_rgb = _loss(images[0].numpy(), what, plan, ssim_weight)
+        value, v_rgb = _loss(images[0].numpy(), what, box, ssim_weight)
         v_alpha = v_depth = torch.zeros(images[1].shape)
         if what.past is not None:
             v_alpha = what.past
@@ -129,17 +134,31 @@ class _DrawnLoss(torch.autograd.Function):
         return *slopes, None, None
 
 
+class _Box:
+    """The part of a picture of this size that is drawn: around what ``only`` [N] names, or all."""
+
+    def __init__(self, only: np.ndarray | None, size: Sequence[int]) -> None:
+        self.only, self.size = only, size
+        self.rows = self.columns = slice(0, 0)
+
+    def drawn_around(self, keys: np.ndarray, bits: np.ndarray) -> None:
+        """Find it; what reaches nothing of it is culled."""
+        x0, x1, y0, y1 = kernels.drawn_box(keys, bits, _ALL if self.only is None else self.only)
+        height, width = self.size
+        # twice what a window reaches: so the pixels that count know nothing of the border
+        x0, x1 = _widened(x0, x1, width)
+        y0, y1 = _widened(y0, y1, height)
+        self.rows, self.columns = slice(y0, y1), slice(x0, x1)
+        if self.only is not None:
+            kernels.cull_outside(keys, bits, x0, x1, y0, y1)
+
+
 def _loss(
-    image: np.ndarray, what: Drawn, plan: Plan, ssim_weight: float
+    image: np.ndarray, what: Drawn, box: _Box, ssim_weight: float
 ) -> tuple[float, np.ndarray]:
     """The loss where something may be drawn, and its slopes [H,W,3], which are 0 elsewhere."""
     target = what.target.numpy()
-    height, width, _ = image.shape
-    x0, x1, y0, y1 = kernels.drawn_box(plan.keys, plan.rows.view(np.int32))
-    # twice what a window reaches: so the pixels that are drawn know nothing of the border
-    x0, x1 = _widened(x0, x1, width)
-    y0, y1 = _widened(y0, y1, height)
-    inside = slice(y0, y1), slice(x0, x1)
+    inside = box.rows, box.columns
     shown, wanted = (np.ascontiguousarray(v[inside]) for v in (image, target))
     ignored = None if what.ignored is None else what.ignored.numpy()[inside]
     if ignored is not None:

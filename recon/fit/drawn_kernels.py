@@ -181,13 +181,27 @@ def slopes_of_gaussians(
 
 
 @njit(nogil=True, cache=True)
-def drawn_box(keys, bits):
-    """First and last + 1 column and row of the pixels that Gaussians may reach; zeros: none."""
+def drawn_box(keys, bits, only):
+    """First and last + 1 column and row of the pixels that Gaussians may reach; zeros: none.
+
+    only: bool [N], those that count; none: all.
+    """
     x0, x1, y0, y1 = 1 << 30, 0, 1 << 30, 0
+    every = len(only) == 0
     for i in range(len(keys)):
-        if keys[i] != CULLED:
+        if keys[i] != CULLED and (every or only[i]):
             x0, x1 = min(x0, bits[i, 10]), max(x1, bits[i, 11])
             y0, y1 = min(y0, bits[i, 12]), max(y1, bits[i, 13])
     if x1 == 0:
         return 0, 0, 0, 0
     return x0, x1, y0, y1
+
+
+@njit(nogil=True, cache=True)
+def cull_outside(keys, bits, x0, x1, y0, y1):
+    """Leave out what reaches no pixel of a box."""
+    for i in range(len(keys)):
+        if keys[i] != CULLED and (
+            bits[i, 10] >= x1 or bits[i, 11] <= x0 or bits[i, 12] >= y1 or bits[i, 13] <= y0
+        ):
+            keys[i] = CULLED

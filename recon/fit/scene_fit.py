@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fourreal.cameras import Camera
@@ -153,8 +154,11 @@ class JointFit:
         # the colours are those of the moment already: one kernel makes them and their cost
         return rasterize(place(p.canonical(colors), moment, sight), camera, scene.background)
 
-    def loss(self, cell: Cell) -> Tensor:
-        """Photometric loss of a cell plus the regularisers at its time."""
+    def loss(self, cell: Cell, only_N: NDArray[np.bool_] | None = None) -> Tensor:
+        """Photometric loss of a cell plus the regularisers at its time.
+
+        only_N: the Gaussians whose slopes are asked for; on a CPU less is drawn then.
+        """
         v, t = cell
         weights = self.config.loss
         offsets = None
@@ -178,7 +182,7 @@ class JointFit:
         if self.parameters.sheen is not None:
             extra = extra + weights.sheen * self.parameters.sheen.abs().mean()
         if self._by_kernels:
-            return self._drawn_loss(cell, offsets) + extra
+            return self._drawn_loss(cell, offsets, only_N) + extra
         colors, change = self._colors(t)
         extra = extra + weights.shade * change
         drawn = self._draw(cell, colors, offsets)
@@ -190,12 +194,15 @@ class JointFit:
             extra = extra + (drawn.alpha * past).sum()
         return photometric_loss(image, self.frames[v, t], weights.ssim) + extra
 
-    def _drawn_loss(self, cell: Cell, offsets_M3: Tensor | None) -> Tensor:
+    def _drawn_loss(
+        self, cell: Cell, offsets_M3: Tensor | None, only_N: NDArray[np.bool_] | None
+    ) -> Tensor:
         """The photometric loss of a cell with what changes of brightness and opacity cost."""
         v, t = cell
         scene, p, at, weights = self.scene, self.parameters, self._place(t), self.config.loss
         what = Drawn(p.means, p.colors, self.camera(v), scene.background, self.frames[v, t])
         what.ignored, what.past = self._masks(cell)
+        what.only = only_N
         if offsets_M3 is not None:
             what.values, what.spread = offsets_M3, self.spread
             if p.turns:
@@ -295,10 +302,12 @@ class JointFit:
         coarse = len(parts) > 1
         rates = [rate * (_ALONE if coarse else 1.0), *[rate] * (len(parts) - 1)]
         optimiser = Adam([{"params": [p], "lr": r} for p, r in zip(parts, rates, strict=True)])
+        assert self.spread is not None
+        followers_N = self.spread.follow(pyramid.free_M1[:, 0])
         for step in range(steps):
             for group, start in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = start * 0.1 ** (step / steps)
-            value = self.loss((views[step % len(views)], t))
+            value = self.loss((views[step % len(views)], t), followers_N)
             (grad,) = torch.autograd.grad(value, [raw])
             for part, of_part in zip(parts, pyramid.gradients(grad), strict=True):
                 part.grad = of_part

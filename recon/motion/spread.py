@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -46,6 +48,11 @@ class Spreader:
 
     def __call__(self, values_MC: Tensor) -> Tensor:
         return _Spread.apply(values_MC, self)
+
+    def follow(self, nodes_M: Tensor) -> NDArray[np.bool_]:
+        """Which points [N] follow one of these nodes, bool [M]."""
+        share = self.product(self.matrix, nodes_M.to(self.matrix.values())[:, None])
+        return np.asarray(share[:, 0].cpu() > 0)
 
     def product(self, matrix: Tensor, values: Tensor) -> Tensor:
         """One of the two matrices times [., C]."""

@@ -44,9 +44,17 @@ class Plan:
 
 
 def sorted_into_tiles(
-    kernel: Callable, n: int, camera: np.ndarray, threads: int, *inputs: Any
+    kernel: Callable,
+    n: int,
+    camera: np.ndarray,
+    threads: int,
+    *inputs: Any,
+    cull: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Plan:
-    """Run a `prepare` kernel on its `inputs` and sort the (Gaussian, tile) pairs front to back."""
+    """Run a `prepare` kernel on its `inputs` and sort the (Gaussian, tile) pairs front to back.
+
+    cull: is given `keys` and `bits` before, to leave out what need not be drawn.
+    """
     width, height = int(camera[4]), int(camera[5])
     rows = _aligned_rows(n)
     bits = rows.view(np.int32)
@@ -54,6 +62,8 @@ def sorted_into_tiles(
     not_finite = np.zeros(4, np.int64)
     run_threaded(threads, kernel, camera, *inputs, rows, bits, keys, rects, not_finite)
     raise_not_finite(not_finite)
+    if cull is not None:
+        cull(keys, bits)
 
     tiles_x, tiles_y = -(-width // project.TILE_W), -(-height // project.TILE_H)
     slots = np.empty(n + 1, np.int32)
