@@ -54,8 +54,9 @@ def pixel_index(
     uv [..., N, 2], z [..., N], not finite where nothing projects; size (height, width).
     """
     at, (height, width) = np.asarray(uv), size
-    inside = (np.asarray(z) > 0) & ((at >= 0) & (at < (width, height))).all(-1)
-    column, row = np.moveaxis(np.where(inside[..., None], at, 0).astype(np.int64), -1, 0)
+    u, v = at[..., 0], at[..., 1]  # numpy is slow along an axis of two
+    inside = (np.asarray(z) > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    column, row = (np.where(inside, x, 0).astype(np.int64) for x in (u, v))
     return row * width + column, inside
 
 

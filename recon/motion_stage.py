@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -35,9 +34,9 @@ from recon.motion.follow import (
     Flow,
     FollowConfig,
     FollowContext,
+    FrameFlow,
     follow_later,
     follow_motion,
-    frame_flow,
 )
 from recon.motion.frames import FrameConfig
 from recon.motion.knots import KnotOffsets, places
@@ -49,8 +48,6 @@ from recon.motion.stillness import Sights, still_points
 from recon.render import render_canonical
 from recon.scene import Scene4D
 from recon.targets import Targets, targets_of
-
-_FLOWS = 48  # that are remembered while later surface is followed
 
 KnownMotion = Callable[[Scene4D, NDArray[np.floating]], NDArray[np.floating]]
 """(scene, points [M, 3] of it) -> their offsets [T, M, 3] from the canonical to every time."""
@@ -93,9 +90,10 @@ def fit_motion(
             scene, grid, still, config.canonical.sigma, config.canonical.flat
         )
     scene, nodes = _hung_on_nodes(scene, still, grid.T, config)
+    flow = FrameFlow(targets_of(grid, config.device))
     begun = checkpoint is not None and checkpoint.has("joint fit")
     if not begun:
-        _start(scene, nodes, grid, config, known_motion)
+        _start(scene, nodes, grid, flow, config, known_motion)
     if whole is not None and whole.T == grid.T:
         whole = None
     if settings.track_init and settings.later_surface and settings.kind == "nodes":
@@ -104,7 +102,9 @@ def fit_motion(
             scene, chosen = kept
             nodes = _Nodes(chosen, resized(nodes.motion, len(chosen)))
         else:
-            scene, nodes = _with_later_surface(scene, nodes, grid, whole is not None, config)
+            scene, nodes = _with_later_surface(
+                scene, nodes, grid, flow, whole is not None, config
+            )
             if checkpoint is not None:
                 checkpoint.keep_nodes(scene, nodes.chosen)
     if config.anisotropic:
@@ -156,6 +156,7 @@ def _start(
     scene: Scene4D,
     nodes: _Nodes,
     grid: VideoGrid,
+    flow: Flow,
     config: FitConfig,
     known_motion: KnownMotion | None,
 ) -> None:
@@ -165,13 +166,15 @@ def _start(
         for t, offsets in enumerate(torch.as_tensor(offsets_TM3)):
             nodes.motion.set_time(t, offsets.to(scene.means))
     elif config.deformation.track_init:
-        _follow(scene, nodes, grid, config)
+        _follow(scene, nodes, grid, flow, config)
 
 
-def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, config: FitConfig) -> None:
+def _follow(
+    scene: Scene4D, nodes: _Nodes, grid: VideoGrid, flow: Flow, config: FitConfig
+) -> None:
     """The nodes' motion, from time to time."""
     frames = targets_of(grid, config.device)
-    flow, free = frame_flow(frames), nodes.motion.free
+    free = nodes.motion.free
     places_M3, turns, context = _follow_context(scene, nodes, grid, frames, flow, config, free)
     if config.deformation.recover:
         context.recover = recover_lost(scene, context, places_M3, nodes.motion.free.cpu().numpy())
@@ -206,12 +209,11 @@ def _follow_context(
 
 
 def _with_later_surface(
-    scene: Scene4D, nodes: _Nodes, grid: VideoGrid, knots: bool, config: FitConfig
+    scene: Scene4D, nodes: _Nodes, grid: VideoGrid, flow: Flow, knots: bool, config: FitConfig
 ) -> tuple[Scene4D, _Nodes]:
     """The scene with points for what the canonical time hides; these are followed, but between
     ``knots`` of a clip, which are close in time."""
     frames = targets_of(grid, config.device)
-    flow = lru_cache(_FLOWS)(frame_flow(frames))
 
     def follow(added: Added) -> None:
         now = _Nodes(added.chosen_M, added.motion)

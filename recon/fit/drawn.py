@@ -9,7 +9,6 @@ nodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from recon.motion.spread import Spreader
 from recon.raster.cpu.function import drawn, lens_of, slot_sums, sorted_into_tiles
 
 _NONE = torch.zeros(0)
-_ALL = np.zeros(0, np.bool_)
 _LEAST = 6  # pixels of a side that SSIM needs
 
 
@@ -92,7 +90,7 @@ class _DrawnLoss(torch.autograd.Function):
         moved = _arrays(*_rows(spread), values)
         after = _arrays(shade, _NONE if what.visibility is None else what.visibility)
         placed = np.empty((count, kernels.PLACED), np.float32)
-        box = _Box(what.only, what.target.shape[:2])
+        box = _Box(what.only, what.camera.size)
         plan = sorted_into_tiles(
             kernels.place_gaussians, count, view[0], threads,
             view[1], *given, *moved, *after, placed, cull=box.drawn_around,
@@ -137,20 +135,21 @@ class _DrawnLoss(torch.autograd.Function):
 class _Box:
     """The part of a picture of this size that is drawn: around what ``only`` [N] names, or all."""
 
-    def __init__(self, only: np.ndarray | None, size: Sequence[int]) -> None:
+    def __init__(self, only: np.ndarray | None, size: tuple[int, int]) -> None:
         self.only, self.size = only, size
         self.rows = self.columns = slice(0, 0)
 
     def drawn_around(self, keys: np.ndarray, bits: np.ndarray) -> None:
         """Find it; what reaches nothing of it is culled."""
-        x0, x1, y0, y1 = kernels.drawn_box(keys, bits, _ALL if self.only is None else self.only)
         height, width = self.size
         # twice what a window reaches: so the pixels that count know nothing of the border
-        x0, x1 = _widened(x0, x1, width)
-        y0, y1 = _widened(y0, y1, height)
-        self.rows, self.columns = slice(y0, y1), slice(x0, x1)
-        if self.only is not None:
-            kernels.cull_outside(keys, bits, x0, x1, y0, y1)
+        margin = 2 * RADIUS
+        if self.only is None:
+            x0, x1, y0, y1 = kernels.drawn_box(keys, bits)
+            x0, x1, y0, y1 = x0 - margin, x1 + margin, y0 - margin, y1 + margin
+        else:
+            x0, x1, y0, y1 = kernels.cull_away_from(keys, bits, self.only, margin, width, height)
+        self.rows, self.columns = _within(y0, y1, height), _within(x0, x1, width)
 
 
 def _loss(
@@ -175,11 +174,11 @@ def _loss(
     return value, out
 
 
-def _widened(first: int, last: int, length: int) -> tuple[int, int]:
-    """A range with what windows around it reach, at least ``_LEAST`` long."""
-    first, last = max(0, first - 2 * RADIUS), min(length, last + 2 * RADIUS)
+def _within(first: int, last: int, length: int) -> slice:
+    """The part of a range that is inside, at least ``_LEAST`` long."""
+    first, last = max(0, first), min(length, last)
     last = max(last, min(first + _LEAST, length))
-    return max(0, min(first, last - _LEAST)), last
+    return slice(max(0, min(first, last - _LEAST)), last)
 
 
 def _rows(spread: Spreader | None) -> tuple[Tensor, ...]:

@@ -26,6 +26,7 @@ from recon.raster.cpu.project import (
 )
 from recon.raster.kernels.geometry import to_camera
 
+BLOCK = 8  # pixels of a side
 PLACED = 7  # floats kept of a placed Gaussian: mean, turn, opacity
 
 
@@ -181,15 +182,11 @@ def slopes_of_gaussians(
 
 
 @njit(nogil=True, cache=True)
-def drawn_box(keys, bits, only):
-    """First and last + 1 column and row of the pixels that Gaussians may reach; zeros: none.
-
-    only: bool [N], those that count; none: all.
-    """
+def drawn_box(keys, bits):
+    """First and last + 1 column and row of the pixels that Gaussians may reach; zeros: none."""
     x0, x1, y0, y1 = 1 << 30, 0, 1 << 30, 0
-    every = len(only) == 0
     for i in range(len(keys)):
-        if keys[i] != CULLED and (every or only[i]):
+        if keys[i] != CULLED:
             x0, x1 = min(x0, bits[i, 10]), max(x1, bits[i, 11])
             y0, y1 = min(y0, bits[i, 12]), max(y1, bits[i, 13])
     if x1 == 0:
@@ -198,10 +195,29 @@ def drawn_box(keys, bits, only):
 
 
 @njit(nogil=True, cache=True)
-def cull_outside(keys, bits, x0, x1, y0, y1):
-    """Leave out what reaches no pixel of a box."""
+def cull_away_from(keys, bits, only, margin, width, height):
+    """Leave out Gaussians that reach no block of pixels within ``margin`` of those ``only`` [N].
+
+    Returns first and last + 1 column and row of these blocks.
+    """
+    near = np.zeros((height // BLOCK + 1, width // BLOCK + 1), np.bool_)
+    x0, x1, y0, y1 = width, 0, height, 0
     for i in range(len(keys)):
-        if keys[i] != CULLED and (
-            bits[i, 10] >= x1 or bits[i, 11] <= x0 or bits[i, 12] >= y1 or bits[i, 13] <= y0
-        ):
-            keys[i] = CULLED
+        if keys[i] != CULLED and only[i]:
+            left, right = max(bits[i, 10] - margin, 0), min(bits[i, 11] + margin, width)
+            top, bottom = max(bits[i, 12] - margin, 0), min(bits[i, 13] + margin, height)
+            x0, x1, y0, y1 = min(x0, left), max(x1, right), min(y0, top), max(y1, bottom)
+            for y in range(top // BLOCK, (bottom - 1) // BLOCK + 1):
+                for x in range(left // BLOCK, (right - 1) // BLOCK + 1):
+                    near[y, x] = True
+    for i in range(len(keys)):
+        if keys[i] != CULLED and not only[i]:
+            seen = False
+            for y in range(bits[i, 12] // BLOCK, (bits[i, 13] - 1) // BLOCK + 1):
+                for x in range(bits[i, 10] // BLOCK, (bits[i, 11] - 1) // BLOCK + 1):
+                    seen |= near[y, x]
+            if not seen:
+                keys[i] = CULLED
+    if x1 == 0:
+        return 0, 0, 0, 0
+    return x0, x1, y0, y1

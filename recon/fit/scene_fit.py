@@ -85,6 +85,7 @@ class JointFit:
         self.spread = None
         if motion is not None:
             self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
+            self._moving_N = (scene.node_weights.sum(1) > 0).cpu().numpy()
         self.unit = median_depth(scene)
         self.optimiser = Adam(self.parameters.groups(config.rates, self.unit))
         self._start = [g["lr"] for g in self.optimiser.param_groups]
@@ -234,6 +235,14 @@ class JointFit:
             past = self.config.loss.past / self.empty[v].numel() * self.empty[v].float()
         return ignored, past
 
+    def _followers(self, step: int) -> NDArray[np.bool_] | None:
+        """The Gaussians that a step is for: what moves, which is hard, gets more of them."""
+        import os
+        every = int(os.environ.get("EVERY", 0))
+        if self.spread is None or not every or step % every == 0:
+            return None
+        return self._moving_N
+
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
         """How the offsets of an edge's nodes differ [E, 3] when what is around them turns."""
         assert self.turns is not None
@@ -278,7 +287,7 @@ class JointFit:
             self._plain = step % _PLAIN == _PLAIN - 1
             where = f"{description}, step {step}", checkpoint.last_good if checkpoint else ""
             try:
-                value = self.loss(cell)
+                value = self.loss(cell, self._followers(step))
             except NotFinite:  # the rasterizer was given such values
                 check_parameters(self.parameters.named(), *where)
                 raise

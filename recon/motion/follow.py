@@ -12,6 +12,7 @@ are: before the gradient steps and, from where these brought what the view sees,
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,9 +28,10 @@ from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
 from recon.raster.rasterize import RasterOutput
 from recon.targets import Targets
-from tracking.flow.trusted import trusted_flow
+from tracking.flow.trusted import trusted_both_ways
 
 FloatArray = NDArray[np.floating]
+_FLOWS = 96  # that are kept, both ways
 
 
 Flow = Callable[[int, int, int], tuple[FloatArray, FloatArray]]
@@ -62,7 +64,7 @@ class FollowContext:
     canonical_time.
     draw: draws the scene in a cell with its nodes at these offsets [M,3].
     refine: gradient steps on the nodes of one time over these views.
-    flow: that of the frames (``frame_flow``).
+    flow: that of the frames (``FrameFlow``).
     recover: from the offsets [M,3] to which flow carries the nodes at a time, those at which it
     finds what flow has lost; None: it is not sought.
     """
@@ -170,14 +172,28 @@ def follow_later(
                 break
 
 
-def frame_flow(frames: Targets) -> Flow:
-    """The flow of a view's frames between two times."""
+class FrameFlow:
+    """The flow of a view's frames between two times. Both ways are found at once, and the last
+    ``_FLOWS`` kept, for what is added later is followed through the same frames."""
 
-    def flow(view: int, before: int, after: int) -> tuple[FloatArray, FloatArray]:
-        first, second = (frames[view, t].cpu().numpy() for t in (before, after))
-        return trusted_flow(first, second)
+    def __init__(self, frames: Targets) -> None:
+        self.frames = frames
+        self._kept: OrderedDict[tuple[int, int, int], tuple[FloatArray, FloatArray]] = OrderedDict()
 
-    return flow
+    def __call__(self, view: int, before: int, after: int) -> tuple[FloatArray, FloatArray]:
+        """As ``Flow`` says."""
+        key = view, before, after
+        if key not in self._kept:
+            first, second = (self.frames[view, t].cpu().numpy() for t in (before, after))
+            there, back = trusted_both_ways(first, second)
+            for k, found in ((key[:1] + key[:0:-1], back), (key, there)):
+                # to a hundredth of a pixel and less: of large frames these are many
+                self._kept[k] = found[0].astype(np.float16), found[1].astype(np.float16)
+            while len(self._kept) > _FLOWS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        flow, trust = self._kept[key]
+        return flow.astype(np.float32), trust.astype(np.float32)
 
 
 def _frames(

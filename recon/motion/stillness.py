@@ -133,7 +133,7 @@ def surely_moving(sights: Sights, reach: int = 3, share: float = 1 / 3) -> Mask:
             there = cv2.remap(after, at_x + flow[..., 0], at_y + flow[..., 1], cv2.INTER_LINEAR)
             found = (trust > 0.6) & (difference(there, before) < 0.08)
             left = _change(before, after) > 0.06
-            moved |= found & left & (np.linalg.norm(flow, axis=-1) > 1.0)
+            moved |= found & left & (np.hypot(flow[..., 0], flow[..., 1]) > 1.0)
         if near:
             looks += seen
             votes += seen & moved.reshape(-1)[pixel]

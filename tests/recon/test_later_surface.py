@@ -12,7 +12,7 @@ from recon.config import preset
 from recon.fit.checkpoint import Checkpoint
 from recon.later.cells import LaterConfig
 from recon.later.surface import Carrier, add_later_surface
-from recon.motion.follow import FollowContext, follow_later, frame_flow
+from recon.motion.follow import FollowContext, follow_later, FrameFlow
 from recon.motion.nodes import node_graph
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
@@ -144,7 +144,7 @@ def test_what_is_found_is_followed_until_it_is_lost(footage):
             *(targets, known, K, w2c, 0),
             draw=lambda cell, _: SimpleNamespace(depth=torch.from_numpy(depth[cell])),
             refine=lambda t, views, steps: asked.append((t, len(views))),
-            flow=frame_flow(targets),
+            flow=FrameFlow(targets),
         )
         follow_later(motion, turns, nodes, seen, T - 1, every, lost)
         return [motion(t).detach().numpy() for t in range(T)]

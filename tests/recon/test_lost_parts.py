@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recon.later.lost_parts import recover_lost
-from recon.motion.follow import FollowContext, frame_flow
+from recon.motion.follow import FollowContext, FrameFlow
 from recon.motion.registration import Found, Registration
 from recon.raster.rasterize import rasterize
 from tests.recon.scenes import on_nodes, painted_planes, row_of_cameras
@@ -63,7 +63,7 @@ def moving(bar):
     targets = torch.from_numpy(frames)
     known = np.ones((V, T), bool)
     context = FollowContext(
-        *(targets, known, K, w2c, 0), draw=draw, refine=lambda *_: None, flow=frame_flow(targets)
+        *(targets, known, K, w2c, 0), draw=draw, refine=lambda *_: None, flow=FrameFlow(targets)
     )
     return scene, scene.means.numpy()[chosen], context
 

@@ -276,7 +276,8 @@ def central_flow(
         start = pairs.flow[a, through] + sample(pairs.flow[through, b], uv)
         flow = dis(pairs.gray_Vhw[a], pairs.gray_Vhw[b], start)
         ok = sample(pairs.valid[through, b].astype(np.float32), uv) > 0.5
-        near = np.linalg.norm(flow - start, axis=-1) < config.max_chain_distance
+        off = flow - start
+        near = np.hypot(off[..., 0], off[..., 1]) < config.max_chain_distance
         return flow, ok & pairs.valid[a, through] & near
 
     with threads() as pool:
