@@ -102,9 +102,7 @@ def fit_motion(
             scene, chosen = kept
             nodes = _Nodes(chosen, resized(nodes.motion, len(chosen)))
         else:
-            scene, nodes = _with_later_surface(
-                scene, nodes, grid, flow, whole is not None, config
-            )
+            scene, nodes = _with_later_surface(scene, nodes, grid, flow, whole is not None, config)
             if checkpoint is not None:
                 checkpoint.keep_nodes(scene, nodes.chosen)
     if config.anisotropic:
@@ -169,9 +167,7 @@ def _start(
         _follow(scene, nodes, grid, flow, config)
 
 
-def _follow(
-    scene: Scene4D, nodes: _Nodes, grid: VideoGrid, flow: Flow, config: FitConfig
-) -> None:
+def _follow(scene: Scene4D, nodes: _Nodes, grid: VideoGrid, flow: Flow, config: FitConfig) -> None:
     """The nodes' motion, from time to time."""
     frames = targets_of(grid, config.device)
     free = nodes.motion.free

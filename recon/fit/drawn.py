@@ -10,6 +10,7 @@ nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor

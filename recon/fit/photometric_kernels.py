@@ -34,7 +34,7 @@ ROWS = 4  # rows taken at once
 FAST = {"contract"}  # fused multiply-add; nothing is reordered
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)
 def vertical_weights(height: int) -> np.ndarray:
     """Rows of the mirrored blur as a banded matrix, float32 [height, 11].
 

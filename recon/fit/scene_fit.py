@@ -36,8 +36,9 @@ from recon.sheen import direction, factors
 from recon.targets import Targets
 
 Cell = tuple[int, int]
-_TURNS_LAST = 8  # visits of a time
+_TURNS_LAST = 16  # visits of a time
 _ALONE = 0.1  # of the rate, for single nodes beside what neighbourhoods of them share
+_WHOLE = 2  # one step in so many is for all; others are for what moves, which is hard, alone
 _PLAIN = 7  # one step in so many is without sheen: without it colours must do as well
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
 
@@ -85,7 +86,6 @@ class JointFit:
         self.spread = None
         if motion is not None:
             self.spread = Spreader(scene.node_index, scene.node_weights, motion.nodes)
-            self._moving_N = (scene.node_weights.sum(1) > 0).cpu().numpy()
         self.unit = median_depth(scene)
         self.optimiser = Adam(self.parameters.groups(config.rates, self.unit))
         self._start = [g["lr"] for g in self.optimiser.param_groups]
@@ -235,13 +235,12 @@ class JointFit:
             past = self.config.loss.past / self.empty[v].numel() * self.empty[v].float()
         return ignored, past
 
-    def _followers(self, step: int) -> NDArray[np.bool_] | None:
-        """The Gaussians that a step is for: what moves, which is hard, gets more of them."""
-        import os
-        every = int(os.environ.get("EVERY", 0))
-        if self.spread is None or not every or step % every == 0:
+    def _moving(self) -> NDArray[np.bool_] | None:
+        """The Gaussians [N] that follow nodes, if there are others."""
+        if self.spread is None or self.motion is None:
             return None
-        return self._moving_N
+        moving_N = self.spread.follow(torch.ones(self.motion.nodes))
+        return None if moving_N.all() else moving_N
 
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
         """How the offsets of an edge's nodes differ [E, 3] when what is around them turns."""
@@ -271,6 +270,7 @@ class JointFit:
         """
         rng = np.random.default_rng(self.config.seed)
         first, queue = checkpoint.resume(self, description, rng) if checkpoint else (0, [])
+        moving_N = self._moving()
         bar = progress(range(first, steps), description)
         # asking a GPU for a number makes it wait
         watched = _WATCHED_ON_GPU if self.parameters.means.is_cuda else 1
@@ -287,7 +287,7 @@ class JointFit:
             self._plain = step % _PLAIN == _PLAIN - 1
             where = f"{description}, step {step}", checkpoint.last_good if checkpoint else ""
             try:
-                value = self.loss(cell, self._followers(step))
+                value = self.loss(cell, moving_N if step % _WHOLE else None)
             except NotFinite:  # the rasterizer was given such values
                 check_parameters(self.parameters.named(), *where)
                 raise

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fourreal.cameras import project, transform
+from fourreal.cameras import transform
 from fourreal.kernels import njit
 
 FloatArray = NDArray[np.floating]
@@ -88,24 +88,11 @@ def _gauss_newton(
     M = len(x_M3)
     blocks, rhs = np.zeros((M, 3, 3)), np.zeros((M, 3))
     scale = 4.0 if round_index < 2 else 1.5  # Geman-McClure width, pixels
+    width = scale if round_index > 0 else np.inf
     for seen in observations:
-        weight = seen.weight_M
-        p = transform(seen.w2c, x_M3 + u_M3)
-        uv, z = project(p, seen.K)
-        z = np.maximum(z, 1e-9)
-        residual = seen.uv_M2 - uv
-        jac_cam = np.zeros((M, 2, 3))
-        jac_cam[:, 0, 0], jac_cam[:, 1, 1] = seen.K[0, 0] / z, seen.K[1, 1] / z
-        jac_cam[:, 0, 2] = -seen.K[0, 0] * p[:, 0] / z**2
-        jac_cam[:, 1, 2] = -seen.K[1, 1] * p[:, 1] / z**2
-        jac = jac_cam @ seen.w2c[:3, :3] * pixel
-        if round_index > 0:
-            square = (residual**2).sum(-1)
-            weight = weight * (scale**2 / (scale**2 + square)) ** 2
-        weight = np.where(z > 1e-8, weight, 0.0)
-        target = residual + (jac @ (u_M3 / pixel)[..., None])[..., 0]
-        blocks += np.einsum("m,mki,mkj->mij", weight, jac, jac)
-        rhs += np.einsum("m,mki,mk->mi", weight, jac, target)
+        given = (seen.uv_M2, seen.weight_M, seen.K, seen.w2c)
+        arrays = (np.ascontiguousarray(x, np.float64) for x in given)
+        _add_sighting(x_M3 + u_M3, u_M3 / pixel, *arrays, pixel, width, blocks, rhs)
     bent = u_M3[edges[:, 0]] - u_M3[edges[:, 1]] - apart_E3
     difference = np.linalg.norm(bent / pixel, axis=-1)
     link = smoothness / np.maximum(difference, 0.3 if round_index else 1.0)
@@ -143,6 +130,39 @@ def _adjacency(
     both = sparse.coo_matrix((np.r_[link, link], (np.r_[i, j], np.r_[j, i])), shape=(count, count))
     csr = both.tocsr()
     return csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data
+
+
+@njit(cache=True, error_model="numpy")
+def _add_sighting(places, steps, uv, weight, K, w2c, pixel, width, blocks, rhs):
+    """Add what a view says to the normal equations: `blocks` [M,3,3] and `rhs` [M,3] of `steps`
+    [M,3], in pixel sizes; `width` of Geman-McClure weights in pixels, infinite: none."""
+    fx, fy = K[0, 0], K[1, 1]
+    rows = np.zeros((2, 3))
+    for m in range(len(places)):
+        w = weight[m]
+        if w == 0:
+            continue
+        p, q, z = w2c[0, 3], w2c[1, 3], w2c[2, 3]
+        for c in range(3):
+            p += w2c[0, c] * places[m, c]
+            q += w2c[1, c] * places[m, c]
+            z += w2c[2, c] * places[m, c]
+        if not z > 1e-8:
+            continue
+        off_x = uv[m, 0] - (fx * p + K[0, 1] * q) / z - K[0, 2]
+        off_y = uv[m, 1] - fy * q / z - K[1, 2]
+        if width < np.inf:
+            gain = 1 / (1 + (off_x * off_x + off_y * off_y) / (width * width))
+            w *= gain * gain
+        for c in range(3):
+            rows[0, c] = pixel * fx / z * (w2c[0, c] - p / z * w2c[2, c])
+            rows[1, c] = pixel * fy / z * (w2c[1, c] - q / z * w2c[2, c])
+            off_x += rows[0, c] * steps[m, c]
+            off_y += rows[1, c] * steps[m, c]
+        for c in range(3):
+            rhs[m, c] += w * (rows[0, c] * off_x + rows[1, c] * off_y)
+            for d in range(3):
+                blocks[m, c, d] += w * (rows[0, c] * rows[0, d] + rows[1, c] * rows[1, d])
 
 
 @njit(cache=True)

@@ -51,7 +51,7 @@ class Spreader:
 
     def follow(self, nodes_M: Tensor) -> NDArray[np.bool_]:
         """Which points [N] follow one of these nodes, bool [M]."""
-        share = self.product(self.matrix, nodes_M.to(self.matrix.values())[:, None])
+        share = self.product(self.matrix, nodes_M.to(self.matrix.values()).contiguous()[:, None])
         return np.asarray(share[:, 0].cpu() > 0)
 
     def product(self, matrix: Tensor, values: Tensor) -> Tensor:

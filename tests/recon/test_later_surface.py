@@ -12,7 +12,7 @@ from recon.config import preset
 from recon.fit.checkpoint import Checkpoint
 from recon.later.cells import LaterConfig
 from recon.later.surface import Carrier, add_later_surface
-from recon.motion.follow import FollowContext, follow_later, FrameFlow
+from recon.motion.follow import FollowContext, FrameFlow, follow_later
 from recon.motion.nodes import node_graph
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns

@@ -250,7 +250,9 @@ def project_anisotropic_back(
             stretched = stretch[i, 0], stretch[i, 1], stretch[i, 2]
             q = rotations[i, 0], rotations[i, 1], rotations[i, 2], rotations[i, 3]
             slopes = v_mx, v_my, v_xx, v_xy, v_yy, v_depth
-            v_at, v_r, v_q, U, R = long_slopes(camera, w2c, x, y, z, scales[i], stretched, q, slopes)
+            v_at, v_r, v_q, U, R = long_slopes(
+                camera, w2c, x, y, z, scales[i], stretched, q, slopes
+            )
             v_scales[i] = stretched[0] * v_r[0] + stretched[1] * v_r[1] + stretched[2] * v_r[2]
             for k in range(3):
                 v_stretch[i, k] = scales[i] * v_r[k]
