@@ -7,7 +7,8 @@ For view i at time t the paper's Eq. 11 adds two offsets to a canonical point p,
 dp_t from the motion over time, e_i from the view-dependent compensation. Kept is d_i = R_i^T e_i,
 so that in world axes, where everything here is, a point stands at p + dp_t + d_i. The joint fit
 (`recon.fit.scene_fit`) and the scene (`recon.scene.Scene4D.at`, and through it every export) draw
-what ``place`` returns; the page's worker is tested against it. Legend: N Gaussians.
+what ``place`` returns; the kernels by which steps of a fit go on a CPU (`recon.fit.drawn`) and the
+page's worker are tested against it. Legend: N Gaussians.
 """
 
 from __future__ import annotations
