@@ -11,6 +11,7 @@ Legend: M nodes, E edges of their graph, U loose nodes among them, F found place
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from fourreal.kernels import njit
 from recon.motion.node_solver import relaxed
 from recon.motion.nodes import node_graph
 from recon.motion.rigidity import LocalTurns
 
 FloatArray = NDArray[np.floating]
+_NOTHING = 25.0  # e to the power of minus so much
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Registration:
     def __init__(
         self, nodes_M3: FloatArray, colors_M3: FloatArray, config: RegistrationConfig | None = None
     ) -> None:
-        self.nodes, self.colors = nodes_M3.astype(np.float64), colors_M3
+        self.nodes, self.colors = nodes_M3.astype(np.float64), colors_M3.astype(np.float64)
         self.config = config or RegistrationConfig()
         self.edges = node_graph(self.nodes)
         self.turns = LocalTurns(torch.from_numpy(self.nodes), torch.from_numpy(self.edges))
@@ -90,16 +93,17 @@ class Registration:
         start, moved = offsets_M3, offsets_M3.copy()
         distance = cKDTree((self.nodes + moved)[loose]).query(found.places)[0]
         far, near = max(np.quantile(distance, 0.8), 2 * c.last * pixel), c.last * pixel
-        paint = _squares(found.colors, self.colors[loose]) / (2 * c.colour**2)
+        given = [np.ascontiguousarray(x, np.float64) for x in (found.places, found.colors)]
+        paint, by_colour = self.colors[loose], 1 / (2 * c.colour**2)
         for k in range(c.rounds):
             width = far * (near / far) ** (k / max(c.rounds - 1, 1))
-            apart = _squares(found.places, (self.nodes + moved)[loose]) / (2 * width**2)
-            share = np.exp(-(apart + paint))
-            share /= share.sum(1, keepdims=True) + c.outliers
+            total, sums = _pulls(
+                *given, (self.nodes + moved)[loose], paint, 1 / (2 * width**2), by_colour,
+                c.outliers,
+            )  # fmt: skip
             pull, goal = np.zeros(len(moved)), np.zeros_like(moved)
-            total = share.sum(0)
             pull[loose] = np.minimum(total, c.most_pull)
-            goal[loose] = (share.T @ found.places) / np.maximum(total, 1e-9)[:, None]
+            goal[loose] = sums / np.maximum(total, 1e-9)[:, None]
             moved = self._pulled(moved, start, held_M, pull, goal - self.nodes, pixel)
         return moved
 
@@ -117,8 +121,31 @@ class Registration:
         return relaxed(held + pull + 1e-4, rhs, self.edges, link, moved, c.sweeps)
 
 
-def _squares(a_F3: FloatArray, b_U3: FloatArray) -> FloatArray:
-    """Squared distances [F, U]."""
-    a, b = a_F3.astype(np.float64), b_U3.astype(np.float64)
-    far = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
-    return np.maximum(far, 0).astype(np.float32)
+@njit(cache=True, error_model="numpy")
+def _pulls(places, colors, nodes, paint, by_distance, by_colour, outliers):
+    """What found places pull at nodes with: in all [U], and by it the sums of places [U, 3].
+
+    A place shares itself among the nodes and ``outliers``, to each by e to the power of minus its
+    squared distance and difference of colour, times these factors.
+    """
+    count = len(nodes)
+    total, sums, share = np.zeros(count), np.zeros((count, 3)), np.zeros(count)
+    for f in range(len(places)):
+        x, y, z = places[f, 0], places[f, 1], places[f, 2]
+        r, g, b = colors[f, 0], colors[f, 1], colors[f, 2]
+        whole = outliers
+        for u in range(count):
+            dx, dy, dz = nodes[u, 0] - x, nodes[u, 1] - y, nodes[u, 2] - z
+            dr, dg, db = paint[u, 0] - r, paint[u, 1] - g, paint[u, 2] - b
+            off = by_distance * (dx * dx + dy * dy + dz * dz)
+            off += by_colour * (dr * dr + dg * dg + db * db)
+            share[u] = math.exp(-off) if off < _NOTHING else 0.0
+            whole += share[u]
+        for u in range(count):
+            if share[u] > 0:
+                part = share[u] / whole
+                total[u] += part
+                sums[u, 0] += part * x
+                sums[u, 1] += part * y
+                sums[u, 2] += part * z
+    return total, sums
