@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.cameras import invert, pixel_index, project, transform, unproject
-from fourreal.colour import difference
+from fourreal.kernels import njit
 from fourreal.video_io import to_float
 from recon.later.cells import COLOUR, MARGIN, Cell, Cells, LaterConfig
 
@@ -76,26 +76,50 @@ def _agreement(
     """
     P, D, _ = along_PD3.shape
     support, through, off = np.zeros((3, P, D), np.float32)
+    places, colour = (np.ascontiguousarray(x, np.float64) for x in (along_PD3, colour_P3))
     for u, cell in cells.items():
         if u == v:
             continue
-        uv, z = project(transform(w2c[u], along_PD3.reshape(-1, 3)), K[u])
-        pixel, inside = pixel_index(uv.reshape(P, D, 2), z.reshape(P, D), cell.depth.shape)
-        beside = cv2.dilate(cell.wrong.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        wrong = beside.reshape(-1)[pixel] & inside
-        there = to_float(cell.frame).reshape(-1, 3)[pixel]
-        differs = difference(there, colour_P3[:, None])
-        alike = wrong & (differs < COLOUR)
-        support += alike
-        off += np.where(alike, differs, 0)
-        through += (
-            inside & ~wrong & (cell.depth.reshape(-1)[pixel] > z.reshape(P, D) * (1 + MARGIN))
-        )
+        beside = cv2.dilate(cell.wrong.astype(np.uint8), np.ones((3, 3), np.uint8))
+        lens, pose = (np.ascontiguousarray(x[u], np.float64) for x in (K, w2c))
+        shown = to_float(cell.frame), cell.depth, beside
+        _ask(places, colour, lens, pose, *shown, support, through, off)
     possible = (support >= 2) & (4 * through <= support)
     index = np.arange(D)
     middle = (possible * index).sum(1) / np.maximum(possible.sum(1), 1)
     away = np.abs(index - middle[:, None]) / D
     return np.where(possible, off / np.maximum(support, 1) + 0.1 * away, np.inf)
+
+
+@njit(cache=True, error_model="numpy")
+def _ask(places, colour, K, w2c, frame, depth, beside, support, through, off):
+    """Add what a view says of `places` [P,D,3]: to `support` [P,D] where it is wrong there or
+    `beside` it and as the `colour` [P,3], to `off` [P,D] by how much it is not, to `through` [P,D]
+    where it is right and sees further."""
+    height, width = depth.shape
+    for i in range(len(places)):
+        for d in range(places.shape[1]):
+            x, y, z = w2c[0, 3], w2c[1, 3], w2c[2, 3]
+            for c in range(3):
+                x += w2c[0, c] * places[i, d, c]
+                y += w2c[1, c] * places[i, d, c]
+                z += w2c[2, c] * places[i, d, c]
+            if not z > 0:
+                continue
+            right = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2]
+            down = K[1, 1] * y / z + K[1, 2]
+            if not (0 <= right < width and 0 <= down < height):
+                continue
+            column, row = int(right), int(down)
+            if beside[row, column]:
+                differs = 0.0
+                for c in range(3):
+                    differs = max(differs, abs(frame[row, column, c] - colour[i, c]))
+                if differs < COLOUR:
+                    support[i, d] += np.float32(1)
+                    off[i, d] += np.float32(differs)
+            elif depth[row, column] > z * (1 + MARGIN):
+                through[i, d] += np.float32(1)
 
 
 def _covered(places_P3: FloatArray, cell: Cell, K: FloatArray, w2c: FloatArray) -> Mask:
