@@ -38,7 +38,6 @@ from recon.targets import Targets
 Cell = tuple[int, int]
 _TURNS_LAST = 16  # visits of a time
 _ALONE = 0.1  # of the rate, for single nodes beside what neighbourhoods of them share
-_WHOLE = 2  # one step in so many is for all; others are for what moves, which is hard, alone
 _PLAIN = 7  # one step in so many is without sheen: without it colours must do as well
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
 
@@ -235,13 +234,6 @@ class JointFit:
             past = self.config.loss.past / self.empty[v].numel() * self.empty[v].float()
         return ignored, past
 
-    def _moving(self) -> NDArray[np.bool_] | None:
-        """The Gaussians [N] that follow nodes, if there are others."""
-        if self.spread is None or self.motion is None:
-            return None
-        moving_N = self.spread.follow(torch.ones(self.motion.nodes))
-        return None if moving_N.all() else moving_N
-
     def _turned(self, t: int, offsets_M3: Tensor) -> Tensor:
         """How the offsets of an edge's nodes differ [E, 3] when what is around them turns."""
         assert self.turns is not None
@@ -270,7 +262,6 @@ class JointFit:
         """
         rng = np.random.default_rng(self.config.seed)
         first, queue = checkpoint.resume(self, description, rng) if checkpoint else (0, [])
-        moving_N = self._moving()
         bar = progress(range(first, steps), description)
         # asking a GPU for a number makes it wait
         watched = _WATCHED_ON_GPU if self.parameters.means.is_cuda else 1
@@ -287,7 +278,7 @@ class JointFit:
             self._plain = step % _PLAIN == _PLAIN - 1
             where = f"{description}, step {step}", checkpoint.last_good if checkpoint else ""
             try:
-                value = self.loss(cell, moving_N if step % _WHOLE else None)
+                value = self.loss(cell)
             except NotFinite:  # the rasterizer was given such values
                 check_parameters(self.parameters.named(), *where)
                 raise

@@ -142,24 +142,6 @@ def test_less_is_drawn_where_the_slopes_of_some_are_asked_for(monkeypatch):
     assert shown[1] < 0.2 * 120 * 200 < 0.8 * 120 * 200 < shown[0]
 
 
-def test_every_other_step_is_for_what_moves(monkeypatch):
-    fit, _ = speck_fit(monkeypatch)
-    asked = []
-    loss = fit.loss
-    monkeypatch.setattr(fit, "loss", lambda cell, only=None: asked.append(only) or loss(cell, only))
-    fit.run([(0, 1), (1, 2)], 4, "steps")
-    assert [only is not None for only in asked] == [False, True, False, True]
-    assert asked[1].sum() == 10
-    still = a_fit(set())
-    still_asked = []
-    still_loss = still.loss
-    monkeypatch.setattr(
-        still, "loss", lambda cell, only=None: still_asked.append(only) or still_loss(cell, only)
-    )
-    still.run([(0, 0)], 2, "steps")
-    assert still_asked == [None, None]
-
-
 def test_what_is_near_enough_is_kept():
     bits = np.zeros((4, 16), np.int32)
     #  columns, then rows: what counts; beside it; far right; culled before
