@@ -26,6 +26,9 @@ from tracking.flow.trusted import trusted_flow
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _DARK = 0.02  # added to colours before their brightness is compared
+_LEAN = (
+    7.2  # links cut, for every pixel of the short side, before a point that changes stands still
+)
 _SURE = 1e4  # links cut before a point that is surely still or moving changes sides
 
 
@@ -188,11 +191,12 @@ def _shortest_border(
     n = len(still)
     i, j, length, edge = _links(sights, neighbours)
     link = 1 / (length * (1 + 10 * edge))
-    to_moving = np.where(moving, _SURE, np.where(changes, 0.2, 0.0))
-    to_still = np.where(still, _SURE, np.where(maybe, 0.05, 0.0))
+    lean = _LEAN / min(sights.depth.shape[1:])  # points grow with the area, borders with the length
+    to_moving = np.where(moving, _SURE, np.where(changes, lean, 0.0))
+    to_still = np.where(still, _SURE, np.where(maybe, lean / 4, 0.0))
     every, source, sink = np.arange(n), np.full(n, n), np.full(n, n + 1)
     rows, columns = np.r_[i, j, source, every], np.r_[j, i, every, sink]
-    amount = np.rint(100 * np.r_[link, link, to_moving, to_still]).astype(np.int32)
+    amount = np.rint(1000 * np.r_[link, link, to_moving, to_still]).astype(np.int32)
     graph = sparse.csr_matrix((amount, (rows, columns)), shape=(n + 2, n + 2))
     graph.eliminate_zeros()
     left = graph - maximum_flow(graph, n, n + 1).flow

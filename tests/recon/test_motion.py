@@ -88,6 +88,36 @@ def test_a_leg_on_the_ground_moves_with_its_body():
     assert label[len(body) :][: len(leg)].mean() < 0.3
 
 
+@pytest.mark.parametrize("height", [72, 288])
+def test_a_shadow_on_the_ground_does_not_walk_at_any_size(height):
+    # a body on a ground that changes around its foot; one point a pixel, f = 1.5 heights
+    cell = 2.0 / 1.5 / height
+
+    def block(x, y, z):
+        counts = [max(round(height * n), 1) for n in (x[1] - x[0], y[1] - y[0], z[1] - z[0])]
+        grid = np.meshgrid(*(np.arange(n) for n in counts), indexing="ij")
+        first = np.array([x[0], y[0], z[0]]) * height
+        return (np.stack([g.ravel() for g in grid], 1) + first) * cell + (0, 0, 2.0)
+
+    body, ground = (
+        block((0, 0.12), (0, 0.25), (0, 0)),
+        block((-0.3, 0.4), (0.25, 0.25), (-0.2, 0.2)),
+    )
+    points = np.concatenate([body, ground])
+    K_1 = np.array([[[1.5 * height, 0, height], [0, 1.5 * height, height / 2], [0, 0, 1]]])
+    depth, known = np.full((1, height, 2 * height), 2.0), np.ones((1, 1), bool)
+    frames = np.zeros((1, 1, height, 2 * height, 3), np.float32)
+    sights = Sights(points, np.full((len(points), 3), 0.5), frames, known, depth, K_1, W2C[:1])
+    moving = np.arange(len(points)) < len(body) // 2
+    x, z = points[:, 0] / cell / height, (points[:, 2] - 2.0) / cell / height
+    is_ground = np.arange(len(points)) >= len(body)
+    changes = is_ground & (x > -0.25) & (x < 0.3) & (np.abs(z) < 0.18)
+    still = is_ground & ~changes
+    label = _shortest_border(sights, still, moving, changes, np.zeros(len(points), bool))
+    assert label[: len(body)].mean() < 0.05
+    assert label[changes].mean() > 0.9
+
+
 def random_rotation(seed: int) -> torch.Tensor:
     q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))).Q
     return q * torch.linalg.det(q)
