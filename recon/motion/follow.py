@@ -6,8 +6,9 @@ Legend: M nodes, V views, T times, cell = (view, time). From one time to the nex
 2. what flow has lost is found again (`recon.later.lost_parts`), where enough views show it;
 3. gradient steps on the nodes of this time alone bring the drawing to the frame, so that errors
    do not add up from time to time.
-Where a single view knows a time, rigid frames (`recon.motion.frames`) say how far from it the nodes
-are: before the gradient steps and, from where these brought what the view sees, after them.
+Where a single view knows a time, `recon.motion.single_view` says how far from it the nodes are:
+before the gradient steps, from where these brought what the view sees after them, and once more in
+the end, from where all times were seen.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourreal.cameras import invert, pixel_index, project, transform, unproject
-from recon.motion.frames import FrameConfig, RigidFrames
+from fourreal.cameras import pixel_index, project, transform
+from recon.motion.frames import FrameConfig
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
 from recon.motion.rigidity import LocalTurns
+from recon.motion.single_view import SingleView
 from recon.raster.rasterize import RasterOutput
 from recon.targets import Targets
 from tracking.flow.trusted import trusted_both_ways
@@ -94,8 +96,11 @@ def follow_motion(
     V, T = context.known.shape
     c = context.canonical_time
     free = np.flatnonzero(motion.free.cpu().numpy())
-    frames = _frames(nodes_M3[free], context, config.frames)
-    states = {c: frames.state()} if frames is not None else {}
+    alone = _single_view(nodes_M3, free, context, config.frames)
+
+    def set_time(t: int, moved_M3: FloatArray) -> None:
+        motion.set_time(t, torch.as_tensor(moved_M3).to(offsets))
+
     for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
         before = t - 1 if t > c else t + 1
         with torch.no_grad():
@@ -107,29 +112,27 @@ def follow_motion(
             _carried_by_flow(v, before, t, nodes_M3 + offsets_M3, offsets, context, config)
             for v in both
         ]
-        lifted = frames is not None and len(views) == len(both) == 1 and before in states
+        lifted = alone is not None and len(views) == len(both) == 1 and alone.follows(before)
         moved = offsets_M3
         if lifted:
-            assert frames is not None
-            frames.restore(states[before])
-            frames.solve([_of_free(s, free) for s in sightings])
-            moved = np.zeros_like(nodes_M3)
-            moved[free] = frames.carried() - nodes_M3[free]
+            assert alone is not None
+            moved = alone.carried(before, sightings[0])
         elif sightings:
             moved = offsets_M3 + _step(
                 turns, nodes_M3 + offsets_M3, sightings, config, motion.free.cpu().numpy()
             )
         if context.recover is not None:
             moved = context.recover(t, moved)
-        motion.set_time(t, torch.as_tensor(moved).to(offsets))
+        set_time(t, moved)
         context.refine(t, views, config.gradient_steps)
         if lifted:
-            assert frames is not None
-            with torch.no_grad():
-                offsets = motion(t)
-            moved[free] = _lift(frames, nodes_M3, free, offsets, views[0], t, context, config)
-            motion.set_time(t, torch.as_tensor(moved).to(offsets))
-            states[t] = frames.state()
+            assert alone is not None
+            set_time(
+                t, alone.lifted(t, _sighted(views[0], t, nodes_M3, motion(t), context, config))
+            )
+    if alone is not None:
+        for t, moved in alone.in_upright_plane(context.w2c):
+            set_time(t, moved)
 
 
 def follow_later(
@@ -196,42 +199,18 @@ class FrameFlow:
         return flow.astype(np.float32), trust.astype(np.float32)
 
 
-def _frames(
-    moving_M3: FloatArray, context: FollowContext, config: FrameConfig | None
-) -> RigidFrames | None:
-    """Frames where a time is known to one view alone and enough nodes move to make them of."""
-    if config is None or not (context.known.sum(0) == 1).any():
-        return None
-    return RigidFrames(moving_M3, config) if len(moving_M3) > 2 * config.links else None
-
-
-def _of_free(seen: Sighting, free: NDArray[np.int64]) -> Sighting:
-    return Sighting(seen.uv_M2[free], seen.weight_M[free], seen.K, seen.w2c)
-
-
-def _lift(
-    frames: RigidFrames,
+def _single_view(
     nodes_M3: FloatArray,
     free: NDArray[np.int64],
-    offsets: Tensor,
-    v: int,
-    t: int,
     context: FollowContext,
-    config: FollowConfig,
-) -> FloatArray:
-    """Offsets of the ``free`` nodes: where the view sees them, as far away as the frames say.
-
-    Nodes that the view does not see go where the frames take them.
-    """
-    here = nodes_M3 + offsets.double().cpu().numpy()
-    uv, _, seen = _seen_nodes(v, t, here, offsets, context, config)
-    K, w2c = context.K[v], context.w2c[v]
-    frames.solve([Sighting(uv[free], seen[free].astype(np.float64), K, w2c)])
-    carried = frames.carried()
-    depth = transform(w2c, carried)[:, 2]
-    on_ray = transform(invert(w2c), unproject(uv[free], depth, K))
-    placed = (seen[free] & (depth > 0))[:, None]
-    return np.where(placed, on_ray, carried) - nodes_M3[free]
+    config: FrameConfig | None,
+) -> SingleView | None:
+    """Where a time is known to one view alone and enough nodes move to make frames of."""
+    if config is None or not (context.known.sum(0) == 1).any():
+        return None
+    if len(free) <= 2 * config.links:
+        return None
+    return SingleView(nodes_M3, free, context.canonical_time, config)
 
 
 def _seen_nodes(
@@ -249,6 +228,20 @@ def _seen_nodes(
     pixel, inside = pixel_index(uv, z, depth.shape)
     surface = depth.reshape(-1)[pixel]
     return uv, pixel, inside & (np.abs(z - surface) < config.depth_tolerance * surface)
+
+
+def _sighted(
+    v: int,
+    t: int,
+    nodes_M3: FloatArray,
+    offsets: Tensor,
+    context: FollowContext,
+    config: FollowConfig,
+) -> Sighting:
+    """Where a view sees the nodes at a time, with these offsets."""
+    here = nodes_M3 + offsets.detach().double().cpu().numpy()
+    uv, _, seen = _seen_nodes(v, t, here, offsets, context, config)
+    return Sighting(uv, seen.astype(np.float64), context.K[v], context.w2c[v])
 
 
 def _carried_by_flow(

@@ -6,7 +6,8 @@ where the nearest frames take it together, and neighbouring frames should agree 
 one is (Sumner et al. 2007, "Embedded deformation for shape manipulation"; with a norm of 1, so that
 joints may bend). Frames are measured against the canonical shape, not against the time before:
 errors of shape do not add up. Small errors of flow that agree look like a part that comes nearer,
-so the worse the sightings fit, the more a frame stays at the distance it has at rest. Found by
+so the worse the sightings fit, the more a frame stays at the distance it has at rest. Where the
+plane is known in which things move (`recon.motion.upright`), frames stay near theirs. Found by
 Gauss-Newton on reprojection errors with robust weights.
 Legend: C frames, M nodes, K frames that carry a node, L directed links between frames.
 """
@@ -47,12 +48,15 @@ class FrameConfig:
     distance: float = 0.5
     """Weight of a link's length that a frame is farther or nearer than at rest, for every square
     pixel by which sightings miss."""
+    plane: float = 0.3
+    """Weight of a pixel that a frame leaves its plane by, where there is one."""
     rounds: int = 15
 
 
 class RigidFrames:
     """Frames spread over nodes [M, 3] at rest; ``turns`` [C, 3, 3] and ``places`` [C, 3] are their
-    state, which ``solve`` changes."""
+    state, which ``solve`` changes. ``normal`` [3]: frames move in planes across it; None: anywhere.
+    """
 
     def __init__(self, nodes_M3: FloatArray, config: FrameConfig, seed: int = 0) -> None:
         self.config = config
@@ -64,6 +68,7 @@ class RigidFrames:
         self.links = np.concatenate([one_way, one_way[:, ::-1]])
         self.turns: FloatArray = np.tile(np.eye(3), (len(self.rest), 1, 1))
         self.places: FloatArray = self.rest.copy()
+        self.normal: FloatArray | None = None
 
     def state(self) -> tuple[FloatArray, FloatArray]:
         """Turns and places, to come back to."""
@@ -80,9 +85,7 @@ class RigidFrames:
     def solve(self, sightings: Sequence[Sighting]) -> None:
         """Move the frames so that the nodes they carry are where they are sighted."""
         count, config = len(self.rest), self.config
-        start = self.places
-        depths = [np.median(transform(s.w2c, self.rest)[:, 2]) / s.K[0, 0] for s in sightings]
-        pixel = float(np.abs(np.median(depths)))
+        start, pixel = self.places, self._pixel(sightings)
         i, j = self.links.T
         reach = np.linalg.norm(self.rest[j] - self.rest[i], axis=-1).mean() / pixel
         # unknowns of a frame: a turn, in pixels at the length of a link, and a shift in pixels
@@ -96,16 +99,34 @@ class RigidFrames:
             here = self._blend(arms)
             rows = [self._sighted(s, arms, here, pixel, reach, width) for s in sightings]
             rows.append(self._linked(pixel, reach, 0.3 if k else 1.0))
+            if self.normal is not None:
+                rows.append(self._in_plane(self.normal, pixel))
             if k >= 2:
                 rows += [self._as_far_away(s, here, pixel, reach) for s in sightings]
-            for jacobian, residual in rows:
-                square += (jacobian.T @ jacobian).toarray()
-                pull += jacobian.T @ residual
+            jacobian = sparse.vstack([matrix for matrix, _ in rows], format="csr")
+            square += (jacobian.T @ jacobian).toarray()
+            pull += jacobian.T @ np.concatenate([residual for _, residual in rows])
             step = cho_solve(cho_factor(square, check_finite=False), pull).reshape(count, 6)
             self.turns = rotations(torch.from_numpy(step[:, :3] / reach)).numpy() @ self.turns
             self.places = self.places + step[:, 3:] * pixel
             if np.abs(step[:, 3:]).max() < _SETTLED:
                 break
+
+    def misfit(self, sightings: Sequence[Sighting]) -> float:
+        """What ``solve`` makes small: by how much sightings, and links, are missed."""
+        total, here = 0.0, self.carried()
+        for seen in sightings:
+            uv, _ = project(transform(seen.w2c, here), seen.K)
+            square = ((seen.uv_M2 - uv) ** 2).sum(-1)
+            width = _WIDTH[1] ** 2
+            total += float((seen.weight_M * square * width / (width + square)).sum())
+        apart = np.linalg.norm(self._apart()[0], axis=-1) / self._pixel(sightings)
+        return total + 2 * self.config.stiffness * float(apart.sum())
+
+    def _pixel(self, sightings: Sequence[Sighting]) -> float:
+        """World length of one pixel at the median frame."""
+        depths = [np.median(transform(s.w2c, self.rest)[:, 2]) / s.K[0, 0] for s in sightings]
+        return float(np.abs(np.median(depths)))
 
     def _turned_arms(self) -> FloatArray:
         return (self.turns[self.index] @ self.arms_MK3[..., None])[..., 0]
@@ -143,7 +164,7 @@ class RigidFrames:
         by_shift = np.broadcast_to(slope[:, :, None], by_turn.shape)
         rows = np.concatenate([by_turn, by_shift], -1) * share[:, None, :, None]
         root = np.sqrt(weight[used])
-        rows = rows.reshape(len(used), 2, -1) * root[:, None, None]
+        rows = rows.reshape(len(used), 2, 6 * share.shape[1]) * root[:, None, None]
         return (
             _sparse(rows, self.index[used], len(self.rest)),
             (residual[used] * root[:, None]).reshape(-1),
@@ -170,9 +191,8 @@ class RigidFrames:
         self, pixel: float, reach: float, least: float
     ) -> tuple[sparse.csr_matrix, FloatArray]:
         """Weighted Jacobian and residual of where frames see their neighbours; a norm of 1."""
-        i, j = self.links.T
-        arm = (self.turns[i] @ (self.rest[j] - self.rest[i])[..., None])[..., 0]
-        residual = (self.places[j] - arm - self.places[i]) / pixel
+        i, apart = self.links[:, 0], self._apart()
+        arm, residual = apart[1], apart[0] / pixel
         length = np.linalg.norm(residual, axis=-1)
         root = np.sqrt(self.config.stiffness / np.maximum(length, least))
         rows = np.zeros((len(i), 3, 12))
@@ -183,6 +203,20 @@ class RigidFrames:
             _sparse(rows, self.links, len(self.rest)),
             (residual * root[:, None]).reshape(-1),
         )
+
+    def _apart(self) -> tuple[FloatArray, FloatArray]:
+        """How far [L, 3] neighbours are from where a frame sees them, and where that is from it."""
+        i, j = self.links.T
+        arm = (self.turns[i] @ (self.rest[j] - self.rest[i])[..., None])[..., 0]
+        return self.places[j] - arm - self.places[i], arm
+
+    def _in_plane(self, normal: FloatArray, pixel: float) -> tuple[sparse.csr_matrix, FloatArray]:
+        """Weighted Jacobian and residual of how far frames have left their planes."""
+        count, root = len(self.rest), self.config.plane**0.5
+        rows = np.zeros((count, 1, 6))
+        rows[:, 0, 3:] = root * normal
+        residual = root * ((self.rest - self.places) @ normal) / pixel
+        return _sparse(rows, np.arange(count)[:, None], count), residual
 
 
 def _sparse(rows_NRB: FloatArray, frames_NK: NDArray[np.int64], count: int) -> sparse.csr_matrix:

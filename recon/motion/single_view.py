@@ -1,0 +1,87 @@
+"""How far away nodes are at times that a single view knows.
+
+Along its rays a view sees nothing of a node: rigid frames (`recon.motion.frames`) and the upright
+plane in which things move (`recon.motion.upright`) say where on them the nodes are.
+Legend: M nodes, of which those that may move hang on the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourreal.cameras import invert, transform, unproject
+from recon.motion.frames import FrameConfig, RigidFrames
+from recon.motion.node_solver import Sighting
+from recon.motion.upright import plane_of_motion
+
+FloatArray = NDArray[np.floating]
+
+
+class SingleView:
+    """Nodes [M, 3] at rest at the time ``home``, of which ``free`` (indices) may move.
+
+    Times are visited one after the other, away from ``home``.
+    """
+
+    def __init__(
+        self,
+        nodes_M3: FloatArray,
+        free: NDArray[np.int64],
+        home: int,
+        config: FrameConfig,
+    ) -> None:
+        self._count, self._free, self._home = len(nodes_M3), free, home
+        self._rest = np.asarray(nodes_M3[free], np.float64)
+        self._frames = RigidFrames(self._rest, config)
+        self._states = {home: self._frames.state()}
+        self._sighted: dict[int, Sighting] = {}
+
+    def follows(self, time: int) -> bool:
+        """Whether it is known where the frames are at a time."""
+        return time in self._states
+
+    def carried(self, before: int, seen: Sighting) -> FloatArray:
+        """Offsets [M, 3] with the frames, coming from the time ``before``, where nodes are seen."""
+        self._frames.restore(self._states[before])
+        self._frames.solve([self._of_free(seen)])
+        return self._offsets(self._frames.carried())
+
+    def lifted(self, time: int, seen: Sighting) -> FloatArray:
+        """Offsets [M, 3] at a time: where the view sees a node, as far away as the frames say;
+        nodes that it does not see go where the frames take them."""
+        self._sighted[time] = self._of_free(seen)
+        return self._lift(time, self._states)
+
+    def in_upright_plane(self, w2c_V44: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+        """Times and offsets [M, 3] there, lifted anew in the plane in which the nodes move; none
+        where no plane fits. ``w2c_V44``: all cameras, which say what is upright."""
+        self._frames.restore(self._states[self._home])
+        normal = plane_of_motion(self._rest, self._sighted, self._home, w2c_V44)
+        if normal is None:
+            return
+        self._frames.normal = normal
+        states = {self._home: self._states[self._home]}
+        for time in self._sighted:
+            self._frames.restore(states[time - 1 if time > self._home else time + 1])
+            yield time, self._lift(time, states)
+
+    def _lift(self, time: int, states: dict[int, tuple[FloatArray, FloatArray]]) -> FloatArray:
+        seen = self._sighted[time]
+        self._frames.solve([seen])
+        states[time] = self._frames.state()
+        carried = self._frames.carried()
+        depth = transform(seen.w2c, carried)[:, 2]
+        on_ray = transform(invert(seen.w2c), unproject(seen.uv_M2, depth, seen.K))
+        placed = ((seen.weight_M > 0) & (depth > 0))[:, None]
+        return self._offsets(np.where(placed, on_ray, carried))
+
+    def _offsets(self, here: FloatArray) -> FloatArray:
+        out = np.zeros((self._count, 3))
+        out[self._free] = here - self._rest
+        return out
+
+    def _of_free(self, seen: Sighting) -> Sighting:
+        return Sighting(seen.uv_M2[self._free], seen.weight_M[self._free], seen.K, seen.w2c)
