@@ -98,8 +98,11 @@ def follow_motion(
     free = np.flatnonzero(motion.free.cpu().numpy())
     alone = _single_view(nodes_M3, free, context, config.frames)
 
+    with torch.no_grad():
+        still = motion(c)
+
     def set_time(t: int, moved_M3: FloatArray) -> None:
-        motion.set_time(t, torch.as_tensor(moved_M3).to(offsets))
+        motion.set_time(t, torch.as_tensor(moved_M3).to(still))
 
     for t in sorted((t for t in range(T) if t != c), key=lambda t: abs(t - c)):
         before = t - 1 if t > c else t + 1
@@ -127,9 +130,8 @@ def follow_motion(
         context.refine(t, views, config.gradient_steps)
         if lifted:
             assert alone is not None
-            set_time(
-                t, alone.lifted(t, _sighted(views[0], t, nodes_M3, motion(t), context, config))
-            )
+            seen = _sighted(views[0], t, nodes_M3, motion(t), context, config)
+            set_time(t, alone.lifted(t, seen))
     if alone is not None:
         for t, moved in alone.in_upright_plane(context.w2c):
             set_time(t, moved)
