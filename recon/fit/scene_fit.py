@@ -36,7 +36,7 @@ from recon.sheen import direction, factors
 from recon.targets import Targets
 
 Cell = tuple[int, int]
-_TURNS_LAST = 16  # visits of a time
+_TURNS_LAST = 8  # visits of a time
 _ALONE = 0.1  # of the rate, for single nodes beside what neighbourhoods of them share
 _PLAIN = 7  # one step in so many is without sheen: without it colours must do as well
 _WATCHED_ON_GPU = 20  # steps between two looks at the loss
