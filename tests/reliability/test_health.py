@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-import recon.fit.scene_fit
 import run_pipeline
 from fourreal.health import NotFinite
 from gen.data.world.grid import make_grid
 from gen.flow.samplers import sample_euler, sample_heun
+from recon.fit.scene_fit import JointFit
 from recon.scene import Scene4D
 
 SIZE = (32, 48)
@@ -29,18 +29,18 @@ def run(monkeypatch, tmp_path, frames, *options):
 
 
 def test_fit_stops_at_the_first_nan_and_goes_on_later(monkeypatch, tmp_path, capsys, frames):
-    loss, calls = recon.fit.scene_fit.photometric_loss, []
+    loss, calls = JointFit.loss, []
 
     def broken(*args):
         calls.append(1)
         return loss(*args) * (float("nan") if len(calls) == 8 else 1.0)
 
-    monkeypatch.setattr(recon.fit.scene_fit, "photometric_loss", broken)
+    monkeypatch.setattr(JointFit, "loss", broken)
     assert run(monkeypatch, tmp_path, frames) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "error: static fit, step 7: 'loss of view" in last
     assert "the last good state is the scene after the canonical phase, run/fit" in last
-    monkeypatch.setattr(recon.fit.scene_fit, "photometric_loss", loss)
+    monkeypatch.setattr(JointFit, "loss", loss)
     assert run(monkeypatch, tmp_path, frames) == 0
     assert "going on after the canonical phase" in capsys.readouterr().out
     assert not (tmp_path / "run" / "fit").exists()
