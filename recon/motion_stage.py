@@ -90,21 +90,11 @@ def fit_motion(
             scene, grid, still, config.canonical.sigma, config.canonical.flat
         )
     scene, nodes = _hung_on_nodes(scene, still, grid.T, config)
-    flow = FrameFlow(targets_of(grid, config.device))
-    begun = checkpoint is not None and checkpoint.has("joint fit")
-    if not begun:
-        _start(scene, nodes, grid, flow, config, known_motion)
     if whole is not None and whole.T == grid.T:
         whole = None
-    if settings.track_init and settings.later_surface and settings.kind == "nodes":
-        kept = checkpoint.kept_nodes(config.device) if checkpoint is not None and begun else None
-        if kept is not None:  # where nodes are is what the fit that goes on says
-            scene, chosen = kept
-            nodes = _Nodes(chosen, resized(nodes.motion, len(chosen)))
-        else:
-            scene, nodes = _with_later_surface(scene, nodes, grid, flow, whole is not None, config)
-            if checkpoint is not None:
-                checkpoint.keep_nodes(scene, nodes.chosen)
+    scene, nodes = _set_moving(
+        scene, nodes, grid, whole is not None, config, checkpoint, known_motion
+    )
     if config.anisotropic:
         scene = scene.anisotropic()
         if settings.turning and scene.offset_frame != "literal":  # as printed, nothing turns
@@ -148,6 +138,36 @@ def _hung_on_nodes(
     free = torch.from_numpy(~still[chosen])
     motion = FreeOffsets(len(chosen), times, scene.canonical_time, bound, free)
     return scene, _Nodes(chosen, motion.to(config.device))
+
+
+def _set_moving(
+    scene: Scene4D,
+    nodes: _Nodes,
+    grid: VideoGrid,
+    knots: bool,
+    config: FitConfig,
+    checkpoint: Checkpoint | None,
+    known_motion: KnownMotion | None,
+) -> tuple[Scene4D, _Nodes]:
+    """The scene and its nodes as the joint fit begins: moving, with what the canonical time hides.
+
+    Flow is kept for as long as this takes, not while the joint fit needs memory.
+    """
+    settings = config.deformation
+    flow = FrameFlow(targets_of(grid, "cpu"))
+    begun = checkpoint is not None and checkpoint.has("joint fit")
+    if not begun:
+        _start(scene, nodes, grid, flow, config, known_motion)
+    if not (settings.track_init and settings.later_surface and settings.kind == "nodes"):
+        return scene, nodes
+    kept = checkpoint.kept_nodes(config.device) if checkpoint is not None and begun else None
+    if kept is not None:  # where nodes are is what the fit that goes on says
+        scene, chosen = kept
+        return scene, _Nodes(chosen, resized(nodes.motion, len(chosen)))
+    scene, nodes = _with_later_surface(scene, nodes, grid, flow, knots, config)
+    if checkpoint is not None:
+        checkpoint.keep_nodes(scene, nodes.chosen)
+    return scene, nodes
 
 
 def _start(

@@ -13,12 +13,13 @@ from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.motion.turning import turn_back, turn_forth
 from recon.raster.cpu.anisotropic import add_pose, long_slopes, long_splat, scaled
-from recon.raster.cpu.formation import ALPHA_MIN, FINITE_MAX
+from recon.raster.cpu.formation import ALPHA_MIN
 from recon.raster.cpu.project import (
     CHUNK,
     CULLED,
     FAR,
     NEAR,
+    note_not_finite,
     place,
     round_slopes,
     round_splat,
@@ -71,14 +72,8 @@ def place_gaussians(
             placed[i, 0], placed[i, 1], placed[i, 2] = px, py, pz
             placed[i, 3], placed[i, 4], placed[i, 5], placed[i, 6] = ga, gb, gc, op
             x, y, z = to_camera(w2c, px, py, pz)
-            if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
-                not_finite[0] = 1
-            if not abs(scales[i]) <= FINITE_MAX:
-                not_finite[1] = 1
-            if not abs(op) <= FINITE_MAX:
-                not_finite[2] = 1
-            if not abs(r) + abs(g) + abs(b) <= FINITE_MAX:
-                not_finite[3] = 1
+            far, paint = abs(x) + abs(y) + abs(z), abs(r) + abs(g) + abs(b)
+            note_not_finite(not_finite, far, abs(scales[i]), abs(op), paint)
             keys[i] = CULLED
             if not (z >= NEAR and z <= FAR and op >= ALPHA_MIN):
                 continue

@@ -179,7 +179,7 @@ def follow_later(
 
 class FrameFlow:
     """The flow of a view's frames between two times. Both ways are found at once, and the last
-    ``_FLOWS`` kept, for what is added later is followed through the same frames."""
+    ``_FLOWS`` kept, for what is added later is followed through the same ``frames``, on the CPU."""
 
     def __init__(self, frames: Targets) -> None:
         self.frames = frames
@@ -189,7 +189,7 @@ class FrameFlow:
         """As ``Flow`` says."""
         key = view, before, after
         if key not in self._kept:
-            first, second = (self.frames[view, t].cpu().numpy() for t in (before, after))
+            first, second = (self.frames[view, t].numpy() for t in (before, after))
             there, back = trusted_both_ways(first, second)
             for k, found in ((key[:1] + key[:0:-1], back), (key, there)):
                 # to a hundredth of a pixel and less: of large frames these are many

@@ -191,11 +191,11 @@ class RigidFrames:
         self, pixel: float, reach: float, least: float
     ) -> tuple[sparse.csr_matrix, FloatArray]:
         """Weighted Jacobian and residual of where frames see their neighbours; a norm of 1."""
-        i, apart = self.links[:, 0], self._apart()
-        arm, residual = apart[1], apart[0] / pixel
+        apart, arm = self._apart()
+        residual = apart / pixel
         length = np.linalg.norm(residual, axis=-1)
         root = np.sqrt(self.config.stiffness / np.maximum(length, least))
-        rows = np.zeros((len(i), 3, 12))
+        rows = np.zeros((len(arm), 3, 12))
         rows[:, :, :3] = -_cross(arm) / (pixel * reach)
         rows[:, :, 3:6], rows[:, :, 9:] = np.eye(3), -np.eye(3)
         rows = rows * root[:, None, None]

@@ -26,10 +26,8 @@ from tracking.flow.trusted import trusted_flow
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _DARK = 0.02  # added to colours before their brightness is compared
-_LEAN = (
-    7.2  # links cut, for every pixel of the short side, before a point that changes stands still
-)
 _SURE = 1e4  # links cut before a point that is surely still or moving changes sides
+_LEAN = 7.2  # the same of one that changes and may be either, over the short side in pixels
 
 
 @dataclass

@@ -13,18 +13,22 @@ Array = NDArray[np.floating]
 
 def trusted_flow(a_HW3: Array, b_HW3: Array) -> tuple[Array, Array]:
     """Flow a -> b [H, W, 2] in pixels and its trust [H, W] in 0..1 (forward-backward error)."""
-    return trusted_both_ways(a_HW3, b_HW3)[0]
+    return _trusted(*_both_ways(a_HW3, b_HW3), a_HW3.shape[:2])
 
 
 def trusted_both_ways(
     a_HW3: Array, b_HW3: Array
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """``trusted_flow`` a -> b and b -> a, in hardly more time than one of them."""
+    (forward, backward), size = _both_ways(a_HW3, b_HW3), a_HW3.shape[:2]
+    return _trusted(forward, backward, size), _trusted(backward, forward, size)
+
+
+def _both_ways(a_HW3: Array, b_HW3: Array) -> tuple[Array, Array]:
+    """Flow a -> b and b -> a at working size."""
     H, W = a_HW3.shape[:2]
-    h, w = working_size(H, W, FlowConfig())
-    gray = to_gray(np.stack([a_HW3, b_HW3]).astype(np.float32), (h, w))
-    forward, backward = dis(gray[0], gray[1]), dis(gray[1], gray[0])
-    return _trusted(forward, backward, (H, W)), _trusted(backward, forward, (H, W))
+    gray = to_gray(np.stack([a_HW3, b_HW3]).astype(np.float32), working_size(H, W, FlowConfig()))
+    return dis(gray[0], gray[1]), dis(gray[1], gray[0])
 
 
 def _trusted(forward: Array, backward: Array, size: tuple[int, int]) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ import numpy as np
 from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.cpu.formation import BLUR, FINITE_MAX
-from recon.raster.kernels.geometry import ray_limits, row_times, to_camera
+from recon.raster.kernels.geometry import add_ray_slopes, ray_limits, row_times, to_camera
 
 CHUNK = 4096  # Gaussians taken at once
 
@@ -195,14 +195,9 @@ def long_slopes(camera, w2c, x, y, z, s, stretch, quaternion, slopes):
     v_w, v_i, v_j, v_k = _slope_of_turn(qw, qx, qy, qz, V)
     v_x, v_y = v_mx * gx, v_my * gy
     v_z = v_depth - (v_x * x + v_y * y + v_log_g) * iz
-    if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
-        v_x += v_rx * iz
-        v_z -= v_rx * x * iz * iz
-    if ray_y_lo < y * iz < ray_y_hi:
-        v_y += v_ry * iz
-        v_z -= v_ry * y * iz * iz
+    v_at = add_ray_slopes(camera, x, y, iz, v_rx, v_ry, (v_x, v_y, v_z))
     v_q = v_w * inverse, v_i * inverse, v_j * inverse, v_k * inverse
-    return (v_x, v_y, v_z), v_radii, v_q, U, R
+    return v_at, v_radii, v_q, U, R
 
 
 @njit(nogil=True, forceinline=True)

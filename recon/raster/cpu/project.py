@@ -19,7 +19,7 @@ import numpy as np
 from fourreal.kernel_threads import take
 from fourreal.kernels import njit
 from recon.raster.cpu.formation import ALPHA_MIN, BLUR, FINITE_MAX, TILE_H, TILE_W
-from recon.raster.kernels.geometry import ray_limits, to_camera
+from recon.raster.kernels.geometry import add_ray_slopes, ray_limits, to_camera
 
 ROW = 16  # floats in a prepared row, and in a gradient slot
 CHUNK = 4096  # Gaussians taken at once by prepare and gather
@@ -69,6 +69,19 @@ def place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys
 
 
 @njit(nogil=True, forceinline=True)
+def note_not_finite(not_finite, at, size, opacity, color):
+    """Set `not_finite` [4] where the magnitude of a mean, scale, opacity or colour is no number."""
+    if not at <= FINITE_MAX:
+        not_finite[0] = 1
+    if not size <= FINITE_MAX:
+        not_finite[1] = 1
+    if not opacity <= FINITE_MAX:
+        not_finite[2] = 1
+    if not color <= FINITE_MAX:
+        not_finite[3] = 1
+
+
+@njit(nogil=True, forceinline=True)
 def round_splat(camera, x, y, z, s):
     """Pixel mx, my and 2-D covariance xx, xy, yy (blur included, px^2) of a Gaussian of one
     radius s at x, y, z in the camera's axes."""
@@ -107,12 +120,7 @@ def round_slopes(camera, x, y, z, s, slopes):
     v_ry = s * s * (v_yy * gy * gy * two * ry + v_xy * gx * gy * rx)
     v_x, v_y = v_mx * gx, v_my * gy
     v_z -= (v_mx * gx * x + v_my * gy * y) * iz
-    if ray_x_lo < x * iz < ray_x_hi:  # a clamped ray does not move
-        v_x += v_rx * iz
-        v_z -= v_rx * x * iz * iz
-    if ray_y_lo < y * iz < ray_y_hi:
-        v_y += v_ry * iz
-        v_z -= v_ry * y * iz * iz
+    v_x, v_y, v_z = add_ray_slopes(camera, x, y, iz, v_rx, v_ry, (v_x, v_y, v_z))
     return v_x, v_y, v_z, two * s * along
 
 
@@ -137,14 +145,8 @@ def prepare(
             x, y, z = to_camera(w2c, means[i, 0], means[i, 1], means[i, 2])
             s, op = scales[i], opacities[i]
             r, g, b = colors[i, 0], colors[i, 1], colors[i, 2]
-            if not abs(x) + abs(y) + abs(z) <= FINITE_MAX:
-                not_finite[0] = 1
-            if not abs(s) <= FINITE_MAX:
-                not_finite[1] = 1
-            if not abs(op) <= FINITE_MAX:
-                not_finite[2] = 1
-            if not abs(r) + abs(g) + abs(b) <= FINITE_MAX:
-                not_finite[3] = 1
+            far, paint = abs(x) + abs(y) + abs(z), abs(r) + abs(g) + abs(b)
+            note_not_finite(not_finite, far, abs(s), abs(op), paint)
             keys[i] = CULLED
             if not (z >= NEAR and z <= FAR and op >= ALPHA_MIN):
                 continue
@@ -167,10 +169,8 @@ def prepare_splats(counter, camera, splats, opacities, colors, rows, bits, keys,
             xy, yy, z = splats[i, 3], splats[i, 4], splats[i, 5]
             op = opacities[i]
             r, g, b = colors[i, 0], colors[i, 1], colors[i, 2]
-            if not abs(op) <= FINITE_MAX:
-                not_finite[2] = 1
-            if not abs(r) + abs(g) + abs(b) <= FINITE_MAX:
-                not_finite[3] = 1
+            zero = np.float32(0)  # means and scales were looked at when they were projected
+            note_not_finite(not_finite, zero, zero, abs(op), abs(r) + abs(g) + abs(b))
             keys[i] = CULLED
             if z >= NEAR and z <= FAR and op >= ALPHA_MIN:
                 place(i, mx, my, xx, xy, yy, z, op, r, g, b, width, height, rows, bits, keys, rects)

@@ -19,6 +19,21 @@ def ray_limits(camera):
 
 
 @njit(nogil=True, forceinline=True)
+def add_ray_slopes(camera, x, y, iz, v_rx, v_ry, v_at):
+    """Slopes `v_at` of x, y, z, and what those of the ray x / z, y / z add; a clamped ray does not
+    move. `iz`: 1 / z."""
+    ray_x_lo, ray_x_hi, ray_y_lo, ray_y_hi = ray_limits(camera)
+    v_x, v_y, v_z = v_at
+    if ray_x_lo < x * iz < ray_x_hi:
+        v_x += v_rx * iz
+        v_z -= v_rx * x * iz * iz
+    if ray_y_lo < y * iz < ray_y_hi:
+        v_y += v_ry * iz
+        v_z -= v_ry * y * iz * iz
+    return v_x, v_y, v_z
+
+
+@njit(nogil=True, forceinline=True)
 def to_camera(w2c, x, y, z):
     """World to camera coordinates."""
     return (
