@@ -140,6 +140,13 @@ class VideoGrid:
         """The complete column, the canonical one: [V, H, W, 3]."""
         return self.column(self.shared[1])
 
+    def other_moments(self, most: int = 7) -> list[NDArray[np.float32]]:
+        """Complete columns besides the canonical one: at most so many, spread over time."""
+        complete = np.flatnonzero(np.asarray(self.known).all(0))
+        others = complete[complete != self.shared[1]]
+        places = np.linspace(0, len(others) - 1, min(most, len(others))).round().astype(int)
+        return [self.column(int(t)) for t in others[places]]
+
     def quadrants(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """(views, times) of up to four parts that start at the shared cell and lead away from it.
 

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-VIEWS, TIMES, HEIGHT, WIDTH = 3, 3, 48, 80
+VIEWS, HEIGHT, WIDTH = 4, 64, 96
+PLACES = (0, 2, 26, 28)  # of the board at each time; flow does not follow the jump
 STEP = 0.25  # from camera to camera
 FAR, NEAR = 5.0, 2.5  # of a textured wall, and of a textured board before it that moves
 
 
 def footage() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A wall and a board that moves before it, from cameras side by side.
+    """A wall and a board that moves and jumps before it, from cameras side by side.
 
     Returns frames [V, T, H, W, 3] in 0..1, K [V, 3, 3], w2c [V, 4, 4] (OpenCV).
     """
@@ -30,13 +31,13 @@ def footage() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         random.random((height // 4, width // 4, 3), np.float32).repeat(4, 0).repeat(4, 1)
         for height, width in ((HEIGHT, 2 * WIDTH), (HEIGHT // 2, WIDTH // 3 // 4 * 4))
     )
-    frames = np.empty((VIEWS, TIMES, HEIGHT, WIDTH, 3), np.float32)
+    frames = np.empty((VIEWS, len(PLACES), HEIGHT, WIDTH, 3), np.float32)
     for v in range(VIEWS):
         far, near = (round(v * WIDTH * STEP / depth) for depth in (FAR, NEAR))
-        for t in range(TIMES):
-            left = 40 + 2 * t - near
+        for t, place in enumerate(PLACES):
+            left = 30 + place - near
             frames[v, t] = wall[:, far : far + WIDTH]
-            frames[v, t, 12 : 12 + len(board), left : left + board.shape[1]] = board
+            frames[v, t, 20 : 20 + len(board), left : left + board.shape[1]] = board
     K = np.array([[WIDTH, 0, WIDTH / 2], [0, WIDTH, HEIGHT / 2], [0, 0, 1.0]])
     w2c = np.tile(np.eye(4), (VIEWS, 1, 1))
     w2c[:, 0, 3] = -STEP * np.arange(VIEWS)

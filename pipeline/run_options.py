@@ -20,9 +20,9 @@ class RunOptions:
     """Redo from this stage on: grid, tracks, scene or outputs."""
     seed: int = 0
     """Seed of everything random."""
-    preset: Literal["auto", "cpu", "gpu", "debug"] = "auto"
-    """Settings of the fit; auto: gpu where CUDA is, else cpu. debug takes seconds and only shows
-    that everything works."""
+    preset: Literal["auto", "cpu", "quick", "gpu", "debug"] = "auto"
+    """Settings of the fit; auto: gpu where CUDA is, else cpu. quick: half the steps of cpu, less
+    sharp. debug takes seconds and only shows that everything works."""
     motion: Literal["auto", "nodes", "mlp", "mlp-points"] = "auto"
     """What moves the Gaussians: nodes with offsets of their own, a small network on the nodes, or
     the paper's network on every Gaussian (slow without a GPU); auto: what the preset says."""

@@ -143,7 +143,7 @@ def tracks_stage(run: RunFolder, choice: Choice, ahead: CompileAhead) -> None:
         with reporting() as report:
             column = track_with(
                 frames, backends, K=grid.K, w2c=grid.w2c, fine=grid.fine, at_once=grid.at_once,
-                progress=report,
+                moments=grid.other_moments(), progress=report,
             )  # fmt: skip
         save_column(column, run.path / "tracks.npz", frames)
 

@@ -190,8 +190,16 @@ class FitConfig:
         return round(steps * min(max(self.few_points / max(points, 1), 1.0), self.most_steps))
 
 
+PresetName = Literal["cpu", "quick", "gpu", "debug"]
+_QUICK = 0.5  # of the steps; rates are 1.5 times as high
+
+
 def preset(name: str) -> FitConfig:
-    """A named configuration: ``cpu`` (default), ``gpu`` (8 x 256 MLP on every point), ``debug``."""
+    """A named configuration.
+
+    ``cpu``: the default; ``quick``: half its steps at higher rates; ``gpu``: 8 x 256 MLP on every
+    point; ``debug``: shows that everything works.
+    """
     config = FitConfig()
     if name == "gpu":
         config.device = "cuda"
@@ -201,12 +209,18 @@ def preset(name: str) -> FitConfig:
         config.static_steps = 1000
         config.deformation.steps = 6000
         choose_motion(config, "mlp-points")
+    elif name == "quick":
+        config.static_steps = round(_QUICK * config.static_steps)
+        config.floaters.steps = round(_QUICK * config.floaters.steps)
+        config.deformation.steps = round(_QUICK * config.deformation.steps)
+        rates = {k: 1.5 * v for k, v in vars(config.rates).items() if k != "final"}
+        config.rates = RatesConfig(**rates)
     elif name == "debug":
         config.static_steps, config.most_steps = 30, 1.0
         config.floaters.steps = 15
         config.deformation.steps, config.deformation.nodes = 60, 300
     elif name != "cpu":
-        raise ValueError(f"preset must be cpu, gpu or debug, got {name!r}")
+        raise ValueError(f"preset must be cpu, quick, gpu or debug, got {name!r}")
     return config
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from fourreal.errors import UserError
 from fourreal.option_values import parse_size
 from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
-from recon.config import preset
+from recon.config import PresetName, preset
 from recon.fit.scene_fit import JointFit
 from recon.reconstruct import fit_scene
 from recon.scene import Scene4D, empty_motion
@@ -54,7 +54,7 @@ class CostConfig:
     """Resolution of the curves over points, cells and times."""
     steps: int = 60
     """Timed steps for every number of Gaussians."""
-    preset: Literal["cpu", "gpu", "debug"] = "cpu"
+    preset: PresetName = "cpu"
     """Settings of the fit."""
     threads: int = min(2, os.cpu_count() or 1)
     seed: int = 0
@@ -140,7 +140,7 @@ def grid_cost(truth: TruthGrid, config: CostConfig) -> dict[str, float | None]:
     reset_peak_memory()
     grid = truth.grid().centred()  # as the commands have it
     clock, busy = time.perf_counter(), time.process_time()
-    column = track_column(grid.freeze_time)
+    column = track_column(grid.freeze_time, moments=grid.other_moments())
     tracking, tracking_cpu = time.perf_counter() - clock, time.process_time() - busy
     clock, busy = time.perf_counter(), time.process_time()
     scene, report = fit_scene(grid, column, settings)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import psnr, ssim
 from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
-from recon.config import preset
+from recon.config import PresetName, preset
 from recon.fit.adam import Adam
 from recon.fit.camera_step import corrected
 from recon.fit.photometric import photometric_loss
@@ -68,7 +68,7 @@ class Options:
     """Names; all by default."""
     variants: list[str] = field(default_factory=lambda: list(VARIANTS))
     """default, given, pycolmap, nearest."""
-    preset: Literal["cpu", "gpu", "debug"] = "cpu"
+    preset: PresetName = "cpu"
     """Settings of the fit."""
     json: Path | None = None
     """Result file, updated after every variant."""

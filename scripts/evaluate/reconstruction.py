@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
-from recon.config import FitConfig
+from gen.grid import VideoGrid
+from recon.config import FitConfig, PresetName
 from recon.reconstruct import fit_scene
 from scripts.evaluate import truth_grid as evaluation
 from scripts.evaluate.motion_error import motion_error
@@ -70,7 +71,7 @@ class Options:
     pictures: Path | None = None
     """Folder for pictures: every variant beside the truth, and every scene before and after the
     floater stage."""
-    preset: Literal["cpu", "gpu", "debug"] = "cpu"
+    preset: PresetName = "cpu"
     """Settings of the fit that every variant starts from."""
     seed: int = 0
 
@@ -104,12 +105,33 @@ def listed(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(v), int(t)) for v, t in np.argwhere(mask)]
 
 
+class Columns:
+    """The tracks of a scene's column, found once for each kind of grid that they are asked for.
+
+    A grid that is not whole has other cameras: those are found from its own cells alone.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[bool, int], tuple[ColumnTracks, float]] = {}
+
+    def of(self, grid: VideoGrid) -> tuple[ColumnTracks, float]:
+        """Tracks of the grid's column, and the seconds that they took."""
+        moments = grid.other_moments()
+        key = grid.w2c is not None, len(moments)
+        if key not in self._found:
+            clock = time.perf_counter()
+            column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c, moments=moments)
+            self._found[key] = column, round(time.perf_counter() - clock, 1)
+        return self._found[key]
+
+
 def evaluate(
-    truth: TruthGrid, variant: str, column: ColumnTracks | None, config: FitConfig, options: Options
+    truth: TruthGrid, variant: str, columns: Columns, config: FitConfig, options: Options
 ) -> tuple[Metrics, Drawing]:
     """All metrics of one scene and variant, and what drew the pictures they are of."""
     V, T = truth.views, truth.steps
     known = np.ones((V, T), bool)
+    copied = base_name(variant) == "nearest_cell"
     settings = VARIANTS[base_name(variant)]
     if settings.cross:
         known[1:, 1:] = False
@@ -117,25 +139,28 @@ def evaluate(
     extra: Metrics = {}
 
     def fit(shown: np.ndarray) -> Drawing:
-        if column is None:
+        if copied:
             return NearestCell(truth, shown)
+        grid = truth.grid(shown, given(variant))
+        column, tracking = columns.of(grid)
         clock = time.perf_counter()
-        scene, report = fit_scene(
-            truth.grid(shown, given(variant)), column, config, known_motion=motion
-        )
+        scene, report = fit_scene(grid, column, config, known_motion=motion)
         if not extra:  # the fit of all known cells comes first
             extra["depth_rel_median"] = evaluation.score_depth(scene, truth)
             extra["points"] = len(scene)
             extra["seconds"] = round(time.perf_counter() - clock, 1)
             extra.update({f"seconds_{k}": v for k, v in report["seconds"].items()})
             extra["peak_mb"] = round(peak_memory_mb(), 0)
+            extra["seconds_tracking"] = tracking
         return SceneDrawing(scene, truth)
 
+    if not copied:
+        columns.of(truth.grid(known, given(variant)))  # the peak of memory is that of the fit
     reset_peak_memory()
     drawing = fit(known)
     out: Metrics = {"psnr_input": None, "ssim_input": None}
     out |= {"psnr_heldout_cells": None, "ssim_heldout_cells": None}
-    if column is not None:  # the nearest cell of an input cell is itself
+    if not copied:  # the nearest cell of an input cell is itself
         out |= evaluation.score_cells(drawing, truth, listed(known), "input")
     if not known.all():
         out |= evaluation.score_cells(drawing, truth, listed(~known), "unseen")
@@ -213,27 +238,17 @@ def run(options: Options) -> dict[str, Any]:
             say(f"{label}: skipped, {error}")
             results.note(f"{label}: skipped, {error}", instead_of=f"{label}: skipped")
             continue
-        columns: dict[bool, tuple[ColumnTracks, float]] = {}
+        columns = Columns()
         for variant in todo:
-            column, tracking = None, None
-            if base_name(variant) != "nearest_cell":
-                known = given(variant)
-                if known not in columns:
-                    clock = time.perf_counter()
-                    grid = truth.grid(None, known)
-                    found = track_column(grid.column(0), K=grid.K, w2c=grid.w2c)
-                    columns[known] = found, round(time.perf_counter() - clock, 1)
-                column, tracking = columns[known]
             config = configure(variant, options.preset, options.seed)
-            metrics, drawing = evaluate(truth, variant, column, config, options)
-            metrics["seconds_tracking"] = tracking
+            metrics, drawing = evaluate(truth, variant, columns, config, options)
             results.add(label, variant, metrics)
             results.note(f"{variant}: {describe(variant)}", instead_of=f"{variant}:")
             if options.pictures is not None:
                 save_comparison(drawing, truth, options.pictures / f"{label}_{variant}.png")
-                if variant == "default" and column is not None:
+                if variant == "default":
                     picture = options.pictures / f"{label}_floaters.png"
-                    save_floaters(truth, column, config, picture)
+                    save_floaters(truth, columns.of(truth.grid())[0], config, picture)
             brief = {k: v for k, v in metrics.items() if k.startswith("psnr")}
             say(f"{label} {variant}: {brief} {metrics['seconds']} s")
     results.note(

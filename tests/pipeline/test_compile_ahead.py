@@ -105,5 +105,22 @@ def test_the_rehearsal_does_not_outlive_the_command(tmp_path):
 @pytest.mark.slow
 def test_the_rehearsal_goes_through_both_stages():
     frames, K, w2c = footage()
-    assert np.ptp(frames) > 0.9 and K.shape == (3, 3, 3) and w2c.shape == (3, 4, 4)
+    assert np.ptp(frames) > 0.9 and K.shape == (4, 3, 3) and w2c.shape == (4, 4, 4)
     assert list(rehearse(given=False, fit=True)) == ["tracks", "scene"]
+
+
+ASKS_FOR = """
+from pipeline.rehearsal import rehearse
+list(rehearse(given=False, fit=True))
+from recon.later.search import _ask
+from recon.motion.registration import _pulls
+from recon.fit.drawn_kernels import place_gaussians
+print([bool(kernel.signatures) for kernel in (_ask, _pulls, place_gaussians)])
+"""
+
+
+@pytest.mark.slow
+def test_the_rehearsal_also_seeks_what_is_lost():
+    """The board jumps, so that what finds it again is compiled too."""
+    done = subprocess.run([sys.executable, "-c", ASKS_FOR], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("[True, True, True]"), done.stderr

@@ -126,6 +126,15 @@ def test_scenes_of_few_points_take_more_steps():
     assert preset("debug").scaled(100, 10) == 100
 
 
+def test_the_quick_preset_takes_half_the_steps_at_higher_rates():
+    quick, full = preset("quick"), preset("cpu")
+    assert (quick.static_steps, quick.deformation.steps, quick.floaters.steps) == (
+        full.static_steps // 2, full.deformation.steps // 2, full.floaters.steps // 2,
+    )  # fmt: skip
+    assert quick.rates.means == 1.5 * full.rates.means and quick.rates.final == full.rates.final
+    assert quick.few_points == full.few_points and quick.device == "cpu"
+
+
 @pytest.mark.slow
 def test_the_gpu_preset_is_the_papers_network_on_every_point():
     config = preset("gpu")

@@ -8,6 +8,8 @@ Legend: V views, H W frame, N tracks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fourreal.cameras import relative_pose
@@ -34,12 +36,14 @@ def track_with(
     w2c: np.ndarray | None = None,
     fine: np.ndarray | None = None,
     at_once: bool = False,
+    moments: Sequence[np.ndarray] = (),
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track frames [V, H, W, 3] (0..1) with the chosen backends.
 
     K [3, 3] or [V, 3, 3], w2c [V, 4, 4]: kept as they are when given. fine: uint8 [V, h, w, 3], the
     same frames larger, for features of views that are far apart. at_once: a rig's, of one time.
+    moments: frames that the same cameras took at other times (``tracking.column``).
 
     Raises:
         UserError: a backend is missing something, or its result does not fit the clip.
@@ -52,7 +56,7 @@ def track_with(
     if choice.tracker == "flow":
         return track_column(
             frames, K=K, w2c=w2c, config=config, network=network, fine=fine, at_once=at_once,
-            progress=progress,
+            moments=moments, progress=progress,
         )  # fmt: skip
     tracker = choice.make_tracker()
     frames = check_frames(frames)
@@ -67,7 +71,7 @@ def track_with(
     # triangulated geometry (with disparity aligned to it); the tracker gives the motion
     column = track_column(
         frames, K=K, w2c=w2c, config=config, network=estimate, fine=fine, at_once=at_once,
-        progress=progress,
+        moments=moments, progress=progress,
     )  # fmt: skip
     central = column.central
     depth = Depth(column.depth, column.depth_confidence, column.K[central], "scale")

@@ -20,6 +20,14 @@ from tracking.cameras.fallbacks import (
 )
 from tracking.cameras.follow import follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
+from tracking.cameras.moments import (
+    Moments,
+    few_points,
+    followed_moments,
+    joined,
+    of_first,
+    same_cameras,
+)
 from tracking.cameras.poses import PoseConfig, working_intrinsics
 from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
 from tracking.cameras.search import CLOSER, Attempt, Cameras, Search, world_points
@@ -45,12 +53,14 @@ def find_cameras(
     note: Callable[[str], None],
     wide: Callable[[float | None, bool], WideCameras | None] | None = None,
     adjust: bool = True,
+    moments: Moments | None = None,
 ) -> Cameras:
     """Cameras of the clip; K and w2c, when given, are kept.
 
     wide(focal of the frames or None, whether parts stand still in the pictures, which are to be
     left out): cameras of views that flow cannot link. adjust: given cameras
-    that are slightly off are put right (``tracking.cameras.adjust``).
+    that are slightly off are put right (``tracking.cameras.adjust``). moments: flow of what the
+    same cameras, standing still, saw at other times, asked where points are few.
 
     Raises:
         UserError: no cameras can be found and the views are no rotation (unless
@@ -65,7 +75,9 @@ def find_cameras(
         own = working_cameras(pairs, K)
         obs = in_one_camera(obs, own, *working_intrinsics(pairs, K, central))
     turning = None if static else rotation_only(obs, pairs, central, search.focal, limits)
-    found = Attempt(obs) if static or turning is not None else search.attempt(obs)
+    found = Attempt(obs)
+    if not static and turning is None:
+        found = searched(search, obs, moments)
     # a camera that stands still agrees with a still backdrop
     sure = search.enough(found) and found.angle_deg > limits.low_angle_deg
     movers = None if sure else what_moves(obs)
@@ -93,6 +105,32 @@ def find_cameras(
     better, by = zoomed
     search.note(f"the lens zooms while the camera moves ({by:.2f} times): every view has its own")
     return known_cameras(replace(search, K=better.K), better.w2c, False)
+
+
+def searched(search: Search, obs: Observations, moments: Moments | None) -> Attempt:
+    """The cameras of tracks of one moment, and of others where its own are few or say nothing."""
+    found = Attempt(obs)
+    if moments is None or not few_points(obs, search.config.follow):
+        found = search.attempt(obs)
+    if moments is not None and not search.enough(found):
+        found = at_all_times(search, moments) or search.attempt(obs)
+    return found
+
+
+def at_all_times(search: Search, moments: Moments) -> Attempt | None:
+    """The cameras of tracks of this and other moments, with the tracks of this one.
+
+    None: they are not the same cameras at all moments.
+    """
+    every = followed_moments([search.pairs, *moments()], search.config.follow)
+    if search.K is not None:
+        own = working_cameras(search.pairs, search.K)
+        pinhole = working_intrinsics(search.pairs, search.K, search.central)
+        every = [in_one_camera(o, own, *pinhole) for o in every]
+    found = search.attempt(joined(every))
+    if not (search.enough(found) and same_cameras(found, every)):
+        return None
+    return of_first(found, every[0])
 
 
 def in_its_place(search: Search, obs: Observations, turning: Turning, why: str) -> Cameras:

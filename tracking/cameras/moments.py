@@ -1,0 +1,109 @@
+"""Cameras that stand still while the scene moves see it at several moments: each has points of its
+own, and all of them say where the same cameras are.
+
+A column shows an animal before plain paper in one pose only, in a small part of the pictures; eight
+poses fill more of them. What textures fill does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tracking.cameras.bundle import Observations
+from tracking.cameras.follow import FollowConfig, follow
+from tracking.cameras.search import Attempt
+from tracking.flow.optical import PairFlows
+
+Moments = Callable[[], list[PairFlows]]  # flow of other moments, made when it is needed
+
+_FEW = 0.5  # of the points that a picture full of texture gives
+_ALIKE = 0.7  # share of matches that fit: of the worst moment, of the usual one
+_WORSE = 1.7  # median distance of these from where they should be: the same
+_RIM_PX = 4  # working pixels from a plain area within which a point is taken for its outline
+_PLAIN_STEP = 3  # grey levels that a plain area changes by over five pixels, at most
+_PLAIN_SHARE = 0.1  # of the picture, from which an even area is one
+
+
+def few_points(seen: Observations, config: FollowConfig) -> bool:
+    """Whether points fill but a small part of the pictures."""
+    return len(seen.anchor) < _FEW * config.tracks
+
+
+def followed_moments(moments: Sequence[PairFlows], config: FollowConfig) -> list[Observations]:
+    """What flow follows at each of several moments, but for outlines before plain areas.
+
+    Outlines slide over what turns, all in one direction: alone they are better than nothing.
+    """
+    return [within_outlines(pairs, follow(pairs, config)) for pairs in moments]
+
+
+def within_outlines(pairs: PairFlows, seen: Observations) -> Observations:
+    """The observations of points that lie away from large plain areas."""
+    kept = np.ones(len(seen.anchor), bool)
+    x, y = np.floor(seen.anchor_uv).astype(int).T
+    for v in range(pairs.views):
+        near = _near_plain(pairs.gray_Vhw[v])
+        mine = seen.anchor == v
+        kept[mine] = ~near[y[mine], x[mine]]
+    number = np.cumsum(kept) - 1
+    use = kept[seen.track]
+    return Observations(
+        seen.anchor[kept], seen.anchor_uv[kept], number[seen.track[use]], seen.view[use],
+        seen.uv[use],
+    )  # fmt: skip
+
+
+def _near_plain(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels [h, w] in or near large even areas."""
+    square = np.ones((5, 5), np.uint8)
+    even = cv2.subtract(cv2.dilate(gray, square), cv2.erode(gray, square)) <= _PLAIN_STEP
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(even.astype(np.uint8))
+    large = np.flatnonzero(facts[:, cv2.CC_STAT_AREA] > _PLAIN_SHARE * gray.size)
+    plain = np.isin(labels, large[large > 0]).astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _RIM_PX + 1, 2 * _RIM_PX + 1))
+    return cv2.dilate(plain, disc) > 0
+
+
+def joined(moments: Sequence[Observations]) -> Observations:
+    """The observations of several moments as one; a point belongs to its moment alone."""
+    first = np.cumsum([0] + [len(m.anchor) for m in moments[:-1]])
+    return Observations(
+        np.concatenate([m.anchor for m in moments]),
+        np.concatenate([m.anchor_uv for m in moments]),
+        np.concatenate([m.track + at for m, at in zip(moments, first, strict=True)]),
+        np.concatenate([m.view for m in moments]),
+        np.concatenate([m.uv for m in moments]),
+    )
+
+
+def same_cameras(found: Attempt, moments: Sequence[Observations]) -> bool:
+    """Whether cameras found from the joined moments fit each of them about as well as the others.
+
+    By how many of its matches fit, and how well: few points, in a plane say, fit most cameras, but
+    not as well as their own.
+    """
+    if found.solution is None:
+        return False
+    ends = np.cumsum([len(m.track) for m in moments])[:-1]
+    fit = [part[np.isfinite(part)] for part in np.split(found.solution.residual, ends)]
+    if not all(len(part) for part in fit):
+        return False
+    shares = np.array([len(f) / len(m.track) for f, m in zip(fit, moments, strict=True)])
+    off = np.array([np.median(part) for part in fit])
+    return bool(shares.min() >= _ALIKE * np.median(shares) and off.max() <= _WORSE * np.median(off))
+
+
+def of_first(found: Attempt, first: Observations) -> Attempt:
+    """What was found from joined moments, with the points of the first alone."""
+    assert found.solution is not None
+    solution = replace(
+        found.solution,
+        inverse_depth=found.solution.inverse_depth[: len(first.anchor)],
+        residual=found.solution.residual[: len(first.track)],
+    )
+    return replace(found, obs=first, solution=solution)
