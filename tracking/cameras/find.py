@@ -18,15 +18,18 @@ from tracking.cameras.fallbacks import (
     interpolate_missing,
     is_static,
 )
-from tracking.cameras.follow import follow
+from tracking.cameras.follow import FollowConfig, follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
 from tracking.cameras.moments import (
+    SURE_PX,
     Moments,
     few_points,
     followed_moments,
     joined,
+    near,
     of_first,
     same_cameras,
+    surest,
 )
 from tracking.cameras.poses import PoseConfig, working_intrinsics
 from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
@@ -109,27 +112,38 @@ def find_cameras(
 
 def searched(search: Search, obs: Observations, moments: Moments | None) -> Attempt:
     """The cameras of tracks of one moment, and of others where its own are few or say nothing."""
-    found = Attempt(obs)
-    if moments is None or not few_points(obs, search.config.follow):
-        found = search.attempt(obs)
-    if moments is not None and not search.enough(found):
-        found = at_all_times(search, moments) or search.attempt(obs)
-    return found
+    alone = search.attempt(obs)
+    if moments is None or (search.enough(alone) and not few_points(obs, search.config.follow)):
+        return alone
+    return at_all_times(search, alone, moments) or alone
 
 
-def at_all_times(search: Search, moments: Moments) -> Attempt | None:
+def at_all_times(search: Search, alone: Attempt, moments: Moments) -> Attempt | None:
     """The cameras of tracks of this and other moments, with the tracks of this one.
 
-    None: they are not the same cameras at all moments.
+    All tracks find the cameras, with and without those of this moment ``alone`` as a start, and the
+    surest say where exactly they are. None: they are not the same cameras at all moments.
     """
-    every = followed_moments([search.pairs, *moments()], search.config.follow)
-    if search.K is not None:
+    flows = [search.pairs, *moments()]
+
+    def followed(config: FollowConfig) -> list[Observations]:
+        seen = followed_moments(flows, config)
+        if search.K is None:
+            return seen
         own = working_cameras(search.pairs, search.K)
         pinhole = working_intrinsics(search.pairs, search.K, search.central)
-        every = [in_one_camera(o, own, *pinhole) for o in every]
+        return [in_one_camera(o, own, *pinhole) for o in seen]
+
+    every = followed(search.config.follow)
     found = search.attempt(joined(every))
+    if search.enough(alone):
+        found = max(search.sharpened(alone, joined(every)), found, key=Attempt.fits)
     if not (search.enough(found) and same_cameras(found, every)):
         return None
+    sure = followed(surest(search.config.follow))
+    better = search.sharpened(found, joined(sure), SURE_PX)
+    if search.enough(better) and same_cameras(better, sure) and near(better, found):
+        return of_first(better, sure[0])
     return of_first(found, every[0])
 
 

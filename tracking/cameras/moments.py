@@ -21,10 +21,14 @@ from tracking.flow.optical import PairFlows
 
 Moments = Callable[[], list[PairFlows]]  # flow of other moments, made when it is needed
 
+SURE_PX = 1.0  # from where cameras see the surest points: more is no match
+
 _FEW = 0.5  # of the points that a picture full of texture gives
 _ALIKE = 0.7  # share of matches that fit: of the worst moment, of the usual one
 _WORSE = 1.7  # median distance of these from where they should be: the same
-_RIM_PX = 4  # working pixels from a plain area within which a point is taken for its outline
+_SURE_ZNCC = 0.98  # of patches: what slides over a surface changes its looks
+_CORRECTION_DEG = 5.0  # that the surest points may turn a camera by
+_RIM_PX = 5  # working pixels from a plain area within which a point is taken for its outline
 _PLAIN_STEP = 3  # grey levels that a plain area changes by over five pixels, at most
 _PLAIN_SHARE = 0.1  # of the picture, from which an even area is one
 
@@ -34,10 +38,15 @@ def few_points(seen: Observations, config: FollowConfig) -> bool:
     return len(seen.anchor) < _FEW * config.tracks
 
 
+def surest(config: FollowConfig) -> FollowConfig:
+    """Settings for the surest points: of many moments there are enough."""
+    return replace(config, min_zncc=_SURE_ZNCC)
+
+
 def followed_moments(moments: Sequence[PairFlows], config: FollowConfig) -> list[Observations]:
     """What flow follows at each of several moments, but for outlines before plain areas.
 
-    Outlines slide over what turns, all in one direction: alone they are better than nothing.
+    Outlines slide over what turns, all in one direction, and cameras that turn less explain it.
     """
     return [within_outlines(pairs, follow(pairs, config)) for pairs in moments]
 
@@ -96,6 +105,16 @@ def same_cameras(found: Attempt, moments: Sequence[Observations]) -> bool:
     shares = np.array([len(f) / len(m.track) for f, m in zip(fit, moments, strict=True)])
     off = np.array([np.median(part) for part in fit])
     return bool(shares.min() >= _ALIKE * np.median(shares) and off.max() <= _WORSE * np.median(off))
+
+
+def near(found: Attempt, start: Attempt) -> bool:
+    """Whether cameras are a correction of others, not another explanation of the same pictures."""
+    a, b = found.solution, start.solution
+    assert a is not None and b is not None
+    both = a.registered & b.registered
+    turn = np.einsum("vij,vkj->vik", a.rotation[both], b.rotation[both])
+    cosine = (np.trace(turn, axis1=1, axis2=2) - 1) / 2
+    return bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < _CORRECTION_DEG)
 
 
 def of_first(found: Attempt, first: Observations) -> Attempt:

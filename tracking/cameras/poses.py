@@ -6,7 +6,7 @@ Several fields of view are tried: from a bad focal the adjustment stays in a wro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -171,7 +171,7 @@ def solve_poses(
     focal, centre = working_intrinsics(pairs, K, central)
     fixed = K is not None
     starts = [focal] if fixed else [focal_of_fov(d, pairs.size) for d in config.fov_starts_deg]
-    prior = None if fixed else (focal_of_fov(50.0, pairs.size), 0.5)
+    prior = _prior(pairs, K)
     thin = every_nth_track(
         obs, max(1, round(len(obs.anchor) / (config.start_tracks * pairs.views)))
     )
@@ -222,12 +222,31 @@ def solve_poses(
             break  # two starts met in one minimum: the others would too
     if best is None:
         raise ValueError("only 0 % of the matches fit one rigid scene")
-    best.inverse_depth = triangulate(
-        obs, best.rotation, best.translation, best.focal, centre, best.registered
+    return sharpen(pairs, obs, best, central, K=K, config=config)
+
+
+def sharpen(
+    pairs: PairFlows,
+    obs: Observations,
+    start: Solution,
+    central: int,
+    *,
+    K: np.ndarray | None,
+    config: PoseConfig,
+) -> Solution:
+    """The cameras of ``start``, adjusted to tracks of the clip; see ``solve_poses``."""
+    centre = working_intrinsics(pairs, K, central)[1]
+    depth = triangulate(
+        obs, start.rotation, start.translation, start.focal, centre, start.registered
     )
-    low = 1e-3 * np.nanmedian(best.inverse_depth)
-    best.inverse_depth = np.maximum(best.inverse_depth, low)
-    return polish(obs, best, centre, central, fixed, prior, config)
+    depth = np.maximum(depth, 1e-3 * np.nanmedian(depth))
+    start = replace(start, inverse_depth=depth)
+    return polish(obs, start, centre, central, K is not None, _prior(pairs, K), config)
+
+
+def _prior(pairs: PairFlows, K: np.ndarray | None) -> tuple[float, float] | None:
+    """Focal length in working pixels and sigma of its logarithm; None where it is known."""
+    return None if K is not None else (focal_of_fov(50.0, pairs.size), 0.5)
 
 
 def polish(

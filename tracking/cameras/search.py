@@ -6,14 +6,14 @@ Legend: V views; `points` are world positions [M, 3] of tracks that fit, used fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fourreal.errors import UserError
 from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.fallbacks import FallbackConfig, triangulation_angle_deg, unusable
-from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses
+from tracking.cameras.poses import PoseConfig, focal_of_fov, sharpen, solve_poses
 from tracking.flow.optical import PairFlows
 
 STAND_IN = "--allow-stand-in makes a scene without depth all the same"
@@ -52,6 +52,12 @@ class Attempt:
             return 0
         return int(self.solution.registered.sum())
 
+    def fits(self) -> float:
+        """Share of the matches that fit the cameras; 0 where these cannot be used."""
+        if self.solution is None or self.why is not None:
+            return 0.0
+        return float(np.isfinite(self.solution.residual).mean())
+
     @property
     def angle_deg(self) -> float:
         """Of triangulation (``triangulation_angle_deg``); 0 without cameras."""
@@ -87,6 +93,17 @@ class Search:
             solution = solve_poses(self.pairs, obs, self.central, K=self.K, config=self.config)
         except ValueError as error:
             return Attempt(obs, None, str(error))
+        return Attempt(obs, solution, unusable(solution, obs, self.limits))
+
+    def sharpened(
+        self, found: Attempt, obs: Observations, outlier_px: float | None = None
+    ) -> Attempt:
+        """The cameras that were found, as other tracks of the same clip put them exactly."""
+        assert found.solution is not None
+        config = self.config
+        if outlier_px is not None:
+            config = replace(config, outlier_px=outlier_px)
+        solution = sharpen(self.pairs, obs, found.solution, self.central, K=self.K, config=config)
         return Attempt(obs, solution, unusable(solution, obs, self.limits))
 
     def enough(self, found: Attempt) -> bool:
