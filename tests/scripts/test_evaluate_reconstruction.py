@@ -112,7 +112,8 @@ def test_scores_of_a_known_error(truth):
 def test_every_variant_changes_a_setting_that_exists():
     default = configure("default")
     for name, variant in VARIANTS.items():
-        assert (configure(name) != default) == bool(variant.settings or variant.paper), name
+        changes = bool(variant.settings or variant.paper or variant.start)
+        assert (configure(name) != default) == changes, name
         assert configure(f"given_{name}") == configure(name)
     assert expand(["table", "default", "no_shade"]) == [*TABLE, "no_shade"]
     with pytest.raises(UserError, match="given_NAME"):
@@ -127,7 +128,10 @@ def test_procedural_truth_is_consistent():
 
 
 def test_script_fits_scores_and_goes_on(data, tmp_path, monkeypatch, capsys):
-    def perfect(frames, K=None, w2c=None):
+    asked = []
+
+    def perfect(frames, K=None, w2c=None, moments=()):
+        asked.append(len(moments))
         truth = TruthGrid.load(data / "first", (24, 40))
         return column_from_depth(frames, truth.depth[:3, 0], truth.K[:3], truth.w2c[:3], 1)
 
@@ -139,6 +143,8 @@ def test_script_fits_scores_and_goes_on(data, tmp_path, monkeypatch, capsys):
     evaluate_reconstruction.run(Options(**options, variants=["nearest_cell"]))
     variants = ["default", "nearest_cell", "cross"]
     evaluate_reconstruction.run(Options(**options, variants=variants))
+    # the whole grid, then the checkerboard and cross, whose cameras come from the column alone
+    assert asked == [2, 0] * 2
     document = json.loads(path.read_text())
     rows = document["results"]["first@24x40"]
     assert list(rows) == variants  # the order of the table, not of the runs
