@@ -10,7 +10,9 @@ of cameras are those of ``fourreal.cameras``. On disk: docs/FORMATS.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -140,12 +142,13 @@ class VideoGrid:
         """The complete column, the canonical one: [V, H, W, 3]."""
         return self.column(self.shared[1])
 
-    def other_moments(self, most: int = 7) -> list[NDArray[np.float32]]:
-        """Complete columns besides the canonical one: at most so many, spread over time."""
+    def other_moments(self, most: int = 7) -> list[Callable[[], NDArray[np.float32]]]:
+        """What reads the complete columns besides the canonical one, [V, H, W, 3] each: at most so
+        many, spread over time."""
         complete = np.flatnonzero(np.asarray(self.known).all(0))
         others = complete[complete != self.shared[1]]
         places = np.linspace(0, len(others) - 1, min(most, len(others))).round().astype(int)
-        return [self.column(int(t)) for t in others[places]]
+        return [partial(self.column, int(t)) for t in others[places]]
 
     def quadrants(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """(views, times) of up to four parts that start at the shared cell and lead away from it.

@@ -6,7 +6,7 @@ central view's median depth, or those of the cameras when they are given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -78,7 +78,7 @@ def track_column(
     network: DepthEstimator | Depth | None = None,
     fine: np.ndarray | None = None,
     at_once: bool = False,
-    moments: Sequence[np.ndarray] = (),
+    moments: Sequence[Callable[[], np.ndarray]] = (),
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track a freeze-time clip frames [V, H, W, 3] (0..1); no network is needed.
@@ -87,9 +87,9 @@ def track_column(
     be given), but for small corrections (config.adjust_cameras). network, or its depth of these
     frames: fills in where triangulation is not sure, and replaces the smooth stand-in where there
     is no parallax. fine: uint8 [V, h, w, 3], the same frames larger: features of views that are far
-    apart come from these. moments: frames of the same cameras, standing still, at other times:
-    where little can be matched, they say where the cameras are as well. progress(stage, done,
-    total) is called as work goes on.
+    apart come from these. moments: each reads frames of the same cameras, standing still, at
+    another time: where little can be matched, they say where the cameras are as well.
+    progress(stage, done, total) is called as work goes on.
     """
     config = config or TrackConfig()
     if network is not None:  # its depth takes the stand-in's place
@@ -110,8 +110,8 @@ def track_column(
     def tell(stage: str) -> Callable[[int], None]:
         return lambda i: progress(stage, i + 1, views) if progress is not None else None
 
-    def other_times() -> list[PairFlows]:
-        return [linked_flow(check_frames(other), config.flow) for other in moments]
+    def other_times() -> Iterator[PairFlows]:
+        return (linked_flow(check_frames(read()), config.flow) for read in moments)
 
     pairs = linked_flow(frames, config.flow, tell("flow"))
     tell("flow")(views - 1)

@@ -175,3 +175,15 @@ def test_views_beyond_a_hundred_stand_in_their_order(tmp_path):
             )
     grid = VideoGrid.load(tmp_path)
     assert np.allclose(grid.frames[:, 0, 0, 0, 0] * 255, [2, 99, 100, 101], atol=0.6)
+
+
+def test_other_moments_are_the_complete_columns_besides_the_canonical_one():
+    frames = np.random.default_rng(0).random((2, 12, 4, 4, 3), np.float32)
+    known = np.ones((2, 12), bool)
+    known[1, [3, 7]] = False
+    grid = VideoGrid(frames, known=known, shared=(0, 1))
+    found = [read() for read in grid.other_moments(4)]
+    for column, t in zip(found, (0, 5, 8, 11), strict=True):
+        np.testing.assert_array_equal(column, frames[:, t])
+    known[1, 2:] = known[1, 0] = False
+    assert VideoGrid(frames, known=known, shared=(0, 1)).other_moments() == []

@@ -8,7 +8,7 @@ Legend: V views, H W frame, N tracks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,14 +36,14 @@ def track_with(
     w2c: np.ndarray | None = None,
     fine: np.ndarray | None = None,
     at_once: bool = False,
-    moments: Sequence[np.ndarray] = (),
+    moments: Sequence[Callable[[], np.ndarray]] = (),
     progress: Report | None = None,
 ) -> ColumnTracks:
     """Track frames [V, H, W, 3] (0..1) with the chosen backends.
 
     K [3, 3] or [V, 3, 3], w2c [V, 4, 4]: kept as they are when given. fine: uint8 [V, h, w, 3], the
     same frames larger, for features of views that are far apart. at_once: a rig's, of one time.
-    moments: frames that the same cameras took at other times (``tracking.column``).
+    moments: what reads frames that the same cameras took at other times (``tracking.column``).
 
     Raises:
         UserError: a backend is missing something, or its result does not fit the clip.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -18,18 +19,18 @@ from tracking.cameras.fallbacks import (
     interpolate_missing,
     is_static,
 )
-from tracking.cameras.follow import FollowConfig, follow
+from tracking.cameras.follow import follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
 from tracking.cameras.moments import (
     SURE_PX,
     Moments,
     few_points,
-    followed_moments,
     joined,
     near,
     of_first,
     same_cameras,
     surest,
+    within_outlines,
 )
 from tracking.cameras.poses import PoseConfig, working_intrinsics
 from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
@@ -124,23 +125,20 @@ def at_all_times(search: Search, alone: Attempt, moments: Moments) -> Attempt | 
     All tracks find the cameras, with and without those of this moment ``alone`` as a start, and the
     surest say where exactly they are. None: they are not the same cameras at all moments.
     """
-    flows = [search.pairs, *moments()]
-
-    def followed(config: FollowConfig) -> list[Observations]:
-        seen = followed_moments(flows, config)
-        if search.K is None:
-            return seen
-        own = working_cameras(search.pairs, search.K)
-        pinhole = working_intrinsics(search.pairs, search.K, search.central)
-        return [in_one_camera(o, own, *pinhole) for o in seen]
-
-    every = followed(search.config.follow)
+    every: list[Observations] = []
+    sure: list[Observations] = []
+    for pairs in chain([search.pairs], moments()):  # flow of one moment at a time is kept
+        for into, config in ((every, search.config.follow), (sure, surest(search.config.follow))):
+            obs = within_outlines(pairs, follow(pairs, config))
+            if search.K is not None:
+                own = working_cameras(pairs, search.K)
+                obs = in_one_camera(obs, own, *working_intrinsics(pairs, search.K, search.central))
+            into.append(obs)
     found = search.attempt(joined(every))
     if search.enough(alone):
         found = max(search.sharpened(alone, joined(every)), found, key=Attempt.fits)
     if not (search.enough(found) and same_cameras(found, every)):
         return None
-    sure = followed(surest(search.config.follow))
     better = search.sharpened(found, joined(sure), SURE_PX)
     if search.enough(better) and same_cameras(better, sure) and near(better, found):
         return of_first(better, sure[0])

@@ -7,7 +7,7 @@ poses fill more of them. What textures fill does not need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.cameras.bundle import Observations
-from tracking.cameras.follow import FollowConfig, follow
+from tracking.cameras.follow import FollowConfig
 from tracking.cameras.search import Attempt
 from tracking.flow.optical import PairFlows
 
-Moments = Callable[[], list[PairFlows]]  # flow of other moments, made when it is needed
+Moments = Callable[[], Iterator[PairFlows]]  # flow of other moments, each made when it is asked for
 
 SURE_PX = 1.0  # from where cameras see the surest points: more is no match
 
@@ -43,16 +43,11 @@ def surest(config: FollowConfig) -> FollowConfig:
     return replace(config, min_zncc=_SURE_ZNCC)
 
 
-def followed_moments(moments: Sequence[PairFlows], config: FollowConfig) -> list[Observations]:
-    """What flow follows at each of several moments, but for outlines before plain areas.
+def within_outlines(pairs: PairFlows, seen: Observations) -> Observations:
+    """The observations of points that lie away from large plain areas.
 
     Outlines slide over what turns, all in one direction, and cameras that turn less explain it.
     """
-    return [within_outlines(pairs, follow(pairs, config)) for pairs in moments]
-
-
-def within_outlines(pairs: PairFlows, seen: Observations) -> Observations:
-    """The observations of points that lie away from large plain areas."""
     kept = np.ones(len(seen.anchor), bool)
     x, y = np.floor(seen.anchor_uv).astype(int).T
     for v in range(pairs.views):
