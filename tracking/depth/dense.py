@@ -21,7 +21,7 @@ from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
 from tracking.depth.sgm import semi_global
-from tracking.depth.slanted import refine_inverse_depth
+from tracking.depth.slanted import Others, refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
 
 
@@ -34,16 +34,14 @@ class DepthConfig:
     coarse_long_side: int = 256  # of the plane sweep
     long_side: int = 640  # of the refinement
     iterations: int = 3
+    together: int = 2  # more, in which the views have to agree
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
+    cost_a_view: float = 0.07  # by which a match may be worse for each further view that agrees
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     speckle_of_two: float = 5e-3  # the same with one neighbour alone: no third view can object
     window: int = 5
     even_colours: bool = True  # of views that show the same surfaces differently
     cross_check: float = 0.03  # relative inverse-depth difference between two views
-
-    def keep(self, near: list[int]) -> int:
-        """Of how many neighbours the cost counts: half, so that hidden ones do not vote."""
-        return max(1, len(near) // 2)
 
 
 def neighbours_of(view: int, views: int, count: int) -> list[int]:
@@ -125,7 +123,7 @@ def coarse_depth(
             near = neighbours_of(v, views, config.neighbours)
             count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
             planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
-            cost = cost_volume(images, v, near, K, w2c, planes, config.window, config.keep(near))
+            cost = cost_volume(images, v, near, K, w2c, planes, config.window)
             if waiting is not None:
                 yield _winning_depth(*waiting)
             waiting = v, planes, worker.submit(semi_global, cost, rgb[v])
@@ -159,21 +157,16 @@ def dense_depth(
     frames, swept = _swept_alike(frames, K, w2c, ranges, config, progress)
     images, K_fine, rgb = resized(frames, K, config.long_side)
     h, w = images.shape[1:3]
-    rho = np.empty((views, h, w), np.float32)
-    cost = np.empty((views, h, w), np.float32)
-    for v in range(views):
-        near = neighbours_of(v, views, config.neighbours)
-        start = fill_inverse_depth(swept.rho[v], swept.trust[v], swept.rgb[v])
-        # nearest, not linear: a mixture of both sides of an edge belongs to neither
-        start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
-        count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)
-        rho[v], cost[v] = refine_inverse_depth(
-            start, images, v, near, K_fine, w2c, tuple(ranges[v]),
-            step=float((ranges[v, 1] - ranges[v, 0]) / count), iterations=config.iterations,
-            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near),
-        )  # fmt: skip
+    # nearest, not linear: a mixture of both sides of an edge belongs to neither
+    start = np.stack(
+        [cv2.resize(fill_inverse_depth(*each), (w, h), interpolation=cv2.INTER_NEAREST)
+         for each in zip(swept.rho, swept.trust, swept.rgb, strict=True)]
+    )  # fmt: skip
+    rho, cost = start, np.ones_like(start)
+    for turn in range(2):
+        rho, cost = _refined(rho, images, K_fine, w2c, ranges, config, together=turn > 0)
         if progress is not None:
-            progress((views + v) // 2)
+            progress((turn + 2) * views // 4 + 1)
     margin = np.stack([cv2.resize(m, (w, h)) for m in swept.margins])
     fixed = (fixed or FixedParts()).resized(h, w)
     blank = blank_backdrop(rgb, rim=fixed.rim)
@@ -193,6 +186,37 @@ def dense_depth(
         return 1.0 / rho, trust
     nearest = [cv2.resize(r, (width, height), interpolation=cv2.INTER_NEAREST) for r in rho]
     return 1.0 / np.stack(nearest), np.stack([cv2.resize(t, (width, height)) for t in trust])
+
+
+def _refined(
+    start: np.ndarray,
+    images: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    config: DepthConfig,
+    *,
+    together: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """1/z and cost [V, h, w] of all views, from `start`; `together`: so that they agree."""
+    views, h, w = start.shape
+    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
+    agreed = np.zeros_like(start)
+    if together:
+        for v in range(views):
+            votes, _ = compare_views(start[v], start, v, near[v], K, w2c, config.cross_check)
+            agreed[v] = np.minimum(votes, 1.0)
+    rho, cost = np.empty_like(start), np.empty_like(start)
+    for v in range(views):
+        count = plane_count(v, near[v], K, w2c, ranges[v], (h, w), 1 << 20)
+        others = Others(start, splat_from(v, near[v], start, agreed, K, w2c), config.cross_check)
+        rho[v], cost[v] = refine_inverse_depth(
+            start[v], images, v, near[v], K, w2c, tuple(ranges[v]),
+            step=float((ranges[v, 1] - ranges[v, 0]) / count),
+            iterations=config.together if together else config.iterations,
+            stride=2 if max(h, w) > 300 else 1, others=others if together else None,
+        )  # fmt: skip
+    return rho, cost
 
 
 @dataclass
@@ -279,7 +303,9 @@ def settle(
     for v in range(views):
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
         trust[v] = np.minimum(agree / min(2, len(near[v])), 1.0)
-        trust[v] *= np.clip(1.5 - 4.5 * cost[v], 0.05, 1.0)
+        # what several views agree on is right though the pictures differ, seen from far apart
+        allowed = config.cost_a_view * np.maximum(agree - 1, 0)
+        trust[v] *= np.clip(1.5 - 4.5 * (cost[v] - allowed), 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     if blank is not None:
         trust[blank] = 0.0

@@ -11,22 +11,26 @@ Legend: H W image, n neighbours, P = 25 window samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
-from tracking.depth.sweep import NOISE, pixel_transfer
+from tracking.depth.sweep import NOISE, cost_of, likeness, pixel_transfer
+
+APART = 0.3  # cost of a depth that a neighbour, in whose picture it is, does not have
 
 
 @njit(fastmath=True, forceinline=True)
 def _matching_cost(
-    x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, keep, mean, variance, noise, values
-):
-    """Cost of one slanted window over the best `keep` neighbours, 0..1."""
+    x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, mean, variance, noise, surfaces, apart,
+    tolerance,
+):  # fmt: skip
+    """Cost of one slanted window over all neighbours (`cost_of`), 0..1."""
     n, rows, columns = others.shape
-    count = 0
+    alike = np.float32(0.0)
     # a flat window cannot correlate: it must not look like a mismatch
     texture = np.float32(0.6) * (variance - noise) / (variance + 3 * noise)
     for i in range(n):
@@ -35,8 +39,10 @@ def _matching_cost(
         q2 = a[i, 2, 0] * x + a[i, 2, 1] * y + a[i, 2, 2] + rho * b[i, 2]
         if q2 < np.float32(1e-3):
             continue
-        u, v = q0 / q2, q1 / q2
-        if not (u >= 0 and v >= 0 and u <= columns - 1 and v <= rows - 1):
+        u_middle, v_middle = q0 / q2, q1 / q2
+        if not (
+            u_middle >= 0 and v_middle >= 0 and u_middle <= columns - 1 and v_middle <= rows - 1
+        ):
             continue
         # along the plane the homogeneous position is linear in the window
         q0_x, q0_y = a[i, 0, 0] + gx * b[i, 0], a[i, 0, 1] + gy * b[i, 0]
@@ -63,19 +69,12 @@ def _matching_cost(
         zncc = (s_gw - s_w * mean) / np.sqrt(spread * variance)
         shape = min(max(np.float32(1.0) - zncc, np.float32(0.0)), np.float32(1.0))
         cost = texture * shape + np.float32(0.4) * min(s_d * 10, np.float32(1.0))
-        j = count
-        while j > 0 and values[j - 1] > cost:
-            values[j] = values[j - 1]
-            j -= 1
-        values[j] = cost
-        count += 1
-    if count == 0:
-        return np.float32(0.6)
-    m = min(count, keep)
-    total = np.float32(0.0)
-    for i in range(m):
-        total += values[i]
-    return total / m
+        if apart > 0:  # what the neighbour itself sees there
+            there = rho / q2
+            own = surfaces[i, int(v_middle + np.float32(0.5)), int(u_middle + np.float32(0.5))]
+            cost += apart * min(abs(own - there) / (tolerance * there), np.float32(1.0))
+        alike += likeness(cost)
+    return cost_of(alike, n)
 
 
 @njit(fastmath=True, forceinline=True)
@@ -112,8 +111,8 @@ def _noise(x, y, turn):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _update(
-    counter, state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn, jitter, low, high,
-    smooth, scale, noise,
+    counter, state, cost, image, gray, others, a, b, dx, dy, parity, turn, jitter, low, high,
+    smooth, scale, noise, surfaces, apart, tolerance, seen,
 ):  # fmt: skip
     """One half of a checkerboard pass: every pixel of `parity` tries its candidates."""
     _, h, w = state.shape
@@ -127,7 +126,6 @@ def _update(
             break
         weight = np.empty(p, np.float32)
         local = np.empty(p, np.float32)
-        values = np.empty(len(others), np.float32)
         for x in range((y + parity) % 2, w, 2):
             total = np.float32(0.0)
             for k in range(p):
@@ -148,7 +146,7 @@ def _update(
             best = np.float32(1e9)
             b_rho, b_gx, b_gy = state[0, y, x], state[1, y, x], state[2, y, x]
             match_of_best = np.float32(1.0)
-            for candidate in range(13):
+            for candidate in range(13 if apart == 0 else 14):
                 rho, gx, gy = b_rho, b_gx, b_gy
                 if 1 <= candidate <= 8:
                     reach = 1 if candidate <= 4 else 5
@@ -169,6 +167,10 @@ def _update(
                     gy = b_gy + np.float32(0.25) * jitter * _noise(x, y, 4 * turn + 3)
                 elif candidate == 12:
                     gx, gy = gx * np.float32(0.5), gy * np.float32(0.5)
+                elif candidate == 13:
+                    rho = seen[0, y, x]
+                    if rho > 0:
+                        gx, gy = gx * rho / b_rho, gy * rho / b_rho
                 if rho < low or rho > high:
                     continue
                 if candidate > 0:  # neighbours on one plane agree: nothing new to try
@@ -180,7 +182,8 @@ def _update(
                     continue
                 matched = _matching_cost(
                     np.float32(x), np.float32(y), rho, gx, gy, others, a, b, float_x, float_y,
-                    weight, local, keep, mean, variance, noise, values,
+                    weight, local, mean, variance, noise,
+                    surfaces, apart, tolerance,
                 )  # fmt: skip
                 value += matched
                 if value < best:
@@ -200,6 +203,17 @@ def local_slopes(rho: np.ndarray, limit: float) -> np.ndarray:
     return np.stack(out)
 
 
+@dataclass
+class Others:
+    """What the views have so far: rho [V, H, W] of all, and seen [H, W] of this one, the nearest
+    surface of its neighbours (0 where there is none); tolerance: relative difference of 1/z of two
+    views that see one surface."""
+
+    rho: np.ndarray
+    seen: np.ndarray
+    tolerance: float
+
+
 def refine_inverse_depth(
     rho: np.ndarray,
     images: np.ndarray,
@@ -212,22 +226,29 @@ def refine_inverse_depth(
     step: float,
     iterations: int = 3,
     stride: int = 1,
-    keep: int = 2,
     smooth: float = 0.25,
+    others: Others | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Refined 1/z [H, W] of `view` and its matching cost [H, W] in 0..1.
 
     rho float32 [H, W]: the start; images float32 [V, H, W, 4] (sweep.with_gray); limits (low, high)
     of 1/z; step: change of 1/z that moves a pixel by about one in the widest neighbour; stride:
-    spacing of the 5x5 window samples.
+    spacing of the 5x5 window samples. others: what the other views have; then a depth that a
+    neighbour does not have where it would see it costs more, and what neighbours see is tried.
     """
     a, b = pixel_transfer(view, neighbours, K, w2c)
     offsets = np.arange(-2, 3) * stride
     dy, dx = (g.ravel().astype(np.int64) for g in np.meshgrid(offsets, offsets, indexing="ij"))
     state = np.concatenate([rho[None], local_slopes(rho, 4 * step)]).astype(np.float32)
     image = np.ascontiguousarray(images[view][..., :3])
+    if others is None:
+        apart, tolerance = np.float32(0.0), np.float32(1.0)
+        surfaces = seen = np.zeros((1, 1, 1), np.float32)
+    else:
+        apart, tolerance = np.float32(APART), np.float32(others.tolerance)
+        surfaces, seen = others.rho[np.asarray(neighbours)], others.seen[None]
     gray = np.ascontiguousarray(images[view][..., 3])
-    others = np.ascontiguousarray(images[np.asarray(neighbours)][..., 3])
+    pictures = np.ascontiguousarray(images[np.asarray(neighbours)][..., 3])
     cost = np.ones(rho.shape, np.float32)
     jitter = 2.0 * step
     for turn in range(iterations):
@@ -235,9 +256,10 @@ def refine_inverse_depth(
             run_threaded(
                 cores(),
                 _update,
-                state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn,
+                state, cost, image, gray, pictures, a, b, dx, dy, parity, turn,
                 np.float32(jitter), np.float32(limits[0]), np.float32(limits[1]),
-                np.float32(smooth), np.float32(0.5 / step), NOISE,
+                np.float32(smooth), np.float32(0.5 / step), NOISE, surfaces, apart,
+                tolerance, seen,
             )  # fmt: skip
         jitter *= 0.5
     return state[0].copy(), cost
