@@ -327,7 +327,7 @@ def settle(
         take = (trust[v] < 0.05) & (seen > 0) & (seen < 0.9 * filled) & (violate < 0.5)
         start = np.where(take, seen, rho[v])
         weight = np.where(take, 0.3, trust[v])
-        filled = fill_inverse_depth(start, weight**2, rgb[v])
+        filled = fill_inverse_depth(start, weight**2, rgb[v], start=filled)
         _, violate = compare_views(filled, rho, v, wide, K, w2c, config.cross_check, sure)
         wrong = (violate > 0.5) & (weight < 0.05)
         if wrong.any():
@@ -337,7 +337,7 @@ def settle(
             wrong &= behind < 1e5
             start = np.where(wrong, behind, start)
             weight = np.where(wrong, 0.2, weight)
-            filled = fill_inverse_depth(start, weight**2, rgb[v])
+            filled = fill_inverse_depth(start, weight**2, rgb[v], start=filled)
         out[v] = filled
         trust[v] = np.where(take, 0.2, trust[v])
     return out, trust
