@@ -18,15 +18,17 @@ def room():
 
 def test_three_neighbours_that_see_something_else_do_not_outvote_one_that_fits(room):
     K = np.tile(room.K, (5, 1, 1))
-    images = np.stack([with_gray(f) for f in room.frames])
-    noise = np.random.default_rng(0).random((5, 48, 72, 3)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    noise = rng.random((5, 48, 72, 3)).astype(np.float32)
+    grain = 0.1 * rng.normal(0, 1, (5, 48, 72, 3)).astype(np.float32)
+    images = np.stack([with_gray(np.clip(f, 0, 1)) for f in room.frames + grain])
     for v in (0, 3, 4):
         images[v] = with_gray(cv2.GaussianBlur(noise[v], (0, 0), 1.5))
     truth = 1.0 / room.depth[2]
     planes = np.linspace(0.15, 0.8, 60)
     cost = cost_volume(images, 2, [0, 1, 3, 4], K, room.w2c, planes)
     off = np.abs(planes[cost.argmin(-1)] / truth - 1)[8:-8, 16:-16]
-    assert (off < 0.05).mean() > 0.75
+    assert (off < 0.05).mean() > 0.55  # 0.46 where the two best of them have a say
 
 
 def test_where_nothing_can_be_matched_depth_goes_where_neighbours_have_it(room):
