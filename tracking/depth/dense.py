@@ -16,14 +16,13 @@ from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
 from tracking.depth.colours import evened, view_colours
-from tracking.depth.consistency import compare_views, splat_from
+from tracking.depth.consistency import apart_deg, compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import Others, refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
-
 
 @dataclass(frozen=True)
 class DepthConfig:
@@ -34,14 +33,22 @@ class DepthConfig:
     coarse_long_side: int = 256  # of the plane sweep
     long_side: int = 640  # of the refinement
     iterations: int = 3
-    together: int = 2  # more, in which the views have to agree
+    wide_deg: float = 12.0  # between the nearest views from which on a view is far from all
+    together: int = 2  # more iterations of such a view, in which it has to agree with others
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
-    cost_a_view: float = 0.07  # by which a match may be worse for each further view that agrees
+    cost_a_view: float = 0.07  # by which it may match worse for each further view that agrees
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     speckle_of_two: float = 5e-3  # the same with one neighbour alone: no third view can object
     window: int = 5
     even_colours: bool = True  # of views that show the same surfaces differently
     cross_check: float = 0.03  # relative inverse-depth difference between two views
+
+    def keep(self, near: list[int], wide: bool) -> int:
+        """Of how many neighbours the cost counts: half, so that hidden ones do not vote.
+
+        0, a soft minimum over all, where views are `wide` apart: not even half see the same.
+        """
+        return 0 if wide else max(1, len(near) // 2)
 
 
 def neighbours_of(view: int, views: int, count: int) -> list[int]:
@@ -58,6 +65,20 @@ def inverse_depth_ranges(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
         z = z[z > 1e-3]
         low, high = np.percentile(1.0 / z, [0.5, 99.5]) if len(z) else (0.2, 2.0)
         out[i] = max(low * 0.6, high / 60.0), high * 1.3
+    return out
+
+
+def far_from_all(
+    near: list[list[int]], w2c: np.ndarray, ranges: np.ndarray, wide_deg: float
+) -> np.ndarray:
+    """Views, bool [V], that are at least `wide_deg` from the nearest of `near`.
+
+    ranges [V, 2] of 1/z: the scene is where the middle of the picture is half-way between them.
+    """
+    out = np.zeros(len(w2c), bool)
+    for v, others in enumerate(near):
+        distance = 1.0 / float(np.sqrt(ranges[v].prod()))
+        out[v] = min(apart_deg(w2c[v], w2c[u], distance) for u in others) >= wide_deg
     return out
 
 
@@ -110,7 +131,12 @@ def speckles(rho: np.ndarray, jump: float, smallest: int) -> np.ndarray:
 
 
 def coarse_depth(
-    frames: np.ndarray, K: np.ndarray, w2c: np.ndarray, ranges: np.ndarray, config: DepthConfig
+    frames: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    config: DepthConfig,
+    wide: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(view, 1/z [h, w], margin [h, w]) of every view by plane sweep and semi-global matching."""
     images, K, rgb = resized(frames, K, config.coarse_long_side)
@@ -123,7 +149,8 @@ def coarse_depth(
             near = neighbours_of(v, views, config.neighbours)
             count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
             planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
-            cost = cost_volume(images, v, near, K, w2c, planes, config.window)
+            keep = config.keep(near, wide[v])
+            cost = cost_volume(images, v, near, K, w2c, planes, config.window, keep)
             if waiting is not None:
                 yield _winning_depth(*waiting)
             waiting = v, planes, worker.submit(semi_global, cost, rgb[v])
@@ -154,7 +181,9 @@ def dense_depth(
     """
     config = config or DepthConfig()
     views, height, width = frames.shape[:3]
-    frames, swept = _swept_alike(frames, K, w2c, ranges, config, progress)
+    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
+    wide = far_from_all(near, w2c, ranges, config.wide_deg)
+    frames, swept = _swept_alike(frames, K, w2c, ranges, config, wide, progress)
     images, K_fine, rgb = resized(frames, K, config.long_side)
     h, w = images.shape[1:3]
     # nearest, not linear: a mixture of both sides of an edge belongs to neither
@@ -162,11 +191,29 @@ def dense_depth(
         [cv2.resize(fill_inverse_depth(*each), (w, h), interpolation=cv2.INTER_NEAREST)
          for each in zip(swept.rho, swept.trust, swept.rgb, strict=True)]
     )  # fmt: skip
-    rho, cost = start, np.ones_like(start)
-    for turn in range(2):
-        rho, cost = _refined(rho, images, K_fine, w2c, ranges, config, together=turn > 0)
+
+    def refined(v: int, rho: np.ndarray, others: Others | None) -> tuple[np.ndarray, np.ndarray]:
+        count = plane_count(v, near[v], K_fine, w2c, ranges[v], (h, w), 1 << 20)
+        return refine_inverse_depth(
+            rho, images, v, near[v], K_fine, w2c, tuple(ranges[v]),
+            step=float((ranges[v, 1] - ranges[v, 0]) / count),
+            iterations=config.iterations if others is None else config.together,
+            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near[v], wide[v]), others=others,
+        )  # fmt: skip
+
+    rho, cost = np.empty_like(start), np.empty_like(start)
+    for v in range(views):
+        rho[v], cost[v] = refined(v, start[v], None)
         if progress is not None:
-            progress((turn + 2) * views // 4 + 1)
+            progress((views + v) // 2)
+    if wide.any():
+        alone, agreed = rho.copy(), np.zeros_like(rho)
+        for v in range(views):
+            votes, _ = compare_views(rho[v], rho, v, near[v], K_fine, w2c, config.cross_check)
+            agreed[v] = votes > 0
+        for v in np.flatnonzero(wide):
+            seen = splat_from(v, near[v], alone, agreed, K_fine, w2c)
+            rho[v], cost[v] = refined(v, alone[v], Others(alone, seen, config.cross_check))
     margin = np.stack([cv2.resize(m, (w, h)) for m in swept.margins])
     fixed = (fixed or FixedParts()).resized(h, w)
     blank = blank_backdrop(rgb, rim=fixed.rim)
@@ -178,7 +225,7 @@ def dense_depth(
         beside = cv2.dilate(fixed.together.astype(np.uint8), reach).astype(bool)
         margin[:, beside] = 0.0
         cost[:, beside] = 1.0
-    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
+    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank, wide)
     if blank is not None:
         for v in range(views):
             push_behind(rho[v], trust[v], blank[v])
@@ -186,37 +233,6 @@ def dense_depth(
         return 1.0 / rho, trust
     nearest = [cv2.resize(r, (width, height), interpolation=cv2.INTER_NEAREST) for r in rho]
     return 1.0 / np.stack(nearest), np.stack([cv2.resize(t, (width, height)) for t in trust])
-
-
-def _refined(
-    start: np.ndarray,
-    images: np.ndarray,
-    K: np.ndarray,
-    w2c: np.ndarray,
-    ranges: np.ndarray,
-    config: DepthConfig,
-    *,
-    together: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """1/z and cost [V, h, w] of all views, from `start`; `together`: so that they agree."""
-    views, h, w = start.shape
-    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
-    agreed = np.zeros_like(start)
-    if together:
-        for v in range(views):
-            votes, _ = compare_views(start[v], start, v, near[v], K, w2c, config.cross_check)
-            agreed[v] = np.minimum(votes, 1.0)
-    rho, cost = np.empty_like(start), np.empty_like(start)
-    for v in range(views):
-        count = plane_count(v, near[v], K, w2c, ranges[v], (h, w), 1 << 20)
-        others = Others(start, splat_from(v, near[v], start, agreed, K, w2c), config.cross_check)
-        rho[v], cost[v] = refine_inverse_depth(
-            start[v], images, v, near[v], K, w2c, tuple(ranges[v]),
-            step=float((ranges[v, 1] - ranges[v, 0]) / count),
-            iterations=config.together if together else config.iterations,
-            stride=2 if max(h, w) > 300 else 1, others=others if together else None,
-        )  # fmt: skip
-    return rho, cost
 
 
 @dataclass
@@ -236,10 +252,11 @@ def _swept_alike(
     w2c: np.ndarray,
     ranges: np.ndarray,
     config: DepthConfig,
+    wide: np.ndarray,
     progress: Callable[[int], None] | None,
 ) -> tuple[np.ndarray, _Swept]:
     """The frames [V, H, W, 3] in colours that agree, and their sweep."""
-    swept = _sweep(frames, K, w2c, ranges, config, progress)
+    swept = _sweep(frames, K, w2c, ranges, config, wide, progress)
     if not config.even_colours:
         return frames, swept
     views = len(frames)
@@ -252,7 +269,7 @@ def _swept_alike(
         return frames, swept
     # the cost compares colours too: once more, with alike ones
     frames = evened(frames, maps)
-    return frames, _sweep(frames, K, w2c, ranges, config, progress)
+    return frames, _sweep(frames, K, w2c, ranges, config, wide, progress)
 
 
 def _sweep(
@@ -261,10 +278,11 @@ def _sweep(
     w2c: np.ndarray,
     ranges: np.ndarray,
     config: DepthConfig,
+    wide: np.ndarray,
     progress: Callable[[int], None] | None,
 ) -> _Swept:
     coarse, margins = [], []
-    for v, rho_hw, margin in coarse_depth(frames, K, w2c, ranges, config):
+    for v, rho_hw, margin in coarse_depth(frames, K, w2c, ranges, config, wide):
         coarse.append(rho_hw)
         margins.append(margin)
         if progress is not None:
@@ -289,6 +307,7 @@ def settle(
     w2c: np.ndarray,
     config: DepthConfig,
     blank: np.ndarray | None = None,
+    wide: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
 
@@ -303,9 +322,11 @@ def settle(
     for v in range(views):
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
         trust[v] = np.minimum(agree / min(2, len(near[v])), 1.0)
-        # what several views agree on is right though the pictures differ, seen from far apart
-        allowed = config.cost_a_view * np.maximum(agree - 1, 0)
-        trust[v] *= np.clip(1.5 - 4.5 * (cost[v] - allowed), 0.05, 1.0)
+        worse = cost[v]
+        if wide is not None and wide[v]:
+            # what several views agree on is right though the pictures differ
+            worse = worse - config.cost_a_view * np.maximum(agree - 1, 0)
+        trust[v] *= np.clip(1.5 - 4.5 * worse, 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     if blank is not None:
         trust[blank] = 0.0
@@ -327,7 +348,7 @@ def settle(
         take = (trust[v] < 0.05) & (seen > 0) & (seen < 0.9 * filled) & (violate < 0.5)
         start = np.where(take, seen, rho[v])
         weight = np.where(take, 0.3, trust[v])
-        filled = fill_inverse_depth(start, weight**2, rgb[v], start=filled)
+        filled = fill_inverse_depth(start, weight**2, rgb[v])
         _, violate = compare_views(filled, rho, v, wide, K, w2c, config.cross_check, sure)
         wrong = (violate > 0.5) & (weight < 0.05)
         if wrong.any():
@@ -337,7 +358,7 @@ def settle(
             wrong &= behind < 1e5
             start = np.where(wrong, behind, start)
             weight = np.where(wrong, 0.2, weight)
-            filled = fill_inverse_depth(start, weight**2, rgb[v], start=filled)
+            filled = fill_inverse_depth(start, weight**2, rgb[v])
         out[v] = filled
         trust[v] = np.where(take, 0.2, trust[v])
     return out, trust

@@ -20,19 +20,14 @@ def fill_inverse_depth(
     image: np.ndarray,
     *,
     edge: float = 0.02,
-    start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """rho [H, W] (1/z; unused where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0.
-
-    start [H, W]: what is nearly the result, if anything is.
-    """
+    """rho [H, W] (1/z; unused where confidence is 0), image [H, W, 3] in 0..1 -> rho [H, W] > 0."""
     known = (confidence > 0) & np.isfinite(rho) & (rho > 0)
     if not known.any():
         return np.ones_like(rho, dtype=np.float32)
     log = np.log(np.where(known, rho, 1.0))
     weight = np.where(known, confidence, 0.0)
-    begin = None if start is None else np.log(start)
-    return np.exp(diffused(log, weight, image, edge=edge, start=begin)).astype(np.float32)
+    return np.exp(diffused(log, weight, image, edge=edge)).astype(np.float32)
 
 
 def diffused(
@@ -42,12 +37,8 @@ def diffused(
     *,
     edge: float = 0.02,
     iterations: int = 200,
-    start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """value [H, W] where confidence is above 0 (somewhere), spread to where it is not: [H, W].
-
-    start [H, W]: where the solver begins, by default means of what is known, coarse to fine.
-    """
+    """value [H, W] where confidence is above 0 (somewhere), spread to where it is not: [H, W]."""
     h, w = value.shape
     known = confidence > 0
     weight = confidence.astype(np.float64).ravel()
@@ -73,8 +64,7 @@ def diffused(
         ),
         shape=(h * w, h * w),
     )
-    if start is None:
-        start = _spread(np.where(known, value, 0.0), known)
+    start = _spread(np.where(known, value, 0.0), known)
     diagonal = matrix.diagonal()
     precondition = sparse.diags(1.0 / np.maximum(diagonal, 1e-12))
     solution, _ = cg(

@@ -18,18 +18,19 @@ import numpy as np
 
 from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
-from tracking.depth.sweep import NOISE, cost_of, likeness, pixel_transfer
+from tracking.depth.sweep import NOISE, likeness, pixel_transfer, soft_minimum
 
 APART = 0.3  # cost of a depth that a neighbour, in whose picture it is, does not have
 
 
 @njit(fastmath=True, forceinline=True)
 def _matching_cost(
-    x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, mean, variance, noise, surfaces, apart,
-    tolerance,
+    x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, keep, mean, variance, noise, values,
+    surfaces, apart, tolerance,
 ):  # fmt: skip
-    """Cost of one slanted window over all neighbours (`cost_of`), 0..1."""
+    """Cost of one slanted window over the best `keep` neighbours (0: over all, softly), 0..1."""
     n, rows, columns = others.shape
+    count = 0
     alike = np.float32(0.0)
     # a flat window cannot correlate: it must not look like a mismatch
     texture = np.float32(0.6) * (variance - noise) / (variance + 3 * noise)
@@ -39,11 +40,11 @@ def _matching_cost(
         q2 = a[i, 2, 0] * x + a[i, 2, 1] * y + a[i, 2, 2] + rho * b[i, 2]
         if q2 < np.float32(1e-3):
             continue
-        u_middle, v_middle = q0 / q2, q1 / q2
-        if not (
-            u_middle >= 0 and v_middle >= 0 and u_middle <= columns - 1 and v_middle <= rows - 1
-        ):
+        u, v = q0 / q2, q1 / q2
+        if not (u >= 0 and v >= 0 and u <= columns - 1 and v <= rows - 1):
             continue
+        if apart > 0:
+            own = surfaces[i, int(v + np.float32(0.5)), int(u + np.float32(0.5))]
         # along the plane the homogeneous position is linear in the window
         q0_x, q0_y = a[i, 0, 0] + gx * b[i, 0], a[i, 0, 1] + gy * b[i, 0]
         q1_x, q1_y = a[i, 1, 0] + gx * b[i, 1], a[i, 1, 1] + gy * b[i, 1]
@@ -71,10 +72,25 @@ def _matching_cost(
         cost = texture * shape + np.float32(0.4) * min(s_d * 10, np.float32(1.0))
         if apart > 0:  # what the neighbour itself sees there
             there = rho / q2
-            own = surfaces[i, int(v_middle + np.float32(0.5)), int(u_middle + np.float32(0.5))]
             cost += apart * min(abs(own - there) / (tolerance * there), np.float32(1.0))
-        alike += likeness(cost)
-    return cost_of(alike, n)
+        if keep == 0:
+            alike += likeness(cost)
+            continue
+        j = count
+        while j > 0 and values[j - 1] > cost:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = cost
+        count += 1
+    if keep == 0:
+        return soft_minimum(alike, n)
+    if count == 0:
+        return np.float32(0.6)
+    m = min(count, keep)
+    total = np.float32(0.0)
+    for i in range(m):
+        total += values[i]
+    return total / m
 
 
 @njit(fastmath=True, forceinline=True)
@@ -111,8 +127,8 @@ def _noise(x, y, turn):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _update(
-    counter, state, cost, image, gray, others, a, b, dx, dy, parity, turn, jitter, low, high,
-    smooth, scale, noise, surfaces, apart, tolerance, seen,
+    counter, state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn, jitter, low, high,
+    smooth, scale, noise, surfaces, seen, apart, tolerance,
 ):  # fmt: skip
     """One half of a checkerboard pass: every pixel of `parity` tries its candidates."""
     _, h, w = state.shape
@@ -126,6 +142,7 @@ def _update(
             break
         weight = np.empty(p, np.float32)
         local = np.empty(p, np.float32)
+        values = np.empty(len(others), np.float32)
         for x in range((y + parity) % 2, w, 2):
             total = np.float32(0.0)
             for k in range(p):
@@ -168,7 +185,7 @@ def _update(
                 elif candidate == 12:
                     gx, gy = gx * np.float32(0.5), gy * np.float32(0.5)
                 elif candidate == 13:
-                    rho = seen[0, y, x]
+                    rho = seen[y, x]
                     if rho > 0:
                         gx, gy = gx * rho / b_rho, gy * rho / b_rho
                 if rho < low or rho > high:
@@ -182,7 +199,7 @@ def _update(
                     continue
                 matched = _matching_cost(
                     np.float32(x), np.float32(y), rho, gx, gy, others, a, b, float_x, float_y,
-                    weight, local, mean, variance, noise,
+                    weight, local, keep, mean, variance, noise, values,
                     surfaces, apart, tolerance,
                 )  # fmt: skip
                 value += matched
@@ -226,6 +243,7 @@ def refine_inverse_depth(
     step: float,
     iterations: int = 3,
     stride: int = 1,
+    keep: int = 2,
     smooth: float = 0.25,
     others: Others | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -233,22 +251,24 @@ def refine_inverse_depth(
 
     rho float32 [H, W]: the start; images float32 [V, H, W, 4] (sweep.with_gray); limits (low, high)
     of 1/z; step: change of 1/z that moves a pixel by about one in the widest neighbour; stride:
-    spacing of the 5x5 window samples. others: what the other views have; then a depth that a
-    neighbour does not have where it would see it costs more, and what neighbours see is tried.
+    spacing of the 5x5 window samples; keep: as of sweep.cost_volume. others: what the other views
+    have; then a depth that a neighbour does not have where it would see it costs more, and what
+    neighbours see is tried.
     """
     a, b = pixel_transfer(view, neighbours, K, w2c)
     offsets = np.arange(-2, 3) * stride
     dy, dx = (g.ravel().astype(np.int64) for g in np.meshgrid(offsets, offsets, indexing="ij"))
     state = np.concatenate([rho[None], local_slopes(rho, 4 * step)]).astype(np.float32)
     image = np.ascontiguousarray(images[view][..., :3])
-    if others is None:
-        apart, tolerance = np.float32(0.0), np.float32(1.0)
-        surfaces = seen = np.zeros((1, 1, 1), np.float32)
-    else:
-        apart, tolerance = np.float32(APART), np.float32(others.tolerance)
-        surfaces, seen = others.rho[np.asarray(neighbours)], others.seen[None]
     gray = np.ascontiguousarray(images[view][..., 3])
     pictures = np.ascontiguousarray(images[np.asarray(neighbours)][..., 3])
+    if others is None:
+        apart, tolerance = np.float32(0.0), np.float32(1.0)
+        surfaces, seen = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
+    else:
+        apart, tolerance = np.float32(APART), np.float32(others.tolerance)
+        surfaces = np.ascontiguousarray(others.rho[np.asarray(neighbours)])
+        seen = np.ascontiguousarray(others.seen)
     cost = np.ones(rho.shape, np.float32)
     jitter = 2.0 * step
     for turn in range(iterations):
@@ -256,10 +276,10 @@ def refine_inverse_depth(
             run_threaded(
                 cores(),
                 _update,
-                state, cost, image, gray, pictures, a, b, dx, dy, parity, turn,
+                state, cost, image, gray, pictures, a, b, dx, dy, keep, parity, turn,
                 np.float32(jitter), np.float32(limits[0]), np.float32(limits[1]),
-                np.float32(smooth), np.float32(0.5 / step), NOISE, surfaces, apart,
-                tolerance, seen,
+                np.float32(smooth), np.float32(0.5 / step), NOISE,
+                surfaces, seen, apart, tolerance,
             )  # fmt: skip
         jitter *= 0.5
     return state[0].copy(), cost

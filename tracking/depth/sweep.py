@@ -16,6 +16,7 @@ from fourreal.kernels import njit
 
 NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
 SOFT = np.float32(0.05)  # difference of cost that makes one neighbour count e times another
+_NOTHING = np.float32(np.exp(-0.6 / 0.05))  # likeness, in all, of a depth that nobody speaks for
 
 
 def pixel_transfer(
@@ -37,18 +38,19 @@ def pixel_transfer(
 
 @njit(fastmath=True, forceinline=True)
 def likeness(cost):
-    """How well one neighbour's cost (0..1) speaks for a depth: what `cost_of` adds up."""
+    """How well one neighbour's cost (0..1) speaks for a depth: what `soft_minimum` adds up."""
     return np.exp(-cost / SOFT)
 
 
 @njit(fastmath=True, forceinline=True)
-def cost_of(total, n):
-    """Cost 0..1 of a depth from the sum of the likeness of its n neighbours, hidden ones too.
+def soft_minimum(total, n):
+    """Cost 0..0.6 of a depth from the sum of the likeness of its n neighbours, hidden ones too.
 
-    A soft minimum: one neighbour that fits is enough, each further one makes it surer, and those
-    in which the point is hidden or too slanted to match say nothing.
+    One neighbour that fits is enough, each further one makes it surer, and those in which the
+    point is hidden or too slanted to match say nothing. For views that are far apart: there the
+    second best of four is chance.
     """
-    return min(-SOFT * np.log(total / np.float32(n) + np.float32(1e-12)), np.float32(1.0))
+    return -SOFT * np.log(total / np.float32(n) + _NOTHING)
 
 
 @njit(fastmath=True, forceinline=True)
@@ -109,7 +111,7 @@ def _warp(reference, other, a, b, rho, warped, colour, outside):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _sweep(counter, reference, others, a, b, rho, mean, variance, radius, noise, out):
+def _sweep(counter, reference, others, a, b, rho, mean, variance, radius, keep, noise, out):
     """out[D, h, w]: cost of every plane; see cost_volume."""
     n = len(others)
     h, w = mean.shape
@@ -150,13 +152,33 @@ def _sweep(counter, reference, others, a, b, rho, mean, variance, radius, noise,
                     difference = min(near[y, x] / np.float32(0.9), np.float32(1.0))
                     cost = np.float32(0.5) * (shape + difference)
                     costs[i, y, x] = np.float32(1e9) if outside[y, x] else cost
+        values = np.empty(n, np.float32)
         for y in range(h):
             for x in range(w):
-                alike = np.float32(0.0)
-                for i in range(n):
-                    if costs[i, y, x] < np.float32(1e8):
+                if keep == 0:
+                    alike = np.float32(0.0)
+                    for i in range(n):
                         alike += likeness(costs[i, y, x])
-                out[d, y, x] = cost_of(alike, n)
+                    out[d, y, x] = soft_minimum(alike, n)
+                    continue
+                count = 0
+                for i in range(n):
+                    value = costs[i, y, x]
+                    if value < np.float32(1e8):
+                        j = count
+                        while j > 0 and values[j - 1] > value:
+                            values[j] = values[j - 1]
+                            j -= 1
+                        values[j] = value
+                        count += 1
+                total = np.float32(0.5)
+                if count > 0:
+                    m = min(count, keep)
+                    total = np.float32(0.0)
+                    for i in range(m):
+                        total += values[i]
+                    total /= m
+                out[d, y, x] = total
 
 
 def with_gray(image: np.ndarray) -> np.ndarray:
@@ -172,11 +194,13 @@ def cost_volume(
     w2c: np.ndarray,
     rho: np.ndarray,
     window: int = 5,
+    keep: int = 2,
 ) -> np.ndarray:
     """Matching cost float32 [H, W, D] in 0..1 of the planes rho [D] (1/z) of `view`.
 
     images float32 [V, H, W, 4] (with_gray). Per neighbour: half ZNCC over `window`, half colour
-    difference over 3x3; across neighbours their soft minimum (`cost_of`).
+    difference over 3x3; across neighbours the mean of the best `keep`, so that a neighbour in which
+    the point is hidden does not vote, or with `keep` 0 their `soft_minimum`.
     """
     size = (window, window)
     gray = np.ascontiguousarray(images[view][..., 3])
@@ -190,6 +214,6 @@ def cost_volume(
         cores(),
         _sweep,
         np.ascontiguousarray(images[view]), others, a, b, rho.astype(np.float32), mean, variance,
-        window // 2, NOISE, out,
+        window // 2, keep, NOISE, out,
     )  # fmt: skip
     return np.ascontiguousarray(np.moveaxis(out, 0, -1))
