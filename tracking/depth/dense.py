@@ -21,7 +21,7 @@ from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
 from tracking.depth.sgm import semi_global
-from tracking.depth.slanted import Others, refine_inverse_depth
+from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class DepthConfig:
     long_side: int = 640  # of the refinement
     iterations: int = 3
     wide_deg: float = 12.0  # between the nearest views from which on a view is far from all
-    together: int = 2  # more iterations of such a view, in which it has to agree with others
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     cost_a_view: float = 0.07  # by which it may match worse for each further view that agrees
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
@@ -186,34 +185,20 @@ def dense_depth(
     frames, swept = _swept_alike(frames, K, w2c, ranges, config, wide, progress)
     images, K_fine, rgb = resized(frames, K, config.long_side)
     h, w = images.shape[1:3]
-    # nearest, not linear: a mixture of both sides of an edge belongs to neither
-    start = np.stack(
-        [cv2.resize(fill_inverse_depth(*each), (w, h), interpolation=cv2.INTER_NEAREST)
-         for each in zip(swept.rho, swept.trust, swept.rgb, strict=True)]
-    )  # fmt: skip
-
-    def refined(v: int, rho: np.ndarray, others: Others | None) -> tuple[np.ndarray, np.ndarray]:
-        count = plane_count(v, near[v], K_fine, w2c, ranges[v], (h, w), 1 << 20)
-        return refine_inverse_depth(
-            rho, images, v, near[v], K_fine, w2c, tuple(ranges[v]),
-            step=float((ranges[v, 1] - ranges[v, 0]) / count),
-            iterations=config.iterations if others is None else config.together,
-            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near[v], wide[v]), others=others,
-        )  # fmt: skip
-
-    rho, cost = np.empty_like(start), np.empty_like(start)
+    rho = np.empty((views, h, w), np.float32)
+    cost = np.empty((views, h, w), np.float32)
     for v in range(views):
-        rho[v], cost[v] = refined(v, start[v], None)
+        start = fill_inverse_depth(swept.rho[v], swept.trust[v], swept.rgb[v])
+        # nearest, not linear: a mixture of both sides of an edge belongs to neither
+        start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
+        count = plane_count(v, near[v], K_fine, w2c, ranges[v], (h, w), 1 << 20)
+        rho[v], cost[v] = refine_inverse_depth(
+            start, images, v, near[v], K_fine, w2c, tuple(ranges[v]),
+            step=float((ranges[v, 1] - ranges[v, 0]) / count), iterations=config.iterations,
+            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near[v], wide[v]),
+        )  # fmt: skip
         if progress is not None:
             progress((views + v) // 2)
-    if wide.any():
-        alone, agreed = rho.copy(), np.zeros_like(rho)
-        for v in range(views):
-            votes, _ = compare_views(rho[v], rho, v, near[v], K_fine, w2c, config.cross_check)
-            agreed[v] = votes > 0
-        for v in np.flatnonzero(wide):
-            seen = splat_from(v, near[v], alone, agreed, K_fine, w2c)
-            rho[v], cost[v] = refined(v, alone[v], Others(alone, seen, config.cross_check))
     margin = np.stack([cv2.resize(m, (w, h)) for m in swept.margins])
     fixed = (fixed or FixedParts()).resized(h, w)
     blank = blank_backdrop(rgb, rim=fixed.rim)

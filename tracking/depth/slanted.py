@@ -11,7 +11,6 @@ Legend: H W image, n neighbours, P = 25 window samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,14 +19,11 @@ from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
 from tracking.depth.sweep import NOISE, likeness, pixel_transfer, soft_minimum
 
-APART = 0.3  # cost of a depth that a neighbour, in whose picture it is, does not have
-
 
 @njit(fastmath=True, forceinline=True)
 def _matching_cost(
-    x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, keep, mean, variance, noise, values,
-    surfaces, apart, tolerance,
-):  # fmt: skip
+    x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, keep, mean, variance, noise, values
+):
     """Cost of one slanted window over the best `keep` neighbours (0: over all, softly), 0..1."""
     n, rows, columns = others.shape
     count = 0
@@ -43,8 +39,6 @@ def _matching_cost(
         u, v = q0 / q2, q1 / q2
         if not (u >= 0 and v >= 0 and u <= columns - 1 and v <= rows - 1):
             continue
-        if apart > 0:
-            own = surfaces[i, int(v + np.float32(0.5)), int(u + np.float32(0.5))]
         # along the plane the homogeneous position is linear in the window
         q0_x, q0_y = a[i, 0, 0] + gx * b[i, 0], a[i, 0, 1] + gy * b[i, 0]
         q1_x, q1_y = a[i, 1, 0] + gx * b[i, 1], a[i, 1, 1] + gy * b[i, 1]
@@ -70,9 +64,6 @@ def _matching_cost(
         zncc = (s_gw - s_w * mean) / np.sqrt(spread * variance)
         shape = min(max(np.float32(1.0) - zncc, np.float32(0.0)), np.float32(1.0))
         cost = texture * shape + np.float32(0.4) * min(s_d * 10, np.float32(1.0))
-        if apart > 0:  # what the neighbour itself sees there
-            there = rho / q2
-            cost += apart * min(abs(own - there) / (tolerance * there), np.float32(1.0))
         if keep == 0:
             alike += likeness(cost)
             continue
@@ -128,7 +119,7 @@ def _noise(x, y, turn):
 @njit(cache=True, fastmath=True, nogil=True)
 def _update(
     counter, state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn, jitter, low, high,
-    smooth, scale, noise, surfaces, seen, apart, tolerance,
+    smooth, scale, noise,
 ):  # fmt: skip
     """One half of a checkerboard pass: every pixel of `parity` tries its candidates."""
     _, h, w = state.shape
@@ -163,7 +154,7 @@ def _update(
             best = np.float32(1e9)
             b_rho, b_gx, b_gy = state[0, y, x], state[1, y, x], state[2, y, x]
             match_of_best = np.float32(1.0)
-            for candidate in range(13 if apart == 0 else 14):
+            for candidate in range(13):
                 rho, gx, gy = b_rho, b_gx, b_gy
                 if 1 <= candidate <= 8:
                     reach = 1 if candidate <= 4 else 5
@@ -184,10 +175,6 @@ def _update(
                     gy = b_gy + np.float32(0.25) * jitter * _noise(x, y, 4 * turn + 3)
                 elif candidate == 12:
                     gx, gy = gx * np.float32(0.5), gy * np.float32(0.5)
-                elif candidate == 13:
-                    rho = seen[y, x]
-                    if rho > 0:
-                        gx, gy = gx * rho / b_rho, gy * rho / b_rho
                 if rho < low or rho > high:
                     continue
                 if candidate > 0:  # neighbours on one plane agree: nothing new to try
@@ -200,7 +187,6 @@ def _update(
                 matched = _matching_cost(
                     np.float32(x), np.float32(y), rho, gx, gy, others, a, b, float_x, float_y,
                     weight, local, keep, mean, variance, noise, values,
-                    surfaces, apart, tolerance,
                 )  # fmt: skip
                 value += matched
                 if value < best:
@@ -220,17 +206,6 @@ def local_slopes(rho: np.ndarray, limit: float) -> np.ndarray:
     return np.stack(out)
 
 
-@dataclass
-class Others:
-    """What the views have so far: rho [V, H, W] of all, and seen [H, W] of this one, the nearest
-    surface of its neighbours (0 where there is none); tolerance: relative difference of 1/z of two
-    views that see one surface."""
-
-    rho: np.ndarray
-    seen: np.ndarray
-    tolerance: float
-
-
 def refine_inverse_depth(
     rho: np.ndarray,
     images: np.ndarray,
@@ -245,15 +220,12 @@ def refine_inverse_depth(
     stride: int = 1,
     keep: int = 2,
     smooth: float = 0.25,
-    others: Others | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Refined 1/z [H, W] of `view` and its matching cost [H, W] in 0..1.
 
     rho float32 [H, W]: the start; images float32 [V, H, W, 4] (sweep.with_gray); limits (low, high)
     of 1/z; step: change of 1/z that moves a pixel by about one in the widest neighbour; stride:
-    spacing of the 5x5 window samples; keep: as of sweep.cost_volume. others: what the other views
-    have; then a depth that a neighbour does not have where it would see it costs more, and what
-    neighbours see is tried.
+    spacing of the 5x5 window samples; keep: as of sweep.cost_volume.
     """
     a, b = pixel_transfer(view, neighbours, K, w2c)
     offsets = np.arange(-2, 3) * stride
@@ -261,14 +233,7 @@ def refine_inverse_depth(
     state = np.concatenate([rho[None], local_slopes(rho, 4 * step)]).astype(np.float32)
     image = np.ascontiguousarray(images[view][..., :3])
     gray = np.ascontiguousarray(images[view][..., 3])
-    pictures = np.ascontiguousarray(images[np.asarray(neighbours)][..., 3])
-    if others is None:
-        apart, tolerance = np.float32(0.0), np.float32(1.0)
-        surfaces, seen = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
-    else:
-        apart, tolerance = np.float32(APART), np.float32(others.tolerance)
-        surfaces = np.ascontiguousarray(others.rho[np.asarray(neighbours)])
-        seen = np.ascontiguousarray(others.seen)
+    others = np.ascontiguousarray(images[np.asarray(neighbours)][..., 3])
     cost = np.ones(rho.shape, np.float32)
     jitter = 2.0 * step
     for turn in range(iterations):
@@ -276,10 +241,9 @@ def refine_inverse_depth(
             run_threaded(
                 cores(),
                 _update,
-                state, cost, image, gray, pictures, a, b, dx, dy, keep, parity, turn,
+                state, cost, image, gray, others, a, b, dx, dy, keep, parity, turn,
                 np.float32(jitter), np.float32(limits[0]), np.float32(limits[1]),
                 np.float32(smooth), np.float32(0.5 / step), NOISE,
-                surfaces, seen, apart, tolerance,
             )  # fmt: skip
         jitter *= 0.5
     return state[0].copy(), cost
