@@ -1,4 +1,4 @@
-"""Depth of views that are far apart: a neighbour that fits is enough, and agreeing makes it sure."""
+"""Depth of views far apart: one neighbour that fits is enough, those that agree make it sure."""
 
 from dataclasses import replace
 
@@ -88,9 +88,9 @@ def test_what_many_views_agree_on_is_trusted_though_the_pictures_differ(room):
     rho = (1.0 / room.depth).astype(np.float32)
     cost, margin = np.full_like(rho, 0.38), np.ones_like(rho)
 
-    def trust(rho, wide):
+    def trust(rho, far):
         return np.median(
-            settle(rho, cost, margin, room.frames, K, room.w2c, DepthConfig(), wide=wide)[1][2]
+            settle(rho, cost, margin, room.frames, K, room.w2c, DepthConfig(), far=far)[1][2]
         )
 
     assert trust(rho, far) > 0.6

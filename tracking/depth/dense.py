@@ -24,6 +24,7 @@ from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
 
+
 @dataclass(frozen=True)
 class DepthConfig:
     """Dense-depth settings."""
@@ -292,14 +293,15 @@ def settle(
     w2c: np.ndarray,
     config: DepthConfig,
     blank: np.ndarray | None = None,
-    wide: np.ndarray | None = None,
+    far: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
 
-    rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]. A pixel is trusted when
-    neighbours agree and none of them looks through it. Where it is not, the other views' trusted
-    surfaces are seen from here; what still is missing is filled inside its colour region, and
-    pushed back where a neighbour would look through the filling.
+    rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]; far bool [V]: views that
+    are far from all others (None: none is). A pixel is trusted when neighbours agree and none of
+    them looks through it. Where it is not, the other views' trusted surfaces are seen from here;
+    what still is missing is filled inside its colour region, and pushed back where a neighbour
+    would look through the filling.
     """
     views, h, w = rho.shape
     near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
@@ -308,7 +310,7 @@ def settle(
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
         trust[v] = np.minimum(agree / min(2, len(near[v])), 1.0)
         worse = cost[v]
-        if wide is not None and wide[v]:
+        if far is not None and far[v]:
             # what several views agree on is right though the pictures differ
             worse = worse - config.cost_a_view * np.maximum(agree - 1, 0)
         trust[v] *= np.clip(1.5 - 4.5 * worse, 0.05, 1.0)
