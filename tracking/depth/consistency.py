@@ -17,6 +17,8 @@ from fourreal.cameras import camera_centres, pixel_grid, relative_pose
 from fourreal.kernels import njit
 from tracking.flow.optical import inside
 
+WIDE_DEG = 12.0  # to its nearest view, from which on a view is far from all (`apart_deg`)
+
 
 def reproject(
     rho: np.ndarray, K_from: np.ndarray, K_to: np.ndarray, move: np.ndarray

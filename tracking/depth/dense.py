@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
 from tracking.depth.colours import evened, view_colours
-from tracking.depth.consistency import apart_deg, compare_views, splat_from
+from tracking.depth.consistency import WIDE_DEG, apart_deg, compare_views, splat_from
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
@@ -34,7 +34,7 @@ class DepthConfig:
     coarse_long_side: int = 256  # of the plane sweep
     long_side: int = 640  # of the refinement
     iterations: int = 3
-    wide_deg: float = 12.0  # between the nearest views from which on a view is far from all
+    wide_deg: float = WIDE_DEG
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     cost_a_view: float = 0.07  # by which it may match worse for each further view that agrees
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
