@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import relative_pose
 from tracking.column import ColumnTracks
-from tracking.depth.consistency import WIDE_DEG, apart_deg, nearest, reproject
+from tracking.depth.consistency import is_far, nearest, reproject
 from tracking.depth.witnesses import ALIKE, OTHER, witnesses
 
 _IN_FRONT = 0.02  # relative difference of 1/z by which a point lies before a view's own surface
@@ -46,12 +46,6 @@ def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDAr
             off = np.maximum(nearest(low[u], uv) - colour, colour - nearest(high[u], uv)).max(-1)
             against += seen & (there > own * (1 + _IN_FRONT)) & (off > OTHER)
             for_it += seen & (np.abs(there - own) < _SAME * there) & (off < ALIKE)
-        out[v] = (against >= _least(column, v, good)) & (against > for_it)
+        far = is_far(v, good, column.w2c, float(np.median(column.depth[v])))
+        out[v] = (against >= (_LEAST_WIDE if far else _LEAST)) & (against > for_it)
     return out
-
-
-def _least(column: ColumnTracks, v: int, good: list[int]) -> int:
-    """Views that must contradict what view v shows."""
-    distance = float(np.median(column.depth[v]))
-    apart = [apart_deg(column.w2c[v], column.w2c[u], distance) for u in good if u != v]
-    return _LEAST_WIDE if apart and min(apart) >= WIDE_DEG else _LEAST

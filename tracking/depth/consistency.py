@@ -122,3 +122,10 @@ def apart_deg(a: np.ndarray, b: np.ndarray, distance: float) -> float:
     p, q = (ray / np.linalg.norm(ray) for ray in (point - camera_centres(m) for m in (a, b)))
     turned = (np.trace(a[:3, :3] @ b[:3, :3].T) - 1) / 2
     return float(np.degrees(np.arccos(np.clip(min(p @ q, turned), -1, 1))))
+
+
+def is_far(
+    view: int, others: Sequence[int], w2c: np.ndarray, distance: float, wide_deg: float = WIDE_DEG
+) -> bool:
+    """Whether a view is `wide_deg` or more from all others (`apart_deg`); w2c [V, 4, 4]."""
+    return all(apart_deg(w2c[view], w2c[u], distance) >= wide_deg for u in others if u != view)

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
 from tracking.depth.colours import evened, view_colours
-from tracking.depth.consistency import WIDE_DEG, apart_deg, compare_views, splat_from
+from tracking.depth.consistency import WIDE_DEG, compare_views, is_far, splat_from
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
@@ -78,7 +78,7 @@ def far_from_all(
     out = np.zeros(len(w2c), bool)
     for v, others in enumerate(near):
         distance = 1.0 / float(np.sqrt(ranges[v].prod()))
-        out[v] = min(apart_deg(w2c[v], w2c[u], distance) for u in others) >= wide_deg
+        out[v] = is_far(v, others, w2c, distance, wide_deg)
     return out
 
 
