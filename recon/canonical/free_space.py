@@ -16,7 +16,7 @@ from tracking.depth.witnesses import witnesses
 _TOLERANCE = 0.03  # relative difference of 1/z of two views that see one surface
 _WITNESSES = 8  # views asked, spread over the clip
 _LEAST = 1.5  # trusted views that must see through a pixel ...
-_LEAST_WIDE = 0.8  # ... or, where views are far apart: no more may see the place
+_LEAST_WIDE = 0.4  # ... or, where views are far apart: no more may see the place
 
 
 def seen_through(column: ColumnTracks) -> NDArray[np.bool_]:
