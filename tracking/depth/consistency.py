@@ -17,7 +17,7 @@ from fourreal.cameras import camera_centres, pixel_grid, relative_pose
 from fourreal.kernels import njit
 from tracking.flow.optical import inside
 
-WIDE_DEG = 12.0  # to its nearest view, from which on a view is far from all (`apart_deg`)
+WIDE_DEG = 13.0  # to its nearest view, from which on a view is far from all (`apart_deg`)
 
 
 def reproject(
