@@ -32,7 +32,7 @@ def ranges_of(room):
 
 
 def test_a_view_is_far_from_all_where_the_nearest_is():
-    room = render_path(at_angles(np.array([0.0, 10.0, 25.0, 60.0])), (24, 36))
+    room = render_path(at_angles(np.array([0.0, 10.0, 30.0, 60.0])), (24, 36))
     near = [neighbours_of(v, 4, 2) for v in range(4)]
     far = far_from_all(near, room.w2c, ranges_of(room), DepthConfig().wide_deg)
     assert far.tolist() == [False, False, True, True]
