@@ -16,6 +16,7 @@ import numpy as np
 
 from tracking.cameras.fallbacks import FallbackConfig, interpolate_missing
 from tracking.cameras.search import Attempt, Cameras, Search
+from tracking.depth.consistency import is_far
 
 LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
 _LEAST_POINTS = 12  # which a range of depths can be read from
@@ -179,8 +180,22 @@ def _mapped(
             return None
         best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
         explained = _explained(best, database)
+        found = _read(best, len(images), explained, max(height, width))
+        if not mostly_far(found):
+            return found
         _adjust(best, focal is None)
         return _read(best, len(images), explained, max(height, width))
+
+
+def mostly_far(found: WideCameras) -> bool:
+    """Whether at least half of the placed views are far from all others."""
+    good = np.flatnonzero(found.placed).tolist()
+    middle = np.median(found.points, axis=0) if len(found.points) else np.zeros(3)
+    far = [
+        is_far(v, good, found.w2c, float(abs(found.w2c[v, 2, :3] @ middle + found.w2c[v, 2, 3])))
+        for v in good
+    ]
+    return bool(np.mean(far) >= 0.5) if far else False
 
 
 def _adjust(model: Any, focal: bool) -> None:
