@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import relative_pose
 from tracking.column import ColumnTracks
-from tracking.depth.consistency import nearest, reproject
+from tracking.depth.consistency import is_far, nearest, reproject
 from tracking.depth.witnesses import ALIKE, OTHER, witnesses
 
 _IN_FRONT = 0.02  # relative difference of 1/z by which a point lies before a view's own surface
 _SAME = 0.04  # ... and within which it lies on it
 _WITNESSES = 12  # views asked, spread over the clip
-_LEAST = 2  # of them that must contradict
+_LEAST = 2  # of them that must contradict ...
+_LEAST_WIDE = 1  # ... or, where views are far apart: no more may see the place
 
 
 def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -45,5 +46,6 @@ def contradicted(column: ColumnTracks, frames_VHW3: NDArray[np.float32]) -> NDAr
             off = np.maximum(nearest(low[u], uv) - colour, colour - nearest(high[u], uv)).max(-1)
             against += seen & (there > own * (1 + _IN_FRONT)) & (off > OTHER)
             for_it += seen & (np.abs(there - own) < _SAME * there) & (off < ALIKE)
-        out[v] = (against >= _LEAST) & (against > for_it)
+        far = is_far(v, good, column.w2c, float(np.median(column.depth[v])))
+        out[v] = (against >= (_LEAST_WIDE if far else _LEAST)) & (against > for_it)
     return out

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracking.column import ColumnTracks
-from tracking.depth.consistency import compare_views
+from tracking.depth.consistency import compare_views, is_far
 from tracking.depth.witnesses import witnesses
 
 _TOLERANCE = 0.03  # relative difference of 1/z of two views that see one surface
 _WITNESSES = 8  # views asked, spread over the clip
-_LEAST = 1.5  # trusted views that must see through a pixel
+_LEAST = 1.5  # trusted views that must see through a pixel ...
+_LEAST_WIDE = 0.4  # ... or, where views are far apart: no more may see the place
 
 
 def seen_through(column: ColumnTracks) -> NDArray[np.bool_]:
@@ -29,5 +30,8 @@ def seen_through(column: ColumnTracks) -> NDArray[np.bool_]:
             rho[v], rho, v, others, column.K, column.w2c, _TOLERANCE, column.depth_confidence
         )
         # its own view believes in it too, as far as it is sure
-        out[v] = (through >= _LEAST) & (through > agree + column.depth_confidence[v])
+        far = is_far(v, good, column.w2c, float(np.median(column.depth[v])))
+        out[v] = (through >= (_LEAST_WIDE if far else _LEAST)) & (
+            through > agree + column.depth_confidence[v]
+        )
     return out

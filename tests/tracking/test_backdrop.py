@@ -43,3 +43,19 @@ def test_a_speck_in_the_air_is_seen_through(room):
     assert found[speck].mean() > 0.8
     calm = cv2.dilate(speck[3].astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
     assert found[3][calm].mean() < 0.03
+
+
+@pytest.mark.parametrize(("other", "enough"), [(1, True), (2, False)])
+def test_one_view_that_sees_through_is_enough_where_views_are_far_apart(room, other, enough):
+    """Views 1 and 3 are 17 degrees apart, 2 and 3 half of that: there a second one could say so."""
+    pick = [other, 3]
+    depth = np.where(np.isfinite(room.depth), room.depth, 30.0).astype(np.float32)[pick]
+    speck = np.zeros(depth.shape, bool)
+    speck[1, 40:46, 10:16] = True
+    depth[speck] *= 0.6
+    K = np.broadcast_to(room.K, (2, 3, 3)).copy()
+    column = column_from_depth(room.frames[pick], depth, K, room.w2c[pick], 1)
+    column.depth_confidence[:] = 0.9
+    column.depth_confidence[speck] = 0.1
+    found = seen_through(column)
+    assert (found[speck].mean() > 0.8) == enough and found[~speck].mean() < 0.03

@@ -8,7 +8,7 @@ from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking import textured_room
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.cameras.fallbacks import FallbackConfig
-from tracking.cameras.wide import WideCameras, not_usable, wide_cameras
+from tracking.cameras.wide import WideCameras, mostly_far, not_usable, wide_cameras
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,20 @@ def test_what_is_not_enough_is_said_with_its_figure():
     assert "no model" in reason(field=1.0) and "no model" in reason(field=160.0)
     assert "2 of 5" in reason(placed=np.arange(5) < 2)
     assert "only 20 %" in reason(explained=0.2)
+
+
+@pytest.mark.parametrize(("step", "far"), [(7.0, False), (20.0, True)])
+def test_only_views_far_apart_are_adjusted_once_more(step, far):
+    w2c, points = at_angles((np.arange(5) - 2) * step), np.zeros((60, 3)) + [0.0, 0.1, 0.6]
+    assert mostly_far(WideCameras(300.0, w2c, np.ones(5, bool), points, 0.7, 55.0)) == far
+
+
+@pytest.mark.slow
+def test_wrong_points_do_not_turn_cameras_that_are_far_apart(monkeypatch):
+    once = tuple((corner, a, b, (1.0, 1.0)) for corner, a, b, _ in textured_room.SURFACES)
+    monkeypatch.setattr(textured_room, "SURFACES", once)
+    room = render_path(at_angles((np.arange(4) - 1.5) * 25.0), size=(288, 384))
+    grain = 0.02 * np.random.default_rng(0).normal(0, 1, room.frames.shape)
+    found = wide_cameras(np.clip(room.frames + grain, 0, 1).astype(np.float32))
+    assert found is not None and found.placed.all()
+    assert camera_errors(found.w2c, room.w2c)["rotation_deg"] < 0.07  # 0.11 by squares alone

@@ -16,10 +16,12 @@ import numpy as np
 
 from tracking.cameras.fallbacks import FallbackConfig, interpolate_missing
 from tracking.cameras.search import Attempt, Cameras, Search
+from tracking.depth.consistency import is_far
 
 LONG_SIDE = 800  # smaller pictures are enlarged towards this, at most twice
 _LEAST_POINTS = 12  # which a range of depths can be read from
 _FEW = 8  # views that need all matches there are
+_NOISE_PX = 1.0  # off by more, a feature has ever less say
 _ALIKE_DEG = 3.0  # of two models of the same cameras
 _FIELD_DEG = (3.0, 140.0)  # that a lens sees
 
@@ -177,7 +179,39 @@ def _mapped(
         if not models:
             return None
         best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
-        return _read(best, len(images), _explained(best, database), max(height, width))
+        explained = _explained(best, database)
+        found = _read(best, len(images), explained, max(height, width))
+        if not mostly_far(found):
+            return found
+        _adjust(best, focal is None)
+        return _read(best, len(images), explained, max(height, width))
+
+
+def mostly_far(found: WideCameras) -> bool:
+    """Whether at least half of the placed views are far from all others."""
+    good = np.flatnonzero(found.placed).tolist()
+    middle = np.median(found.points, axis=0) if len(found.points) else np.zeros(3)
+    far = [
+        is_far(v, good, found.w2c, float(abs(found.w2c[v, 2, :3] @ middle + found.w2c[v, 2, 3])))
+        for v in good
+    ]
+    return bool(np.mean(far) >= 0.5) if far else False
+
+
+def _adjust(model: Any, focal: bool) -> None:
+    """Adjust a model once more, so that points that are a little off have little say.
+
+    The mapping minimises squares, of all that is less than 4 pixels off: of few points over a wide
+    baseline, wrong ones turn cameras. focal: that of the lens too.
+    """
+    import pycolmap
+
+    options = pycolmap.BundleAdjustmentOptions()
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = _NOISE_PX
+    options.ceres.solver_options.num_threads = 1
+    options.refine_focal_length, options.print_summary = focal, False
+    pycolmap.bundle_adjustment(model, options)
 
 
 def _explained(model: Any, database: Path) -> float:

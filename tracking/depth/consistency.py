@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fourreal.cameras import pixel_grid, relative_pose
+from fourreal.cameras import camera_centres, pixel_grid, relative_pose
 from fourreal.kernels import njit
 from tracking.flow.optical import inside
+
+WIDE_DEG = 13.0  # to its nearest view, from which on a view is far from all (`apart_deg`)
 
 
 def reproject(
@@ -111,3 +113,19 @@ def splat_from(
         )
         _splat(uv, there, trust_VHW[other], best)
     return best
+
+
+def apart_deg(a: np.ndarray, b: np.ndarray, distance: float) -> float:
+    """Degrees between two cameras [4, 4] as a point in the middle of the first one's view at
+    ``distance`` sees them, or by which they are turned, whichever is more."""
+    point = a[:3, :3].T @ (np.array([0, 0, distance]) - a[:3, 3])
+    p, q = (ray / np.linalg.norm(ray) for ray in (point - camera_centres(m) for m in (a, b)))
+    turned = (np.trace(a[:3, :3] @ b[:3, :3].T) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(min(p @ q, turned), -1, 1))))
+
+
+def is_far(
+    view: int, others: Sequence[int], w2c: np.ndarray, distance: float, wide_deg: float = WIDE_DEG
+) -> bool:
+    """Whether a view is `wide_deg` or more from all others (`apart_deg`); w2c [V, 4, 4]."""
+    return all(apart_deg(w2c[view], w2c[u], distance) >= wide_deg for u in others if u != view)

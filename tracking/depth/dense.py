@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
 from tracking.depth.colours import evened, view_colours
-from tracking.depth.consistency import compare_views, splat_from
+from tracking.depth.consistency import WIDE_DEG, compare_views, is_far, splat_from
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
@@ -34,16 +34,21 @@ class DepthConfig:
     coarse_long_side: int = 256  # of the plane sweep
     long_side: int = 640  # of the refinement
     iterations: int = 3
+    wide_deg: float = WIDE_DEG
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
+    cost_a_view: float = 0.07  # by which it may match worse for each further view that agrees
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     speckle_of_two: float = 5e-3  # the same with one neighbour alone: no third view can object
     window: int = 5
     even_colours: bool = True  # of views that show the same surfaces differently
     cross_check: float = 0.03  # relative inverse-depth difference between two views
 
-    def keep(self, near: list[int]) -> int:
-        """Of how many neighbours the cost counts: half, so that hidden ones do not vote."""
-        return max(1, len(near) // 2)
+    def keep(self, near: list[int], wide: bool) -> int:
+        """Of how many neighbours the cost counts: half, so that hidden ones do not vote.
+
+        0, a soft minimum over all, where views are `wide` apart: not even half see the same.
+        """
+        return 0 if wide else max(1, len(near) // 2)
 
 
 def neighbours_of(view: int, views: int, count: int) -> list[int]:
@@ -60,6 +65,20 @@ def inverse_depth_ranges(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
         z = z[z > 1e-3]
         low, high = np.percentile(1.0 / z, [0.5, 99.5]) if len(z) else (0.2, 2.0)
         out[i] = max(low * 0.6, high / 60.0), high * 1.3
+    return out
+
+
+def far_from_all(
+    near: list[list[int]], w2c: np.ndarray, ranges: np.ndarray, wide_deg: float
+) -> np.ndarray:
+    """Views, bool [V], that are at least `wide_deg` from the nearest of `near`.
+
+    ranges [V, 2] of 1/z: the scene is where the middle of the picture is half-way between them.
+    """
+    out = np.zeros(len(w2c), bool)
+    for v, others in enumerate(near):
+        distance = 1.0 / float(np.sqrt(ranges[v].prod()))
+        out[v] = is_far(v, others, w2c, distance, wide_deg)
     return out
 
 
@@ -112,7 +131,12 @@ def speckles(rho: np.ndarray, jump: float, smallest: int) -> np.ndarray:
 
 
 def coarse_depth(
-    frames: np.ndarray, K: np.ndarray, w2c: np.ndarray, ranges: np.ndarray, config: DepthConfig
+    frames: np.ndarray,
+    K: np.ndarray,
+    w2c: np.ndarray,
+    ranges: np.ndarray,
+    config: DepthConfig,
+    wide: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(view, 1/z [h, w], margin [h, w]) of every view by plane sweep and semi-global matching."""
     images, K, rgb = resized(frames, K, config.coarse_long_side)
@@ -125,7 +149,8 @@ def coarse_depth(
             near = neighbours_of(v, views, config.neighbours)
             count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
             planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
-            cost = cost_volume(images, v, near, K, w2c, planes, config.window, config.keep(near))
+            keep = config.keep(near, wide[v])
+            cost = cost_volume(images, v, near, K, w2c, planes, config.window, keep)
             if waiting is not None:
                 yield _winning_depth(*waiting)
             waiting = v, planes, worker.submit(semi_global, cost, rgb[v])
@@ -156,21 +181,22 @@ def dense_depth(
     """
     config = config or DepthConfig()
     views, height, width = frames.shape[:3]
-    frames, swept = _swept_alike(frames, K, w2c, ranges, config, progress)
+    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
+    wide = far_from_all(near, w2c, ranges, config.wide_deg)
+    frames, swept = _swept_alike(frames, K, w2c, ranges, config, wide, progress)
     images, K_fine, rgb = resized(frames, K, config.long_side)
     h, w = images.shape[1:3]
     rho = np.empty((views, h, w), np.float32)
     cost = np.empty((views, h, w), np.float32)
     for v in range(views):
-        near = neighbours_of(v, views, config.neighbours)
         start = fill_inverse_depth(swept.rho[v], swept.trust[v], swept.rgb[v])
         # nearest, not linear: a mixture of both sides of an edge belongs to neither
         start = cv2.resize(start, (w, h), interpolation=cv2.INTER_NEAREST)
-        count = plane_count(v, near, K_fine, w2c, ranges[v], (h, w), 1 << 20)
+        count = plane_count(v, near[v], K_fine, w2c, ranges[v], (h, w), 1 << 20)
         rho[v], cost[v] = refine_inverse_depth(
-            start, images, v, near, K_fine, w2c, tuple(ranges[v]),
+            start, images, v, near[v], K_fine, w2c, tuple(ranges[v]),
             step=float((ranges[v, 1] - ranges[v, 0]) / count), iterations=config.iterations,
-            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near),
+            stride=2 if max(h, w) > 300 else 1, keep=config.keep(near[v], wide[v]),
         )  # fmt: skip
         if progress is not None:
             progress((views + v) // 2)
@@ -185,7 +211,7 @@ def dense_depth(
         beside = cv2.dilate(fixed.together.astype(np.uint8), reach).astype(bool)
         margin[:, beside] = 0.0
         cost[:, beside] = 1.0
-    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank)
+    rho, trust = settle(rho, cost, margin, rgb, K_fine, w2c, config, blank, wide)
     if blank is not None:
         for v in range(views):
             push_behind(rho[v], trust[v], blank[v])
@@ -212,10 +238,11 @@ def _swept_alike(
     w2c: np.ndarray,
     ranges: np.ndarray,
     config: DepthConfig,
+    wide: np.ndarray,
     progress: Callable[[int], None] | None,
 ) -> tuple[np.ndarray, _Swept]:
     """The frames [V, H, W, 3] in colours that agree, and their sweep."""
-    swept = _sweep(frames, K, w2c, ranges, config, progress)
+    swept = _sweep(frames, K, w2c, ranges, config, wide, progress)
     if not config.even_colours:
         return frames, swept
     views = len(frames)
@@ -228,7 +255,7 @@ def _swept_alike(
         return frames, swept
     # the cost compares colours too: once more, with alike ones
     frames = evened(frames, maps)
-    return frames, _sweep(frames, K, w2c, ranges, config, progress)
+    return frames, _sweep(frames, K, w2c, ranges, config, wide, progress)
 
 
 def _sweep(
@@ -237,10 +264,11 @@ def _sweep(
     w2c: np.ndarray,
     ranges: np.ndarray,
     config: DepthConfig,
+    wide: np.ndarray,
     progress: Callable[[int], None] | None,
 ) -> _Swept:
     coarse, margins = [], []
-    for v, rho_hw, margin in coarse_depth(frames, K, w2c, ranges, config):
+    for v, rho_hw, margin in coarse_depth(frames, K, w2c, ranges, config, wide):
         coarse.append(rho_hw)
         margins.append(margin)
         if progress is not None:
@@ -265,13 +293,15 @@ def settle(
     w2c: np.ndarray,
     config: DepthConfig,
     blank: np.ndarray | None = None,
+    far: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cross-check all views, take over what others see better, fill the rest: (rho, trust).
 
-    rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]. A pixel is trusted when
-    neighbours agree and none of them looks through it. Where it is not, the other views' trusted
-    surfaces are seen from here; what still is missing is filled inside its colour region, and
-    pushed back where a neighbour would look through the filling.
+    rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]; far bool [V]: views that
+    are far from all others (None: none is). A pixel is trusted when neighbours agree and none of
+    them looks through it. Where it is not, the other views' trusted surfaces are seen from here;
+    what still is missing is filled inside its colour region, and pushed back where a neighbour
+    would look through the filling.
     """
     views, h, w = rho.shape
     near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
@@ -279,7 +309,11 @@ def settle(
     for v in range(views):
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
         trust[v] = np.minimum(agree / min(2, len(near[v])), 1.0)
-        trust[v] *= np.clip(1.5 - 4.5 * cost[v], 0.05, 1.0)
+        worse = cost[v]
+        if far is not None and far[v]:
+            # what several views agree on is right though the pictures differ
+            worse = worse - config.cost_a_view * np.maximum(agree - 1, 0)
+        trust[v] *= np.clip(1.5 - 4.5 * worse, 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     if blank is not None:
         trust[blank] = 0.0

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import relative_pose
-from tracking.depth.consistency import reproject
+from tracking.depth.consistency import apart_deg, reproject
 
 _LONG_SIDE = 192
 _NEIGHBOURS = 2
@@ -73,7 +73,7 @@ def redrawn(
         low, high = cv2.erode(small[v], grain), cv2.dilate(small[v], grain)
         off = np.maximum(low - picture, picture - high).max(-1)
         wrong.append(float((off[seen] > _OFF).mean()))
-        angles.append(_apart_deg(w2c[v], w2c[near[0]], float(np.median(z[v]))))
+        angles.append(apart_deg(w2c[v], w2c[near[0]], float(np.median(z[v]))))
     return Redrawn(float(np.mean(wrong)), float(np.median(angles))) if wrong else None
 
 
@@ -107,13 +107,3 @@ def _draw(
             mine[nearer], own[nearer] = layer[nearer], shade[nearer]
     nearer = mine < best
     best[nearer], picture[nearer] = mine[nearer], own[nearer]
-
-
-def _apart_deg(a: np.ndarray, b: np.ndarray, distance: float) -> float:
-    """Degrees between two cameras [4, 4] as a point in the middle of the first one's view at
-    ``distance`` sees them, or by which they are turned, whichever is more."""
-    point = a[:3, :3].T @ (np.array([0, 0, distance]) - a[:3, 3])
-    rays = [point + m[:3, :3].T @ m[:3, 3] for m in (a, b)]
-    p, q = (ray / np.linalg.norm(ray) for ray in rays)
-    turned = (np.trace(a[:3, :3] @ b[:3, :3].T) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(min(p @ q, turned), -1, 1))))

@@ -17,16 +17,17 @@ import numpy as np
 
 from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
-from tracking.depth.sweep import NOISE, pixel_transfer
+from tracking.depth.sweep import NOISE, likeness, pixel_transfer, soft_minimum
 
 
 @njit(fastmath=True, forceinline=True)
 def _matching_cost(
     x, y, rho, gx, gy, others, a, b, dx, dy, weight, gray, keep, mean, variance, noise, values
 ):
-    """Cost of one slanted window over the best `keep` neighbours, 0..1."""
+    """Cost of one slanted window over the best `keep` neighbours (0: over all, softly), 0..1."""
     n, rows, columns = others.shape
     count = 0
+    alike = np.float32(0.0)
     # a flat window cannot correlate: it must not look like a mismatch
     texture = np.float32(0.6) * (variance - noise) / (variance + 3 * noise)
     for i in range(n):
@@ -63,12 +64,17 @@ def _matching_cost(
         zncc = (s_gw - s_w * mean) / np.sqrt(spread * variance)
         shape = min(max(np.float32(1.0) - zncc, np.float32(0.0)), np.float32(1.0))
         cost = texture * shape + np.float32(0.4) * min(s_d * 10, np.float32(1.0))
+        if keep == 0:
+            alike += likeness(cost)
+            continue
         j = count
         while j > 0 and values[j - 1] > cost:
             values[j] = values[j - 1]
             j -= 1
         values[j] = cost
         count += 1
+    if keep == 0:
+        return soft_minimum(alike, n)
     if count == 0:
         return np.float32(0.6)
     m = min(count, keep)
@@ -219,7 +225,7 @@ def refine_inverse_depth(
 
     rho float32 [H, W]: the start; images float32 [V, H, W, 4] (sweep.with_gray); limits (low, high)
     of 1/z; step: change of 1/z that moves a pixel by about one in the widest neighbour; stride:
-    spacing of the 5x5 window samples.
+    spacing of the 5x5 window samples; keep: as of sweep.cost_volume.
     """
     a, b = pixel_transfer(view, neighbours, K, w2c)
     offsets = np.arange(-2, 3) * stride

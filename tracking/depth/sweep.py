@@ -15,6 +15,8 @@ from fourreal.kernel_threads import cores, run_threaded, take
 from fourreal.kernels import njit
 
 NOISE = np.float32((3.0 / 255.0) ** 2)  # variance below which a window counts as flat
+SOFT = np.float32(0.05)  # difference of cost that makes one neighbour count e times another
+_NOTHING = np.float32(np.exp(-0.6 / 0.05))  # likeness, in all, of a depth that nobody speaks for
 
 
 def pixel_transfer(
@@ -32,6 +34,23 @@ def pixel_transfer(
         a.append(unshift @ K[other] @ move[:3, :3] @ np.linalg.inv(K[view]) @ shift)
         b.append(unshift @ K[other] @ move[:3, 3])
     return np.array(a, np.float32), np.array(b, np.float32)
+
+
+@njit(fastmath=True, forceinline=True)
+def likeness(cost):
+    """How well one neighbour's cost (0..1) speaks for a depth: what `soft_minimum` adds up."""
+    return np.exp(-cost / SOFT)
+
+
+@njit(fastmath=True, forceinline=True)
+def soft_minimum(total, n):
+    """Cost 0..0.6 of a depth from the sum of the likeness of its n neighbours, hidden ones too.
+
+    One neighbour that fits is enough, each further one makes it surer, and those in which the
+    point is hidden or too slanted to match say nothing. For views that are far apart: there the
+    second best of four is chance.
+    """
+    return -SOFT * np.log(total / np.float32(n) + _NOTHING)
 
 
 @njit(fastmath=True, forceinline=True)
@@ -136,6 +155,12 @@ def _sweep(counter, reference, others, a, b, rho, mean, variance, radius, keep, 
         values = np.empty(n, np.float32)
         for y in range(h):
             for x in range(w):
+                if keep == 0:
+                    alike = np.float32(0.0)
+                    for i in range(n):
+                        alike += likeness(costs[i, y, x])
+                    out[d, y, x] = soft_minimum(alike, n)
+                    continue
                 count = 0
                 for i in range(n):
                     value = costs[i, y, x]
@@ -175,7 +200,7 @@ def cost_volume(
 
     images float32 [V, H, W, 4] (with_gray). Per neighbour: half ZNCC over `window`, half colour
     difference over 3x3; across neighbours the mean of the best `keep`, so that a neighbour in which
-    the point is hidden does not vote.
+    the point is hidden does not vote, or with `keep` 0 their `soft_minimum`.
     """
     size = (window, window)
     gray = np.ascontiguousarray(images[view][..., 3])
