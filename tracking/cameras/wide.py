@@ -211,7 +211,12 @@ def _adjust(model: Any, focal: bool) -> None:
     options.ceres.loss_function_scale = _NOISE_PX
     options.ceres.solver_options.num_threads = 1
     options.refine_focal_length, options.print_summary = focal, False
-    pycolmap.bundle_adjustment(model, options)
+    # as pycolmap.bundle_adjustment does, which logs whatever its level is
+    config = pycolmap.BundleAdjustmentConfig()
+    for image in model.reg_image_ids():
+        config.add_image(image)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
 
 
 def _explained(model: Any, database: Path) -> float:
