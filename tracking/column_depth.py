@@ -18,7 +18,7 @@ from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_around, still_backdrop
 from tracking.depth.blank import blank_backdrop
 from tracking.depth.colours import evened, view_colours
-from tracking.depth.consistency import splat_from
+from tracking.depth.consistency import is_far, splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts, fixed_parts
@@ -112,7 +112,9 @@ def measured_depth(
             f"torn pictures between them; {nearer} nearer to each other help"
         )
     agreed = float((confidence[central] > _SURE).mean())
-    if found.wide and agreed < limits.wide_agreed and not limits.allow_stand_in:
+    far = is_far(central, kept, w2c, float(np.median(depth[central])))
+    enough = limits.far_agreed if far else limits.wide_agreed
+    if found.wide and agreed < enough and not limits.allow_stand_in:
         raise UserError(
             f"cameras could not be recovered (those of wide-baseline features agree with "
             f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"

@@ -35,7 +35,8 @@ class FallbackConfig:
     lost_share: float = 0.25  # of the views: more than this left out by flow, and these are asked
     wide_placed: float = 0.6  # share of the views that these must place
     wide_explained: float = 0.25  # share of the features' matches that these must explain
-    wide_agreed: float = 0.1  # share of the central picture whose depth must be sure
+    wide_agreed: float = 0.1  # share of the central picture whose depth must be sure ...
+    far_agreed: float = 0.4  # ... far from all others: noise agrees on a third by chance
 
 
 def is_static(pairs: PairFlows, config: FallbackConfig) -> bool:
