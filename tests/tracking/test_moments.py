@@ -9,7 +9,14 @@ from tests.tracking.textured_room import arc, render_path, texture
 from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.find import find_cameras
 from tracking.cameras.follow import FollowConfig, follow
-from tracking.cameras.moments import few_points, joined, of_first, same_cameras, within_outlines
+from tracking.cameras.moments import (
+    few_points,
+    joined,
+    of_first,
+    outlines_of,
+    same_cameras,
+    within_outlines,
+)
 from tracking.cameras.search import Attempt
 from tracking.column import track_column
 from tracking.config import TrackConfig
@@ -82,7 +89,7 @@ def test_outlines_before_plain_areas_are_left_out():
         np.zeros(3, int), np.array([middle, outline, outside]) * scale,
         np.array([0, 1, 1, 2]), np.ones(4, int), np.arange(8.0).reshape(4, 2),
     )  # fmt: skip
-    kept = within_outlines(pairs, seen)
+    kept = within_outlines(seen, outlines_of(pairs))
     np.testing.assert_array_equal(kept.anchor_uv, [np.array(middle) * scale])
     np.testing.assert_array_equal(kept.track, [0])
     np.testing.assert_array_equal(kept.uv, [[0.0, 1.0]])

@@ -39,6 +39,14 @@ class Observations:
             self.anchor, self.anchor_uv, self.track[keep], self.view[keep], self.uv[keep]
         )
 
+    def of_tracks(self, keep: np.ndarray) -> Observations:
+        """Only the tracks where `keep` [N] holds, renumbered, and what is seen of them."""
+        number, use = np.cumsum(keep) - 1, keep[self.track]
+        return Observations(
+            self.anchor[keep], self.anchor_uv[keep], number[self.track[use]], self.view[use],
+            self.uv[use],
+        )  # fmt: skip
+
 
 @dataclass
 class Solution:

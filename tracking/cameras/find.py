@@ -28,6 +28,7 @@ from tracking.cameras.moments import (
     joined,
     near,
     of_first,
+    outlines_of,
     same_cameras,
     surest,
     within_outlines,
@@ -74,14 +75,10 @@ def find_cameras(
     if w2c is not None:
         return known_cameras(search, w2c, adjust)
     static = is_static(pairs, limits)
-    obs = follow(pairs, config.follow)
-    if K is not None:
-        own = working_cameras(pairs, K)
-        obs = in_one_camera(obs, own, *working_intrinsics(pairs, K, central))
+    obs = as_one_camera(search, follow(pairs, config.follow))
     turning = None if static else rotation_only(obs, pairs, central, search.focal, limits)
-    found = Attempt(obs)
-    if not static and turning is None:
-        found = searched(search, obs, moments)
+    in_place = static or turning is not None
+    found = Attempt(obs) if in_place else searched(search, obs, moments)
     # a camera that stands still agrees with a still backdrop
     sure = search.enough(found) and found.angle_deg > limits.low_angle_deg
     movers = None if sure else what_moves(obs)
@@ -111,6 +108,15 @@ def find_cameras(
     return known_cameras(replace(search, K=better.K), better.w2c, False)
 
 
+def as_one_camera(search: Search, seen: Observations) -> Observations:
+    """What was followed, as the central camera would have seen it where intrinsics are known."""
+    pairs, K = search.pairs, search.K
+    if K is None:
+        return seen
+    pinhole = working_intrinsics(pairs, K, search.central)
+    return in_one_camera(seen, working_cameras(pairs, K), *pinhole)
+
+
 def searched(search: Search, obs: Observations, moments: Moments | None) -> Attempt:
     """The cameras of tracks of one moment, and of others where its own are few or say nothing."""
     alone = search.attempt(obs)
@@ -128,15 +134,14 @@ def at_all_times(search: Search, alone: Attempt, moments: Moments) -> Attempt | 
     every: list[Observations] = []
     sure: list[Observations] = []
     for pairs in chain([search.pairs], moments()):  # flow of one moment at a time is kept
+        outlines = outlines_of(pairs)
         for into, config in ((every, search.config.follow), (sure, surest(search.config.follow))):
-            obs = within_outlines(pairs, follow(pairs, config))
-            if search.K is not None:
-                own = working_cameras(pairs, search.K)
-                obs = in_one_camera(obs, own, *working_intrinsics(pairs, search.K, search.central))
-            into.append(obs)
-    found = search.attempt(joined(every))
+            seen = within_outlines(follow(pairs, config), outlines)
+            into.append(as_one_camera(search, seen))
+    together = joined(every)
+    found = search.attempt(together)
     if search.enough(alone):
-        found = max(search.sharpened(alone, joined(every)), found, key=Attempt.fits)
+        found = max(search.sharpened(alone, together), found, key=Attempt.fits)
     if not (search.enough(found) and same_cameras(found, every)):
         return None
     better = search.sharpened(found, joined(sure), SURE_PX)

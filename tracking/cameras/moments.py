@@ -43,23 +43,18 @@ def surest(config: FollowConfig) -> FollowConfig:
     return replace(config, min_zncc=_SURE_ZNCC)
 
 
-def within_outlines(pairs: PairFlows, seen: Observations) -> Observations:
-    """The observations of points that lie away from large plain areas.
+def within_outlines(seen: Observations, outlines: NDArray[np.bool_]) -> Observations:
+    """The observations of points that are not on ``outlines_of`` the pictures, [V, h, w].
 
     Outlines slide over what turns, all in one direction, and cameras that turn less explain it.
     """
-    kept = np.ones(len(seen.anchor), bool)
     x, y = np.floor(seen.anchor_uv).astype(int).T
-    for v in range(pairs.views):
-        near = _near_plain(pairs.gray_Vhw[v])
-        mine = seen.anchor == v
-        kept[mine] = ~near[y[mine], x[mine]]
-    number = np.cumsum(kept) - 1
-    use = kept[seen.track]
-    return Observations(
-        seen.anchor[kept], seen.anchor_uv[kept], number[seen.track[use]], seen.view[use],
-        seen.uv[use],
-    )  # fmt: skip
+    return seen.of_tracks(~outlines[seen.anchor, y, x])
+
+
+def outlines_of(pairs: PairFlows) -> NDArray[np.bool_]:
+    """Pixels [V, h, w] in or near large plain areas of the views."""
+    return np.stack([_near_plain(gray) for gray in pairs.gray_Vhw])
 
 
 def _near_plain(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:

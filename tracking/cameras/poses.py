@@ -38,12 +38,7 @@ class PoseConfig:
 
 def every_nth_track(obs: Observations, step: int) -> Observations:
     """Observations of one track in `step`, renumbered."""
-    kept = np.arange(len(obs.anchor)) % step == 0
-    number = np.cumsum(kept) - 1
-    use = kept[obs.track]
-    return Observations(
-        obs.anchor[kept], obs.anchor_uv[kept], number[obs.track[use]], obs.view[use], obs.uv[use]
-    )
+    return obs.of_tracks(np.arange(len(obs.anchor)) % step == 0)
 
 
 def _widest_pairs(obs: Observations, central: int, views: int) -> list[int]:

@@ -35,12 +35,7 @@ def what_moves(obs: Observations) -> tuple[Observations, float] | None:
     kept = moved > _MOVED_PX
     if still < _LEAST_STILL or kept.sum() < _LEAST_MOVING:
         return None
-    number = np.cumsum(kept) - 1
-    use = kept[obs.track]
-    moving = Observations(
-        obs.anchor[kept], obs.anchor_uv[kept], number[obs.track[use]], obs.view[use], obs.uv[use]
-    )
-    return moving, still
+    return obs.of_tracks(kept), still
 
 
 def of_what_turns(search: Search, moving: Observations, still: float) -> Attempt | None:
