@@ -20,8 +20,10 @@ from tracking.cameras.wide import wide_cameras
 from tracking.column_depth import ColumnDepth, measured_depth, without_parallax
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_parts
+from tracking.depth.blank import backdrop_share, blank_backdrop
+from tracking.depth.fixed import fixed_parts
 from tracking.flow.moving import moving_parts, unexplained
-from tracking.flow.optical import PairFlows, central_flow, linked_flow
+from tracking.flow.optical import FlowConfig, PairFlows, central_flow, linked_flow
 from tracking.protocols import Depth, DepthEstimator
 from tracking.tracks import Tracks
 
@@ -69,6 +71,22 @@ def check_frames(frames: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frames, np.float32)
 
 
+def linked(
+    frames: np.ndarray, config: FlowConfig, progress: Callable[[int], None] | None = None
+) -> PairFlows:
+    """Flow between neighbouring frames [V, H, W, 3] (0..1), and where their backdrop is plain."""
+    pairs = linked_flow(frames, config, progress)
+    fixed = fixed_parts(frames)
+    plain = blank_backdrop(frames, rim=fixed.rim)
+    if plain is not None:
+        h, w = pairs.size
+        if fixed.together is not None:
+            plain |= fixed.together
+        clear = (backdrop_share(f, p) for f, p in zip(frames, plain, strict=True))
+        pairs.plain = np.stack([cv2.resize(c, (w, h)) > 0.5 for c in clear])
+    return pairs
+
+
 def track_column(
     frames: np.ndarray,
     *,
@@ -111,9 +129,9 @@ def track_column(
         return lambda i: progress(stage, i + 1, views) if progress is not None else None
 
     def other_times() -> Iterator[PairFlows]:
-        return (linked_flow(check_frames(read()), config.flow) for read in moments)
+        return (linked(check_frames(read()), config.flow) for read in moments)
 
-    pairs = linked_flow(frames, config.flow, tell("flow"))
+    pairs = linked(frames, config.flow, tell("flow"))
     tell("flow")(views - 1)
     if config.central is None:
         central = central_view(pairs, config.flow.min_chain)

@@ -13,10 +13,9 @@ from tracking.cameras.moments import (
     few_points,
     joined,
     of_first,
-    outlines_of,
     same_cameras,
-    within_outlines,
 )
+from tracking.cameras.outlines import outlines_of, within_outlines
 from tracking.cameras.search import Attempt
 from tracking.column import track_column
 from tracking.config import TrackConfig

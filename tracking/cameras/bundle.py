@@ -9,6 +9,7 @@ OpenCV axes; the central view is the identity and its median depth is 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,6 +22,10 @@ from tracking.cameras.normal_equations import (
     robust_cost,
     substitute,
 )
+from tracking.cameras.silhouettes import Silhouettes
+
+_FOCAL_PULL = 0.02  # of each match, in its scale: the focal length's log off by one
+OUTLINE_PX = 1.5  # scale of the distances to silhouettes, at least: masks are exact to a pixel
 
 
 @dataclass
@@ -110,14 +115,16 @@ def refine(
     fixed_cameras: bool = False,
     iterations: int = 30,
     scale: float = 1.0,
-    focal_prior: tuple[float, float] | None = None,
+    focal_prior: float | None = None,
     tolerance: float = 1e-5,
+    silhouettes: Sequence[Silhouettes] = (),
 ) -> Solution:
     """Levenberg-Marquardt with Cauchy weights; observations of unregistered views drop.
 
     scale: residual in pixels from which the cost grows only with the logarithm, so that what moves
-    by itself has little say. focal_prior: (focal, sigma of log focal), a weak pull that only
-    matters for degenerate motion. tolerance: relative gain of the cost below which it stops.
+    by itself has little say. focal_prior: a focal length from which it strays only as far as the
+    matches say with one voice. tolerance: relative gain of the cost below which it stops.
+    silhouettes: of each moment that these cameras see before a plain backdrop.
     """
     rotation, translation = start.rotation.copy(), start.translation.copy()
     focal, registered = start.focal, start.registered
@@ -135,12 +142,17 @@ def refine(
     seen = first, active.anchor, active.anchor_uv, active.view, active.uv
     links = first, active.anchor, active.view
     error = np.empty((count, 2))
+    pull = _FOCAL_PULL * count * scale**2
+    outlines = silhouettes if registered.all() and not fixed_cameras else ()
+    outline_px = max(OUTLINE_PX, 2 * scale)
 
     def cost_of(rotation, translation, focal, rho) -> float:
         reprojection(*seen, rotation, translation, focal, centre, rho, error)
         total = robust_cost(error, scale)
         if focal_prior is not None:
-            total += 0.5 * (np.log(focal / focal_prior[0]) / focal_prior[1]) ** 2
+            total += 0.5 * pull * np.log(focal / focal_prior) ** 2
+        for moment in outlines:
+            total += moment.cost(rotation, translation, focal, centre, outline_px)
         return total
 
     h, g = np.empty((size, size)), np.empty(size)
@@ -153,8 +165,10 @@ def refine(
             *seen, rotation, translation, focal, centre, rho, scale, h, g, h_rho, g_rho, *coupling
         )
         if focal_prior is not None:
-            h[-1, -1] += 1.0 / focal_prior[1] ** 2
-            g[-1] += np.log(focal / focal_prior[0]) / focal_prior[1] ** 2
+            h[-1, -1] += pull
+            g[-1] += pull * np.log(focal / focal_prior)
+        for moment in outlines:
+            moment.add_to(h, g, rotation, translation, focal, centre, outline_px)
         improved = False
         for _attempt in range(6):
             damped = h_rho * (1.0 + damping) + 1e-9

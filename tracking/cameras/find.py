@@ -28,18 +28,21 @@ from tracking.cameras.moments import (
     joined,
     near,
     of_first,
-    outlines_of,
     same_cameras,
     surest,
-    within_outlines,
 )
+from tracking.cameras.outlines import outlines_of, within_outlines
 from tracking.cameras.poses import PoseConfig, working_intrinsics
 from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
 from tracking.cameras.search import CLOSER, Attempt, Cameras, Search, world_points
+from tracking.cameras.silhouettes import Silhouettes
 from tracking.cameras.turntable import of_what_turns, what_moves
 from tracking.cameras.wide import WideCameras, far_apart, not_usable
 from tracking.cameras.zoom import zooming
 from tracking.flow.optical import PairFlows
+
+_INNER = 100  # points away from outlines that find cameras ...
+_MANY_INNER = 300  # ... and from which the others only mislead
 
 NEARER_CAMERAS = (
     "cameras more than about 30 degrees apart see too little in common: choose neighbours with "
@@ -119,32 +122,50 @@ def as_one_camera(search: Search, seen: Observations) -> Observations:
 
 def searched(search: Search, obs: Observations, moments: Moments | None) -> Attempt:
     """The cameras of tracks of one moment, and of others where its own are few or say nothing."""
-    alone = search.attempt(obs)
+    alone = before_plain(search, obs) if search.silhouettes else search.attempt(obs)
     if moments is None or (search.enough(alone) and not few_points(obs, search.config.follow)):
         return alone
     return at_all_times(search, alone, moments) or alone
 
 
+def before_plain(search: Search, obs: Observations) -> Attempt:
+    """The cameras of tracks before a plain backdrop: where enough are away from the outlines, these
+    find them, and where many are, these alone say where exactly they are."""
+    inner = within_outlines(obs, outlines_of(search.pairs))
+    count = len(np.unique(inner.track))
+    found = search.attempt(inner) if count >= _INNER else None
+    if found is None or not search.enough(found):
+        return search.attempt(obs)
+    if count >= _MANY_INNER:
+        return found
+    better = search.sharpened(found, obs)
+    return better if search.enough(better) and near(better, found) else found
+
+
 def at_all_times(search: Search, alone: Attempt, moments: Moments) -> Attempt | None:
     """The cameras of tracks of this and other moments, with the tracks of this one.
 
-    All tracks find the cameras, with and without those of this moment ``alone`` as a start, and the
-    surest say where exactly they are. None: they are not the same cameras at all moments.
+    All tracks and silhouettes find the cameras, with and without those of this moment ``alone`` as
+    a start, and the surest tracks say where exactly they are. None: they are not the same cameras
+    at all moments.
     """
     every: list[Observations] = []
     sure: list[Observations] = []
+    shapes: list[Silhouettes] = []
     for pairs in chain([search.pairs], moments()):  # flow of one moment at a time is kept
         outlines = outlines_of(pairs)
+        shapes.extend(search.silhouettes_of(pairs))
         for into, config in ((every, search.config.follow), (sure, surest(search.config.follow))):
             seen = within_outlines(follow(pairs, config), outlines)
             into.append(as_one_camera(search, seen))
     together = joined(every)
-    found = search.attempt(together)
+    found = search.attempt(together, shapes)
     if search.enough(alone):
-        found = max(search.sharpened(alone, together), found, key=Attempt.fits)
+        again = search.sharpened(alone, together, silhouettes=shapes)
+        found = max(again, found, key=Attempt.fits)
     if not (search.enough(found) and same_cameras(found, every)):
         return None
-    better = search.sharpened(found, joined(sure), SURE_PX)
+    better = search.sharpened(found, joined(sure), SURE_PX, silhouettes=())
     if search.enough(better) and same_cameras(better, sure) and near(better, found):
         return of_first(better, sure[0])
     return of_first(found, every[0])

@@ -15,7 +15,7 @@ from fourreal.kernels import njit
 
 
 @njit(fastmath=True, nogil=True, forceinline=True)
-def _transfer(rotation, translation, anchor, view, ray, rho, relative, offset, point):
+def transfer(rotation, translation, anchor, view, ray, rho, relative, offset, point):
     """Relative pose anchor -> view, and the track's point (times rho) in the view's camera."""
     for i in range(3):
         for j in range(3):
@@ -32,6 +32,29 @@ def _transfer(rotation, translation, anchor, view, ray, rho, relative, offset, p
         point[i] = turned + rho * total
 
 
+@njit(fastmath=True, nogil=True, forceinline=True)
+def pixel_slopes(right, down, focal, point, ray, rho, relative, offset, row):
+    """How a track's pixel moves in the direction (right, down): by its inverse depth (returned),
+    and in row [13] by turn and shift of the view, of the anchor, and by the log of the focal."""
+    z = max(point[2], 1e-3)
+    # p: derivative of the pixel by the point; t: by the anchor's ray
+    p0, p1 = right * focal / z, down * focal / z
+    p2 = -focal * (right * point[0] + down * point[1]) / (z * z)
+    t0 = p0 * relative[0, 0] + p1 * relative[1, 0] + p2 * relative[2, 0]
+    t1 = p0 * relative[0, 1] + p1 * relative[1, 1] + p2 * relative[2, 1]
+    t2 = p0 * relative[0, 2] + p1 * relative[1, 2] + p2 * relative[2, 2]
+    row[0] = p2 * point[1] - p1 * point[2]
+    row[1] = p0 * point[2] - p2 * point[0]
+    row[2] = p1 * point[0] - p0 * point[1]
+    row[3], row[4], row[5] = p0 * rho, p1 * rho, p2 * rho
+    row[6] = t1 * ray[2] - t2 * ray[1]
+    row[7] = t2 * ray[0] - t0 * ray[2]
+    row[8] = t0 * ray[1] - t1 * ray[0]
+    row[9], row[10], row[11] = -t0 * rho, -t1 * rho, -t2 * rho
+    row[12] = focal * (right * point[0] + down * point[1]) / z - t0 * ray[0] - t1 * ray[1]
+    return p0 * offset[0] + p1 * offset[1] + p2 * offset[2]
+
+
 @njit(cache=True, fastmath=True, nogil=True)
 def reprojection(
     first, anchor, anchor_uv, view, uv, rotation, translation, focal, centre, rho, error
@@ -42,7 +65,7 @@ def reprojection(
         for k in range(2):
             ray[k] = (anchor_uv[n, k] - centre[k]) / focal
         for o in range(first[n], first[n + 1]):
-            _transfer(
+            transfer(
                 rotation, translation, anchor[n], view[o], ray, rho[n], relative, offset, point
             )
             z = max(point[2], 1e-3)
@@ -83,7 +106,7 @@ def linearise(
         for c in range(6):
             where[6 + c] = 6 * anchor[n] + c
         for o in range(first[n], first[n + 1]):
-            _transfer(
+            transfer(
                 rotation, translation, anchor[n], view[o], ray, rho[n], relative, offset, point
             )
             z = max(point[2], 1e-3)
@@ -93,23 +116,9 @@ def linearise(
                 error[k] = focal * point[k] / z + centre[k] - uv[o, k]
             weight = 1.0 / (1.0 + (error[0] ** 2 + error[1] ** 2) / (scale * scale))
             for k in range(2):
-                # p: derivative of the pixel by the point; t: by the anchor's ray
-                p0 = focal / z if k == 0 else 0.0
-                p1 = focal / z if k == 1 else 0.0
-                p2 = -focal * point[k] / (z * z)
-                t0 = p0 * relative[0, 0] + p1 * relative[1, 0] + p2 * relative[2, 0]
-                t1 = p0 * relative[0, 1] + p1 * relative[1, 1] + p2 * relative[2, 1]
-                t2 = p0 * relative[0, 2] + p1 * relative[1, 2] + p2 * relative[2, 2]
-                j[k, 0] = p2 * point[1] - p1 * point[2]
-                j[k, 1] = p0 * point[2] - p2 * point[0]
-                j[k, 2] = p1 * point[0] - p0 * point[1]
-                j[k, 3], j[k, 4], j[k, 5] = p0 * rho[n], p1 * rho[n], p2 * rho[n]
-                j[k, 6] = t1 * ray[2] - t2 * ray[1]
-                j[k, 7] = t2 * ray[0] - t0 * ray[2]
-                j[k, 8] = t0 * ray[1] - t1 * ray[0]
-                j[k, 9], j[k, 10], j[k, 11] = -t0 * rho[n], -t1 * rho[n], -t2 * rho[n]
-                j[k, 12] = focal * point[k] / z - t0 * ray[0] - t1 * ray[1]
-                j_rho[k] = p0 * offset[0] + p1 * offset[1] + p2 * offset[2]
+                j_rho[k] = pixel_slopes(
+                    1.0 - k, float(k), focal, point, ray, rho[n], relative, offset, j[k]
+                )
             h_rho[n] += weight * (j_rho[0] ** 2 + j_rho[1] ** 2)
             g_rho[n] += weight * (j_rho[0] * error[0] + j_rho[1] * error[1])
             for c in range(13):

@@ -5,7 +5,7 @@ Several fields of view are tried: from a bad focal the adjustment stays in a wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -13,6 +13,8 @@ import numpy as np
 
 from tracking.cameras.bundle import Observations, Solution, normalise, refine, triangulate
 from tracking.cameras.follow import FollowConfig, matches
+from tracking.cameras.orbits import orbits
+from tracking.cameras.silhouettes import Silhouettes
 from tracking.flow.optical import PairFlows
 
 ROUGH_PX = 2.0  # scale of the first adjustments
@@ -149,11 +151,14 @@ def solve_poses(
     *,
     K: np.ndarray | None = None,
     config: PoseConfig | None = None,
+    silhouettes: Sequence[Silhouettes] = (),
     log: Callable[[str], None] | None = None,
 ) -> Solution:
     """Cameras, focal (working pixels) and track depths of the clip from its tracks.
 
-    K [V, 3, 3] at the frames' own size fixes the intrinsics.
+    K [V, 3, 3] at the frames' own size fixes the intrinsics. silhouettes: what the cameras see
+    before a plain backdrop, a moment each; where the cameras of points do not fit them, or there
+    are none, cameras on arcs around the subject are tried as well.
 
     Raises ValueError when too few points are found again or no two views give a start.
     """
@@ -190,22 +195,34 @@ def solve_poses(
             pair = matches(obs, central, partner)
             for f in starts:
                 start = start_poses(thin, pairs.views, central, partner, pair, f, centre, config)
-                if start is None:
-                    continue
-                rough = refine(
-                    thin, start, centre, central, fixed_focal=True, scale=ROUGH_PX, iterations=6,
-                    tolerance=1e-2,
-                )  # fmt: skip
-                rough = refine(
-                    thin, rough, centre, central, fixed_focal=fixed, scale=ROUGH_PX,
-                    iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
-                )  # fmt: skip
-                if log is not None:
-                    log(f"start {partner} f {f:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")
-                if shortest < rough.focal < longest:
-                    yield rough
+                if start is not None:
+                    yield start
+        coherent = (
+            best is not None
+            and best_rank[:2] == (0, False)
+            and all(
+                s.coherent(best.rotation, best.translation, best.focal, centre) for s in silhouettes
+            )
+        )
+        if silhouettes and not pairs.foreign and not coherent:
+            yield from orbits(
+                thin, silhouettes[0], pairs.views, central, tuple(starts), centre, 2 * ROUGH_PX
+            )
 
-    for rough in candidates():
+    for start in candidates():
+        rough = refine(
+            thin, start, centre, central, fixed_focal=True, scale=ROUGH_PX, iterations=6,
+            tolerance=1e-2, silhouettes=silhouettes,
+        )  # fmt: skip
+        rough = refine(
+            thin, rough, centre, central, fixed_focal=fixed, scale=ROUGH_PX,
+            iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
+            silhouettes=silhouettes,
+        )  # fmt: skip
+        if log is not None:
+            log(f"start at {start.focal:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")
+        if not shortest < rough.focal < longest:
+            continue
         # repeated patterns fit best with the scene behind the camera: never prefer that
         behind = float((rough.inverse_depth[np.isfinite(rough.inverse_depth)] <= 0).mean()) > 0.3
         rank = (int((belongs & ~rough.registered).sum()), behind, rough.cost)
@@ -217,7 +234,7 @@ def solve_poses(
             break  # two starts met in one minimum: the others would too
     if best is None:
         raise ValueError("only 0 % of the matches fit one rigid scene")
-    return sharpen(pairs, obs, best, central, K=K, config=config)
+    return sharpen(pairs, obs, best, central, K=K, config=config, silhouettes=silhouettes)
 
 
 def sharpen(
@@ -228,6 +245,7 @@ def sharpen(
     *,
     K: np.ndarray | None,
     config: PoseConfig,
+    silhouettes: Sequence[Silhouettes] = (),
 ) -> Solution:
     """The cameras of ``start``, adjusted to tracks of the clip; see ``solve_poses``."""
     centre = working_intrinsics(pairs, K, central)[1]
@@ -236,12 +254,12 @@ def sharpen(
     )
     depth = np.maximum(depth, 1e-3 * np.nanmedian(depth))
     start = replace(start, inverse_depth=depth)
-    return polish(obs, start, centre, central, K is not None, _prior(pairs, K), config)
+    return polish(obs, start, centre, central, K is not None, _prior(pairs, K), config, silhouettes)
 
 
-def _prior(pairs: PairFlows, K: np.ndarray | None) -> tuple[float, float] | None:
-    """Focal length in working pixels and sigma of its logarithm; None where it is known."""
-    return None if K is not None else (focal_of_fov(50.0, pairs.size), 0.5)
+def _prior(pairs: PairFlows, K: np.ndarray | None) -> float | None:
+    """The usual focal length in working pixels; None where it is known."""
+    return None if K is not None else focal_of_fov(50.0, pairs.size)
 
 
 def polish(
@@ -250,8 +268,9 @@ def polish(
     centre: np.ndarray,
     central: int,
     fixed: bool,
-    prior: tuple[float, float] | None,
+    prior: float | None,
     config: PoseConfig,
+    silhouettes: Sequence[Silhouettes],
 ) -> Solution:
     """Full-length adjustment, then once more, sharper, without what does not move rigidly."""
 
@@ -259,6 +278,7 @@ def polish(
         return refine(
             obs, start, centre, central, fixed_focal=fixed, scale=scale,
             iterations=config.iterations, focal_prior=prior, tolerance=tolerance,
+            silhouettes=silhouettes,
         )  # fmt: skip
 
     least, most = config.scale_px

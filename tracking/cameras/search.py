@@ -5,8 +5,9 @@ Legend: V views; `points` are world positions [M, 3] of tracks that fit, used fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fourreal.errors import UserError
 from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.fallbacks import FallbackConfig, triangulation_angle_deg, unusable
 from tracking.cameras.poses import PoseConfig, focal_of_fov, sharpen, solve_poses
+from tracking.cameras.silhouettes import Silhouettes, silhouettes
 from tracking.flow.optical import PairFlows
 
 STAND_IN = "--allow-stand-in makes a scene without depth all the same"
@@ -87,23 +89,50 @@ class Search:
         """A focal length to show a scene without depth with."""
         return self.focal or focal_of_fov(50.0, self.pairs.size)
 
-    def attempt(self, obs: Observations) -> Attempt:
-        """The cameras of these tracks."""
+    @cached_property
+    def silhouettes(self) -> tuple[Silhouettes, ...]:
+        """Of this moment, where the backdrop is plain."""
+        return self.silhouettes_of(self.pairs)
+
+    def silhouettes_of(self, pairs: PairFlows) -> tuple[Silhouettes, ...]:
+        """Those before a plain backdrop; none otherwise, or where every view has its own lens."""
+        if self.K is not None:
+            focal = self.K[:, [0, 1], [0, 1]] * pairs.scale
+            if not (np.allclose(self.K, self.K[:1], rtol=1e-3) and np.allclose(focal, focal[0, 0])):
+                return ()
+        found = silhouettes(pairs.plain)
+        return () if found is None else (found,)
+
+    def attempt(
+        self, obs: Observations, silhouettes: Sequence[Silhouettes] | None = None
+    ) -> Attempt:
+        """The cameras of these tracks, and of silhouettes (None: of this moment)."""
         try:
-            solution = solve_poses(self.pairs, obs, self.central, K=self.K, config=self.config)
+            solution = solve_poses(
+                self.pairs, obs, self.central, K=self.K, config=self.config,
+                silhouettes=self.silhouettes if silhouettes is None else silhouettes,
+            )  # fmt: skip
         except ValueError as error:
             return Attempt(obs, None, str(error))
         return Attempt(obs, solution, unusable(solution, obs, self.limits))
 
     def sharpened(
-        self, found: Attempt, obs: Observations, outlier_px: float | None = None
+        self,
+        found: Attempt,
+        obs: Observations,
+        outlier_px: float | None = None,
+        silhouettes: Sequence[Silhouettes] | None = None,
     ) -> Attempt:
-        """The cameras that were found, as other tracks of the same clip put them exactly."""
+        """The cameras that were found, as other tracks of the same clip put them exactly, with
+        silhouettes (None: of this moment)."""
         assert found.solution is not None
         config = self.config
         if outlier_px is not None:
             config = replace(config, outlier_px=outlier_px)
-        solution = sharpen(self.pairs, obs, found.solution, self.central, K=self.K, config=config)
+        solution = sharpen(
+            self.pairs, obs, found.solution, self.central, K=self.K, config=config,
+            silhouettes=self.silhouettes if silhouettes is None else silhouettes,
+        )  # fmt: skip
         return Attempt(obs, solution, unusable(solution, obs, self.limits))
 
     def enough(self, found: Attempt) -> bool:

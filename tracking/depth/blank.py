@@ -6,6 +6,7 @@ behind everything.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -13,6 +14,7 @@ from fourreal.colour import difference
 
 _REACHES = (0.06, 0.04, 0.03)  # colour differences of a robust fit, in turn
 _SIDE = 0.5  # share of the left, the right and the upper border that such a backdrop must cover
+_MIXED_PX = 1.5  # reach of the backdrop's colour
 _ENOUGH = 100  # pixels of the border to fit to again
 
 
@@ -76,6 +78,21 @@ def _shading(frames: np.ndarray, border: np.ndarray) -> np.ndarray:
     shifts = [np.median((s - b)[n], axis=0) if n.any() else np.zeros(3)
               for s, b, n in zip(seen, shown, use, strict=True)]  # fmt: skip
     return terms @ coefficients + np.array(shifts, np.float32)[:, None, None]
+
+
+def backdrop_share(frame: np.ndarray, blank: np.ndarray) -> np.ndarray:
+    """How much of each pixel of a frame [H, W, 3] is backdrop, float32 [H, W]; blank: bool [H, W].
+
+    Pixels that an outline crosses are mixed, with what the next pixel further in shows.
+    """
+    known = blank.astype(np.float32)
+    near = cv2.GaussianBlur(known, (0, 0), _MIXED_PX)
+    behind = cv2.GaussianBlur(frame * known[..., None], (0, 0), _MIXED_PX)
+    colour = behind / np.maximum(near, 1e-6)[..., None]
+    off = np.where(near > 1e-3, difference(frame, colour), 1.0).astype(np.float32)
+    most = cv2.dilate(np.where(blank, 0, off), np.ones((3, 3), np.uint8))
+    subject = np.clip(off / np.maximum(most, 1e-6), 0, 1)
+    return np.where(blank, 1.0, 1.0 - subject).astype(np.float32)
 
 
 def push_behind(

@@ -51,7 +51,8 @@ class FlowConfig:
 class PairFlows:
     """Flow and its gate for ordered pairs of views, at working resolution.
 
-    scale (sx, sy): working pixels per original pixel.
+    scale (sx, sy): working pixels per original pixel. plain: where there is but a backdrop of one
+    colour, bool [V, h, w] (None: there is none, or it is not known).
     """
 
     size: tuple[int, int]
@@ -61,6 +62,7 @@ class PairFlows:
     valid: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # bool [h, w]
     fundamental: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     foreign: list[int] = field(default_factory=list)  # views that show something else
+    plain: np.ndarray | None = None
 
     @property
     def views(self) -> int:
