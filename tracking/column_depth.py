@@ -16,7 +16,7 @@ from tracking.cameras.find import shrink
 from tracking.cameras.search import CLOSER, STAND_IN, Cameras
 from tracking.config import TrackConfig
 from tracking.depth.backdrop import still_around, still_backdrop
-from tracking.depth.blank import blank_backdrop
+from tracking.depth.blank import blank_backdrop, same_backdrop
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import is_far, splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
@@ -95,10 +95,12 @@ def measured_depth(
     elif found.trust < 1.0:
         depth = shrink(depth, confidence, found.trust)
     out = ColumnDepth(depth, confidence, frames, fixed=fixed)
-    out.colours = view_colours(
-        frames, 1.0 / depth, confidence, K, w2c, central,
-        lambda v: neighbours_of(v, len(frames), 2), one_camera=not given,
-    )  # fmt: skip
+    out.blank = blank_backdrop(frames, rim=fixed.rim)
+    if given or not same_backdrop(frames, out.blank):
+        out.colours = view_colours(
+            frames, 1.0 / depth, confidence, K, w2c, central,
+            lambda v: neighbours_of(v, len(frames), 2), one_camera=not given,
+        )  # fmt: skip
     if out.colours is not None:
         note("the views differ in exposure or colour: evened to those of the central one")
         out.alike = np.clip(evened(frames, out.colours), 0, 1)
@@ -119,7 +121,6 @@ def measured_depth(
             f"cameras could not be recovered (those of wide-baseline features agree with "
             f"{100 * agreed:.0f} % of the picture); {CLOSER} ({STAND_IN})"
         )
-    out.blank = blank_backdrop(frames, rim=fixed.rim)
     if out.blank is not None:
         note("the backdrop is one flat colour: its depth is unknown, it was put behind all else")
     solid = np.ones(depth.shape[1:], bool) if out.blank is None else ~out.blank[central]

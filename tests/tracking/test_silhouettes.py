@@ -10,7 +10,7 @@ from tracking.cameras.bundle import Observations
 from tracking.cameras.orbits import orbits
 from tracking.cameras.poses import focal_of_fov, solve_poses
 from tracking.cameras.silhouettes import silhouettes
-from tracking.depth.blank import backdrop_share
+from tracking.depth.blank import backdrop_share, same_backdrop
 from tracking.flow.optical import PairFlows
 
 SIZE, VIEWS, CENTRAL = (144, 192), 7, 3
@@ -134,3 +134,12 @@ def test_mixed_pixels_are_shared():
     share = backdrop_share(frame, np.arange(20)[None] + np.zeros((20, 1)) < 9)
     assert share[10, 8] == 1 and share[10, 10] < 1e-3
     assert share[10, 9] == pytest.approx(0.75, abs=0.02)
+
+
+def test_one_exposure_shows_a_backdrop_in_one_colour():
+    frames = np.full((3, 20, 30, 3), 0.8, np.float32)
+    frames[:, 5:15, 10:20] = np.linspace(0.2, 0.5, 3)[:, None, None, None]  # shading that turns
+    blank = frames[..., 0] > 0.7
+    assert same_backdrop(frames, blank)
+    frames[2] *= 0.95
+    assert not same_backdrop(frames, blank) and not same_backdrop(frames, None)

@@ -14,6 +14,7 @@ from fourreal.colour import difference
 
 _REACHES = (0.06, 0.04, 0.03)  # colour differences of a robust fit, in turn
 _SIDE = 0.5  # share of the left, the right and the upper border that such a backdrop must cover
+_SAME = 1.5 / 255  # change of a backdrop's colour that is none
 _MIXED_PX = 1.5  # reach of the backdrop's colour
 _ENOUGH = 100  # pixels of the border to fit to again
 
@@ -78,6 +79,15 @@ def _shading(frames: np.ndarray, border: np.ndarray) -> np.ndarray:
     shifts = [np.median((s - b)[n], axis=0) if n.any() else np.zeros(3)
               for s, b, n in zip(seen, shown, use, strict=True)]  # fmt: skip
     return terms @ coefficients + np.array(shifts, np.float32)[:, None, None]
+
+
+def same_backdrop(frames: np.ndarray, blank: np.ndarray | None) -> bool:
+    """Whether frames [V, H, W, 3] show a flat backdrop, bool [V, H, W], in one and the same colour:
+    then one exposure took them all, and colours that change are the subject's shading."""
+    if blank is None:
+        return False
+    colours = [np.median(f[b], axis=0) for f, b in zip(frames, blank, strict=True) if b.any()]
+    return bool(np.ptp(np.stack(colours), axis=0).max() < _SAME)
 
 
 def backdrop_share(frame: np.ndarray, blank: np.ndarray) -> np.ndarray:
