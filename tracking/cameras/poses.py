@@ -181,11 +181,18 @@ def solve_poses(
     best: Solution | None = None
     best_rank = (0, False, 0.0)
 
+    def sound() -> bool:
+        """Whether the best so far places all views, in front of them, and fits the silhouettes."""
+        if best is None or best_rank[:2] != (0, False):
+            return False
+        cameras = best.rotation, best.translation, best.focal
+        return all(moment.coherent(*cameras, centre) for moment in silhouettes)
+
     def candidates() -> Iterator[Solution]:
-        """Roughly adjusted starts, from the widest pairs and every focal.
+        """Starts, from the widest pairs and every focal.
 
         What the widest pairs share may be what moves on its own: then views find no place, or
-        much fits nowhere, and others are tried.
+        much fits nowhere, and others are tried; then arcs around what has a silhouette.
         """
         always, most = config.start_pairs
         for i, partner in enumerate(_widest_pairs(obs, central, pairs.views)[:most]):
@@ -197,14 +204,7 @@ def solve_poses(
                 start = start_poses(thin, pairs.views, central, partner, pair, f, centre, config)
                 if start is not None:
                     yield start
-        coherent = (
-            best is not None
-            and best_rank[:2] == (0, False)
-            and all(
-                s.coherent(best.rotation, best.translation, best.focal, centre) for s in silhouettes
-            )
-        )
-        if silhouettes and not pairs.foreign and not coherent:
+        if silhouettes and not pairs.foreign and not sound():
             yield from orbits(
                 thin, silhouettes[0], pairs.views, central, tuple(starts), centre, 2 * ROUGH_PX
             )
@@ -230,7 +230,7 @@ def solve_poses(
         met = met and best is not None and abs(np.log(rough.focal / best.focal)) < 0.02
         if best is None or rank < best_rank:
             best, best_rank = rough, rank
-        if met and best_rank[:2] == (0, False):
+        if met and sound():
             break  # two starts met in one minimum: the others would too
     if best is None:
         raise ValueError("only 0 % of the matches fit one rigid scene")
