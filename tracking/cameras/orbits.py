@@ -21,7 +21,7 @@ _ARCS_DEG = (8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0, 135.0)  # between the firs
 _STEP_DEG = 25.0  # between neighbours, at most
 _HEIGHTS_DEG = (0.0, 15.0, 35.0)  # of the cameras above the subject's horizon
 _NEAR, _FAR = 0.4, 2.5  # inverse depths of points, to that of the middle
-_BEST = 8
+_BEST = 6
 _APART = 1.6  # ratio of arcs below which two starts are the same
 
 

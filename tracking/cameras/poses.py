@@ -18,6 +18,7 @@ from tracking.cameras.silhouettes import Silhouettes
 from tracking.flow.optical import PairFlows
 
 ROUGH_PX = 2.0  # scale of the first adjustments
+_THIN_OUTLINES = 2  # one point in so many chooses among starts
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ def solve_poses(
     thin = every_nth_track(
         obs, max(1, round(len(obs.anchor) / (config.start_tracks * pairs.views)))
     )
+    thin_shapes = [s.thinned(_THIN_OUTLINES) for s in silhouettes]
     shortest, longest = (focal_of_fov(d, pairs.size) for d in (130.0, 5.0))
     belongs = np.isin(np.arange(pairs.views), pairs.sequence)
 
@@ -186,7 +188,7 @@ def solve_poses(
         if best is None or best_rank[:2] != (0, False):
             return False
         cameras = best.rotation, best.translation, best.focal
-        return all(moment.coherent(*cameras, centre) for moment in silhouettes)
+        return all(moment.coherent(*cameras, centre) for moment in thin_shapes)
 
     def candidates() -> Iterator[Solution]:
         """Starts, from the widest pairs and every focal.
@@ -206,18 +208,18 @@ def solve_poses(
                     yield start
         if silhouettes and not pairs.foreign and not sound():
             yield from orbits(
-                thin, silhouettes[0], pairs.views, central, tuple(starts), centre, 2 * ROUGH_PX
+                thin, thin_shapes[0], pairs.views, central, tuple(starts), centre, 2 * ROUGH_PX
             )
 
     for start in candidates():
         rough = refine(
             thin, start, centre, central, fixed_focal=True, scale=ROUGH_PX, iterations=6,
-            tolerance=1e-2, silhouettes=silhouettes,
+            tolerance=1e-2, silhouettes=thin_shapes,
         )  # fmt: skip
         rough = refine(
             thin, rough, centre, central, fixed_focal=fixed, scale=ROUGH_PX,
             iterations=config.start_iterations, focal_prior=prior, tolerance=1e-3,
-            silhouettes=silhouettes,
+            silhouettes=thin_shapes,
         )  # fmt: skip
         if log is not None:
             log(f"start at {start.focal:.0f} -> {rough.focal:.1f} cost {rough.cost:.3f}")

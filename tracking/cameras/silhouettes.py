@@ -11,7 +11,7 @@ unknowns as in ``tracking.cameras.normal_equations``. Pixels have centres at +0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -44,6 +44,10 @@ class Silhouettes:
     points: NDArray[np.float64]
     view: NDArray[np.int64]
     others: NDArray[np.int64]
+
+    def thinned(self, step: int) -> Silhouettes:
+        """The same with one outline point in ``step``."""
+        return replace(self, points=self.points[::step], view=self.view[::step])
 
     def cost(
         self,
