@@ -7,9 +7,12 @@ import pytest
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import at_angles
 from tracking.cameras.bundle import Observations
+from tracking.cameras.fallbacks import FallbackConfig
+from tracking.cameras.find import own_cameras
 from tracking.cameras.orbits import orbits
-from tracking.cameras.poses import focal_of_fov, solve_poses
-from tracking.cameras.silhouettes import silhouettes
+from tracking.cameras.poses import PoseConfig, focal_of_fov, solve_poses
+from tracking.cameras.search import Attempt, Search
+from tracking.cameras.silhouettes import COHERENT_PX, silhouettes
 from tracking.depth.blank import backdrop_share, same_backdrop
 from tracking.flow.optical import PairFlows
 
@@ -65,13 +68,13 @@ def test_true_cameras_fit_and_others_do_not():
     shapes = silhouettes(plain())
     assert shapes is not None
     rotation, translation = relative()
-    assert shapes.coherent(rotation, translation, FOCAL, CENTRE)
+    assert shapes.off_px(rotation, translation, FOCAL, CENTRE) < COHERENT_PX
     for v, turn in ((0, [0, 0.03, 0]), (5, [0.03, 0, 0]), (6, [0, 0, 0.06])):
         turned = rotation.copy()
         turned[v] = cv2.Rodrigues(np.array(turn, float))[0] @ turned[v]
-        assert not shapes.coherent(turned, translation, FOCAL, CENTRE)
+        assert shapes.off_px(turned, translation, FOCAL, CENTRE) > COHERENT_PX
     wider = relative(at_angles(np.linspace(-40, 40, VIEWS)))
-    assert not shapes.coherent(*wider, FOCAL, CENTRE)
+    assert shapes.off_px(*wider, FOCAL, CENTRE) > COHERENT_PX
 
 
 def test_slopes_are_those_of_the_cost():
@@ -119,6 +122,21 @@ def test_arcs_start_near_the_true_one():
     assert shapes is not None
     first = next(orbits(sliding_points(), shapes, VIEWS, CENTRAL, (FOCAL,), CENTRE, 4.0))
     assert camera_errors(first.w2c, W2C)["rotation_deg"] < 8
+
+
+def test_what_moves_while_the_camera_does_is_told():
+    obs = sliding_points(slide=0.0)
+    still, moved = plain(), plain()
+    for v in range(VIEWS):
+        moved[v] = np.roll(moved[v], 2 * v, axis=0)  # it rises
+    for shown, told in ((still, []), (moved, ["no frozen moment"])):
+        pairs = PairFlows(SIZE, (1.0, 1.0), np.zeros((VIEWS, *SIZE), np.uint8), plain=shown)
+        notes: list[str] = []
+        limits = FallbackConfig()
+        search = Search(pairs, SIZE, CENTRAL, None, PoseConfig(), limits, notes.append)
+        found = solve_poses(pairs, obs, CENTRAL)
+        own_cameras(search, Attempt(obs, found))
+        assert len(notes) == len(told) and all(t in n for t, n in zip(told, notes, strict=True))
 
 
 def test_none_where_little_or_all_is_plain():

@@ -35,7 +35,7 @@ from tracking.cameras.outlines import outlines_of, within_outlines
 from tracking.cameras.poses import PoseConfig, working_intrinsics
 from tracking.cameras.rotation import Turning, rotation_cameras, rotation_only
 from tracking.cameras.search import CLOSER, Attempt, Cameras, Search, world_points
-from tracking.cameras.silhouettes import Silhouettes
+from tracking.cameras.silhouettes import MOVING_PX, Silhouettes
 from tracking.cameras.turntable import of_what_turns, what_moves
 from tracking.cameras.wide import WideCameras, far_apart, not_usable
 from tracking.cameras.zoom import zooming
@@ -191,6 +191,16 @@ def own_cameras(search: Search, found: Attempt) -> Cameras:
     if angle < limits.useless_angle_deg:
         why = f"almost no parallax ({angle:.2f} degrees)"
         return in_its_place(search, obs, Turning(solution.focal), why)
+    centre = working_intrinsics(pairs, search.K, search.central)[1]
+    for shape in search.silhouettes:
+        off = shape.off_px(solution.rotation, solution.translation, solution.focal, centre)
+        if off > MOVING_PX and solution.registered.all():
+            search.note(
+                "what stands before the plain backdrop changes its outline as nothing that keeps "
+                f"still does ({off / pairs.scale[0]:.1f} pixels off): it moves while the camera "
+                "does, this is no frozen moment. Film it while nothing moves, or give a clip of a "
+                "still camera as --fixed-view"
+            )
     trust = min(1.0, angle / limits.low_angle_deg)
     if trust < 1.0:
         search.note(f"low parallax ({angle:.1f} degrees): depth is drawn towards a smooth one")
@@ -203,7 +213,7 @@ def own_cameras(search: Search, found: Attempt) -> Cameras:
     return Cameras(
         search.intrinsics(solution.focal),
         interpolate_missing(solution.w2c, solution.registered),
-        world_points(solution, obs, working_intrinsics(pairs, search.K, search.central)[1]),
+        world_points(solution, obs, centre),
         trust,
         dropped,
     )

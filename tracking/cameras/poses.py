@@ -14,7 +14,7 @@ import numpy as np
 from tracking.cameras.bundle import Observations, Solution, normalise, refine, triangulate
 from tracking.cameras.follow import FollowConfig, matches
 from tracking.cameras.orbits import orbits
-from tracking.cameras.silhouettes import Silhouettes
+from tracking.cameras.silhouettes import COHERENT_PX, Silhouettes
 from tracking.flow.optical import PairFlows
 
 ROUGH_PX = 2.0  # scale of the first adjustments
@@ -188,7 +188,7 @@ def solve_poses(
         if best is None or best_rank[:2] != (0, False):
             return False
         cameras = best.rotation, best.translation, best.focal
-        return all(moment.coherent(*cameras, centre) for moment in thin_shapes)
+        return all(shape.off_px(*cameras, centre) < COHERENT_PX for shape in thin_shapes)
 
     def candidates() -> Iterator[Solution]:
         """Starts, from the widest pairs and every focal.

@@ -20,6 +20,8 @@ from scipy import ndimage
 
 from tracking.cameras.silhouette_kernel import incoherence
 
+COHERENT_PX = 0.55  # off: true cameras have .3 to .5 ...
+MOVING_PX = 0.7  # ... and none of what moves has less
 POINTS = 60  # a view, spread along its outlines
 _OTHERS = 10  # views that a point is looked for in, at most
 _REACH = (0.3, 2.5)  # inverse depths that are tried, to that of the middle of the scene
@@ -27,8 +29,7 @@ _RIM_PX = 3  # from the picture's border: where it cuts, there is no outline
 _LEAST = 0.005  # share of a picture that a subject must cover ...
 _MOST = 0.8  # ... and may cover
 _SMOOTH_PX = 0.5
-_COHERENT = 0.15  # mean cost of a point, square pixels: true cameras have .05 to .1 ...
-_COHERENT_SCALE = 4.0  # ... at this scale
+_FAR_OFF_PX = 4.0
 _SHORT = 20  # points of an outline that is grain
 
 
@@ -63,12 +64,12 @@ class Silhouettes:
         """
         return self._ask(rotation, translation, focal, centre, scale, None)
 
-    def coherent(
+    def off_px(
         self, rotation: np.ndarray, translation: np.ndarray, focal: float, centre: np.ndarray
-    ) -> bool:
-        """Whether cameras fit the silhouettes as well as these are known."""
-        total = self.cost(rotation, translation, focal, centre, _COHERENT_SCALE)
-        return total < _COHERENT * len(self.points)
+    ) -> float:
+        """How far from the silhouettes the outlines are in these cameras: root mean square."""
+        total = self.cost(rotation, translation, focal, centre, _FAR_OFF_PX)
+        return float(np.sqrt(2 * total / len(self.points)))
 
     def add_to(
         self,
