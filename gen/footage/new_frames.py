@@ -1,0 +1,93 @@
+"""Which frames of a clip show something new: not the blank ones (black before a film fades in, a
+flash), and of those in which the camera of a freeze-time clip rests only the first.
+
+Frames that repeat another one are views in one place, between which nothing is far or near; what
+they take of a limited number of views is lost to the arc.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fourreal.console import say
+
+COMPARED = 600  # frames of a clip that are looked at
+BLANK = 3.0  # levels of 255: a picture that varies by less shows nothing
+# Of the change from one used view to the next: below the first a camera rests, and of frames that
+# change by less than the second since the last one, none is used.
+RESTS, SAME = 0.25, 0.1
+LEAST = 0.03  # of the contrast of a picture: where next to nothing changes, nothing rests
+USUAL = 80  # percentile of those changes that is the usual one
+
+
+class Frames(Protocol):
+    """A clip that can be read."""
+
+    def read(self, index: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Frames of increasing indices at a size (height, width): uint8 [n, h, w, 3]."""
+        ...
+
+
+def spread(index: NDArray[np.intp], most: int = COMPARED) -> NDArray[np.intp]:
+    """Evenly spaced ones of a long list, first and last among them."""
+    if len(index) <= most:
+        return index
+    return index[np.round(np.linspace(0, len(index) - 1, most)).astype(np.intp)]
+
+
+def new_frames(
+    clip: Frames, index: NDArray[np.intp], size: tuple[int, int], what: str, views: int = 0
+) -> NDArray[np.intp]:
+    """The indices of frames that show something new, saying which are left out.
+
+    All where next to nothing would be left: what is wrong with such a clip is said by whoever
+    looks at it as a whole.
+
+    Args:
+        index: the frames that may be used. size: (height, width) they are compared at.
+        what: how the clip is called.
+        views: how many views of a freeze-time clip are used; 0 for a fixed view, which may rest.
+    """
+    looked_at = spread(index)
+    grey = _grey(clip.read(looked_at, size))
+    nearest = np.round(np.linspace(0, len(looked_at) - 1, len(index))).astype(np.intp)
+    shown = grey.std((1, 2)) >= BLANK
+    keep = shown.copy()
+    if views and shown.sum() >= 2:
+        keep[shown] = moves_on(_evened(grey[shown]), views)
+    if keep.sum() < 2:
+        return index
+    if blank := int((~shown[nearest]).sum()):
+        say(f"  {what}: {blank} blank frame(s) are left out")
+    if resting := int((shown & ~keep)[nearest].sum()):
+        say(f"  {what}: {resting} frame(s) are left out, in which the camera rests")
+    return index[keep[nearest]]
+
+
+def moves_on(grey: NDArray[np.float32], views: int) -> NDArray[np.bool_]:
+    """Which of the frames [F, h, w] of a camera that moves show another view than the one before;
+    all where it moves evenly enough for ``views`` of them. Frames are of one contrast."""
+    used = grey[spread(np.arange(len(grey)), views)]
+    steps = np.abs(np.diff(used, axis=0)).mean((1, 2))
+    usual = float(np.percentile(steps, USUAL))
+    keep = np.ones(len(grey), bool)
+    if usual < LEAST or steps.min() >= RESTS * usual:
+        return keep
+    last = grey[0]
+    for k in range(1, len(grey)):
+        keep[k] = np.abs(grey[k] - last).mean() >= SAME * usual
+        last = grey[k] if keep[k] else last
+    return keep
+
+
+def _evened(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Levels of mean 0 and contrast 1, so that a fade is no movement."""
+    return (grey - grey.mean((1, 2), keepdims=True)) / grey.std((1, 2), keepdims=True)
+
+
+def _grey(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]).astype(np.float32)
