@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fourreal import ffmpeg
 from fourreal.ffmpeg import CONTAINERS, MAX_PIXELS
+from fourreal.other_files import NO_VIDEO, why_no_video
 from fourreal.special_video import refuse_special
 from fourreal.whole_file import is_cut_off
 
@@ -42,7 +43,6 @@ WIDE_COLOURS = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 NARROWED = "zscale=p=bt709:t=bt709:m=bt709"
 ORDINARY_TRANSFERS, ORDINARY_MATRICES = (1, 6, 13, 14, 15), (1, 5, 6, 9)
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders leave it out
-NO_VIDEO = "not a readable video (is the file complete and a video?)"
 EVEN = 0.3  # of a frame: stamps nearer than this to an even rate are even
 
 
@@ -107,7 +107,7 @@ def probe(path: str | Path) -> VideoFacts:
         with _open(p) as container:
             return _facts(p, container)
     except (av.FFmpegError, UnicodeError) as error:
-        raise ValueError(NO_VIDEO) from error
+        raise ValueError(why_no_video(p)) from error
 
 
 def _open(path: Path) -> Any:
@@ -124,7 +124,7 @@ def _facts(path: Path, container: Any) -> VideoFacts:
     if film.corrupt or is_cut_off(path, container.format.name):
         raise ValueError(f"the video breaks off after {count} frames; copy it again")
     if container.format.name == "jpeg_pipe" and count == 1:
-        raise ValueError("a picture, not a video")
+        raise ValueError(why_no_video(path))
     stream, first = film.stream, film.first
     refuse_special(first)
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -224,7 +224,8 @@ def _read_packets(container: Any) -> list[_Stream]:
                 f"frames of {height}x{width} are more than {MAX_PIXELS >> 20} megapixels"
             )
     if not found:
-        raise ValueError(NO_VIDEO)
+        sound = "it holds sound and no picture" if container.streams.audio else NO_VIDEO
+        raise ValueError(sound)
     packets = container.demux([one.stream for one in found.values()])
     while True:
         try:

@@ -17,7 +17,7 @@ from fourreal.natural_order import natural_key
 from fourreal.video_io import IMAGE_SUFFIXES
 from gen.footage.calibration import some_of
 from gen.footage.camera_files import find_cameras, read_cameras
-from gen.footage.views import choose_images, images_in
+from gen.footage.views import choose_images, images_in, is_video
 
 # In this order; of downscaled copies the largest counts, and none where the originals are.
 FOLDERS = ("images", "input", "photos", "rgb", "color", "images_2", "images_4", "images_8")
@@ -119,7 +119,23 @@ def no_images(folder: Path, what: str) -> str:
             f"the {what} folder {folder} holds folders of images ({some_of([d.name for d in rows])}"
             f"): name the one that is the clip, or use `grid {folder}` where each is a camera"
         )
+    videos = [f.name for f in sorted(folder.iterdir(), key=_by_name) if is_video(f)]
+    if videos:
+        return f"the {what} folder {folder} holds videos ({some_of(videos)}): name the one it is"
+    deeper = deeper_images(folder)
+    if deeper is not None:
+        return f"the images of the {what} folder {folder} lie deeper: name {deeper}"
     return f"the {what} folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} images"
+
+
+def deeper_images(folder: Path) -> Path | None:
+    """The one folder up to three levels below that holds images, as cameras' cards have them
+    (`DCIM/100APPLE`); None if there are none or several."""
+    level, found = [folder], []
+    for _ in range(3):
+        level = [d for at in level for d in _folders(at) if not d.name.startswith(".")][:64]
+        found += [d for d in level if _in_order(d)]
+    return found[0] if len(found) == 1 else None
 
 
 def _below(folder: Path) -> Photos | None:

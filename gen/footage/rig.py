@@ -19,13 +19,21 @@ from gen.footage.not_views import Chosen, choose, is_picture_folder, without_mas
 from gen.footage.rig_cameras import rig_cameras
 from gen.footage.rig_times import timed_views
 from gen.footage.same_times import same_times
-from gen.footage.views import SEQUENCE_FPS, ImagesView, VideoView, View, choose_images, images_in
+from gen.footage.views import (
+    SEQUENCE_FPS,
+    ImagesView,
+    VideoView,
+    View,
+    choose_images,
+    images_in,
+    is_video,
+)
 
 
 def rig_videos(folder: Path) -> Chosen:
     """The videos of a rig in name order: those called cam*, else all; else those in `videos/`, or
     one in each sub-folder."""
-    found = choose([f for f in folder.iterdir() if _is_video(f)], VIDEO_SUFFIXES)
+    found = choose([f for f in folder.iterdir() if is_video(f)], VIDEO_SUFFIXES)
     called = [f for f in found.taken if f.name.lower().startswith("cam")]
     if called:
         others = [f.name for f in found.taken if f not in called]
@@ -34,9 +42,9 @@ def rig_videos(folder: Path) -> Chosen:
     if found.taken:
         return found
     if (folder / "videos").is_dir():
-        return choose([f for f in (folder / "videos").iterdir() if _is_video(f)], VIDEO_SUFFIXES)
+        return choose([f for f in (folder / "videos").iterdir() if is_video(f)], VIDEO_SUFFIXES)
     below = choose([d for d in folder.iterdir() if d.is_dir()])
-    each = [choose([f for f in d.iterdir() if _is_video(f)], VIDEO_SUFFIXES) for d in below.taken]
+    each = [choose([f for f in d.iterdir() if is_video(f)], VIDEO_SUFFIXES) for d in below.taken]
     if each and all(len(one.taken) == 1 for one in each):
         return Chosen([one.taken[0] for one in each], below.passed)
     return Chosen([], {})
@@ -45,15 +53,6 @@ def rig_videos(folder: Path) -> Chosen:
 def videos_in(folder: Path) -> list[Path]:
     """The files of ``rig_videos``."""
     return rig_videos(folder).taken
-
-
-def _is_video(path: Path) -> bool:
-    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
-        return False
-    if path.suffix.lower() != ".ts":
-        return True
-    with path.open("rb") as file:  # a program in TypeScript is none
-        return file.read(1) == b"G"
 
 
 def rig_folders(folder: Path) -> Chosen:

@@ -15,7 +15,7 @@ from fourreal import video_decode
 from fourreal.errors import UserError
 from fourreal.image_facts import image_facts
 from fourreal.video_decode import resized
-from fourreal.video_facts import VideoFacts, probe
+from fourreal.video_facts import VIDEO_SUFFIXES, VideoFacts, probe
 from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, small_image, to_uint8
 from gen.footage.lens import Lens
 from gen.footage.not_views import Chosen, choose
@@ -213,3 +213,13 @@ def choose_images(folder: Path) -> Chosen:
     """The images of a folder, and what of it is passed over."""
     found = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
     return choose(found, IMAGE_SUFFIXES)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is called as videos are."""
+    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix.lower() != ".ts":
+        return True
+    with path.open("rb") as file:  # a program in TypeScript is none
+        return file.read(1) == b"G"
