@@ -15,6 +15,7 @@ from fourreal.errors import UserError
 from fourreal.video_io import image_size
 from gen.footage.calibration import Calibration, match, some_of, takes_stored_pixels
 from gen.footage.camera_files import find_cameras, named_cameras, not_read, read_cameras
+from gen.footage.cut_view import are_turned
 from gen.footage.footage import Footage
 from gen.footage.photo_folder import FOLDERS, Photos, find_photos, no_images, passed_over
 from gen.footage.views import SAME_SHAPE, ImagesView
@@ -75,6 +76,8 @@ def _plain(photos: Photos) -> Footage:
     others = []
     for file in photos.files[1:]:
         if (size := image_size(file)) == first:
+            continue
+        if are_turned(first, size):
             continue
         if abs(size[1] * height / (size[0] * width) - 1) >= SAME_SHAPE:
             raise UserError(
