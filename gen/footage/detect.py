@@ -131,8 +131,16 @@ def unknown(folder: Path) -> str:
             f"{folder} is a COLMAP model without its photos; name the folder that holds images/ "
             "and the model, or the photos with --cameras"
         )
+    if (folder / "dataset.json").is_file() and (folder / "camera").is_dir():
+        return (
+            f"{folder} is footage of one camera that moves while the scene does (the layout of "
+            "Nerfies, HyperNeRF and DyCheck): there is no frozen moment in it"
+        )
     if line := _one_camera(folder):
         return line
+    inner = [d for d in sorted(folder.iterdir()) if d.is_dir() and len(videos_in(d)) > 1]
+    if len(inner) == 1:
+        return f"the videos of {folder} lie deeper: name {inner[0]}"
     said = no_images(folder, "grid")
     if "export" in said or deeper_images(folder) is not None:
         return said

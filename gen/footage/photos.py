@@ -17,7 +17,14 @@ from gen.footage.calibration import Calibration, match, some_of, takes_stored_pi
 from gen.footage.camera_files import find_cameras, named_cameras, not_read, read_cameras
 from gen.footage.cut_view import are_turned
 from gen.footage.footage import Footage
-from gen.footage.photo_folder import FOLDERS, Photos, find_photos, no_images, passed_over
+from gen.footage.photo_folder import (
+    FOLDERS,
+    Photos,
+    find_photos,
+    no_images,
+    passed_over,
+    two_numbers,
+)
 from gen.footage.views import SAME_SHAPE, ImagesView
 
 KIND = "photos of a still scene"
@@ -72,6 +79,12 @@ def read_photos(folder: Path, cameras: str = "", what: str = "photos") -> Footag
 
 
 def _plain(photos: Photos) -> Footage:
+    if (numbers := two_numbers(photos.names)) is not None:
+        raise ValueError(
+            f"the names of its {len(photos.files)} images hold all pairs of {numbers[0]} x "
+            f"{numbers[1]} numbers ({some_of(photos.names)}): several cameras at several times; "
+            "give each camera's images a folder of their own, and use `grid`"
+        )
     height, width = first = image_size(photos.files[0])
     others = []
     for file in photos.files[1:]:

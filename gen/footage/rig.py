@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from gen.footage.views import (
     images_in,
     is_video,
 )
+
+A_TIME = re.compile(r"(frame|colmap|time|timestep)[_-]?[0-9]+", re.I)
 
 
 def rig_videos(folder: Path) -> Chosen:
@@ -100,6 +103,9 @@ def read_videos(folder: Path, cameras: str = "") -> Footage:
 def read_image_folders(folder: Path, cameras: str = "") -> Footage:
     """One folder of images per camera; images of one name, or number, are of one time.
 
+    Folders that are called as times are (`frame000001/cam00.png`, `colmap_0/images/cam00.png`) hold
+    an image per camera: there, images of one name are of one camera.
+
     ``cameras``: what holds their cameras, '' to look in the folder.
 
     Raises:
@@ -108,13 +114,19 @@ def read_image_folders(folder: Path, cameras: str = "") -> Footage:
     found = rig_folders(folder)
     places = [_image_folder(d) or d for d in found.taken]
     rows, notes = same_times([images_in(at) for at in places])
-    views = [ImagesView(d.name, row) for d, row in zip(found.taken, rows, strict=True)]
+    kind, names = "one image folder per camera", [d.name for d in found.taken]
+    first = folder
+    if all(A_TIME.fullmatch(name) for name in names):
+        kind, first = "one image folder per time", found.taken[0]
+        rows = list(zip(*rows, strict=True))
+        names = [next(f.stem for f in row if f is not None) for row in rows]
+    views = [ImagesView(name, row) for name, row in zip(names, rows, strict=True)]
     known = np.array([[f is not None for f in row] for row in rows])
     within = {line: None for at in places for line in choose_images(at).notes}
     seconds = np.arange(known.shape[1]) / SEQUENCE_FPS
     return _with_cameras(
-        "one image folder per camera", folder, views, known, seconds,
-        [*found.notes, *list(within)[:3], *notes], cameras,
+        kind, folder, views, known, seconds, [*found.notes, *list(within)[:3], *notes], cameras,
+        first,
     )  # fmt: skip
 
 
@@ -126,9 +138,13 @@ def _with_cameras(
     seconds: NDArray[np.float64],
     notes: list[str],
     cameras: str = "",
+    also: Path | None = None,
 ) -> Footage:
-    """Footage of a rig with the cameras that are named, or that lie in its folder."""
+    """Footage of a rig with the cameras that are named, or that lie in its folder, or ``also``."""
     found = rig_cameras(folder, [v.name for v in views], cameras)
+    if found.label == "" and also not in (None, folder):
+        within = rig_cameras(also, [v.name for v in views])
+        found = within if within.label else found
     notes += found.notes
     if found.label == "":
         return Footage(kind, folder, views, known, seconds, notes=notes)
