@@ -1,5 +1,6 @@
 """Which frames of a clip show something new: not the blank ones (black before a film fades in, a
-flash), and of those in which the camera of a freeze-time clip rests only the first.
+flash), and of those in which the camera of a freeze-time clip rests, or is where it was before,
+only the first.
 
 Frames that repeat another one are views in one place, between which nothing is far or near; what
 they take of a limited number of views is lost to the arc.
@@ -64,24 +65,30 @@ def new_frames(
     if blank := int((~shown[nearest]).sum()):
         say(f"  {what}: {blank} blank frame(s) are left out")
     if resting := int((shown & ~keep)[nearest].sum()):
-        say(f"  {what}: {resting} frame(s) are left out, in which the camera rests")
+        say(f"  {what}: {resting} frame(s) are left out, in which the camera rests or comes back")
     return index[keep[nearest]]
 
 
 def moves_on(grey: NDArray[np.float32], views: int) -> NDArray[np.bool_]:
-    """Which of the frames [F, h, w] of a camera that moves show another view than the one before;
-    all where it moves evenly enough for ``views`` of them. Frames are of one contrast."""
-    used = grey[spread(np.arange(len(grey)), views)]
-    steps = np.abs(np.diff(used, axis=0)).mean((1, 2))
-    usual = float(np.percentile(steps, USUAL))
-    keep = np.ones(len(grey), bool)
-    if usual < LEAST or steps.min() >= RESTS * usual:
+    """Which of the frames [F, h, w] of a camera that moves show another view than all before; all
+    where any ``views`` of them, evenly spaced, do. Frames are of one contrast."""
+    small = np.stack(
+        [cv2.resize(g, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for g in grey]
+    )
+    used = small[spread(np.arange(len(small)), views)]
+    usual = float(np.percentile(np.abs(np.diff(used, axis=0)).mean((1, 2)), USUAL))
+    nearest = min(float(_apart(used[:k], used[k]).min()) for k in range(1, len(used)))
+    keep = np.ones(len(small), bool)
+    if usual < LEAST or nearest >= RESTS * usual:
         return keep
-    last = grey[0]
-    for k in range(1, len(grey)):
-        keep[k] = np.abs(grey[k] - last).mean() >= SAME * usual
-        last = grey[k] if keep[k] else last
+    for k in range(1, len(small)):
+        keep[k] = _apart(small[:k][keep[:k]], small[k]).min() >= SAME * usual
     return keep
+
+
+def _apart(frames: NDArray[np.float32], frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much each of the frames [F, h, w] differs from one [h, w]."""
+    return np.abs(frames - frame).mean((1, 2))  # type: ignore[no-any-return]
 
 
 def _evened(grey: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -38,6 +38,12 @@ def test_a_pause_before_the_walk_takes_no_views(tmp_path, walk, capsys):
     assert off(grid, walk[spread(np.arange(24), 8)]) < 0.045
 
 
+def test_a_walk_there_and_back_is_used_once(tmp_path, walk, capsys):
+    grid = used(tmp_path, np.concatenate([walk, walk[::-1]]), max_views=12)
+    assert "the camera rests or comes back" in capsys.readouterr().out
+    assert off(grid, walk[spread(np.arange(24), 12)]) < 0.045
+
+
 def test_repeated_frames_are_views_once(tmp_path, walk, capsys):
     grid = used(tmp_path, walk[::3].repeat(2, 0))
     assert "8 frame(s) are left out" in capsys.readouterr().out
