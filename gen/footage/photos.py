@@ -6,6 +6,7 @@ have to fit; those beside need not be about these photos.
 
 from __future__ import annotations
 
+import filecmp
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def _plain(photos: Photos) -> Footage:
             f"{numbers[1]} numbers ({some_of(photos.names)}): several cameras at several times; "
             "give each camera's images a folder of their own, and use `grid`"
         )
+    photos, copies = _without_copies(photos)
     height, width = first = image_size(photos.files[0])
     others = []
     for file in photos.files[1:]:
@@ -98,9 +100,24 @@ def _plain(photos: Photos) -> Footage:
             )
         others.append(file.name)
     notes = [f"of another size, brought to one: {some_of(others)}"] if others else []
+    notes += [f"copies of another photo, left out: {some_of(copies)}"] if copies else []
     views = [ImagesView(n, (f,)) for n, f in zip(_stems(photos), photos.files, strict=True)]
     known = np.ones((len(views), 1), bool)
     return Footage(KIND, photos.root, views, known, np.zeros(1), notes=notes)
+
+
+def _without_copies(photos: Photos) -> tuple[Photos, list[str]]:
+    """The photos without those that are another's file again, byte by byte, and their names."""
+    kept: list[Path] = []
+    for file in sorted(photos.files, key=lambda f: len(f.name)):  # copies are called longer
+        length = file.stat().st_size
+        alike = (k for k in kept if k.stat().st_size == length)
+        if not any(filecmp.cmp(k, file, shallow=False) for k in alike):
+            kept.append(file)
+    if len(kept) < 2:
+        return photos, []
+    copies = [f.name for f in photos.files if f not in kept]
+    return Photos(photos.root, [f for f in photos.files if f in kept]), copies
 
 
 def _calibrated(photos: Photos, at: Path, calibration: Calibration) -> Footage:
