@@ -1,7 +1,7 @@
-"""Which frames of a clip show something new: not the blank ones (black before a film fades in, a
-flash), and of those in which the camera of a freeze-time clip rests, or is where it was before,
-only the first.
+"""Which frames of a clip show something new.
 
+Not the blank ones (black before a film fades in, a flash), nor the title of a fixed view; and of
+those in which the camera of a freeze-time clip rests, or is where it was before, only the first.
 Frames that repeat another one are views in one place, between which nothing is far or near; what
 they take of a limited number of views is lost to the arc.
 """
@@ -22,6 +22,8 @@ BLANK = 3.0  # levels of 255: a picture that varies by less shows nothing
 # change by less than the second since the last one, none is used.
 RESTS, SAME = 0.25, 0.1
 LEAST = 0.03  # of the contrast of a picture: where next to nothing changes, nothing rests
+# Of the correlation that frames of a still camera usually have (0.74 and more, 0.65 at least).
+OTHER = 0.5
 USUAL = 80  # percentile of those changes that is the usual one
 
 
@@ -58,15 +60,30 @@ def new_frames(
     nearest = np.round(np.linspace(0, len(looked_at) - 1, len(index))).astype(np.intp)
     shown = grey.std((1, 2)) >= BLANK
     keep = shown.copy()
-    if views and shown.sum() >= 2:
-        keep[shown] = moves_on(_evened(grey[shown]), views)
+    if shown.sum() >= 2:
+        even = _evened(grey[shown])
+        keep[shown] = moves_on(even, views) if views else without_titles(even)
     if keep.sum() < 2:
         return index
     if blank := int((~shown[nearest]).sum()):
         say(f"  {what}: {blank} blank frame(s) are left out")
-    if resting := int((shown & ~keep)[nearest].sum()):
-        say(f"  {what}: {resting} frame(s) are left out, in which the camera rests or comes back")
+    if others := int((shown & ~keep)[nearest].sum()):
+        why = "in which the camera rests or comes back" if views else "which show something else"
+        say(f"  {what}: {others} frame(s) are left out, {why}")
     return index[keep[nearest]]
+
+
+def without_titles(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of the frames [F, h, w] of a still camera are not of something else at the beginning or
+    the end: a title, what was filmed before. Frames are of mean 0 and contrast 1."""
+    flat = grey.reshape(len(grey), -1)
+    alike = flat @ flat.T / flat.shape[1]  # correlations
+    usual = np.median(alike, axis=1)
+    same = alike[int(usual.argmax())] >= OTHER * usual.max()
+    inside = np.flatnonzero(same)
+    keep = np.zeros(len(grey), bool)
+    keep[inside[0] : inside[-1] + 1] = True
+    return keep
 
 
 def moves_on(grey: NDArray[np.float32], views: int) -> NDArray[np.bool_]:

@@ -71,6 +71,18 @@ def test_black_frames_of_a_fixed_view_are_no_times(tmp_path, walk, capsys):
     assert grid.shared == (0, 0) and np.abs((grid.frames[0] - row).mean(-1)).mean() < 0.045
 
 
+def test_a_title_before_a_fixed_view_is_no_time(tmp_path, walk, capsys):
+    row = walk[:1].repeat(8, 0).copy()
+    row[3:, 10:40, 20:50] = (0.9, 0.1, 0.1)
+    title = np.full_like(row[:4], 0.1)
+    title[:, 30:40, 30:70] = 1.0
+    used(tmp_path, walk, np.concatenate([title, row, title[:2]]), stabilise=False)
+    said = capsys.readouterr().out
+    assert "6 frame(s) are left out, which show something else" in said
+    assert used(tmp_path, walk, row, stabilise=False).T == 8
+    assert "fixed-view clip: " not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("options", [{"pick_views": "0:12"}, {"shared_frame": "0:3"}])
 def test_frames_that_are_told_are_used(tmp_path, walk, options):
     freeze = np.concatenate([walk[:1].repeat(8, 0), walk])
