@@ -22,8 +22,8 @@ BLANK = 3.0  # levels of 255: a picture that varies by less shows nothing
 # change by less than the second since the last one, none is used.
 RESTS, SAME = 0.25, 0.1
 LEAST = 0.03  # of the contrast of a picture: where next to nothing changes, nothing rests
-# Of the correlation that frames of a still camera usually have (0.74 and more, 0.65 at least).
-OTHER = 0.5
+# Frames of a still camera correlate by 0.74 and more usually, by 0.65 at least (measured).
+ALIKE, OTHER = 0.7, 0.5
 USUAL = 80  # percentile of those changes that is the usual one
 
 
@@ -79,8 +79,9 @@ def without_titles(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     flat = grey.reshape(len(grey), -1)
     alike = flat @ flat.T / flat.shape[1]  # correlations
     usual = np.median(alike, axis=1)
-    same = alike[int(usual.argmax())] >= OTHER * usual.max()
-    inside = np.flatnonzero(same)
+    if usual.max() < ALIKE:  # no still camera's
+        return np.ones(len(grey), bool)
+    inside = np.flatnonzero(alike[int(usual.argmax())] >= OTHER * usual.max())
     keep = np.zeros(len(grey), bool)
     keep[inside[0] : inside[-1] + 1] = True
     return keep
