@@ -17,22 +17,24 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Union
 
-import tyro
-from tyro.conf import subcommand
-
 import fourreal  # noqa: F401, I001  first: it sets how torch's threads wait
-from fourreal.console import print_any_name
-from fourreal.errors import UserError
-from fourreal.guard import exit_code
-from pipeline.doctor import Doctor, doctor
-from pipeline.export import Export, export
-from pipeline.grid import Grid, grid_job
-from pipeline.inspect import Inspect, inspect
-from pipeline.prompt import run_prompt
-from pipeline.prompt_options import Prompt
-from pipeline.stages import LESS_MEMORY, make_scene
-from pipeline.videos import Videos, videos_job
-from pipeline.view import View, view
+from fourreal.guard import exit_code, loading
+
+with loading():
+    import tyro
+    from tyro.conf import subcommand
+
+    from fourreal.console import print_any_name
+    from fourreal.errors import UserError
+    from pipeline.doctor import Doctor, doctor
+    from pipeline.export import Export, export
+    from pipeline.grid import Grid, grid_job
+    from pipeline.inspect import Inspect, inspect
+    from pipeline.prompt import run_prompt
+    from pipeline.prompt_options import Prompt
+    from pipeline.stages import LESS_MEMORY, make_scene
+    from pipeline.videos import Videos, videos_job
+    from pipeline.view import View, view
 
 FEWER_POINTS = "the scene has too many points for it: make it again at a smaller --size"
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {

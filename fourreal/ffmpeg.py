@@ -45,12 +45,20 @@ def opened(path: Path) -> list[str]:
     return [*safe, "-max_pixels", str(MAX_PIXELS), "-i", f"file:{path}"]
 
 
-@functools.cache
 def has_filters(*names: str) -> bool:
     """Whether ffmpeg was built with these filters."""
-    command = [program(), "-v", "error", "-filters"]
+    return all(re.search(rf"^ \S+ {name} ", _listed("-filters"), re.MULTILINE) for name in names)
+
+
+def has_decoder(name: str) -> bool:
+    """Whether ffmpeg was built with this decoder."""
+    return bool(re.search(rf"^ \S+ {name} ", _listed("-decoders"), re.MULTILINE))
+
+
+@functools.cache
+def _listed(what: str) -> str:
+    command = [program(), "-v", "error", what]
     try:
-        listed = subprocess.run(command, capture_output=True).stdout.decode("utf-8", "replace")
+        return subprocess.run(command, capture_output=True).stdout.decode("utf-8", "replace")
     except OSError as error:
         raise no_ffmpeg(f"{command[0]}: {error.strerror}") from error
-    return all(re.search(rf"^ \S+ {name} ", listed, re.MULTILINE) for name in names)

@@ -7,6 +7,7 @@ its traceback.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import threading
@@ -119,3 +120,23 @@ def terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Ctrl-C while the program is still being loaded ends it in one line with 130: nothing is there
+    to be cleaned up, and a KeyboardInterrupt amid imports would come out as any error."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        os.write(2, b"interrupted before anything was begun\n")
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

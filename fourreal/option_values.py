@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from tyro.constructors import PrimitiveConstructorSpec
 
 from fourreal.errors import UserError
+from fourreal.other_files import nothing_there
 
 
 def parse_slice(text: str, what: str) -> slice:
@@ -88,5 +89,5 @@ def existing(path: str) -> Path:
     """The path, if something is there. Raises UserError."""
     p = Path(path)
     if not p.exists():
-        raise UserError(f"no such file or folder: {p}")
+        raise nothing_there(path)
     return p

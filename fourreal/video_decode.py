@@ -122,8 +122,10 @@ def _decode(facts: VideoFacts, selection: str) -> Generator[NDArray[np.uint8], N
         facts.filters,
         f"scale={facts.width}:{facts.height}:flags=bicubic,setsar=1",
     ]
+    reading = ["-c:v", facts.decoder] if facts.decoder else []
+    reading += [] if facts.turned else ["-noautorotate"]
     command = [
-        ffmpeg.program(), "-v", "error", "-nostdin", *ffmpeg.opened(facts.path),
+        ffmpeg.program(), "-v", "error", "-nostdin", *reading, *ffmpeg.opened(facts.path),
         "-map", f"0:{facts.stream}", "-vf", ",".join(s for s in steps if s),
         "-fps_mode", "passthrough",
         "-f", "rawvideo", "-pix_fmt", "rgba" if facts.alpha else "rgb24", "-",

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from fourreal import ffmpeg
 from fourreal.ffmpeg import CONTAINERS, MAX_PIXELS
+from fourreal.other_files import NO_VIDEO, why_no_video
+from fourreal.special_video import refuse_special
 from fourreal.whole_file import is_cut_off
 
 # How such files are called; what a file is, its content says.
@@ -36,13 +38,11 @@ TONE_MAP = (
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=mobius:desat=0,"
     "zscale=t=bt709:m=bt709:r=pc"
 )
-NO_VIDEO = "not a readable video (is the file complete and a video?)"
-# AVSphericalMapping.projection and AVStereo3D.type of libavutil
-PROJECTIONS = {0: "equirectangular", 1: "cube map", 2: "equirectangular tile", 3: "half"}
-PROJECTIONS |= {5: "fisheye"}
-STEREO = {1: "side by side", 2: "top and bottom", 3: "frame by frame", 4: "checkerboard"}
-STEREO |= {5: "side by side", 6: "line by line", 7: "column by column"}
-WIDE = 2.4  # width over height above which halves that are alike are two eyes'
+# Wide spaces of colours that are not HDR: of H.273 the primaries, and what they are called.
+WIDE_COLOURS = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+NARROWED = "zscale=p=bt709:t=bt709:m=bt709"
+ORDINARY_TRANSFERS, ORDINARY_MATRICES = (1, 6, 13, 14, 15), (1, 5, 6, 9)
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders leave it out
 EVEN = 0.3  # of a frame: stamps nearer than this to an even rate are even
 
 
@@ -58,6 +58,8 @@ class VideoFacts:
         alpha: pixels can be transparent. notes: what is done, one line each.
         comment: the file's tag of that name.
         uneven: [count] seconds of each frame from the first, where the rate is not even.
+        decoder: the one that is needed, '' for the usual. turned: whether a tag that says how the
+            camera was held is obeyed.
     """
 
     path: Path
@@ -72,6 +74,8 @@ class VideoFacts:
     interlaced: bool = False
     comment: str = ""
     uneven: tuple[float, ...] = field(default=(), repr=False)
+    decoder: str = ""
+    turned: bool = True
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -103,7 +107,7 @@ def probe(path: str | Path) -> VideoFacts:
         with _open(p) as container:
             return _facts(p, container)
     except (av.FFmpegError, UnicodeError) as error:
-        raise ValueError(NO_VIDEO) from error
+        raise ValueError(why_no_video(p)) from error
 
 
 def _open(path: Path) -> Any:
@@ -120,9 +124,9 @@ def _facts(path: Path, container: Any) -> VideoFacts:
     if film.corrupt or is_cut_off(path, container.format.name):
         raise ValueError(f"the video breaks off after {count} frames; copy it again")
     if container.format.name == "jpeg_pipe" and count == 1:
-        raise ValueError("a picture, not a video")
+        raise ValueError(why_no_video(path))
     stream, first = film.stream, film.first
-    _refuse_special(first)
+    refuse_special(first)
     width, height = stream.codec_context.width, stream.codec_context.height
     notes: list[str] = []
     if others:
@@ -134,16 +138,8 @@ def _facts(path: Path, container: Any) -> VideoFacts:
         notes.append("interlaced: deinterlaced")
     pixels = stream.codec_context.pix_fmt or first.format.name
     bits = max(c.bits for c in av.VideoFormat(pixels).components)
-    transfer = HDR.get(_transfer(stream, first))
-    if transfer:
-        if not ffmpeg.has_filters("zscale", "tonemap"):
-            raise ValueError(
-                f"high dynamic range ({transfer}) needs an ffmpeg with zscale; "
-                "record or export in SDR"
-            )
-        notes.append(f"high dynamic range ({transfer}): mapped to SDR")
-    elif bits > 8:
-        notes.append(f"{bits} bit: rounded to 8")
+    filters, note = _colours(stream, first, bits)
+    notes += [note] if note else []
     if pixels.startswith("gray"):
         notes.append("grey")
     fps, uneven = _rate(stream, stamps, count)
@@ -153,18 +149,63 @@ def _facts(path: Path, container: Any) -> VideoFacts:
     if ratio and ratio > 0 and ratio != 1:
         width = max(1, round(width * ratio))
         notes.append("pixels were not square: stretched to square ones")
-    turn = round(first.rotation / 90) % 4
-    if turn:
-        if turn % 2:
-            width, height = height, width
-        notes.append(f"turned upright ({round(first.rotation) % 360} degrees in its tag)")
+    sideways, turned, note = _held(first)
+    if sideways:
+        width, height = height, width
+    notes += [note] if note else []
     alpha = pixels == "pal8" or any(c.is_alpha for c in av.VideoFormat(pixels).components)
-    if alpha and first.to_ndarray(format="rgba")[..., 3].min() < 255:
+    decoder = _alpha_decoder(stream)
+    if decoder or (alpha and first.to_ndarray(format="rgba")[..., 3].min() < 255):
         notes.append("transparent pixels: laid over white")
     return VideoFacts(
-        path, height, width, fps, count, stream.index, TONE_MAP if transfer else "", alpha,
-        tuple(notes), interlaced, container.metadata.get("comment", ""), uneven,
+        path, height, width, fps, count, stream.index, filters, alpha or bool(decoder),
+        tuple(notes), interlaced, container.metadata.get("comment", ""), uneven, decoder, turned,
     )  # fmt: skip
+
+
+def _colours(stream: Any, first: Any, bits: int) -> tuple[str, str]:
+    """ffmpeg's filters that bring the colours to those of ordinary screens, and what to say.
+
+    Raises:
+        ValueError: high dynamic range that cannot be mapped here.
+    """
+    transfer = _transfer(stream, first)
+    if name := HDR.get(transfer):
+        if not ffmpeg.has_filters("zscale", "tonemap"):
+            raise ValueError(
+                f"high dynamic range ({name}) needs an ffmpeg with zscale; record or export in SDR"
+            )
+        return TONE_MAP, f"high dynamic range ({name}): mapped to SDR"
+    wide = WIDE_COLOURS.get(int(stream.codec_context.color_primaries or 2))
+    matrix = int(stream.codec_context.colorspace or 2)
+    plain = transfer in ORDINARY_TRANSFERS and matrix in ORDINARY_MATRICES
+    if wide and plain and ffmpeg.has_filters("zscale"):
+        return NARROWED, f"colours of {wide}: brought to those of ordinary screens"
+    return "", f"{bits} bit: rounded to 8" if bits > 8 else ""
+
+
+def _held(first: Any) -> tuple[bool, bool, str]:
+    """How the camera was held, as the tag in the file says: whether height and width change places,
+    whether the tag is obeyed (to a degree, quarters of a turn are), and what to say of it."""
+    tags = [s for s in first.side_data if getattr(s.type, "name", "") == "DISPLAYMATRIX"]
+    if not tags:
+        return False, True, ""
+    a, b, _, c, d = struct.unpack("=5i", bytes(tags[0])[:20])
+    angle = round(first.rotation) % 360
+    sideways = abs(b) > abs(a)
+    if min(abs(a), abs(b)) > 0.02 * max(abs(a), abs(b)):
+        return False, False, f"its tag says that it was turned by {angle} degrees: left aside"
+    if a * d < b * c:
+        return sideways, True, "mirrored, as its tag says" + (", and upright" if sideways else "")
+    return sideways, True, f"turned upright ({angle} degrees in its tag)" if angle else ""
+
+
+def _alpha_decoder(stream: Any) -> str:
+    """The decoder that reads the transparency of a WebM, where the file has it; '' elsewhere."""
+    if stream.metadata.get("alpha_mode") != "1":
+        return ""
+    name = WITH_ALPHA.get(stream.codec_context.name, "")
+    return name if name and ffmpeg.has_decoder(name) else ""
 
 
 def _read_packets(container: Any) -> list[_Stream]:
@@ -183,7 +224,8 @@ def _read_packets(container: Any) -> list[_Stream]:
                 f"frames of {height}x{width} are more than {MAX_PIXELS >> 20} megapixels"
             )
     if not found:
-        raise ValueError(NO_VIDEO)
+        sound = "it holds sound and no picture" if container.streams.audio else NO_VIDEO
+        raise ValueError(sound)
     packets = container.demux([one.stream for one in found.values()])
     while True:
         try:
@@ -192,6 +234,10 @@ def _read_packets(container: Any) -> list[_Stream]:
             break
         if not packet.size:
             continue
+        if packet.has_sidedata("encryption_info"):
+            raise ValueError(
+                "it is encrypted (DRM), and nothing here has the key: export it without protection"
+            )
         one = found[packet.stream_index]
         if one.first is None:
             one.first = next(iter(_decoded(packet)), None)
@@ -318,59 +364,3 @@ def _interlaced(stream: Any, first: Any) -> bool:
 def _transfer(stream: Any, first: Any) -> int:
     told = int(stream.codec_context.color_trc or 2)
     return told if told != 2 else int(getattr(first, "color_trc", None) or 2)
-
-
-def special_by_looks(first: Any) -> str:
-    """ "360" or "stereo" where shape and picture of a frame leave no doubt, else ""."""
-    wide = first.width / first.height
-    if abs(wide - 2) < 0.01:
-        picture = first.reformat(width=128, height=64, format="gray").to_ndarray().astype(float)
-        rough = np.abs(np.diff(picture[8:-8], axis=1)).mean()
-        seam = np.abs(picture[8:-8, 0] - picture[8:-8, -1]).mean()
-        poles = max(picture[0].std(), picture[-1].std())
-        varied = picture[8:-8, 0].std() > 12 and picture[24:40].std(1).mean() > 12
-        if varied and poles < 3 and seam < 2.5 * rough + 1:
-            return "360"
-    if wide > WIDE:
-        picture = first.reformat(width=256, height=64, format="gray").to_ndarray().astype(float)
-        left, right = picture[:, 12:116], picture[:, 128:]
-        fits = [_correlation(left, right[:, s : s + 104]) for s in range(0, 25, 2)]
-        if max(fits) > 0.9:
-            return "stereo"
-    return ""
-
-
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / length if length > 1e3 else 0.0
-
-
-def _refuse_special(first: Any) -> None:
-    """Raises ValueError for 360-degree and stereo video, which no pin-hole camera has taken."""
-    kind = special_by_looks(first)
-    if kind == "360":
-        raise ValueError(
-            "this seems to be 360-degree video (twice as wide as high, its poles and its two edges "
-            "meet): cut an ordinary view out of it first (ffmpeg's filter v360 does that)"
-        )
-    if kind == "stereo":
-        raise ValueError(
-            "this seems to be stereo video, side by side (the halves of its wide picture are "
-            "alike): cut it into a clip per eye first (ffmpeg's filter crop does that)"
-        )
-    for side in first.side_data:
-        name = getattr(side.type, "name", str(side.type))
-        if name not in ("SPHERICAL", "STEREO3D"):
-            continue
-        kind = struct.unpack("=i", bytes(side)[:4])[0]
-        if name == "SPHERICAL" and kind in PROJECTIONS:
-            raise ValueError(
-                f"360-degree video ({PROJECTIONS[kind]}): cut an ordinary view out of it first "
-                "(ffmpeg's filter v360 does that)"
-            )
-        if name == "STEREO3D" and kind in STEREO:
-            raise ValueError(
-                f"stereo video ({STEREO[kind]}): two pictures in one frame; cut it into a clip per "
-                "eye first (ffmpeg's filter crop or stereo3d)"
-            )

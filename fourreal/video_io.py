@@ -15,12 +15,15 @@ from PIL import Image
 from fourreal import ffmpeg, video_decode
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
-from fourreal.ffmpeg import MAX_PIXELS
+from fourreal.image_facts import ON_ITS_SIDE, image_facts, unreadable
+from fourreal.image_facts import upright as turned
 from fourreal.natural_order import natural_key
 from fourreal.video_facts import probe
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_CLIP_BYTES = 6 * 2**30
+# what is wrong with a file is said in our line
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -54,80 +57,63 @@ def image_size(path: str | Path, upright: bool = True) -> tuple[int, int]:
     Raises:
         UserError: missing, not an image, or of more than ``MAX_PIXELS``.
     """
-    p = Path(path)
-    if not p.is_file():
-        raise UserError(f"no such image: {p}")
-    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own bound follows
-    try:
-        with Image.open(p) as image:
-            width, height = image.size
-            photo = image.format in ("JPEG", "MPO")
-            turned = photo and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except Exception:
-        raise UserError(f"cannot read the image {p}; {_what_instead(p)}") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = usual
-    if width * height > MAX_PIXELS:
-        raise UserError(f"{p} is {height}x{width}, more than {MAX_PIXELS >> 20} megapixels")
-    return (width, height) if turned and upright else (height, width)
-
-
-def _what_instead(path: Path) -> str:
-    """What to do about a file that is no image that can be read."""
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(12)
-    except OSError:
-        head = b""
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"avif"):
-        return "it is HEIC or AVIF, whatever its name says: export it as JPEG"
-    return "use PNG or JPEG"
+    facts = image_facts(path)
+    return facts.upright_size if upright else facts.size
 
 
 def read_image(path: str | Path, upright: bool = True) -> NDArray[np.float32]:
-    """Read one image as RGB in 0..1 [H, W, 3]: grey is repeated, transparent parts become white,
-    16 bits keep their precision, a photo's orientation tag is obeyed unless ``upright`` is false.
+    """Read one image as sRGB in 0..1 [H, W, 3]: grey is repeated, transparent parts become white,
+    16 bits keep their precision, an orientation tag is obeyed unless ``upright`` is false, colours
+    of another space (Display P3, Adobe RGB) are brought to sRGB.
 
     Raises:
         UserError: missing, unreadable or too large.
     """
     p = Path(path)
-    image_size(p)
-    # only the plain reading obeys the orientation tag of a photograph
-    photo = p.suffix.lower() in (".jpg", ".jpeg")
+    facts = image_facts(p)
+    photo = facts.format in ("JPEG", "MPO")
     flags = cv2.IMREAD_COLOR if photo else cv2.IMREAD_UNCHANGED
-    if photo and not upright:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(p.read_bytes(), np.uint8), flags)
+        image = cv2.imdecode(
+            np.frombuffer(p.read_bytes(), np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION
+        )
     except cv2.error:
         image = None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"cannot read the image {p}; use PNG or JPEG")
+        raise unreadable(p)
+    if upright:
+        image = turned(image, facts.orientation)
     if image.ndim == 2:
         image = image[..., None].repeat(3, -1)
     full = np.float32(65535 if image.dtype == np.uint16 else 255)
     out = image[..., 2::-1].astype(np.float32) / full
+    if facts.colours is not None:
+        out = to_float(facts.colours[1](to_uint8(out)))
     if image.shape[-1] == 4:
         alpha = image[..., 3:].astype(np.float32) / full
         out = out * alpha + (1 - alpha)
     return np.ascontiguousarray(out)
 
 
-def small_image(path: str | Path, height: int, width: int) -> NDArray[np.uint8]:
-    """One image as uint8 RGB [height, width, 3], roughly: photographs are decoded at a fraction.
+def small_image(
+    path: str | Path, height: int, width: int, upright: bool = True
+) -> NDArray[np.uint8]:
+    """One image as uint8 RGB [height, width, 3], roughly: photographs are decoded at a fraction,
+    and colours are taken as they are.
 
     Raises:
         UserError: missing, unreadable or too large.
     """
-    image_size(path)
+    orientation = image_facts(path).orientation if upright else 1
+    sideways = orientation in ON_ITS_SIDE
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (width, height))
-            small = image.convert("RGB").resize((width, height), Image.Resampling.BOX)
+            stored = (height, width) if sideways else (width, height)
+            image.draft("RGB", stored)
+            small = image.convert("RGB").resize(stored, Image.Resampling.BOX)
     except Exception:
-        raise UserError(f"cannot read the image {path}; use PNG or JPEG") from None
-    return np.asarray(small)
+        raise unreadable(Path(path)) from None
+    return np.ascontiguousarray(turned(np.asarray(small), orientation))
 
 
 def write_image(path: str | Path, image: NDArray) -> None:

@@ -22,6 +22,7 @@ MARKER = "grid.json"
 FINE = "fine"
 VERSION = 1
 MAX_CELLS = 4096
+OVERSHOOT = 0.5  # of floats in 0..1, as filters and renderers leave it; it is clipped
 
 
 def read_grid_fields(path: str | Path, tiles: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -131,6 +132,13 @@ def _read_npz(path: Path) -> dict[str, Any]:
     _check_bytes(*frames.shape[:4])
     if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
         raise ValueError(f"'{key}' must be uint8 or float, got {frames.dtype}")
+    if frames.dtype != np.uint8 and frames.size:
+        low, high = (float(f.reduce(frames, axis=None)) for f in (np.fmin, np.fmax))
+        if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+            raise ValueError(
+                f"'{key}' holds values from {low:.3g} to {high:.3g}: floats are in 0..1 (write "
+                "0..255 as uint8)"
+            )
     return {"frames": frames, "known": data.get("known"), **_optional(data)}
 
 

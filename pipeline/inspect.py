@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from fourreal.console import say, warn
 from fourreal.errors import UserError
-from fourreal.option_values import Tiles
+from fourreal.option_values import Tiles, existing
 from fourreal.run_folder import slug
 from gen.data.assets.as_grid import describe_asset, is_asset
 from gen.footage.inspection import inspect_footage
@@ -34,11 +34,9 @@ class Inspect:
 
 def inspect(options: Inspect) -> None:
     """Print what a clip, grid, data set or run folder holds, and write a contact sheet of it."""
-    p = Path(options.path)
     if options.sheet and Path(options.sheet).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--sheet {options.sheet}: name a .png or .jpg file")
-    if not p.exists():
-        raise UserError(f"no such file or folder: {p}")
+    p = existing(options.path)
     if p.suffix == ".safetensors" or (p / SCENE_FILE).is_file():
         scene = load_scene(scene_path(p))
         say(

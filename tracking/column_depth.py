@@ -30,6 +30,7 @@ from tracking.protocols import Depth
 FLAT = 2.0 / 255.0  # local contrast of a surface with nothing to match
 _UNSURE = 0.05  # confidence of depth that nothing measured
 _SURE = 0.3  # and from which it is agreed on
+FIXED = "A clip of a still camera is a --fixed-view, a freeze-time clip goes around the subject"
 Note = Callable[[str], None]
 
 
@@ -105,6 +106,12 @@ def measured_depth(
         note("the views differ in exposure or colour: evened to those of the central one")
         out.alike = np.clip(evened(frames, out.colours), 0, 1)
     _leave_out(out, found, given, note)
+    left = 1.0 if out.backdrop is None else 1.0 - float(out.backdrop.mean())
+    if left < limits.least_left and not limits.allow_stand_in:
+        raise UserError(
+            f"only {100 * left:.0f} % of the pictures move with the scene: does the camera move at "
+            f"all? {FIXED}; what turns before a still camera must fill more of it ({STAND_IN})"
+        )
     held = redrawn(out.alike, depth, K, w2c, out.backdrop, found.dropped)
     if held is not None and held.off > limits.redrawn_off:
         nearer = "cameras" if given else "views (of a video: --max-views 32)"

@@ -61,10 +61,14 @@ def bend_of(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     starts = starts[np.unique(np.linspace(0, len(starts) - 1, _PAIRS).round().astype(int))]
     pairs = [_matches(found[a], found[a + apart]) for a in starts]
     pairs = [(x, y) for x, y in pairs if len(x) >= _FEW and _moved(x, y) > _STILL]
+    pairs = [_of_the_scene(x, y, 1 / unit) for x, y in pairs]
+    pairs = [(x, y) for x, y in pairs if len(x) >= _FEW]
     if len(pairs) < _LEAST_PAIRS or sum(len(x) for x, _ in pairs) < _MATCHES:
         return None
     costs = np.array([[_cost(*p, float(bend), unit) for bend in _TRIED] for p in pairs])
     best = float(_TRIED[costs.sum(0).argmin()])
+    if best in (_TRIED[0], _TRIED[-1]):  # no lens fits best: it is something else
+        return None
     tried = np.arange(best - 0.05, best + 0.0501, _FINE)
     fine = np.array([[_cost(*p, float(bend), unit) for bend in tried] for p in pairs])
     straight = costs[:, np.abs(_TRIED).argmin()]
@@ -93,6 +97,12 @@ def lens_of(bend: float, size: tuple[int, int]) -> Lens:
 def _moved(x: FloatArray, y: FloatArray) -> float:
     """How far most matches move: those of a camera that stands still fit any lens."""
     return float(np.median(np.linalg.norm(y - x, axis=1)))
+
+
+def _of_the_scene(x: FloatArray, y: FloatArray, pixel: float) -> tuple[FloatArray, FloatArray]:
+    """The matches of a moving camera that move: what does not is burnt in, or says nothing."""
+    moves = np.linalg.norm(y - x, axis=1) > pixel
+    return x[moves], y[moves]
 
 
 def _matches(a: _Features, b: _Features) -> tuple[FloatArray, FloatArray]:

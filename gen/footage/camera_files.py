@@ -9,6 +9,7 @@ cameras.json that 3D Gaussian Splatting writes beside its results (a list of `im
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ OTHERS = (
     ("*.xml", "Metashape or another program", "export the cameras as a COLMAP model"),
     ("*alib*.toml", "Pose2Sim or Anipose", "write them as cameras.json (docs/FORMATS.md)"),
     ("calibration*.json", "another program", "write them as cameras.json (docs/FORMATS.md)"),
+    ("annots.npy", "ZJU-MoCap", "EasyMocap writes them as intri.yml and extri.yml"),
+    ("cameras/*.json", "Polycam", "ns-process-data polycam makes a transforms.json of them"),
+    (
+        "metadata.json",
+        "Record3D",
+        "ns-process-data record3d makes a transforms.json of them",
+    ),
+    ("models.json", "Google's immersive video", "write them as cameras.json (docs/FORMATS.md)"),
+    ("calibration.csv", "ActorsHQ", "write them as cameras.json (docs/FORMATS.md)"),
+    ("cameras_parameters.txt", "Technicolor", "write them as cameras.json (docs/FORMATS.md)"),
     ("database.db", "COLMAP before its mapper ran", "run the mapper; it makes sparse/0"),
 )
 
@@ -56,11 +67,34 @@ def find_cameras(folder: Path) -> list[Path]:
 
 def not_read(folder: Path) -> list[str]:
     """Lines about cameras of other programs in a folder."""
-    return [
-        f"{next(folder.glob(pattern)).name} holds cameras of {program}, which are not read: {what}"
-        for pattern, program, what in OTHERS
-        if any(folder.glob(pattern))
-    ]
+    out = []
+    for pattern, program, what in OTHERS:
+        found = next((f for f in sorted(folder.glob(pattern)) if _may_hold_cameras(f)), None)
+        if found is not None:
+            name = found.relative_to(folder).as_posix()
+            out.append(f"{name} holds cameras of {program}, which are not read: {what}")
+    return out
+
+
+def _may_hold_cameras(file: Path) -> bool:
+    """Whether a file is more than called like one of cameras, where its name says little."""
+    if file.name != "metadata.json":
+        return True
+    return '"poses"' in file.read_text(encoding="utf-8", errors="replace")[:1_000_000]
+
+
+def refuse_fisheye(folder: Path) -> None:
+    """Raises ValueError where the models.json of Google's immersive video (DeepView) says that the
+    lenses of a folder's videos are fisheye ones, whose pictures no pin-hole camera takes."""
+    try:
+        text = (folder / "models.json").read_text(encoding="utf-8", errors="replace")[:100_000]
+    except OSError:
+        return
+    if re.search(r'"projection_type"\s*:\s*"fisheye"', text):
+        raise ValueError(
+            "models.json says that the lenses are fisheye ones: undistort the videos to a pin-hole "
+            "first"
+        )
 
 
 def read_cameras(path: Path, below: Path | None = None) -> Calibration:

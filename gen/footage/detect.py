@@ -11,7 +11,13 @@ from gen.footage.colmap import is_model
 from gen.footage.easyvolcap import read_easyvolcap
 from gen.footage.footage import Footage
 from gen.footage.panoptic import read_train_meta
-from gen.footage.photo_folder import FOLDERS, find_photos, is_moving_rig, no_images
+from gen.footage.photo_folder import (
+    FOLDERS,
+    deeper_images,
+    find_photos,
+    is_moving_rig,
+    no_images,
+)
 from gen.footage.photos import camera_source, read_photos
 from gen.footage.rig import (
     image_folders_in,
@@ -125,10 +131,18 @@ def unknown(folder: Path) -> str:
             f"{folder} is a COLMAP model without its photos; name the folder that holds images/ "
             "and the model, or the photos with --cameras"
         )
+    if (folder / "dataset.json").is_file() and (folder / "camera").is_dir():
+        return (
+            f"{folder} is footage of one camera that moves while the scene does (the layout of "
+            "Nerfies, HyperNeRF and DyCheck): there is no frozen moment in it"
+        )
     if line := _one_camera(folder):
         return line
+    inner = [d for d in sorted(folder.iterdir()) if d.is_dir() and len(videos_in(d)) > 1]
+    if len(inner) == 1:
+        return f"the videos of {folder} lie deeper: name {inner[0]}"
     said = no_images(folder, "grid")
-    if "export" in said:
+    if "export" in said or deeper_images(folder) is not None:
         return said
     return f"{folder} holds nothing that can be read as a grid; expected {LISTING}"
 
@@ -136,12 +150,12 @@ def unknown(folder: Path) -> str:
 def _one_camera(folder: Path) -> str:
     """What to say of a folder with a single view and what was passed over beside it."""
     for found in (rig_videos(folder), rig_folders(folder)):
-        if len(found.taken) == 1 and found.passed:
+        if len(found.taken) == 1:
             path = found.taken[0]
+            passed = f" ({'; '.join(found.notes)})" if found.notes else ""
             return (
-                f"{folder} holds one camera ({path.stem}), and a grid needs at least 2 "
-                f"({'; '.join(found.notes)}); a clip of a frozen moment is used by "
-                f"`videos --freeze-time {path}`"
+                f"{folder} holds one camera ({path.stem}), and a grid needs at least 2{passed}; a "
+                f"clip of a frozen moment is used by `videos --freeze-time {path}`"
             )
     return ""
 

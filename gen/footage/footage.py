@@ -17,6 +17,7 @@ from fourreal.console import progress
 from fourreal.errors import UserError
 from fourreal.natural_order import natural_key
 from gen.footage.calibration import some_of
+from gen.footage.cut_view import one_shape
 from gen.footage.lens import Lens
 from gen.footage.selection import fine_size
 from gen.footage.views import SAME_SHAPE, ImagesView, View
@@ -56,6 +57,8 @@ class Footage:
         if len(self.views) < 2:
             raise ValueError(f"it holds {len(self.views)} view(s); a grid needs at least 2")
         self.lenses = list(self.lenses) or [None] * len(self.views)
+        self.views, self.K, self.lenses, cut = one_shape(self.views, self.K, self.lenses)
+        self.notes += [cut] if cut else []
         if self.w2c is not None:
             self.w2c = check_rigid(self.w2c)
             order = path_order(self.w2c)

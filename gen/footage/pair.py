@@ -20,6 +20,8 @@ from gen.footage.bend import bend_of, lens_of
 from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.lens import Lens
+from gen.footage.new_frames import new_frames, spread
+from gen.footage.roles import goes_on, stands_still
 from gen.footage.selection import choose_times, choose_views, default_size, fine_size, thin
 from gen.footage.shake import Shake, measure_shake, stabilise
 from gen.footage.shared_frame import (
@@ -35,7 +37,6 @@ from gen.grid_file import MAX_CELLS
 
 SAME_SCENE = 0.75
 DIFFERENT_SHAPE = 0.03
-COMPARED = 600  # frames of a clip that are compared with the other clip's
 LOST = 0.3  # of the frames may be beyond comparison
 STILL = 0.0006  # shake below this fraction of the width is left alone
 SHAKY, WANDERS = 0.02, 0.1  # ... above this is worth a warning, or more than a fixed view can have
@@ -114,6 +115,10 @@ def load_pair(ask: PairRequest) -> VideoGrid:
             "picking; at least 2 views are needed"
         )
     size = ask.size or default_size(*column.size)
+    small = thumbnail_size(*column.size)
+    told = ask.shared_frame or ask.pick_views or column.w2c is not None
+    if isinstance(column.source, VideoView) and not told:
+        column_index = new_frames(column, column_index, small, "freeze-time clip", ask.max_views)
     views = "--pick-views or --max-views"
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
@@ -129,6 +134,8 @@ def load_pair(ask: PairRequest) -> VideoGrid:
             f"the fixed-view clip {ask.fixed_view} has {len(row_index)} frame(s) after picking; at "
             "least 2 times are needed (leave --fixed-view away for a static scene)"
         )
+    if isinstance(row.view, VideoView) and not (ask.shared_frame or ask.pick_times):
+        row_index = new_frames(row, row_index, small, "fixed-view clip")
     shared = _meet(row, row_index, column, column_index, ask)
     column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
     times = "--pick-times, --fps or --max-times"
@@ -151,6 +158,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     row_frames = to_float(row.read(row_index, twice))
     column_frames = to_float(read)
     meeting = to_float(column.read(np.array([shared[1]]), twice))[0]
+    _check_roles(row_frames, at, column_frames, over, ask)
     row_frames = _bring_together(row_frames, meeting, at, ask)
     row_frames = resize_frames(row_frames, *size)
 
@@ -242,7 +250,7 @@ def _meet(
                 "--pick-views, --pick-times, --start or --fps"
             )
         row_index, column_index = np.array([a]), np.array([b])
-    rows, columns = _some(row_index), _some(column_index)
+    rows, columns = spread(row_index), spread(column_index)
     small = thumbnail_size(ch, cw)
     found = find_shared_frame(row.read(rows, small), column.read(columns, small))
     if found.similarity < SAME_SCENE:
@@ -275,13 +283,6 @@ def _tell(shared: tuple[int, int], found: SharedFrame, ask: PairRequest) -> None
         f"  shared frame: {shared[0]} of the fixed-view clip is {shared[1]} of the freeze-time "
         f"clip ({how}{first})"
     )
-
-
-def _some(index: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Evenly spaced ones of a long list, first and last among them."""
-    if len(index) <= COMPARED:
-        return index
-    return index[np.round(np.linspace(0, len(index) - 1, COMPARED)).astype(np.intp)]
 
 
 def _bring_together(
@@ -319,6 +320,32 @@ def _bring_together(
     better = f" ({before:.1f} before)" if after > before + 0.1 else ""
     say(f"  the clips agree in their shared frame: {after:.1f} dB{better}")
     return row
+
+
+def _check_roles(
+    row: NDArray[np.float32], at: int, column: NDArray[np.float32], over: int, ask: PairRequest
+) -> None:
+    """Refuse a fixed view whose camera surely moves, unless ``force``. Raises UserError.
+
+    ``at``, ``over``: the shared frame in ``row`` and in ``column``.
+    """
+    reason = ""
+    if stands_still(row, at):
+        return
+    if stands_still(column, over):
+        reason = (
+            f"the camera of {ask.freeze_time} stands still, that of {ask.fixed_view} does not: are "
+            f"they swapped? Try --fixed-view {ask.freeze_time} --freeze-time {ask.fixed_view}"
+        )
+    elif goes_on(row, at):
+        reason = (
+            f"the camera of {ask.fixed_view} is not fixed: it moves on from frame to frame; a "
+            "fixed view is filmed by a camera that stands"
+        )
+    if reason and not ask.force:
+        raise UserError(f"{reason} (--force-pair goes on all the same)")
+    if reason:
+        warn(f"{reason}; going on because of --force-pair")
 
 
 def _check_fixed(shake: Shake, ask: PairRequest) -> Shake:

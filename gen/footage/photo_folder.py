@@ -7,6 +7,7 @@ what COLMAP's undistorter leaves (`dense/images/`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from fourreal.natural_order import natural_key
 from fourreal.video_io import IMAGE_SUFFIXES
 from gen.footage.calibration import some_of
 from gen.footage.camera_files import find_cameras, read_cameras
-from gen.footage.views import choose_images, images_in
+from gen.footage.not_views import choose
+from gen.footage.views import choose_images, images_in, is_video
 
 # In this order; of downscaled copies the largest counts, and none where the originals are.
 FOLDERS = ("images", "input", "photos", "rgb", "color", "images_2", "images_4", "images_8")
-INNER = ("dense", "dense/0", "undistorted", "colmap")
+INNER = ("dense", "dense/0", "undistorted", "colmap", "keyframes")
 # Kinds of image that are named to the user instead of being read.
 NOT_READ = {
     ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".tif": "TIFF", ".tiff": "TIFF",
@@ -119,7 +121,42 @@ def no_images(folder: Path, what: str) -> str:
             f"the {what} folder {folder} holds folders of images ({some_of([d.name for d in rows])}"
             f"): name the one that is the clip, or use `grid {folder}` where each is a camera"
         )
+    videos = [f.name for f in sorted(folder.iterdir(), key=_by_name) if is_video(f)]
+    if videos:
+        return f"the {what} folder {folder} holds videos ({some_of(videos)}): name the one it is"
+    deeper = deeper_images(folder)
+    if deeper is not None:
+        return f"the images of the {what} folder {folder} lie deeper: name {deeper}"
     return f"the {what} folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} images"
+
+
+def deeper_images(folder: Path) -> Path | None:
+    """The one folder up to three levels below that holds images, as cameras' cards have them
+    (`DCIM/100APPLE`), or the one whose folders do (`4x/rgbs`); None if there are none or several.
+    """
+    level, found = [folder], []
+    for _ in range(3):
+        inner = [d for at in level for d in choose(_folders(at)).taken][:64]
+        found += [d for d in inner if _in_order(d)]
+        level = inner
+    parents = {d.parent for d in found}
+    if len(found) > 1 and len(parents) == 1 and folder not in parents:
+        return parents.pop()
+    return found[0] if len(found) == 1 else None
+
+
+def two_numbers(names: Sequence[str]) -> tuple[int, int] | None:
+    """How many first and second numbers names have that hold every pair of them once, as images
+    of several cameras and times in one folder do (`00002_03.png`); None of other names."""
+    pairs = set()
+    for name in names:
+        numbers = re.findall(r"[0-9]+", Path(name).stem)
+        if len(numbers) < 2:
+            return None
+        pairs.add((int(numbers[-2][:18]), int(numbers[-1][:18])))
+    first, second = ({pair[k] for pair in pairs} for k in range(2))
+    whole = len(pairs) == len(names) == len(first) * len(second)
+    return (len(first), len(second)) if whole and min(len(first), len(second)) > 1 else None
 
 
 def _below(folder: Path) -> Photos | None:

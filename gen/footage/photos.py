@@ -6,6 +6,7 @@ have to fit; those beside need not be about these photos.
 
 from __future__ import annotations
 
+import filecmp
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,16 @@ from fourreal.errors import UserError
 from fourreal.video_io import image_size
 from gen.footage.calibration import Calibration, match, some_of, takes_stored_pixels
 from gen.footage.camera_files import find_cameras, named_cameras, not_read, read_cameras
+from gen.footage.cut_view import are_turned
 from gen.footage.footage import Footage
-from gen.footage.photo_folder import FOLDERS, Photos, find_photos, no_images, passed_over
+from gen.footage.photo_folder import (
+    FOLDERS,
+    Photos,
+    find_photos,
+    no_images,
+    passed_over,
+    two_numbers,
+)
 from gen.footage.views import SAME_SHAPE, ImagesView
 
 KIND = "photos of a still scene"
@@ -71,10 +80,19 @@ def read_photos(folder: Path, cameras: str = "", what: str = "photos") -> Footag
 
 
 def _plain(photos: Photos) -> Footage:
+    if (numbers := two_numbers(photos.names)) is not None:
+        raise ValueError(
+            f"the names of its {len(photos.files)} images hold all pairs of {numbers[0]} x "
+            f"{numbers[1]} numbers ({some_of(photos.names)}): several cameras at several times; "
+            "give each camera's images a folder of their own, and use `grid`"
+        )
+    photos, copies = _without_copies(photos)
     height, width = first = image_size(photos.files[0])
     others = []
     for file in photos.files[1:]:
         if (size := image_size(file)) == first:
+            continue
+        if are_turned(first, size):
             continue
         if abs(size[1] * height / (size[0] * width) - 1) >= SAME_SHAPE:
             raise UserError(
@@ -82,9 +100,24 @@ def _plain(photos: Photos) -> Footage:
             )
         others.append(file.name)
     notes = [f"of another size, brought to one: {some_of(others)}"] if others else []
+    notes += [f"copies of another photo, left out: {some_of(copies)}"] if copies else []
     views = [ImagesView(n, (f,)) for n, f in zip(_stems(photos), photos.files, strict=True)]
     known = np.ones((len(views), 1), bool)
     return Footage(KIND, photos.root, views, known, np.zeros(1), notes=notes)
+
+
+def _without_copies(photos: Photos) -> tuple[Photos, list[str]]:
+    """The photos without those that are another's file again, byte by byte, and their names."""
+    kept: list[Path] = []
+    for file in sorted(photos.files, key=lambda f: len(f.name)):  # copies are called longer
+        length = file.stat().st_size
+        alike = (k for k in kept if k.stat().st_size == length)
+        if not any(filecmp.cmp(k, file, shallow=False) for k in alike):
+            kept.append(file)
+    if len(kept) < 2:
+        return photos, []
+    copies = [f.name for f in photos.files if f not in kept]
+    return Photos(photos.root, [f for f in photos.files if f in kept]), copies
 
 
 def _calibrated(photos: Photos, at: Path, calibration: Calibration) -> Footage:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,23 @@ from gen.footage.not_views import Chosen, choose, is_picture_folder, without_mas
 from gen.footage.rig_cameras import rig_cameras
 from gen.footage.rig_times import timed_views
 from gen.footage.same_times import same_times
-from gen.footage.views import SEQUENCE_FPS, ImagesView, VideoView, View, choose_images, images_in
+from gen.footage.views import (
+    SEQUENCE_FPS,
+    ImagesView,
+    VideoView,
+    View,
+    choose_images,
+    images_in,
+    is_video,
+)
+
+A_TIME = re.compile(r"(frame|colmap|time|timestep)[_-]?[0-9]+", re.I)
 
 
 def rig_videos(folder: Path) -> Chosen:
     """The videos of a rig in name order: those called cam*, else all; else those in `videos/`, or
     one in each sub-folder."""
-    found = choose([f for f in folder.iterdir() if _is_video(f)], VIDEO_SUFFIXES)
+    found = choose([f for f in folder.iterdir() if is_video(f)], VIDEO_SUFFIXES)
     called = [f for f in found.taken if f.name.lower().startswith("cam")]
     if called:
         others = [f.name for f in found.taken if f not in called]
@@ -34,9 +45,9 @@ def rig_videos(folder: Path) -> Chosen:
     if found.taken:
         return found
     if (folder / "videos").is_dir():
-        return choose([f for f in (folder / "videos").iterdir() if _is_video(f)], VIDEO_SUFFIXES)
+        return choose([f for f in (folder / "videos").iterdir() if is_video(f)], VIDEO_SUFFIXES)
     below = choose([d for d in folder.iterdir() if d.is_dir()])
-    each = [choose([f for f in d.iterdir() if _is_video(f)], VIDEO_SUFFIXES) for d in below.taken]
+    each = [choose([f for f in d.iterdir() if is_video(f)], VIDEO_SUFFIXES) for d in below.taken]
     if each and all(len(one.taken) == 1 for one in each):
         return Chosen([one.taken[0] for one in each], below.passed)
     return Chosen([], {})
@@ -45,15 +56,6 @@ def rig_videos(folder: Path) -> Chosen:
 def videos_in(folder: Path) -> list[Path]:
     """The files of ``rig_videos``."""
     return rig_videos(folder).taken
-
-
-def _is_video(path: Path) -> bool:
-    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
-        return False
-    if path.suffix.lower() != ".ts":
-        return True
-    with path.open("rb") as file:  # a program in TypeScript is none
-        return file.read(1) == b"G"
 
 
 def rig_folders(folder: Path) -> Chosen:
@@ -101,6 +103,9 @@ def read_videos(folder: Path, cameras: str = "") -> Footage:
 def read_image_folders(folder: Path, cameras: str = "") -> Footage:
     """One folder of images per camera; images of one name, or number, are of one time.
 
+    Folders that are called as times are (`frame000001/cam00.png`, `colmap_0/images/cam00.png`) hold
+    an image per camera: there, images of one name are of one camera.
+
     ``cameras``: what holds their cameras, '' to look in the folder.
 
     Raises:
@@ -109,13 +114,19 @@ def read_image_folders(folder: Path, cameras: str = "") -> Footage:
     found = rig_folders(folder)
     places = [_image_folder(d) or d for d in found.taken]
     rows, notes = same_times([images_in(at) for at in places])
-    views = [ImagesView(d.name, row) for d, row in zip(found.taken, rows, strict=True)]
+    kind, names = "one image folder per camera", [d.name for d in found.taken]
+    first = folder
+    if all(A_TIME.fullmatch(name) for name in names):
+        kind, first = "one image folder per time", found.taken[0]
+        rows = list(zip(*rows, strict=True))
+        names = [next(f.stem for f in row if f is not None) for row in rows]
+    views = [ImagesView(name, row) for name, row in zip(names, rows, strict=True)]
     known = np.array([[f is not None for f in row] for row in rows])
     within = {line: None for at in places for line in choose_images(at).notes}
     seconds = np.arange(known.shape[1]) / SEQUENCE_FPS
     return _with_cameras(
-        "one image folder per camera", folder, views, known, seconds,
-        [*found.notes, *list(within)[:3], *notes], cameras,
+        kind, folder, views, known, seconds, [*found.notes, *list(within)[:3], *notes], cameras,
+        first,
     )  # fmt: skip
 
 
@@ -127,9 +138,13 @@ def _with_cameras(
     seconds: NDArray[np.float64],
     notes: list[str],
     cameras: str = "",
+    also: Path | None = None,
 ) -> Footage:
-    """Footage of a rig with the cameras that are named, or that lie in its folder."""
+    """Footage of a rig with the cameras that are named, or that lie in its folder, or ``also``."""
     found = rig_cameras(folder, [v.name for v in views], cameras)
+    if found.label == "" and also not in (None, folder):
+        within = rig_cameras(also, [v.name for v in views])
+        found = within if within.label else found
     notes += found.notes
     if found.label == "":
         return Footage(kind, folder, views, known, seconds, notes=notes)

@@ -10,7 +10,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from gen.footage.calibration import Calibration, Camera, match, some_of
-from gen.footage.camera_files import find_cameras, named_cameras, not_read, read_cameras
+from gen.footage.camera_files import (
+    find_cameras,
+    named_cameras,
+    not_read,
+    read_cameras,
+    refuse_fisheye,
+)
 
 # What counts first where several lie in a folder.
 FIRST = ("poses_bounds.npy", "cameras.json", "poses_bounds_multipleview.npy")
@@ -37,6 +43,7 @@ def rig_cameras(folder: Path, names: Sequence[str], cameras: str = "") -> RigCam
     """
     if cameras:
         return _of_views(read_cameras(named_cameras(cameras)), names)
+    refuse_fisheye(folder)
     found = find_cameras(folder)
     if not found and folder.absolute().name.lower() == "images":  # the rig is one above
         folder = folder.absolute().parent

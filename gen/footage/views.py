@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fourreal import video_decode
 from fourreal.errors import UserError
+from fourreal.image_facts import image_facts
 from fourreal.video_decode import resized
-from fourreal.video_facts import VideoFacts, probe
+from fourreal.video_facts import VIDEO_SUFFIXES, VideoFacts, probe
 from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, small_image, to_uint8
 from gen.footage.lens import Lens
 from gen.footage.not_views import Chosen, choose
@@ -112,10 +113,13 @@ class ImagesView:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        first = next(f for f in self.files if f is not None)
-        if not self.stored or image_size(first) == image_size(first, False):
-            return ()
-        return ("orientation tags are left aside: the cameras are of the pixels as stored",)
+        facts = image_facts(next(f for f in self.files if f is not None))
+        told = []
+        if self.stored and facts.upright_size != facts.size:
+            told.append("orientation tags are left aside: the cameras are of the pixels as stored")
+        if facts.colours is not None:
+            told.append(f"colours of {facts.colours[0]}: brought to sRGB")
+        return tuple(told)
 
     def read(
         self, times: list[int], height: int, width: int, lens: Lens | None = None
@@ -139,7 +143,7 @@ class ImagesView:
 
     def thumbnails(self, times: int, height: int, width: int) -> NDArray[np.uint8]:
         files = [f for f in self.files if f is not None][:times]
-        return np.stack([small_image(f, height, width) for f in files])
+        return np.stack([small_image(f, height, width, not self.stored) for f in files])
 
 
 @dataclass(frozen=True)
@@ -209,3 +213,13 @@ def choose_images(folder: Path) -> Chosen:
     """The images of a folder, and what of it is passed over."""
     found = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
     return choose(found, IMAGE_SUFFIXES)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is called as videos are."""
+    if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix.lower() != ".ts":
+        return True
+    with path.open("rb") as file:  # a program in TypeScript is none
+        return file.read(1) == b"G"

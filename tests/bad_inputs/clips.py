@@ -1,12 +1,16 @@
 """Clips that cannot be read, or do not belong together."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from fourreal.video_io import write_image, write_video
 from tests.bad_inputs.case import BadInput
 from tests.bad_inputs.grids import cut, png_of, void
+from tests.gen.footage.footage_files import ffmpeg
+from tests.tracking.textured_room import arc, render_path
 
 TITLE = "Clips"
 
@@ -55,12 +59,83 @@ def playlist() -> None:
     Path("b.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
 
 
+def archive() -> None:
+    clip("b.mp4")
+    with zipfile.ZipFile("b.zip", "w") as file:
+        file.write("b.mp4")
+
+
+def pictures() -> None:
+    """A photo, a moving WebP."""
+    frames = [Image.new("RGB", (64, 48), (40 * k, 90, 90)) for k in range(4)]
+    frames[0].save("b.jpg")
+    frames[0].save("b.webp", save_all=True, append_images=frames[1:])
+
+
+def web_page() -> None:
+    Path("b.mp4").write_text("<!DOCTYPE html><html><title>Clip</title></html>")
+
+
+def encrypted() -> None:
+    clip("a.mp4")
+    key = "76a6c65c5ea762046bd749a2e632ccbb"
+    ffmpeg("-i", "a.mp4", "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key",
+           key, "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8", "b.mp4")  # fmt: skip
+
+
+def swapped() -> None:
+    room, size = arc(16, 80.0), (72, 96)
+    write_video("a.mp4", render_path(room, size).frames, 8)
+    still = render_path(room[:1].repeat(6, 0), size, np.linspace(0, 0.6, 6)).frames
+    write_video("b.mp4", still, 8)
+
+
+def moves_on() -> None:
+    swapped()
+    Path("b.mp4").write_bytes(Path("a.mp4").read_bytes())
+
+
+def in_folders() -> None:
+    """A clip in a folder, and photos as a camera's card holds them."""
+    Path("clips").mkdir()
+    clip("clips/b.mp4")
+    Path("card/DCIM/100APPLE").mkdir(parents=True)
+    write_image("card/DCIM/100APPLE/IMG_1.jpg", np.full((48, 64, 3), 0.5, np.float32))
+
+
+def bad_photo(keep: int) -> None:
+    images((32, 48), (32, 48))
+    path = Path("images/1.png")
+    path.write_bytes(path.read_bytes()[:keep])
+
+
 FREEZE = "videos --freeze-time b.mp4"
 PAIR = "videos --fixed-view a.mp4 --freeze-time b.mp4"
 CASES = [
     BadInput("no such clip", "videos --freeze-time missing.mp4", r"no such file"),
     BadInput("text for a clip", FREEZE, r"cannot read", lambda: void("b.mp4")),
     BadInput("an empty file", FREEZE, r"cannot read", lambda: Path("b.mp4").touch()),
+    BadInput("an address", "videos --freeze-time https://example.com/b.mp4", r"is an address"),
+    BadInput("a pattern of names", "videos --freeze-time photos/*.jpg", r"not as a pattern"),
+    BadInput("an archive", "videos --freeze-time b.zip", r"archive .zip.: unpack", archive),
+    BadInput("a web page for a clip", FREEZE, r"is a web page", web_page),
+    BadInput("a single photo for a clip", "videos --freeze-time b.jpg",
+             r"is a picture .JPEG..*the folder that holds", pictures),
+    BadInput("a moving picture of a kind that is not read", "videos --freeze-time b.webp",
+             r"animated WEBP, which is not read", pictures),
+    BadInput("sound without a picture", "videos --freeze-time b.m4a", r"sound and no picture",
+             lambda: ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", "b.m4a")),
+    BadInput("encrypted video", FREEZE, r"is encrypted .DRM.", encrypted),
+    BadInput("a folder of videos for a clip", "videos --freeze-time clips",
+             r"holds videos .b.mp4.: name the one", in_folders),
+    BadInput("photos deeper in a folder", "videos --freeze-time card",
+             r"lie deeper: name card/DCIM/100APPLE", in_folders),
+    BadInput("a photo cut off", "videos --freeze-time images", r"1.png; it is damaged or cut off",
+             lambda: bad_photo(60)),
+    BadInput("a photo without content", "videos --freeze-time images", r"1.png; it is empty",
+             lambda: bad_photo(0)),
+    BadInput("clips that are swapped", PAIR, r"are they swapped. Try --fixed-view b.mp4", swapped),
+    BadInput("a fixed view that moves on", PAIR, r"not fixed: it moves on from frame", moves_on),
     BadInput("a clip cut off", FREEZE, r"cannot read", cut_clip),
     BadInput("a playlist of other files", FREEZE, r"cannot read", playlist),
     BadInput("a freeze-time clip of one frame", FREEZE, r"at least 2 views",

@@ -46,6 +46,27 @@ def test_rotation_tag_is_obeyed(plain, tmp_path, degrees):
     assert np.abs(clip.astype(int) - expected).mean() < 6
 
 
+@pytest.mark.parametrize("degrees", [30, 88])
+def test_a_turn_of_odd_degrees_is_left_aside_and_said(plain, tmp_path, degrees):
+    turned = tmp_path / "turned.mp4"
+    ffmpeg("-display_rotation", str(degrees), "-i", plain, "-c", "copy", turned)
+    facts, clip = shown(turned)
+    assert "degrees: left aside" in " ".join(facts.notes)
+    assert (clip == shown(plain)[1]).all()
+
+
+@pytest.mark.parametrize(("degrees", "note"), [(0, "mirrored, as"), (90, "says, and upright")])
+def test_mirrored_as_the_tag_says(plain, tmp_path, degrees, note):
+    path = tmp_path / "mirrored.mp4"
+    ffmpeg("-display_rotation", degrees, "-display_hflip", "-i", plain, "-c", "copy", path)
+    facts, clip = shown(path)
+    assert note in " ".join(facts.notes)
+    straight = shown(plain)[1]
+    turns = np.stack([np.rot90(f, degrees // 90)[:, ::-1] for f in straight])
+    ways = (turns, turns[:, ::-1, ::-1])  # a flip before or after the turn
+    assert min(np.abs(clip.astype(int) - way).mean() for way in ways) < 6
+
+
 def test_uneven_frame_rate_becomes_even(tmp_path):
     kept = "select='not(mod(n,3))+lt(n,20)'"
     path = made(tmp_path / "vfr.mp4", "-vf", kept, "-fps_mode", "vfr", "-c:v", "libx264",
@@ -85,6 +106,38 @@ def test_transparent_parts_become_white(tmp_path):
     assert half.tolist() == [[255, 255, 255], [10, 20, 30]]
 
 
+@pytest.mark.parametrize(("name", "coder"), [("a.webm", "libvpx-vp9"), ("b.webm", "libvpx")])
+def test_transparent_parts_of_a_webm_become_white(tmp_path, name, coder, monkeypatch):
+    half = "format=rgba,geq=r=200:g=0:b=0:a='if(lt(X,32),0,255)'"
+    path = made(tmp_path / name, "-vf", half, "-c:v", coder, "-pix_fmt", "yuva420p",
+                "-auto-alt-ref", "0", "-b:v", "1M")  # fmt: skip
+    facts, clip = shown(path)
+    assert facts.notes == ("transparent pixels: laid over white",)
+    assert np.abs(clip[:, 8:-8, 8:24].astype(int) - 255).max() < 8
+    assert np.abs(clip[:, 8:-8, 40:56].astype(int) - (200, 0, 0)).max() < 24
+    monkeypatch.setattr("fourreal.ffmpeg.has_decoder", lambda name: False)
+    assert not probe(path).alpha
+
+
+@pytest.mark.parametrize(
+    ("primaries", "coding", "name"),
+    [
+        ("bt2020", "2020:t=2020_10:m=2020_ncl", "BT.2020"),
+        ("smpte432", "smpte432:t=709:m=709", "P3"),
+    ],
+)
+def test_wide_colours_without_hdr_are_brought_to_those_of_screens(
+    tmp_path, primaries, coding, name
+):
+    red = "color=0xC83C3C:s=64x48:r=10:d=0.3,format=gbrp"
+    convert = f"zscale=min=gbr:pin=709:tin=709:p={coding}:r=limited,format=yuv420p"
+    plain = made(tmp_path / "plain.mkv", "-c:v", "ffv1", source=red)
+    wide = made(tmp_path / "wide.mkv", "-vf", convert, "-c:v", "ffv1", source=red)
+    facts, clip = shown(wide)
+    assert f"{name}: brought to those of ordinary screens" in " ".join(facts.notes)
+    assert np.abs(clip.astype(int) - shown(plain)[1]).max() <= 4
+
+
 @pytest.mark.parametrize(("transfer", "name"), [("arib-std-b67", "HLG"), ("smpte2084", "PQ")])
 def test_high_dynamic_range_is_mapped(tmp_path, transfer, name):
     colours = f"log-level=none:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
@@ -111,6 +164,14 @@ def test_clip_that_breaks_off_is_refused(tmp_path):
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 3])
     with pytest.raises(UserError, match="cannot read the clip.*breaks off"):
         read_clip(tmp_path / "cut.mp4")
+
+
+def test_encrypted_video_is_named_and_refused(plain, tmp_path):
+    key = "76a6c65c5ea762046bd749a2e632ccbb"
+    ffmpeg("-i", plain, "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key,
+           "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8", tmp_path / "drm.mp4")  # fmt: skip
+    with pytest.raises(ValueError, match="it is encrypted .DRM."):
+        probe(tmp_path / "drm.mp4")
 
 
 def test_playlists_are_not_followed(plain, tmp_path):

@@ -1,7 +1,10 @@
 """Signals, a lack of room, memory or permission, changed inputs: what stops a run, what stays."""
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -15,6 +18,7 @@ from fourreal.run_folder import RECORD, RunFolder
 from fourreal.stage_key import content_hash
 from pipeline import stages
 from tests.bad_inputs.grids import frames
+from tests.shared_data import REPOSITORY
 
 
 def raising(error):
@@ -38,6 +42,23 @@ def test_signals_end_in_one_line(capsys, number, code, word):
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and said[0].startswith(f"{word}: the same command goes on")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_one_line(tmp_path):
+    """The first module of another package that is imported stands for the seconds it takes."""
+    (tmp_path / "tyro.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    command = [sys.executable, "run_pipeline.py", "doctor"]
+    start = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += f"os.execv({sys.executable!r}, {command!r})"  # a test runner may ignore Ctrl-C
+    done = subprocess.run(
+        [sys.executable, "-c", start], cwd=REPOSITORY, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted before anything was begun\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # after our own import
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fourreal.errors import UserError
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import at_angles, render_path, texture
 from tracking.column import track_column
@@ -46,6 +47,21 @@ def test_what_stands_still_is_left_out_and_what_turns_is_not(turned):
     assert column.backdrop[seen].mean() < 0.1
     assert np.array_equal(column.past, column.backdrop)
     assert (column.depth_confidence[column.backdrop] == 0).all()
+
+
+def test_a_clip_of_which_hardly_anything_is_left_is_refused(monkeypatch):
+    """A still camera before which something small moves, taken for a turntable's."""
+
+    def nearly_all(alike, confidence):
+        out = np.ones(confidence.shape, bool)
+        out[:, :14, :14] = False
+        return out
+
+    monkeypatch.setattr("tracking.column_depth.still_around", nearly_all)
+    monkeypatch.setattr("tracking.column_depth.still_backdrop", lambda *a: None)
+    _, frames, _ = clip(texture(31)[: SIZE[0], : SIZE[1]])
+    with pytest.raises(UserError, match=r"only 3 % of the pictures move .*does the camera move"):
+        track_column(frames)
 
 
 def test_a_scene_that_is_filmed_around_has_no_still_parts():

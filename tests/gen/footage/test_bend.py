@@ -39,6 +39,15 @@ def test_the_bend_is_found_and_a_straight_lens_has_none(straight, bend):
     assert bend_of(list(to_uint8(bent(straight, 0.0)))) is None
 
 
+def test_what_is_burnt_in_is_no_bend(straight):
+    frames = to_uint8(bent(straight, 0.0))
+    for frame in frames:
+        for k, text in enumerate(("@somebody 2026", "12:34:56 REC")):
+            at = (130, 40 + 160 * k)
+            cv2.putText(frame, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2)
+    assert bend_of(list(frames)) is None
+
+
 def test_the_lens_undoes_the_bend(straight):
     lens = lens_of(-0.15, SIZE)
     undone = lens.undistort(to_uint8(bent(straight[:1], -0.15))[0])

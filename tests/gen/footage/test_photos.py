@@ -241,6 +241,14 @@ def test_photos_of_two_sizes_are_brought_to_one(scene, tmp_path, capsys):
     assert "of another size, brought to one: 02.png" in capsys.readouterr().out
 
 
+def test_copies_of_a_photo_are_left_out(scene, tmp_path):
+    colmap.photos(scene, tmp_path, NAMES)
+    shutil.copy(tmp_path / NAMES[1], tmp_path / f"{NAMES[1][:-4]} (1).png")
+    report = inspect_footage(tmp_path)
+    assert f"copies of another photo, left out: {NAMES[1][:-4]} (1).png" in "\n".join(report.lines)
+    assert len(load_pair(PairRequest(str(tmp_path), size=SIZE)).frames) == len(NAMES)
+
+
 def test_a_lens_that_cannot_be_undone_is_refused(scene, tmp_path):
     colmap.photos(scene, tmp_path / "images", NAMES)
     colmap.model(scene, tmp_path / "sparse" / "0", NAMES, "OPENCV", distortion=(1e300,))
