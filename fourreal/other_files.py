@@ -29,10 +29,12 @@ def why_no_video(path: Path) -> str:
     for mark, name in ARCHIVES.items():
         if head.startswith(mark):
             return f"it is an archive ({name}): unpack it, and give the folder or file in it"
-    if re.match(rb"\s*(<!doctype html|<html|<\?xml)", head, re.IGNORECASE):
+    if re.match(rb"\s*(<!doctype html|<html)", head, re.IGNORECASE):
         return "it is a web page, not a video: what was downloaded is the page around it"
     if head.startswith(b"%PDF"):
         return "it is a PDF, not a video"
+    if head.startswith(b"\x93NUMPY"):
+        return "it is a single array (.npy): put it into an .npz as 'rgb' [V, T, H, W, 3]"
     try:
         with Image.open(path) as image:
             moving = getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "TIFF")

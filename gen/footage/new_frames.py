@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.console import say
+from fourreal.errors import UserError
 
 COMPARED = 600  # frames of a clip that are looked at
 BLANK = 3.0  # levels of 255: a picture that varies by less shows nothing
@@ -30,8 +31,8 @@ USUAL = 80  # percentile of those changes that is the usual one
 class Frames(Protocol):
     """A clip that can be read."""
 
-    def read(self, index: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Frames of increasing indices at a size (height, width): uint8 [n, h, w, 3]."""
+    def quick(self, times: list[int], height: int, width: int) -> NDArray[np.uint8]:
+        """Frames of increasing indices at a size, roughly: uint8 [n, height, width, 3]."""
         ...
 
 
@@ -54,9 +55,15 @@ def new_frames(
         index: the frames that may be used. size: (height, width) they are compared at.
         what: how the clip is called.
         views: how many views of a freeze-time clip are used; 0 for a fixed view, which may rest.
+
+    Raises:
+        UserError: the clip cannot be read.
     """
     looked_at = spread(index)
-    grey = _grey(clip.read(looked_at, size))
+    try:
+        grey = _grey(clip.quick(looked_at.tolist(), *size))
+    except ValueError as error:
+        raise UserError(f"cannot read the {what}: {error}") from error
     nearest = np.round(np.linspace(0, len(looked_at) - 1, len(index))).astype(np.intp)
     shown = grey.std((1, 2)) >= BLANK
     keep = shown.copy()

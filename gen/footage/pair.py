@@ -118,7 +118,9 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     small = thumbnail_size(*column.size)
     told = ask.shared_frame or ask.pick_views or column.w2c is not None
     if isinstance(column.source, VideoView) and not told:
-        column_index = new_frames(column, column_index, small, "freeze-time clip", ask.max_views)
+        column_index = new_frames(
+            column.source, column_index, small, "freeze-time clip", ask.max_views
+        )
     views = "--pick-views or --max-views"
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
@@ -135,7 +137,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
             "least 2 times are needed (leave --fixed-view away for a static scene)"
         )
     if isinstance(row.view, VideoView) and not (ask.shared_frame or ask.pick_times):
-        row_index = new_frames(row, row_index, small, "fixed-view clip")
+        row_index = new_frames(row.view, row_index, small, "fixed-view clip")
     shared = _meet(row, row_index, column, column_index, ask)
     column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
     times = "--pick-times, --fps or --max-times"

@@ -3,7 +3,7 @@ asked for, and only at the size that is asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,6 +94,12 @@ class VideoView:
 
     def thumbnails(self, times: int, height: int, width: int) -> NDArray[np.uint8]:
         return video_decode.small_frames(self.facts, times, height, width)
+
+    def quick(self, times: list[int], height: int, width: int) -> NDArray[np.uint8]:
+        """Frames of increasing indices, roughly: resized by ffmpeg, so that what is handed on is
+        small however large and long the video is. Raises ValueError."""
+        small = replace(self.facts, height=height, width=width)
+        return video_decode.pick_frames(small, times, height, width)
 
 
 @dataclass(frozen=True)

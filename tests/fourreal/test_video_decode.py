@@ -1,5 +1,7 @@
 """Clips as phones, editors and screens make them: decoded as they are shown, or refused by name."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,19 @@ def test_encrypted_video_is_named_and_refused(plain, tmp_path):
            "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8", tmp_path / "drm.mp4")  # fmt: skip
     with pytest.raises(ValueError, match="it is encrypted .DRM."):
         probe(tmp_path / "drm.mp4")
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"\x93NUMPY\x01\x00", "a single array"), (b"%PDF-1.7", "is a PDF"), (b"Rar!\x1a", "(rar)"),
+        (b"  <html>", "web page"), (b"", "it is empty"), (b"words", "not a readable video"),
+    ],
+)  # fmt: skip
+def test_what_is_no_video_is_named(tmp_path, head, says):
+    (tmp_path / "a.mp4").write_bytes(head)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        probe(tmp_path / "a.mp4")
 
 
 def test_playlists_are_not_followed(plain, tmp_path):
