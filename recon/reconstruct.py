@@ -187,7 +187,7 @@ def fit_static(
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
     A grid of one time ends here, so it gets more steps, and points that a view refutes go on the
-    way; clean: they have gone already.
+    way and at the end; clean: those on the way have gone already.
     """
     views = _freeze_views(grid)
     ignored, empty = ignored_pixels(backdrop, config), empty_pixels(past, config)
@@ -219,13 +219,14 @@ def fit_static(
     def share(part: float) -> int:
         return round(part * config.scaled(5 * config.static_steps // 2, len(scene)))
 
+    column = torch.from_numpy(np.ascontiguousarray(grid.freeze_time)).to(config.device)
     if not clean:
         scene = run(scene, "rough fit", 0.0, _ROUGH_PART, share(_ROUGH_PART))
-        column = torch.from_numpy(np.ascontiguousarray(grid.freeze_time)).to(config.device)
         scene = without_refuted(scene, column, views, ignored)
         if checkpoint is not None:
             checkpoint.finished(_ROUGH, scene)
-    return run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
+    scene = run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
+    return without_refuted(scene, column, views, ignored)
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:
