@@ -26,7 +26,9 @@ from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.canonical.contradicted import contradicted
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.free_space import seen_through
+from recon.canonical.gaps import close_gaps
 from recon.canonical.refuted import without_refuted
+from recon.canonical.specks import without_specks
 from recon.clip import at_times, clip_knots
 from recon.config import FitConfig
 from recon.fit.checkpoint import Checkpoint
@@ -186,8 +188,8 @@ def fit_static(
 ) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
-    A grid of one time ends here, so it gets more steps, and points that a view refutes go on the
-    way and at the end; clean: those on the way have gone already.
+    A grid of one time ends here, so it gets more steps. On the way, points that a view refutes go
+    and gaps beside the views are closed (clean: that was done before); specks go at the end.
     """
     views = _freeze_views(grid)
     ignored, empty = ignored_pixels(backdrop, config), empty_pixels(past, config)
@@ -223,10 +225,12 @@ def fit_static(
     if not clean:
         scene = run(scene, "rough fit", 0.0, _ROUGH_PART, share(_ROUGH_PART))
         scene = without_refuted(scene, column, views, ignored)
+        if config.close_gaps:
+            scene = close_gaps(scene, views)
         if checkpoint is not None:
             checkpoint.finished(_ROUGH, scene)
     scene = run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
-    return without_refuted(scene, column, views, ignored)
+    return without_specks(scene, column, views, ignored)
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:

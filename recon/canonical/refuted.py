@@ -1,10 +1,8 @@
 """No points that an input view shows to be wrong: specks before a surface of another colour.
 
 A point of wrong depth is right in the views that it comes from; from elsewhere it covers something
-else. Few steps see such a view, so the fit alone leaves it half there, and many that are nearly
-transparent make a speck together. So a point is doubted where it stands on or before what a view
-draws while that view has its colour nowhere near. What counts then is what the pictures are without
-those: a point that is right, behind something that passed by, makes none better.
+else. Few steps see such a view, so the fit alone leaves it half there. What counts is what the
+picture is without it: a point that is right, behind something that passed by, makes none better.
 
 Legend: V views, N points, H W image.
 """
@@ -12,19 +10,20 @@ Legend: V views, N points, H W image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import max_pool2d
 
-from recon.gaussians import Gaussians
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
-_OFF = 0.2  # colour difference to all that is near in the picture
+_OFF = 0.15  # colour difference to all that is near in the picture
 _NEAR = 2  # pixels: an edge that is off by so many refutes nothing
-_BEFORE = 0.01  # relative depth behind what is drawn at which a point still counts as in front
+_SHOWN = 0.2  # pixels of a view that a point must show wrongly ...
+_SHARE = 0.5  # ... and the share of what it shows there
+_BETTER = 0.5  # share of that error that must be gone without it
 _COVERED = 0.5  # opacity below which a pixel is a hole
 _ROUNDS = 3  # behind a speck there may be the next
 
@@ -40,66 +39,61 @@ def without_refuted(
     """
     for _ in range(_ROUNDS):
         doubtful = torch.zeros(len(scene), dtype=torch.bool, device=scene.means.device)
-        seen: dict[int, _Seen] = {}
+        wrong: dict[int, tuple[Tensor, Tensor]] = {}
         for v in views:
-            ignored = None if ignored_VHW is None else ignored_VHW[v]
-            seen[v] = _seen(scene, v, frames_VHW3[v], ignored)
-            doubtful |= seen[v].against_N
+            error = _error(scene, frames_VHW3[v], v)
+            bad = error > _OFF
+            if ignored_VHW is not None:
+                bad &= ~ignored_VHW[v]
+            if not bad.any():
+                continue
+            weights = torch.stack([bad.float(), torch.ones_like(error), error * bad], -1)
+            shown, whole, off = _shown(scene, v, weights).unbind(-1)
+            there = _shown(scene, v, frames_VHW3[v] * bad[..., None]) / shown[:, None].clamp_min(
+                1e-9
+            )
+            other = (scene.colors.clamp(0, 1) - there).abs().amax(-1) > _OFF
+            doubtful |= (shown > _SHOWN) & (shown > _SHARE * whole) & other
+            wrong[v] = bad, off
         if not doubtful.any():
             break
-        without = scene.keep(~doubtful)
-        worse = torch.zeros(len(scene), device=scene.means.device)
-        for v, of_view in seen.items():
-            change = _error(_draw(without, v)[1], frames_VHW3[v]) - of_view.error_HW
-            if ignored_VHW is not None:
-                change = change.masked_fill(ignored_VHW[v], 0.0)
-            around = avg_pool2d(change[None, None], 3, 1, 1).reshape(-1)
-            worse += around[of_view.pixel_N] * of_view.front_N
-        gone = doubtful & (worse < 0)
+        without, gone = scene.keep(~doubtful), torch.zeros_like(doubtful)
+        for v, (bad, before) in wrong.items():
+            left = _error(without, frames_VHW3[v], v, covered=True) * bad
+            after = _shown(scene, v, left[..., None].expand(-1, -1, 3))[:, 0]
+            gone |= doubtful & (before > _OFF * _SHOWN) & (after < (1 - _BETTER) * before)
         if not gone.any():
             break
         scene = scene.keep(~gone)
     return scene
 
 
-@dataclass
-class _Seen:
-    """What a view says: the pixel of every point, whether it stands in front there, and with a
-    colour that is not there; the error [H, W] of its picture."""
-
-    pixel_N: Tensor
-    front_N: Tensor
-    against_N: Tensor
-    error_HW: Tensor
+def _draw(scene: Scene4D, v: int, colors: Tensor | None = None) -> RasterOutput:
+    time = float(scene.times[scene.canonical_time])
+    gaussians = scene.at(time, scene.w2c[v], 1.0)
+    if colors is not None:
+        gaussians = replace(gaussians, colors=colors)
+    return rasterize(gaussians, scene.camera(v), scene.background)
 
 
-def _seen(scene: Scene4D, v: int, frame: Tensor, ignored: Tensor | None) -> _Seen:
-    height, width = scene.size
-    gaussians, drawn = _draw(scene, v)
-    w2c, K = scene.w2c[v], scene.K[v]
-    p = gaussians.means @ w2c[:3, :3].T + w2c[:3, 3]
-    z = p[:, 2].clamp_min(1e-9)
-    x = (K[0, 0] * p[:, 0] / z + K[0, 2]).floor()
-    y = (K[1, 1] * p[:, 1] / z + K[1, 2]).floor()
-    inside = (p[:, 2] > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    pixel = torch.where(inside, y * width + x, torch.zeros_like(x)).long()
-    front = inside & (z < drawn.depth.reshape(-1)[pixel] * (1 + _BEFORE))
-    if ignored is not None:
-        front &= ~ignored.reshape(-1)[pixel]
-    image, side = frame.permute(2, 0, 1)[None], 2 * _NEAR + 1
-    high = max_pool2d(image, side, 1, _NEAR)[0].reshape(3, -1).T[pixel]
-    low = -max_pool2d(-image, side, 1, _NEAR)[0].reshape(3, -1).T[pixel]
-    colors = gaussians.colors.clamp(0, 1)
-    against = front & (torch.maximum(low - colors, colors - high).amax(-1) > _OFF)
-    return _Seen(pixel, front, against, _error(drawn, frame))
+def _error(scene: Scene4D, frame: Tensor, v: int, covered: bool = False) -> Tensor:
+    """By how much [H, W] the drawn colour is off every colour that is near in the frame; covered:
+    a hole is as wrong as can be."""
+    out = _draw(scene, v)
+    drawn = out.rgb.clamp(0, 1)
+    image = frame.permute(2, 0, 1)[None]
+    side = 2 * _NEAR + 1
+    high = max_pool2d(image, side, 1, _NEAR)[0].permute(1, 2, 0)
+    low = -max_pool2d(-image, side, 1, _NEAR)[0].permute(1, 2, 0)
+    error = torch.maximum(low - drawn, drawn - high).amax(-1).clamp_min(0)
+    return torch.where(out.alpha < _COVERED, 1.0, error) if covered else error
 
 
-def _draw(scene: Scene4D, v: int) -> tuple[Gaussians, RasterOutput]:
-    gaussians = scene.at(float(scene.times[scene.canonical_time]), scene.w2c[v], 1.0)
-    return gaussians, rasterize(gaussians, scene.camera(v), scene.background)
-
-
-def _error(drawn: RasterOutput, frame: Tensor) -> Tensor:
-    """Mean difference [H, W] of a picture to a frame; a hole is as wrong as can be."""
-    off = (drawn.rgb.clamp(0, 1) - frame).abs().mean(-1)
-    return torch.where(drawn.alpha < _COVERED, 1.0, off)
+def _shown(scene: Scene4D, v: int, weights: Tensor) -> Tensor:
+    """Sum [N, 3] of weights [H, W, 3] over the pixels that a point is seen in, as far as it is:
+    the drawn picture is linear in colours."""
+    with torch.enable_grad():
+        colors = torch.full_like(scene.colors, 0.5, requires_grad=True)
+        (_draw(scene, v, colors).rgb * weights).sum().backward()
+    assert colors.grad is not None
+    return colors.grad

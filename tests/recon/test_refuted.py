@@ -42,15 +42,3 @@ def test_pixels_that_are_no_part_of_the_scene_refute_nothing():
     scene.colors[:] = GREEN
     ignored = torch.ones(frames.shape[:3], dtype=torch.bool)
     assert len(without_refuted(scene, frames, range(3), ignored)) == len(scene)
-
-
-def test_many_faint_points_in_one_place_are_a_speck():
-    scene, frames = built()
-    wall = torch.nonzero(scene.means[:, 2] > 2.5).flatten()
-    place = 0.5 * scene.means[wall[len(wall) // 2]]
-    cluster = wall[::10][:50]
-    scene.means[cluster] = place
-    scene.colors[cluster] = GREEN
-    scene.opacity_logits[cluster] = -3.5
-    clean = without_refuted(scene, frames, range(3))
-    assert not (clean.colors == GREEN).all(1).any()
