@@ -52,7 +52,7 @@ _HIDES = 0.9  # ... and of what hides from a view what is behind it
 _EDGE = 5  # pixels of a view, across
 _SHOWN = 0.5  # pixels of a view that a point may show in
 _PART = 12  # pixels of a gap
-_AROUND = 32  # pixels around a gap that colour one of it
+_AROUND = 96  # pixels around a gap that colour one of it
 
 
 @torch.no_grad()
@@ -77,12 +77,13 @@ def close_gaps(scene: Scene4D, views: Sequence[int]) -> Scene4D:
         depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
         end = np.where(alpha > _SOLID, depth, far)
         sheet = unseen_from(camera, end, near, deepest, K[views], w2c[views])
-        gap, sheet = _large(sheet)
+        gap, sheet = _large(sheet, alpha < _SOLID)
         if not gap.any():
             continue
         uv, z = pixel_grid(*camera.size)[gap], sheet[gap].astype(np.float64)
         world = transform(invert(camera.w2c), unproject(uv, z, camera.K))
-        colors = _around(gap, out.rgb.clamp(0, 1).cpu().numpy(), end, alpha > _SOLID)
+        image = out.rgb.clamp(0, 1).cpu().numpy()
+        colors = _around(gap, image, depth, alpha > _SOLID)
         scene = scene.with_points(world, colors, 0.7 * z / camera.K[0, 0])
     added = torch.arange(len(scene), device=scene.means.device) >= count
     shows = torch.stack([_shown(scene, v) for v in views]).amax(0) > _SHOWN
@@ -163,16 +164,22 @@ def _beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:
             yield Camera(look_at(eye, target, up=-to_world[:3, 1]), lens, size)
 
 
-def _large(sheet_HW: FloatArray) -> tuple[Mask, FloatArray]:
-    """Where a sheet is, without its thin and small parts and its holes, and its depth there."""
+def _large(sheet_HW: FloatArray, empty: Mask) -> tuple[Mask, FloatArray]:
+    """Where a sheet is, without its thin and small parts and its holes, and its depth there.
+
+    It goes on over the ``empty`` pixels around: near an outline too little counted as hidden.
+    """
     there = (sheet_HW > 0).astype(np.uint8)
-    closed = cv2.morphologyEx(there, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    grain = np.ones((3, 3), np.uint8)
+    closed = cv2.morphologyEx(there, cv2.MORPH_CLOSE, grain)
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, grain)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
     large = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= _PART)
+    out = np.isin(labels, large[large > 0])
+    out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & empty
     count = cv2.blur(there.astype(np.float64), (3, 3))
     mean = cv2.blur(sheet_HW, (3, 3)) / np.maximum(count, 1e-9)
-    return np.isin(labels, large[large > 0]) & (count > 0), np.where(there > 0, sheet_HW, mean)
+    return out & (count > 0), np.where(there > 0, sheet_HW, mean)
 
 
 def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask) -> FloatArray:
@@ -187,6 +194,7 @@ def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask)
     apart, which = cKDTree(at).query(query, k=min(_AROUND, len(at)))
     apart, which = apart.reshape(len(query), -1), which.reshape(len(query), -1)
     depth = depth_HW[known][which]
-    weight = ((depth >= np.median(depth, axis=1, keepdims=True)) + 0.02) / (1 + apart**2)
+    far = depth >= 0.5 * (depth.min(1, keepdims=True) + depth.max(1, keepdims=True))
+    weight = (far + 0.02) / (1 + apart**2)
     total = (weight[..., None] * image_HW3[known][which]).sum(1)
     return total / weight.sum(1, keepdims=True)
