@@ -77,7 +77,7 @@ def close_gaps(scene: Scene4D, views: Sequence[int]) -> Scene4D:
         depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
         end = np.where(alpha > _SOLID, depth, far)
         sheet = unseen_from(camera, end, near, deepest, K[views], w2c[views])
-        gap, sheet = _large(sheet, alpha < _SOLID)
+        gap, sheet = _large(sheet, end)
         if not gap.any():
             continue
         uv, z = pixel_grid(*camera.size)[gap], sheet[gap].astype(np.float64)
@@ -164,10 +164,10 @@ def _beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:
             yield Camera(look_at(eye, target, up=-to_world[:3, 1]), lens, size)
 
 
-def _large(sheet_HW: FloatArray, empty: Mask) -> tuple[Mask, FloatArray]:
+def _large(sheet_HW: FloatArray, end_HW: FloatArray) -> tuple[Mask, FloatArray]:
     """Where a sheet is, without its thin and small parts and its holes, and its depth there.
 
-    It goes on over the ``empty`` pixels around: near an outline too little counted as hidden.
+    It goes on by a pixel before what is behind it: near an outline too little counts as hidden.
     """
     there = (sheet_HW > 0).astype(np.uint8)
     grain = np.ones((3, 3), np.uint8)
@@ -176,10 +176,11 @@ def _large(sheet_HW: FloatArray, empty: Mask) -> tuple[Mask, FloatArray]:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
     large = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= _PART)
     out = np.isin(labels, large[large > 0])
-    out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & empty
     count = cv2.blur(there.astype(np.float64), (3, 3))
     mean = cv2.blur(sheet_HW, (3, 3)) / np.maximum(count, 1e-9)
-    return out & (count > 0), np.where(there > 0, sheet_HW, mean)
+    depth = np.where(there > 0, sheet_HW, mean)
+    out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & (end_HW > depth)
+    return out & (count > 0), depth
 
 
 def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask) -> FloatArray:
