@@ -76,14 +76,14 @@ def close_gaps(scene: Scene4D, views: Sequence[int]) -> Scene4D:
         )
         depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
         end = np.where(alpha > _SOLID, depth, far)
-        sheet = unseen_from(camera, end, near, deepest, K[views], w2c[views])
-        gap, sheet = _large(sheet, end)
+        unknown = unseen_from(camera, end, near, deepest, K[views], w2c[views])
+        gap, sheet = _large(unknown, end)
         if not gap.any():
             continue
         uv, z = pixel_grid(*camera.size)[gap], sheet[gap].astype(np.float64)
         world = transform(invert(camera.w2c), unproject(uv, z, camera.K))
         image = out.rgb.clamp(0, 1).cpu().numpy()
-        colors = _around(gap, image, depth, alpha > _SOLID)
+        colors = _around(gap, image, depth, (alpha > _SOLID) & (unknown == 0))
         scene = scene.with_points(world, colors, 0.7 * z / camera.K[0, 0])
     added = torch.arange(len(scene), device=scene.means.device) >= count
     shows = torch.stack([_shown(scene, v) for v in views]).amax(0) > _SHOWN
@@ -195,7 +195,9 @@ def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask)
     apart, which = cKDTree(at).query(query, k=min(_AROUND, len(at)))
     apart, which = apart.reshape(len(query), -1), which.reshape(len(query), -1)
     depth = depth_HW[known][which]
-    far = depth >= 0.5 * (depth.min(1, keepdims=True) + depth.max(1, keepdims=True))
+    # a few pixels may look through what is left of a gap
+    low, high = np.percentile(depth, (10, 85), axis=1, keepdims=True)
+    far = (depth >= 0.5 * (low + high)) & (depth <= 1.05 * high)
     weight = (far + 0.02) / (1 + apart**2)
     total = (weight[..., None] * image_HW3[known][which]).sum(1)
     return total / weight.sum(1, keepdims=True)
