@@ -144,7 +144,8 @@ def fit_scene(
 
 def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
     """A grid of one time, from its tracks to the static fit."""
-    return fit_static(fit_canonical(grid, column, config), grid, replace(config, sheen=False))
+    config = replace(config, sheen=False, close_gaps=False)  # what is made up would flicker
+    return fit_static(fit_canonical(grid, column, config), grid, config)
 
 
 def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
