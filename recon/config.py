@@ -172,6 +172,9 @@ class FitConfig:
     sheen: bool = True
     """Let colours of a still scene of three views or more change evenly with where they are seen
     from (`recon.sheen`)."""
+    close_gaps: bool = True
+    """In a still scene, fill in what no view sees but viewpoints beside them would look at
+    (`recon.canonical.gaps`)."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
     """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
     anisotropic: bool = True
@@ -245,5 +248,5 @@ def as_in_paper(config: FitConfig) -> None:
     rates.means = rates.log_scales = rates.opacity = rates.colors = 0.0
     loss.rigidity = loss.sparsity = 0.0
     config.static_steps, config.refine_cameras, config.anisotropic = 0, False, False
-    config.sheen = False
+    config.sheen = config.close_gaps = False
     config.compensation, config.compensate_from, config.offset_frame = True, 0.0, "literal"

@@ -26,7 +26,9 @@ from recon.canonical.compensation import disagreement_px, view_offsets
 from recon.canonical.contradicted import contradicted
 from recon.canonical.floaters import remove_floaters
 from recon.canonical.free_space import seen_through
+from recon.canonical.gaps import close_gaps
 from recon.canonical.refuted import without_refuted
+from recon.canonical.specks import without_specks
 from recon.clip import at_times, clip_knots
 from recon.config import FitConfig
 from recon.fit.checkpoint import Checkpoint
@@ -142,7 +144,8 @@ def fit_scene(
 
 def _fit_moment(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
     """A grid of one time, from its tracks to the static fit."""
-    return fit_static(fit_canonical(grid, column, config), grid, replace(config, sheen=False))
+    config = replace(config, sheen=False, close_gaps=False)  # what is made up would flicker
+    return fit_static(fit_canonical(grid, column, config), grid, config)
 
 
 def fit_canonical(grid: VideoGrid, column: ColumnTracks, config: FitConfig) -> Scene4D:
@@ -186,8 +189,8 @@ def fit_static(
 ) -> Scene4D:
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
-    A grid of one time ends here, so it gets more steps, and points that a view refutes go on the
-    way; clean: they have gone already.
+    A grid of one time ends here, so it gets more steps. On the way, points that a view refutes go
+    and gaps beside the views are closed (clean: that was done before); specks go at the end.
     """
     views = _freeze_views(grid)
     ignored, empty = ignored_pixels(backdrop, config), empty_pixels(past, config)
@@ -219,13 +222,16 @@ def fit_static(
     def share(part: float) -> int:
         return round(part * config.scaled(5 * config.static_steps // 2, len(scene)))
 
+    column = torch.from_numpy(np.ascontiguousarray(grid.freeze_time)).to(config.device)
     if not clean:
         scene = run(scene, "rough fit", 0.0, _ROUGH_PART, share(_ROUGH_PART))
-        column = torch.from_numpy(np.ascontiguousarray(grid.freeze_time)).to(config.device)
         scene = without_refuted(scene, column, views, ignored)
+        if config.close_gaps:
+            scene = close_gaps(scene, views)
         if checkpoint is not None:
             checkpoint.finished(_ROUGH, scene)
-    return run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
+    scene = run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
+    return without_specks(scene, column, views, ignored)
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:

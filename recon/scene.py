@@ -265,7 +265,8 @@ class Scene4D:
         """With round points after the others, nearly opaque, that stand still and are there at all
         times: positions, RGB, standard deviations."""
         count = len(np.asarray(sigmas_P))
-        unhung = np.zeros((count, self.node_index.shape[1]))
+        unhung, flat = np.zeros((count, self.node_index.shape[1])), np.zeros((count, 3))
+        turns = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
         none = self.view_offsets.new_zeros(len(self.w2c), count, 3)
 
         def more(name: str, values: ArrayLike) -> Tensor:
@@ -288,6 +289,9 @@ class Scene4D:
             view_offsets=torch.cat([self.view_offsets, none], 1),
             shade=always(self.shade),
             visibility=always(self.visibility),
+            log_stretch=None if self.log_stretch is None else more("log_stretch", flat),
+            rotations=None if self.rotations is None else more("rotations", turns),
+            sheen=None if self.sheen is None else more("sheen", np.zeros((count, 3, 3))),
         )
 
     def to(self, device: str | torch.device) -> Scene4D:

@@ -101,3 +101,30 @@ def test_few_sure_pixels_make_no_plane(room):
     sure = np.zeros(rho.shape, bool)
     sure[:, 60:63, 40:60] = True  # less than a hundredth of the pictures
     assert find_planes(rho, sure, K, w2c) == []
+
+
+def test_the_sky_over_hills_behind_a_wall_is_not_put_on_the_wall(room):
+    frames, rho, K, w2c, _, _ = room
+    frames, truth = frames.copy(), rho.copy()
+    sky, hills = np.zeros((2, *rho.shape), bool)
+    rng = np.random.default_rng(0)
+    tones = rng.random((400, 400, 3)).astype(np.float32)
+    for v in range(VIEWS):
+        grid = pixel_grid(*rho.shape[1:])
+        at = unproject(grid.reshape(-1, 2), (1 / rho[v]).ravel(), K[v])
+        height = transform(invert(w2c[v]), at).reshape(*rho.shape[1:], 3)[..., 1]
+        ray = unproject(grid, np.ones(rho.shape[1:]), K[v]) @ w2c[v, :3, :3]
+        way = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
+        spot = np.floor(20 * way[..., :2] + 200).astype(int)
+        # in two of the views, the wall hides most of the hills
+        hidden = (np.arange(rho.shape[2]) < 60) & (v < 2)
+        sky[v] = height < np.where(hidden, -0.2, -0.5)
+        hills[v] = (height < -0.2) & ~sky[v]
+        frames[v][sky[v]] = 0.8
+        frames[v][hills[v]] = tones[spot[..., 0], spot[..., 1]][hills[v]]
+    assert sky.mean() > 0.02 and hills.mean() > 0.02
+    truth[sky | hills] = 1 / 30
+    trust = np.where(sky, 0.3, 1.0).astype(np.float32)
+    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    out, _ = put_on_planes(truth, trust, frames, K, w2c, near, 0.03)
+    assert (out[sky] > 0.5 * rho[sky]).mean() < 0.05

@@ -3,7 +3,8 @@
 White paper under a lamp looks alike wherever it is, and its shading, which does not turn with a
 turntable, even matches in a wrong place. Where a picture's own depth is doubtful, or views all
 around contradict it, and its surroundings or its colour belong to a plane, that plane is tried: it
-is taken if the pictures do not object. What would lie behind a plane that others see lies on it.
+is taken if the pictures do not object, and where the plane gets to without passing before what is
+seen behind it. What would lie behind a plane that others see lies on it.
 
 Legend: V views, H W image, P planes. rho = 1/z in the view's own camera.
 """
@@ -225,12 +226,24 @@ def _once(
             allowed &= votes_there.against < _OBJECTED
             take = doubt & (there[v] > 0.2 * rho[v].min()) & (violate < 0.5)
             take &= allowed & (fits | mended | under)
+            before = rho[v] > (1 + _UNDER) * there[v]
+            take &= under | _reached(take, on[v] & sure[v] & ~wrong, before)
             score = alike - 2 * votes_there.against
             take &= score > best
             out[v][take], believed[v][take] = there[v][take], TRUST
             best = np.where(take, score, best)
         believed[v][wrong & np.isinf(best)] = 0.0
     return out, believed
+
+
+def _reached(mask: np.ndarray, plane: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The parts of a mask [H, W] that a plane's own pixels get to behind what is ``before`` it.
+
+    The sky over hills that show behind a wall does not go on from the wall.
+    """
+    way = (mask | plane | before).astype(np.uint8)
+    labels = cv2.connectedComponents(way, connectivity=8)[1]
+    return mask & np.isin(labels, np.unique(labels[plane]))
 
 
 def _of_its_colours(on_PVHW: np.ndarray, sure: np.ndarray, images: np.ndarray) -> np.ndarray:

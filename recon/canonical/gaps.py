@@ -1,0 +1,203 @@
+"""Gaps that open beside the given views are closed: what no photo shows, as what is around it.
+
+From a little above all cameras one looks into a pot past what any of them saw: its bottom has no
+points, and through it shows whatever lies behind, the far wall from its back or the table. A ray
+that comes to where every view has something before it, has met the border of what is known. No
+surface that is seen can be nearer; a sheet there, in the colours of what is farther away around the
+gap, hides what cannot be seen. No given view sees it.
+
+Legend: V views, H x W the picture of a viewpoint beside them, P points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from fourreal.cameras import (
+    Camera,
+    invert,
+    look_at,
+    pixel_grid,
+    pixel_index,
+    project,
+    scale_intrinsics,
+    transform,
+    unproject,
+)
+from recon.place import Moment, Sight, place
+from recon.raster.rasterize import rasterize
+from recon.render import render_canonical, render_scene
+from recon.scene import Scene4D
+
+FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+_BESIDE = ((0, 12), (0, -12), (12, 0), (-12, 0))  # degrees to the right and up
+_FROM = 3  # of the views are left by so much
+_FINE = 2  # pixels of a view to one of a picture from beside
+_STEPS = 64  # along a ray
+_BEHIND = 0.03  # relative depth behind a surface from which on a view does not see
+_THICK = 0.05  # relative depth over which no view sees
+_SOLID = 0.5  # opacity of what ends a ray
+_HIDES = 0.9  # ... and of what hides from a view what is behind it
+_EDGE = 5  # pixels of a view, across
+_SHOWN = 0.5  # pixels of a view that a point may show in
+_PART = 12  # pixels of a gap
+_AROUND = 96  # pixels around a gap that colour one of it
+
+
+@torch.no_grad()
+def close_gaps(scene: Scene4D, views: Sequence[int]) -> Scene4D:
+    """The still scene with points added where gaps would show from beside its ``views``."""
+    count = len(scene)
+    K, w2c = scene.cameras()
+    # what is near an outline is not hidden: points are wide
+    deepest: list[NDArray[Any]] = []
+    for v in views:
+        out = render_canonical(scene, v)
+        depth = np.where(out.alpha.cpu() > _HIDES, out.depth.cpu(), np.inf).astype(np.float32)
+        deepest.append(cv2.dilate(depth, np.ones((_EDGE, _EDGE), np.uint8)))
+    known = np.concatenate([d[np.isfinite(d)] for d in deepest])
+    if not len(known):
+        return scene
+    near, far = 0.9 * np.percentile(known, 0.5), np.percentile(known, 99)
+    for camera in _beside(scene, views):
+        out = render_scene(
+            scene, float(scene.times[scene.canonical_time]), camera.w2c, camera.K, camera.size, 0.0
+        )
+        depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
+        end = np.where(alpha > _SOLID, depth, far)
+        unknown = unseen_from(camera, end, near, deepest, K[views], w2c[views])
+        gap, sheet = _large(unknown, end)
+        if not gap.any():
+            continue
+        uv, z = pixel_grid(*camera.size)[gap], sheet[gap].astype(np.float64)
+        world = transform(invert(camera.w2c), unproject(uv, z, camera.K))
+        image = out.rgb.clamp(0, 1).cpu().numpy()
+        colors = _around(gap, image, depth, (alpha > _SOLID) & (unknown == 0))
+        scene = scene.with_points(world, colors, 0.7 * z / camera.K[0, 0])
+    added = torch.arange(len(scene), device=scene.means.device) >= count
+    shows = torch.stack([_shown(scene, v) for v in views]).amax(0) > _SHOWN
+    return scene.keep(~(added & shows))
+
+
+def _shown(scene: Scene4D, v: int) -> Tensor:
+    """In how many pixels [N] of a view each point is seen: pictures are linear in colours."""
+    gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
+    with torch.enable_grad():
+        colors = torch.full_like(scene.colors, 0.5, requires_grad=True)
+        rasterize(replace(gaussians, colors=colors), scene.camera(v)).rgb[..., 0].sum().backward()
+    assert colors.grad is not None
+    return colors.grad[:, 0]
+
+
+def unseen_from(
+    camera: Camera,
+    end_HW: FloatArray,
+    near: float,
+    deepest: Sequence[NDArray[Any]],
+    K: FloatArray,
+    w2c: FloatArray,
+) -> FloatArray:
+    """Depth [H, W] from which on nobody sees what is on a ray, 0 where its end is seen.
+
+    A view does not see what is behind ``deepest``, its depth [h, w]; one outside whose picture a
+    place is says nothing, and half of the views must say something. end_HW: the depth at which
+    rays end; near: that at which they begin.
+    """
+    height, width = end_HW.shape
+    rays = unproject(pixel_grid(height, width).reshape(-1, 2), np.ones(height * width), camera.K)
+    rays, home = rays.astype(np.float32), invert(camera.w2c)
+    moves = [(pose @ home).astype(np.float32) for pose in w2c]
+
+    def hidden(which: NDArray[np.int64], z: FloatArray | float) -> NDArray[np.int64]:
+        """Those of the rays that nobody sees at depth z."""
+        places, told = rays[which] * np.reshape(np.float32(z), (-1, 1)), np.zeros(len(which), int)
+        for depth, lens, move in zip(deepest, K.astype(np.float32), moves, strict=True):
+            uv, there = project(transform(move, places), lens)
+            pixel, inside = pixel_index(uv, there, depth.shape)
+            stays = ~inside | (there > depth.reshape(-1)[pixel] * (1 + _BEHIND))
+            which, places, told = which[stays], places[stays], (told + inside)[stays]
+        return which[2 * told >= len(deepest)]
+
+    end = end_HW.reshape(-1)
+    begun, found = np.zeros((2, len(end)))
+    step = (max(float(end.max()), near) / near) ** (1 / _STEPS)
+    for z in near * step ** np.arange(_STEPS + 1):
+        now = hidden(np.flatnonzero((found == 0) & (z < end * (1 - _BEHIND))), z)
+        before = begun[now]
+        begun[z < end * (1 - _BEHIND)] = 0
+        begun[now] = np.where(before > 0, before, z)
+        thick = now[z * step > begun[now] * (1 + _THICK)]
+        found[thick] = begun[thick]
+    # what is drawn where nobody sees it is as unknown
+    left = np.flatnonzero(found == 0)
+    left = hidden(left, end[left])
+    found[left] = np.where(begun[left] > 0, begun[left], end[left]) * (1 - _BEHIND / 2)
+    return found.reshape(height, width)
+
+
+def _beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:
+    """Viewpoints around the middle of the scene, above, below and beside some of its views."""
+    K, w2c = scene.cameras()
+    size = scene.size[0] // _FINE, scene.size[1] // _FINE
+    for i in np.unique(np.linspace(0, len(views) - 1, _FROM).round().astype(int)):
+        v = views[i]
+        to_world = invert(w2c[v])
+        means = scene.means.double().cpu().numpy()
+        depth = (means @ w2c[v, 2, :3]) + w2c[v, 2, 3]
+        reach = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+        lens = scale_intrinsics(K[v], scene.size, size)
+        for right, up in np.radians(_BESIDE):
+            away = np.array([np.sin(right) * np.cos(up), -np.sin(up), -np.cos(right) * np.cos(up)])
+            middle = np.array([0.0, 0.0, reach])
+            eye, target = transform(to_world, np.stack([middle + reach * away, middle]))
+            yield Camera(look_at(eye, target, up=-to_world[:3, 1]), lens, size)
+
+
+def _large(sheet_HW: FloatArray, end_HW: FloatArray) -> tuple[Mask, FloatArray]:
+    """Where a sheet is, without its thin and small parts and its holes, and its depth there.
+
+    It goes on by a pixel before what is behind it: near an outline too little counts as hidden.
+    """
+    there = (sheet_HW > 0).astype(np.uint8)
+    grain = np.ones((3, 3), np.uint8)
+    closed = cv2.morphologyEx(there, cv2.MORPH_CLOSE, grain)
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, grain)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    large = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= _PART)
+    out = np.isin(labels, large[large > 0])
+    count = cv2.blur(there.astype(np.float64), (3, 3))
+    mean = cv2.blur(sheet_HW, (3, 3)) / np.maximum(count, 1e-9)
+    depth = np.where(there > 0, sheet_HW, mean)
+    out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & (end_HW > depth)
+    return out & (count > 0), depth
+
+
+def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask) -> FloatArray:
+    """Colours [P, 3] of the pixels of gaps from what is around them, above all what is far away."""
+    ring = cv2.dilate(gap.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    beside = cv2.dilate(gap.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    known = ring & solid & ~beside
+    if not known.any():
+        known = solid & ~gap if (solid & ~gap).any() else ~gap
+    at = np.stack(np.nonzero(known), 1)
+    query = np.stack(np.nonzero(gap), 1)
+    apart, which = cKDTree(at).query(query, k=min(_AROUND, len(at)))
+    apart, which = apart.reshape(len(query), -1), which.reshape(len(query), -1)
+    depth = depth_HW[known][which]
+    # a few pixels may look through what is left of a gap
+    low, high = np.percentile(depth, (10, 85), axis=1, keepdims=True)
+    far = (depth >= 0.5 * (low + high)) & (depth <= 1.05 * high)
+    weight = (far + 0.02) / (1 + apart**2)
+    total = (weight[..., None] * image_HW3[known][which]).sum(1)
+    return total / weight.sum(1, keepdims=True)

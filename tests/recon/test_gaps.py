@@ -1,0 +1,85 @@
+"""Gaps beside the given views are closed as what is around them; no given view sees it."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fourreal.cameras import Camera, look_at
+from recon.canonical.build import build_canonical
+from recon.canonical.gaps import close_gaps, unseen_from
+from recon.config import CanonicalConfig
+from recon.render import render_scene
+from recon.sheen import seen_from
+from tests.recon.scenes import column_from_depth, painted_planes, row_of_cameras
+
+WALL, CARD = np.array([0.2, 0.5, 0.8]), np.array([0.9, 0.3, 0.1])
+VIEWS, HEIGHT, WIDTH = 3, 120, 160
+
+
+def card_before_a_wall():
+    """Views side by side of a card before a wall: what it hides shows from above."""
+    K, w2c = row_of_cameras(VIEWS, HEIGHT, WIDTH)
+    w2c[:] = [look_at((x, 0, 0), (0, 0, 2), (0, -1, 0)) for x in (-0.05, 0, 0.05)]
+
+    def wall(p):
+        return np.ones(len(p), bool), np.tile(WALL, (len(p), 1))
+
+    def card(p):
+        return (np.abs(p) < 0.4).all(1), np.tile(CARD, (len(p), 1))
+
+    frames, depth = painted_planes(K, w2c, 1, HEIGHT, WIDTH, lambda t: [(3.0, wall), (2.0, card)])
+    column = column_from_depth(frames[:, 0], depth[:, 0], K, w2c, 1)
+    config = CanonicalConfig(flat=0.0, plain_background=False)
+    scene = build_canonical(frames[:, 0], column, config, np.zeros(1, "f4"))
+    scene.opacity_logits[:] = 4.0
+    return scene
+
+
+def shown(scene, w2c):
+    return render_scene(scene, 0.0, w2c, scene.K[1])
+
+
+def test_what_a_card_hides_is_wall_from_above_and_below():
+    scene = card_before_a_wall()
+    closed = close_gaps(scene, range(VIEWS))
+    assert len(closed) > len(scene)
+    for y, rows in ((-0.4, slice(8, 60)), (0.4, slice(60, 112))):
+        eye = look_at((0, y, 0), (0, 0, 2), (0, -1, 0))
+        before, after = shown(scene, eye), shown(closed, eye)
+        gap = (before.alpha < 0.5)[rows, 40:120]
+        assert gap.sum() > 100
+        rest = (after.alpha < 0.5)[rows, 40:120] & gap
+        assert rest.sum() < 0.1 * gap.sum()
+        colours = after.rgb[rows, 40:120][gap & ~rest]
+        assert (colours - torch.tensor(WALL).float()).abs().mean() < 0.1
+
+
+def test_given_views_stay_as_they_are():
+    scene = card_before_a_wall()
+    closed = close_gaps(scene, range(VIEWS))
+    for v in range(VIEWS):
+        off = shown(scene, scene.w2c[v]).rgb - shown(closed, scene.w2c[v]).rgb
+        assert off.abs().mean() < 1e-3
+
+
+def test_points_that_are_added_have_all_that_a_fit_needs():
+    scene = card_before_a_wall().anisotropic()
+    sheen = torch.zeros(len(scene), 3, 3)
+    scene = replace(scene, sheen=sheen, sheen_from=seen_from(scene.means, scene.w2c))
+    closed = close_gaps(scene, range(VIEWS))
+    assert len(closed) > len(scene)
+    assert len(closed.sheen) == len(closed.log_stretch) == len(closed.rotations) == len(closed)
+
+
+def test_a_ray_is_unknown_from_behind_what_hides_it_from_all():
+    K = np.array([[20.0, 0, 10], [0, 20.0, 10], [0, 0, 1]])
+    view = Camera(np.eye(4), K, (20, 20))
+    beside = np.full((20, 20), 2.0, np.float32)
+    end = np.full((20, 20), 4.0)
+    found = unseen_from(view, end, 1.0, [beside] * 2, np.stack([K] * 2), np.stack([np.eye(4)] * 2))
+    assert ((found > 2.0) & (found < 2.2)).all()
+    free = np.full((20, 20), np.inf, np.float32)
+    assert not unseen_from(
+        view, end, 1.0, [beside, free], np.stack([K] * 2), np.stack([np.eye(4)] * 2)
+    ).any()
