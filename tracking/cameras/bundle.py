@@ -24,7 +24,8 @@ from tracking.cameras.normal_equations import (
 )
 from tracking.cameras.silhouettes import Silhouettes
 
-_FOCAL_PULL = 0.02  # of each match, in its scale: the focal length's log off by one
+_FOCAL_PULL = 4.0  # of the prior, square pixels a square of the log of the focal length ...
+_ALONE_PULL = 0.02  # ... times matches and their scale: before a plain backdrop they err together
 OUTLINE_PX = 1.5  # scale of the distances to silhouettes, at least: masks are exact to a pixel
 
 
@@ -122,8 +123,8 @@ def refine(
     """Levenberg-Marquardt with Cauchy weights; observations of unregistered views drop.
 
     scale: residual in pixels from which the cost grows only with the logarithm, so that what moves
-    by itself has little say. focal_prior: a focal length from which it strays only as far as the
-    matches say with one voice. tolerance: relative gain of the cost below which it stops.
+    by itself has little say. focal_prior: a usual focal length, a weak pull that only matters for
+    degenerate motion, and before a plain backdrop. tolerance: relative gain of the cost below which it stops.
     silhouettes: of each moment that these cameras see before a plain backdrop.
     """
     rotation, translation = start.rotation.copy(), start.translation.copy()
@@ -142,7 +143,7 @@ def refine(
     seen = first, active.anchor, active.anchor_uv, active.view, active.uv
     links = first, active.anchor, active.view
     error = np.empty((count, 2))
-    pull = _FOCAL_PULL * count * scale**2
+    pull = _ALONE_PULL * count * scale**2 if silhouettes else _FOCAL_PULL
     outlines = silhouettes if registered.all() and not fixed_cameras else ()
     outline_px = max(OUTLINE_PX, 2 * scale)
 
