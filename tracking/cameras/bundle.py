@@ -124,8 +124,8 @@ def refine(
 
     scale: residual in pixels from which the cost grows only with the logarithm, so that what moves
     by itself has little say. focal_prior: a usual focal length, a weak pull that only matters for
-    degenerate motion, and before a plain backdrop. tolerance: relative gain of the cost below which it stops.
-    silhouettes: of each moment that these cameras see before a plain backdrop.
+    degenerate motion, and before a plain backdrop. tolerance: relative gain of the cost below which
+    it stops. silhouettes: of each moment that these cameras see before a plain backdrop.
     """
     rotation, translation = start.rotation.copy(), start.translation.copy()
     focal, registered = start.focal, start.registered
