@@ -86,7 +86,7 @@ def test_slopes_are_those_of_the_cost():
         rotation[v] = cv2.Rodrigues(0.05 * rng.normal(size=3))[0] @ rotation[v]
     size = 6 * VIEWS + 1
     h, g = np.zeros((size, size)), np.zeros(size)
-    shapes.add_to(h, g, rotation, translation, FOCAL, CENTRE, 4.0)
+    shapes.cost(rotation, translation, FOCAL, CENTRE, 4.0, (h, g))
     assert np.allclose(h, h.T) and np.linalg.eigvalsh(h).min() > -1e-6 * np.abs(h).max()
 
     def at(k: int, step: float) -> float:

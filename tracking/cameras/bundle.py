@@ -169,7 +169,7 @@ def refine(
             h[-1, -1] += pull
             g[-1] += pull * np.log(focal / focal_prior)
         for moment in outlines:
-            moment.add_to(h, g, rotation, translation, focal, centre, outline_px)
+            moment.cost(rotation, translation, focal, centre, outline_px, (h, g))
         improved = False
         for _attempt in range(6):
             damped = h_rho * (1.0 + damping) + 1e-9

@@ -57,12 +57,18 @@ class Silhouettes:
         focal: float,
         centre: np.ndarray,
         scale: float,
+        equations: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> float:
         """Robust cost of cameras: of the squared distances of all points, in pixels.
 
-        scale: distance from which it grows with the logarithm alone.
+        scale: distance from which it grows with the logarithm alone. equations: h [S, S] and g [S],
+        to which its normal equations are added.
         """
-        return self._ask(rotation, translation, focal, centre, scale, None)
+        h, g = equations or (np.empty((0, 0)), np.empty(0))
+        return float(incoherence(
+            self.outside, self.points, self.view, self.others, rotation, translation, focal, centre,
+            *_REACH, scale, equations is not None, h, g,
+        ))  # fmt: skip
 
     def off_px(
         self, rotation: np.ndarray, translation: np.ndarray, focal: float, centre: np.ndarray
@@ -70,26 +76,6 @@ class Silhouettes:
         """How far from the silhouettes the outlines are in these cameras: root mean square."""
         total = self.cost(rotation, translation, focal, centre, _FAR_OFF_PX)
         return float(np.sqrt(2 * total / len(self.points)))
-
-    def add_to(
-        self,
-        h: np.ndarray,
-        g: np.ndarray,
-        rotation: np.ndarray,
-        translation: np.ndarray,
-        focal: float,
-        centre: np.ndarray,
-        scale: float,
-    ) -> None:
-        """Add the normal equations of ``cost`` to h [S, S] and g [S]."""
-        self._ask(rotation, translation, focal, centre, scale, (h, g))
-
-    def _ask(self, rotation, translation, focal, centre, scale, equations) -> float:  # type: ignore[no-untyped-def]
-        h, g = equations or (np.empty((0, 0)), np.empty(0))
-        return float(incoherence(
-            self.outside, self.points, self.view, self.others, rotation, translation, focal, centre,
-            *_REACH, scale, equations is not None, h, g,
-        ))  # fmt: skip
 
     @property
     def middle(self) -> NDArray[np.float64]:
