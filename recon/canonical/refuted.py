@@ -81,12 +81,17 @@ def _error(scene: Scene4D, frame: Tensor, v: int, covered: bool = False) -> Tens
     a hole is as wrong as can be."""
     out = _draw(scene, v)
     drawn = out.rgb.clamp(0, 1)
-    image = frame.permute(2, 0, 1)[None]
-    side = 2 * _NEAR + 1
-    high = max_pool2d(image, side, 1, _NEAR)[0].permute(1, 2, 0)
-    low = -max_pool2d(-image, side, 1, _NEAR)[0].permute(1, 2, 0)
+    low, high = near_colours(frame)
     error = torch.maximum(low - drawn, drawn - high).amax(-1).clamp_min(0)
     return torch.where(out.alpha < _COVERED, 1.0, error) if covered else error
+
+
+def near_colours(frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and most [H, W, 3] of each channel near every pixel of a frame [H, W, 3]."""
+    image, side = frame.permute(2, 0, 1)[None], 2 * _NEAR + 1
+    high = max_pool2d(image, side, 1, _NEAR)[0].permute(1, 2, 0)
+    low = -max_pool2d(-image, side, 1, _NEAR)[0].permute(1, 2, 0)
+    return low, high
 
 
 def _shown(scene: Scene4D, v: int, weights: Tensor) -> Tensor:

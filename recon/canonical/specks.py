@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d
 
+from recon.canonical.refuted import near_colours
 from recon.gaussians import Gaussians
 from recon.raster.rasterize import RasterOutput, rasterize
 from recon.scene import Scene4D
 
 _OFF = 0.2  # colour difference to all that is near in the picture
-_NEAR = 2  # pixels: an edge that is off by so many refutes nothing
 _BEFORE = 0.01  # relative depth behind what is drawn at which a point still counts as in front
 _COVERED = 0.5  # opacity below which a pixel is a hole
 _ROUNDS = 3  # behind a speck there may be the next
@@ -87,9 +87,7 @@ def _seen(scene: Scene4D, v: int, frame: Tensor, ignored: Tensor | None) -> _See
     front = inside & (z < drawn.depth.reshape(-1)[pixel] * (1 + _BEFORE))
     if ignored is not None:
         front &= ~ignored.reshape(-1)[pixel]
-    image, side = frame.permute(2, 0, 1)[None], 2 * _NEAR + 1
-    high = max_pool2d(image, side, 1, _NEAR)[0].reshape(3, -1).T[pixel]
-    low = -max_pool2d(-image, side, 1, _NEAR)[0].reshape(3, -1).T[pixel]
+    low, high = (near.reshape(-1, 3)[pixel] for near in near_colours(frame))
     colors = gaussians.colors.clamp(0, 1)
     against = front & (torch.maximum(low - colors, colors - high).amax(-1) > _OFF)
     return _Seen(pixel, front, against, _error(drawn, frame))
