@@ -22,8 +22,9 @@ from fourreal.video_facts import probe
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_CLIP_BYTES = 6 * 2**30
-# what is wrong with a file is said in our line
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+_SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT
+# what is wrong with a file is said in our line (the name of OpenCV 4, then that of 5)
+(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(_SILENT)
 
 
 def to_uint8(frames: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
