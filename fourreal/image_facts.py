@@ -3,24 +3,22 @@ as stored, how it is held upright, and what its numbers mean as colours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import pi_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from fourreal.errors import UserError
 from fourreal.ffmpeg import MAX_PIXELS
+from fourreal.image_colours import Colours, of_codes, of_profile
 
 ORIENTATION = 0x0112  # of EXIF
 ON_ITS_SIDE = (5, 6, 7, 8)
-SAME_COLOURS = 4  # of 255: profiles that move colours by less are sRGB by another name
-PICTURES = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
-Colours = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+UPRIGHT = ("HEIF", "TIFF")  # what decodes these obeys their tags
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,16 @@ class ImageFacts:
     Attributes:
         size: (height, width) as stored. format: Pillow's name of the format.
         orientation: EXIF's, 1 (upright) to 8. profile: the ICC profile of its colours, or b"".
+        codes: primaries and transfer of its colours, as H.273 numbers them; 2 is unknown.
+        pictures: how many the file holds, of which the main one counts.
     """
 
     size: tuple[int, int]
     format: str
     orientation: int
     profile: bytes
+    codes: tuple[int, int] = (2, 2)
+    pictures: int = 1
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -44,9 +46,19 @@ class ImageFacts:
 
     @property
     def colours(self) -> tuple[str, Colours] | None:
-        """The name of the colour space, and what brings uint8 [H, W, 3] of it to sRGB; None where
-        they are sRGB, or said to be nothing else."""
-        return _to_srgb(self.profile) if self.profile else None
+        """What is done to bring the colours to sRGB, in words, and what does it; None where they
+        are sRGB, or said to be nothing else."""
+        coded = of_codes(*self.codes)
+        return of_profile(self.profile) if self.profile and coded is None else coded
+
+
+def opened(path: Path) -> Any:
+    """An image file, opened by Pillow. Raises whatever the format's reader does."""
+    with path.open("rb") as handle:
+        head = handle.read(64)
+    # the container of AVIF is that of HEIC, whose reader would take it
+    brands = head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
+    return Image.open(path, formats=("AVIF",) if b"avif" in brands else None)
 
 
 def image_facts(path: str | Path) -> ImageFacts:
@@ -60,15 +72,18 @@ def image_facts(path: str | Path) -> ImageFacts:
         raise UserError(f"no such image: {p}")
     usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own bound follows
     try:
-        with Image.open(p) as image:
+        with opened(p) as image:
             width, height = image.size
+            kind = image.format or ""
             # of a PNG without a tag at its head all pixels would be decoded to look for one
-            tagged = image.format != "PNG" or "exif" in image.info
+            tagged = kind not in UPRIGHT and (kind != "PNG" or "exif" in image.info)
             orientation = image.getexif().get(ORIENTATION, 1) if tagged else 1
             # a profile is of the numbers as stored: those of CMYK and grey are converted by codecs
             coloured = image.mode in ("RGB", "RGBA", "P")
             profile = image.info.get("icc_profile") if coloured else None
-            found = ImageFacts((height, width), image.format or "", orientation, profile or b"")
+            several = image.n_frames if kind in ("HEIF", "TIFF") else 1
+            codes = _codes(_heif(p) if kind == "AVIF" else image.info)
+            found = ImageFacts((height, width), kind, orientation, profile or b"", codes, several)
     except Exception:
         raise unreadable(p) from None
     finally:
@@ -86,12 +101,16 @@ def unreadable(path: Path) -> UserError:
     except OSError:
         head = b""
     what = "use PNG or JPEG"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"avif"):
-        what = "it is HEIC or AVIF, whatever its name says: export it as JPEG"
-    elif not head:
+    pictures = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
+    if not head:
         what = "it is empty: copy it again, or take it away"
-    elif head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM")) or head[8:12] == b"WEBP":
+    elif head.startswith(pictures) or head[8:12] == b"WEBP" or head[4:8] == b"ftyp":
         what = "it is damaged or cut off: copy it again, or take it away"
+    elif head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        what = (
+            "it is a TIFF that is damaged, or of a kind that is not read (RGB or grey of 8 or 16 "
+            "bits are): export it again"
+        )
     return UserError(f"cannot read the image {path}; {what}")
 
 
@@ -107,27 +126,13 @@ def upright(image: NDArray, orientation: int) -> NDArray:
     return image
 
 
-@lru_cache(maxsize=16)
-def _to_srgb(profile: bytes) -> tuple[str, Colours] | None:
-    """See ``ImageFacts.colours``; a profile that cannot be used counts as sRGB."""
-    try:
-        own = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if own.profile.xcolor_space.strip() != "RGB":
-            return None
-        transform = ImageCms.buildTransform(
-            own, ImageCms.createProfile("sRGB"), "RGB", "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        )  # fmt: skip
-        name = ImageCms.getProfileDescription(own).strip() or "an ICC profile"
-    except (ImageCms.PyCMSError, OSError, TypeError, AttributeError):
-        return None
+def _heif(path: Path) -> dict[str, Any]:
+    """What the container of a HEIC or AVIF file says of its main picture."""
+    found = pi_heif.open_heif(path)
+    return found[found.primary_index].info  # type: ignore[no-any-return]
 
-    def convert(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        changed = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(image)), transform)
-        assert changed is not None  # None is for changes in place
-        return np.asarray(changed)
 
-    levels = np.array([0, 51, 102, 153, 204, 255], np.uint8)
-    cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
-    off = np.abs(convert(cube).astype(int) - cube).max()
-    return None if off <= SAME_COLOURS else (name[:60], convert)
+def _codes(info: dict[str, Any]) -> tuple[int, int]:
+    """Primaries and transfer of colours as H.273 numbers them; (2, 2) where nothing is said."""
+    told = info.get("nclx_profile") or {}
+    return told.get("color_primaries", 2), told.get("transfer_characteristics", 2)

@@ -6,15 +6,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from fourreal.errors import UserError
+from fourreal.image_facts import opened
 
 NO_VIDEO = "not a readable video (is the file complete and a video?)"
+PHOTOS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
 ARCHIVES = {
     b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x8b": "gzip",
     b"BZh": "bzip2", b"\xfd7zXZ": "xz",
 }  # fmt: skip
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file is a photo in the container of videos, HEIC or AVIF."""
+    with path.open("rb") as handle:
+        head = handle.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in PHOTOS
 
 
 def why_no_video(path: Path) -> str:
@@ -36,13 +43,18 @@ def why_no_video(path: Path) -> str:
     if head.startswith(b"\x93NUMPY"):
         return "it is a single array (.npy): put it into an .npz as 'rgb' [V, T, H, W, 3]"
     try:
-        with Image.open(path) as image:
-            moving = getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "TIFF")
+        with opened(path) as image:
+            moving = getattr(image, "n_frames", 1) > 1 and image.format not in (
+                "MPO",
+                "TIFF",
+                "HEIF",
+            )
             kind = image.format
     except Exception:  # it is no picture either
         return NO_VIDEO
     if moving:
         return f"it is an animated {kind}, which is not read: save it as .mp4, .gif or .apng"
+    kind = "HEIC" if kind == "HEIF" else kind
     return f"it is a picture ({kind}), not a video: a clip of photos is the folder that holds them"
 
 

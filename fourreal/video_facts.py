@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from fourreal import ffmpeg
 from fourreal.ffmpeg import CONTAINERS, MAX_PIXELS
-from fourreal.other_files import NO_VIDEO, why_no_video
+from fourreal.image_colours import HDR, ORDINARY_TRANSFERS, TONE_MAP, WIDE_COLOURS, no_tone_map
+from fourreal.other_files import NO_VIDEO, is_photo, why_no_video
 from fourreal.special_video import refuse_special
 from fourreal.whole_file import is_cut_off
 
@@ -32,16 +33,8 @@ VIDEO_SUFFIXES = (
     *(".y4m", ".mjpeg", ".mjpg", ".mk3d", ".mj2", ".insv", ".360", ".lrv", ".lrf"),
 )
 SECONDS = 60.0  # a read that takes longer is given up
-HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273
-# Light of 203 cd/m2 (diffuse white of HDR television) becomes white; highlights are compressed.
-TONE_MAP = (
-    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=mobius:desat=0,"
-    "zscale=t=bt709:m=bt709:r=pc"
-)
-# Wide spaces of colours that are not HDR: of H.273 the primaries, and what they are called.
-WIDE_COLOURS = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 NARROWED = "zscale=p=bt709:t=bt709:m=bt709"
-ORDINARY_TRANSFERS, ORDINARY_MATRICES = (1, 6, 13, 14, 15), (1, 5, 6, 9)
+ORDINARY_MATRICES = (1, 5, 6, 9)
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders leave it out
 EVEN = 0.3  # of a frame: stamps nearer than this to an even rate are even
 
@@ -103,6 +96,8 @@ def probe(path: str | Path) -> VideoFacts:
     p = Path(path)
     if not p.is_file():
         raise ValueError("not a file")
+    if is_photo(p):
+        raise ValueError(why_no_video(p))
     try:
         with _open(p) as container:
             return _facts(p, container)
@@ -172,9 +167,7 @@ def _colours(stream: Any, first: Any, bits: int) -> tuple[str, str]:
     transfer = _transfer(stream, first)
     if name := HDR.get(transfer):
         if not ffmpeg.has_filters("zscale", "tonemap"):
-            raise ValueError(
-                f"high dynamic range ({name}) needs an ffmpeg with zscale; record or export in SDR"
-            )
+            raise ValueError(no_tone_map(name))
         return TONE_MAP, f"high dynamic range ({name}): mapped to SDR"
     wide = WIDE_COLOURS.get(int(stream.codec_context.color_primaries or 2))
     matrix = int(stream.codec_context.colorspace or 2)

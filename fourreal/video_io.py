@@ -15,12 +15,18 @@ from PIL import Image
 from fourreal import ffmpeg, video_decode
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
-from fourreal.image_facts import ON_ITS_SIDE, image_facts, unreadable
+from fourreal.image_facts import ON_ITS_SIDE, image_facts, opened, unreadable
 from fourreal.image_facts import upright as turned
+from fourreal.image_pixels import pixels
 from fourreal.natural_order import natural_key
 from fourreal.video_facts import probe
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# The earlier counts where files of one name differ in it.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jfif", ".heic", ".heif", ".hif", ".avif"),
+    *(".tif", ".tiff"),
+)
+IMAGE_KINDS = "PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF"
 MAX_CLIP_BYTES = 6 * 2**30
 _SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT
 # what is wrong with a file is said in our line (the name of OpenCV 4, then that of 5)
@@ -72,27 +78,22 @@ def read_image(path: str | Path, upright: bool = True) -> NDArray[np.float32]:
     """
     p = Path(path)
     facts = image_facts(p)
-    photo = facts.format in ("JPEG", "MPO")
-    flags = cv2.IMREAD_COLOR if photo else cv2.IMREAD_UNCHANGED
-    try:
-        image = cv2.imdecode(
-            np.frombuffer(p.read_bytes(), np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:
-        image = None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise unreadable(p)
+    image = pixels(p, facts)
     if upright:
         image = turned(image, facts.orientation)
     if image.ndim == 2:
-        image = image[..., None].repeat(3, -1)
+        image = image[..., None]
     full = np.float32(65535 if image.dtype == np.uint16 else 255)
-    out = image[..., 2::-1].astype(np.float32) / full
+    alpha = image.shape[-1] in (2, 4)
+    colours = image[..., :-1] if alpha else image
+    out = colours.astype(np.float32) / full
+    if out.shape[-1] == 1:
+        out = out.repeat(3, -1)
     if facts.colours is not None:
-        out = to_float(facts.colours[1](to_uint8(out)))
-    if image.shape[-1] == 4:
-        alpha = image[..., 3:].astype(np.float32) / full
-        out = out * alpha + (1 - alpha)
+        out = facts.colours[1](out)
+    if alpha:
+        seen = image[..., -1:].astype(np.float32) / full
+        out = out * seen + (1 - seen)
     return np.ascontiguousarray(out)
 
 
@@ -105,15 +106,21 @@ def small_image(
     Raises:
         UserError: missing, unreadable or too large.
     """
-    orientation = image_facts(path).orientation if upright else 1
+    p = Path(path)
+    facts = image_facts(p)
+    orientation = facts.orientation if upright else 1
     sideways = orientation in ON_ITS_SIDE
     try:
-        with Image.open(path) as image:
+        with opened(p) as image:
             stored = (height, width) if sideways else (width, height)
             image.draft("RGB", stored)
+            if image.mode.startswith("I"):  # more than 8 bits, which Pillow would cut off
+                image = Image.fromarray(to_uint8(read_image(p, False)))
             small = image.convert("RGB").resize(stored, Image.Resampling.BOX)
+    except UserError:
+        raise
     except Exception:
-        raise unreadable(Path(path)) from None
+        raise unreadable(p) from None
     return np.ascontiguousarray(turned(np.asarray(small), orientation))
 
 
@@ -144,7 +151,7 @@ def read_clip(path: str | Path, what: str = "clip") -> tuple[NDArray[np.float32]
     images = [f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES]
     images.sort(key=lambda f: natural_key(f.name))
     if not images:
-        raise UserError(f"the {what} folder {p} holds no {', '.join(IMAGE_SUFFIXES)} images")
+        raise UserError(f"the {what} folder {p} holds no images ({IMAGE_KINDS})")
     loaded = [read_image(f) for f in images]
     for f, image in zip(images, loaded, strict=True):
         if image.shape != loaded[0].shape:

@@ -208,12 +208,13 @@ def _version(module: str) -> str:
 def _video() -> list[str]:
     import av
     import imageio_ffmpeg
+    import pi_heif
 
     try:
         ffmpeg = f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
     except (RuntimeError, OSError) as error:
         ffmpeg = f"no ffmpeg: {str(error).splitlines()[0]}"
-    return [f"{ffmpeg}, PyAV {av.__version__}"]
+    return [f"{ffmpeg}, PyAV {av.__version__}, libheif {pi_heif.libheif_version()}"]
 
 
 def _weights() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fourreal.image_facts import opened
 from fourreal.natural_order import natural_key
 
 KINDS = {
@@ -32,6 +33,8 @@ SMALL_VIDEOS = (".lrv", ".lrf", ".thm")  # what action cameras and drones keep f
 PICTURES = r"(images?|imgs?|rgb|input|frames|colou?r|photos)"  # usual names of folders of images
 COPY = re.compile(rf"{PICTURES}[_-](2|4|8|16|32)x?", re.I)
 SCALES = re.compile(r"(1|2|4|8|16)x")
+# How phones and their clouds call a photo that was edited, beside the original.
+EDITED = re.compile(r"(IMG_)E([0-9]+)|(.+)-edited", re.I)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def choose(paths: Iterable[Path], suffixes: Sequence[str] = ()) -> Chosen:
     for path in left:
         if _keep(passed, "smaller copies", path, path in copies):
             continue
+        if suffixes and _keep(passed, "edited copies", path, _original(path.stem) in best):
+            continue
         double = best[path.stem if suffixes else path.name] != path
         if not _keep(passed, "the same in another format", path, double):
             taken.append(path)
@@ -113,7 +118,7 @@ def without_masks(folders: Chosen, first: dict[Path, Path]) -> Chosen:
 
 def _picture_kind(file: Path) -> str:
     try:
-        with Image.open(file) as image:
+        with opened(file) as image:
             if image.mode.startswith(("I", "F")):
                 return "depth"
             if image.mode in ("1", "L", "P"):
@@ -150,6 +155,12 @@ def _smaller_copies(paths: Sequence[Path]) -> set[Path]:
         kept = [] if base in names else [min(group)]
         copies |= {p for entry in group if entry not in kept for p in entry[1:]}
     return copies
+
+
+def _original(stem: str) -> str:
+    """How the photo is called that a file of such a name is an edited copy of; '' of others."""
+    match = EDITED.fullmatch(stem)
+    return "".join(part for part in match.groups() if part) if match else ""
 
 
 def _rank(path: Path, suffixes: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fourreal.natural_order import natural_key
-from fourreal.video_io import IMAGE_SUFFIXES
+from fourreal.video_io import IMAGE_KINDS
 from gen.footage.calibration import some_of
 from gen.footage.camera_files import find_cameras, read_cameras
 from gen.footage.not_views import choose
@@ -26,9 +26,9 @@ FOLDERS = ("images", "input", "photos", "rgb", "color", "images_2", "images_4", 
 INNER = ("dense", "dense/0", "undistorted", "colmap", "keyframes")
 # Kinds of image that are named to the user instead of being read.
 NOT_READ = {
-    ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".tif": "TIFF", ".tiff": "TIFF",
-    ".dng": "raw", ".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw", ".exr": "EXR",
-    ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".tga": "TGA", ".ppm": "PPM",
+    ".dng": "raw", ".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw", ".raf": "raw",
+    ".rw2": "raw", ".orf": "raw", ".pef": "raw", ".srw": "raw", ".gpr": "raw", ".exr": "EXR",
+    ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".tga": "TGA", ".ppm": "PPM", ".psd": "PSD",
 }  # fmt: skip
 
 
@@ -110,10 +110,9 @@ def no_images(folder: Path, what: str) -> str:
                      if f.suffix.lower() in NOT_READ]  # fmt: skip
     if kinds:
         kind = max(set(kinds), key=kinds.count)
-        how = "JPEG (iPhone: Settings, Camera, Formats, Most Compatible)"
         return (
             f"the {what} folder {folder} holds {kinds.count(kind)} {kind} images, which are not "
-            f"read: export them as {how if kind == 'HEIC' else 'JPEG or PNG'}"
+            "read: export them as JPEG or PNG"
         )
     rows = [d for place in (folder, folder / "images") for d in _folders(place) if _in_order(d)]
     if len(rows) > 1:
@@ -127,7 +126,7 @@ def no_images(folder: Path, what: str) -> str:
     deeper = deeper_images(folder)
     if deeper is not None:
         return f"the images of the {what} folder {folder} lie deeper: name {deeper}"
-    return f"the {what} folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} images"
+    return f"the {what} folder {folder} holds no images ({IMAGE_KINDS})"
 
 
 def deeper_images(folder: Path) -> Path | None:

@@ -16,7 +16,14 @@ from fourreal.errors import UserError
 from fourreal.image_facts import image_facts
 from fourreal.video_decode import resized
 from fourreal.video_facts import VIDEO_SUFFIXES, VideoFacts, probe
-from fourreal.video_io import IMAGE_SUFFIXES, image_size, read_image, small_image, to_uint8
+from fourreal.video_io import (
+    IMAGE_KINDS,
+    IMAGE_SUFFIXES,
+    image_size,
+    read_image,
+    small_image,
+    to_uint8,
+)
 from gen.footage.lens import Lens
 from gen.footage.not_views import Chosen, choose
 
@@ -124,7 +131,9 @@ class ImagesView:
         if self.stored and facts.upright_size != facts.size:
             told.append("orientation tags are left aside: the cameras are of the pixels as stored")
         if facts.colours is not None:
-            told.append(f"colours of {facts.colours[0]}: brought to sRGB")
+            told.append(facts.colours[0])
+        if facts.pictures > 1:
+            told.append(f"{facts.pictures} pictures in a file: the main one is used")
         return tuple(told)
 
     def read(
@@ -203,7 +212,7 @@ def open_clip(path: str | Path, what: str = "clip") -> tuple[View, int, float]:
         return VideoView(facts), facts.count, facts.fps
     files = images_in(p)
     if not files:
-        raise UserError(f"the {what} folder {p} holds no {', '.join(IMAGE_SUFFIXES)} images")
+        raise UserError(f"the {what} folder {p} holds no images ({IMAGE_KINDS})")
     for file in files:
         if image_size(file) != image_size(files[0]):
             raise UserError(f"{file} differs in size from {files[0].name}; make all images equal")

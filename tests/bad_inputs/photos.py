@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from fourreal.video_io import write_video
 from tests.bad_inputs.case import BadInput
@@ -36,16 +37,19 @@ def rows(count: int) -> None:
     np.save("set/poses_bounds.npy", np.ones((count, 17)))
 
 
-def heic() -> None:
+def unread(suffix: str, head: bytes = b"II*\0\x08\0\0\0") -> None:
     Path("set").mkdir()
     for k in range(3):
-        Path(f"set/IMG_{k}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+        Path(f"set/IMG_{k}{suffix}").write_bytes(head)
 
 
-def renamed_heic() -> None:
-    heic()
-    for file in list(Path("set").iterdir()):
-        file.rename(file.with_suffix(".jpg"))
+def float_tiff() -> None:
+    Path("set").mkdir()
+    for k in range(3):
+        Image.fromarray(np.full((24, 32), k / 3, np.float32)).save(f"set/{k}.tif")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
 def clip_and_cameras() -> None:
@@ -56,8 +60,9 @@ def clip_and_cameras() -> None:
 
 STILL = "videos --freeze-time set"
 CASES = [
-    BadInput("photos of an iPhone", STILL, r"HEIC images.*export them as JPEG", heic),
-    BadInput("HEIC that is called JPEG", STILL, r"it is HEIC", renamed_heic),
+    BadInput("raw photos", STILL, r"3 raw images.*export them as JPEG", lambda: unread(".DNG")),
+    BadInput("HEIC cut off", STILL, r"IMG_0.HEIC; it is damaged", lambda: unread(".HEIC", HEIC)),
+    BadInput("TIFF of floating-point numbers", STILL, r"with a decimal point: export", float_tiff),
     BadInput("photos without cameras for a grid", "grid set", r"videos --freeze-time set", photos),
     BadInput("a folder of folders for a clip", STILL, r"holds folders of images",
              lambda: files.image_folders(scene(), Path("set"))),

@@ -27,6 +27,7 @@ from pipeline.batch_list import read_items
 from recon.ply import read_ply
 from recon.scene import Scene4D
 from scripts.evaluate.result_file import ResultFile
+from tests.fourreal.heic_files import heic
 from tests.fuzz.damage import STRANGERS, bounded, damaged, read_or_refuse, wrongly_typed
 from tests.gen.footage import footage_files
 from tests.recon.scenes import column_from_depth, moving_square, tiny_scene
@@ -68,6 +69,9 @@ def sound(tmp_path_factory):
     np.savez(made / "grid.npz", rgb=(FRAMES * 255).astype(np.uint8), K=K, fps=8.0)
     write_image(made / "image.png", FRAMES[0, 0])
     write_image(made / "image.jpg", FRAMES[0, 0])
+    (made / "image.heic").write_bytes(
+        heic(np.tile((FRAMES[0, 0] * 255).astype(np.uint8), (4, 4, 1)))
+    )
     write_video(made / "clip.mp4", FRAMES[0], 8)
     scene = tiny_scene(n=40, times=2)
     scene.save(made / "scene.safetensors")
@@ -96,6 +100,7 @@ READERS = {
     "theirs.4dgs": (read_player_scene, 80),
     "image.png": (read_image, 40),
     "image.jpg": (read_image, 40),
+    "image.heic": (read_image, 40),
 }
 
 

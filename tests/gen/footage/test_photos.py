@@ -16,6 +16,7 @@ from gen.footage.column import key_paths
 from gen.footage.detect import read_source, source_paths
 from gen.footage.inspection import inspect_footage
 from gen.footage.pair import PairRequest, load_pair
+from tests.fourreal.heic_files import heic
 from tests.gen.footage import colmap_files as colmap
 from tests.gen.footage import footage_files as files
 from tests.gen.footage.read_back import both_ways, first_column
@@ -213,22 +214,40 @@ def test_plain_photos_are_a_clip_and_no_grid(scene, tmp_path, capsys):
             read_source(folder)
 
 
-def test_photos_of_an_iphone_and_cameras_of_other_programs_are_named(scene, tmp_path):
+def test_raw_photos_and_cameras_of_other_programs_are_named(scene, tmp_path):
     colmap.photos(scene, tmp_path / "images", NAMES)
-    (tmp_path / "images" / "IMG_9.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "images" / "IMG_9.DNG").write_bytes(b"II*\0")
     (tmp_path / "images" / "cameras.sfm").write_text("{}")
     said = "\n".join(inspect_footage(tmp_path).lines)
-    assert "1 HEIC image(s) passed over: export them as JPEG" in said
+    assert "1 raw image(s) passed over: export them as JPEG" in said
     assert "cameras.sfm holds cameras of Meshroom, which are not read" in said
-    heic = tmp_path / "heic"
-    heic.mkdir()
-    (heic / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "IMG_1.DNG").write_bytes(b"II*\0")
     for read in (read_source, inspect_footage, lambda p: load_pair(PairRequest(str(p)))):
-        with pytest.raises(UserError, match="1 HEIC images.*export them as JPEG"):
-            read(heic)
-    (heic / "IMG_1.HEIC").rename(heic / "IMG_1.jpg")
-    with pytest.raises(UserError, match="it is HEIC or AVIF, whatever its name says"):
-        load_pair(PairRequest(str(heic)))
+        with pytest.raises(UserError, match="1 raw images.*export them as JPEG"):
+            read(raw)
+
+
+def test_a_folder_as_an_iphone_leaves_it_is_a_clip(scene, tmp_path, capsys):
+    """HEIC and JPEG mixed, HEIC that an export called .jpg, edited copies, the moving halves of
+    live photos, sidecars."""
+    for k, name in enumerate(["IMG_0.HEIC", "IMG_1.HEIC", "IMG_2.jpg", "IMG_3.JPG"]):
+        picture = (scene.frames[k, 0] * 255).astype(np.uint8)
+        if name == "IMG_3.JPG":
+            write_image(tmp_path / name, picture)
+        else:
+            (tmp_path / name).write_bytes(heic(picture))
+    shutil.copy(tmp_path / "IMG_3.JPG", tmp_path / "IMG_E1.JPG")
+    for k in range(2):
+        write_video(tmp_path / "a.mp4", scene.frames[k], 8)
+        (tmp_path / "a.mp4").rename(tmp_path / f"IMG_{k}.MOV")
+    for name in ("IMG_1.AAE", "IMG_0.xmp", "IMG_0.HEIC.json", "Thumbs.db", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"of no interest")
+    grid = load_pair(PairRequest(str(tmp_path), size=SIZE))
+    assert np.abs(grid.frames[:, 0] - scene.frames[:, 0]).mean() < 0.03
+    assert "passed over, edited copies: IMG_E1.JPG" in capsys.readouterr().out
+    assert "clip of 4 photos" in inspect_footage(tmp_path).lines[0]
 
 
 def test_photos_of_two_sizes_are_brought_to_one(scene, tmp_path, capsys):
