@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from typing import IO
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from fourreal import ffmpeg
 from fourreal.console import warn
+from fourreal.video_damage import damage_of
 from fourreal.video_facts import VideoFacts
 
 LISTED = 64  # so many frames are asked for by number; of more, all are taken from ffmpeg
@@ -56,20 +59,17 @@ def pick_frames(
     """
     index = [int(k) for k in wanted]
     out = np.empty((len(index), height, width, 3), np.uint8)
-    chosen = _selection(index)
-    numbers = iter(index) if chosen else iter(range(facts.count + 1))
-    decoded = _decode(facts, chosen)
-    filled = 0
-    try:
-        while filled < len(index):
-            frame = next(decoded, None)
-            if frame is None:
-                break
-            if next(numbers, -1) == index[filled]:
-                out[filled] = resized(frame if change is None else change(frame), height, width)
-                filled += 1
-    finally:
-        decoded.close()
+    with tempfile.TemporaryFile() as complaints:
+        filled = _fill(out, facts, index, "", change, complaints)
+        complained = complaints.tell() > 0
+    damage = damage_of(facts.path, facts.stream, facts.count) if complained else None
+    if damage is not None:
+        nearest = damage.nearest(index)
+        whole = sorted(set(nearest))
+        filled = _fill(out, facts, whole, damage.filter, change, None)
+        if filled:
+            out = out[[min(whole.index(k), filled - 1) for k in nearest]]
+            filled = len(index)
     if not filled:
         raise ValueError(f"the video ends before frame {index[0]}")
     if filled < len(index):
@@ -78,6 +78,34 @@ def pick_frames(
         )
         out[filled:] = out[filled - 1]
     return out
+
+
+def _fill(
+    out: NDArray[np.uint8],
+    facts: VideoFacts,
+    index: list[int],
+    before: str,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None,
+    complaints: IO[bytes] | None,
+) -> int:
+    """Put the frames of increasing indices, of those that a filter ``before`` lets through, into
+    ``out``, and what ffmpeg complains of into ``complaints``; how many there were."""
+    chosen = _selection(index)
+    numbers = iter(index) if chosen else iter(range(facts.count + 1))
+    decoded = _decode(facts, chosen, before, complaints)
+    filled = 0
+    try:
+        while filled < len(index):
+            frame = next(decoded, None)
+            if frame is None:
+                break
+            if next(numbers, -1) == index[filled]:
+                changed = frame if change is None else change(frame)
+                out[filled] = resized(changed, *out.shape[1:3])
+                filled += 1
+    finally:
+        decoded.close()
+    return filled
 
 
 def small_frames(facts: VideoFacts, count: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -113,10 +141,16 @@ def _selection(index: Sequence[int]) -> str:
     return f"select='{'+'.join(f'eq(n,{k})' for k in index)}'"
 
 
-def _decode(facts: VideoFacts, selection: str) -> Generator[NDArray[np.uint8], None, None]:
-    """The frames that a filter lets through, uint8 [H, W, 3]."""
+def _decode(
+    facts: VideoFacts, selection: str, before: str = "", complaints: IO[bytes] | None = None
+) -> Generator[NDArray[np.uint8], None, None]:
+    """The frames that a filter lets through, uint8 [H, W, 3].
+
+    ``before``: a filter over the time stamps in the file. ``complaints``: takes ffmpeg's.
+    """
     channels = 4 if facts.alpha else 3
     steps = [
+        before,
         "yadif" if facts.interlaced else "",
         selection,
         facts.filters,
@@ -124,6 +158,7 @@ def _decode(facts: VideoFacts, selection: str) -> Generator[NDArray[np.uint8], N
     ]
     reading = ["-c:v", facts.decoder] if facts.decoder else []
     reading += [] if facts.turned else ["-noautorotate"]
+    reading += ["-copyts"] if before else []
     command = [
         ffmpeg.program(), "-v", "error", "-nostdin", *reading, *ffmpeg.opened(facts.path),
         "-map", f"0:{facts.stream}", "-vf", ",".join(s for s in steps if s),
@@ -131,7 +166,7 @@ def _decode(facts: VideoFacts, selection: str) -> Generator[NDArray[np.uint8], N
         "-f", "rawvideo", "-pix_fmt", "rgba" if facts.alpha else "rgb24", "-",
     ]  # fmt: skip
     size = facts.height * facts.width * channels
-    with _started(command) as process:
+    with _started(command, complaints) as process:
         assert process.stdout is not None
         try:
             while len(data := process.stdout.read(size)) == size:
@@ -141,9 +176,11 @@ def _decode(facts: VideoFacts, selection: str) -> Generator[NDArray[np.uint8], N
             process.kill()
 
 
-def _started(command: list[str]) -> subprocess.Popen[bytes]:
+def _started(command: list[str], complaints: IO[bytes] | None) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints or subprocess.DEVNULL
+        )
     except OSError as error:
         raise ffmpeg.no_ffmpeg(f"{command[0]}: {error.strerror}") from error
 
