@@ -1,8 +1,10 @@
-"""Video that no pin-hole camera has taken: 360-degree and stereo pictures are refused by name, told
-by the marks in the file, or where shape and picture of a frame leave no doubt."""
+"""Video that no pin-hole camera has taken, or whose colours mean nothing here: 360-degree and
+stereo pictures and Dolby Vision without a base are refused by name, told by the marks in the file,
+or where shape and picture of a frame leave no doubt."""
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -70,4 +72,20 @@ def refuse_special(first: Any) -> None:
             raise ValueError(
                 f"stereo video ({STEREO[kind]}): two pictures in one frame; cut it into a clip per "
                 "eye first (ffmpeg's filter crop or stereo3d)"
+            )
+
+
+def refuse_without_base(head: bytes) -> None:
+    """Raises ValueError for Dolby Vision whose picture is no other format's (profile 5, from films
+    and series); that of phones (profile 8) is HLG to whoever does not know it.
+
+    Args:
+        head: what the file says of its streams.
+    """
+    for told in re.finditer(rb"dv[cvw]C(?:A\xed.)?(\x01\0.{3})", head, re.DOTALL):
+        profile, compatible = told[1][2] >> 1, told[1][4] >> 4
+        if not compatible:
+            raise ValueError(
+                f"Dolby Vision of profile {profile}, whose colours mean nothing without Dolby's "
+                "decoder: export it as HDR10, HLG or SDR"
             )

@@ -21,8 +21,8 @@ from fourreal import ffmpeg
 from fourreal.ffmpeg import CONTAINERS, MAX_PIXELS
 from fourreal.image_colours import HDR, ORDINARY_TRANSFERS, TONE_MAP, WIDE_COLOURS, no_tone_map
 from fourreal.other_files import NO_VIDEO, is_photo, why_no_video
-from fourreal.special_video import refuse_special
-from fourreal.whole_file import is_cut_off
+from fourreal.special_video import refuse_special, refuse_without_base
+from fourreal.whole_file import head_of, is_cut_off
 
 # How such files are called; what a file is, its content says.
 VIDEO_SUFFIXES = (
@@ -35,6 +35,7 @@ VIDEO_SUFFIXES = (
 SECONDS = 60.0  # a read that takes longer is given up
 NARROWED = "zscale=p=bt709:t=bt709:m=bt709"
 ORDINARY_MATRICES = (1, 5, 6, 9)
+JPEGS = ("mjpeg", "mjpegb", "amv")  # their colours are BT.601's, always
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders leave it out
 EVEN = 0.3  # of a frame: stamps nearer than this to an even rate are even
 
@@ -122,6 +123,7 @@ def _facts(path: Path, container: Any) -> VideoFacts:
         raise ValueError(why_no_video(path))
     stream, first = film.stream, film.first
     refuse_special(first)
+    refuse_without_base(head_of(path, container.format.name))
     width, height = stream.codec_context.width, stream.codec_context.height
     notes: list[str] = []
     if others:
@@ -134,6 +136,11 @@ def _facts(path: Path, container: Any) -> VideoFacts:
     pixels = stream.codec_context.pix_fmt or first.format.name
     bits = max(c.bits for c in av.VideoFormat(pixels).components)
     filters, note = _colours(stream, first, bits)
+    comment = container.metadata.get("comment", "")
+    # grids of earlier versions did not say it either, and meant BT.601
+    meant = "" if "fourreal_tiles" in comment else _meant_matrix(stream, first)
+    if meant:
+        filters = ",".join(f for f in (meant, filters) if f)
     notes += [note] if note else []
     if pixels.startswith("gray"):
         notes.append("grey")
@@ -154,7 +161,7 @@ def _facts(path: Path, container: Any) -> VideoFacts:
         notes.append("transparent pixels: laid over white")
     return VideoFacts(
         path, height, width, fps, count, stream.index, filters, alpha or bool(decoder),
-        tuple(notes), interlaced, container.metadata.get("comment", ""), uneven, decoder, turned,
+        tuple(notes), interlaced, comment, uneven, decoder, turned,
     )  # fmt: skip
 
 
@@ -175,6 +182,19 @@ def _colours(stream: Any, first: Any, bits: int) -> tuple[str, str]:
     if wide and plain and ffmpeg.has_filters("zscale"):
         return NARROWED, f"colours of {wide}: brought to those of ordinary screens"
     return "", f"{bits} bit: rounded to 8" if bits > 8 else ""
+
+
+def _meant_matrix(stream: Any, first: Any) -> str:
+    """ffmpeg's filter that says what the colours of a video mean that does not say it: those of
+    high definition are BT.709's, as all players take them; ffmpeg's own guess is BT.601."""
+    if int(stream.codec_context.colorspace or 0) != 2 or stream.codec_context.name in JPEGS:
+        return ""
+    if first.format.is_rgb or not any(c.is_chroma for c in first.format.components):
+        return ""
+    if _transfer(stream, first) in HDR:
+        return "setparams=colorspace=bt2020nc:color_primaries=bt2020"
+    height, width = sorted((stream.codec_context.height, stream.codec_context.width))
+    return "setparams=colorspace=bt709" if height >= 720 or width >= 1280 else ""
 
 
 def _held(first: Any) -> tuple[bool, bool, str]:

@@ -27,6 +27,11 @@ IMAGE_SUFFIXES = (
     *(".tif", ".tiff"),
 )
 IMAGE_KINDS = "PNG, JPEG, WebP, BMP, HEIC, AVIF, TIFF"
+# How colours are written, and said in the file, so that every player shows them alike.
+BT709 = (
+    "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+)
 MAX_CLIP_BYTES = 6 * 2**30
 _SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT
 # what is wrong with a file is said in our line (the name of OpenCV 4, then that of 5)
@@ -193,7 +198,7 @@ def write_video(path: str | Path, frames: NDArray, fps: float, comment: str = ""
         command = [
             ffmpeg.program(), "-y", "-v", "error",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{max(fps, 0.1)}", "-i", "-",
-            "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-movflags", "+faststart",
+            "-vf", BT709, "-c:v", "libx264", "-crf", "12", "-movflags", "+faststart",
             "-metadata", f"comment={comment}", str(temporary),
         ]  # fmt: skip
         try:

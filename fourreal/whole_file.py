@@ -1,13 +1,15 @@
-"""Whether a video file is as long as its container says: the sizes in its outermost boxes."""
+"""The outermost boxes of a video file: whether it is as long as they say, and its head."""
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 MEDIA = (b"mdat", b"moov", b"moof")
+MATROSKA_HEAD, LARGEST_HEAD = 2**16, 2**26  # bytes
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 
 
@@ -29,9 +31,32 @@ def is_cut_off(path: str | Path, container: str) -> bool:
     return False
 
 
+def head_of(path: str | Path, container: str) -> bytes:
+    """What a video file says of its streams, as bytes; b"" where its container is another.
+
+    Args:
+        container: libav's name of the format.
+    """
+    with open(path, "rb") as file:
+        if container.startswith("matroska"):
+            return file.read(MATROSKA_HEAD)
+        if container.startswith("mov"):
+            for kind, at, length in _boxes(file, os.stat(path).st_size):
+                if kind == b"moov" and length <= LARGEST_HEAD:
+                    file.seek(at)
+                    return file.read(length)
+    return b""
+
+
 def _boxes_end(file: BinaryIO, size: int) -> int:
     """Where the last box with media of an ISO file ends."""
-    at = end = 0
+    ends = [at + length for kind, at, length in _boxes(file, size) if kind in MEDIA]
+    return max(ends, default=0)
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """The outermost boxes of an ISO file: kind, place, length."""
+    at = 0
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
@@ -42,10 +67,8 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
             break
         if length < 8:  # not a box
             break
+        yield head[4:8], at, length
         at += length
-        if head[4:8] in MEDIA:
-            end = at
-    return end
 
 
 def _segment_end(file: BinaryIO) -> int:

@@ -2,14 +2,16 @@
 
 import re
 
+import av
 import numpy as np
 import pytest
 
 from fourreal.errors import UserError
+from fourreal.ffmpeg import has_filters
 from fourreal.video_decode import frames, over_white, pick_frames
 from fourreal.video_facts import probe
 from fourreal.video_io import image_size, read_clip, read_image, write_video
-from tests.gen.footage.footage_files import ffmpeg
+from tests.gen.footage.footage_files import atom, ffmpeg, with_box
 
 SOURCE = "testsrc2=s=64x48:r=10:d=1"
 
@@ -211,3 +213,57 @@ def test_photographs_are_read_as_they_are_shown(tmp_path):
     clear = np.concatenate([image, np.zeros((16, 24, 1), np.uint8)], -1)
     Image.fromarray(clear).save(tmp_path / "clear.png")
     assert (read_image(tmp_path / "clear.png") == 1).all()
+
+
+UNTAGGED = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=unknown"
+
+
+@pytest.mark.parametrize(
+    ("size", "matrix"),
+    [("1280x720", "bt709"), ("720x1280", "bt709"), ("640x480", "bt601"), ("720x576", "bt601")],
+)
+def test_colours_of_untagged_clips_are_those_that_players_show(tmp_path, size, matrix):
+    source = f"color=c=0xC83C3C:s={size}:r=2:d=1,format=rgb24"
+    source += f",scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p,{UNTAGGED}"
+    path = made(tmp_path / "a.mp4", "-c:v", "libx264", "-crf", "5", source=source)
+    _, clip = shown(path)
+    assert np.abs(clip[0].mean((0, 1)) - (200, 60, 60)).max() < 3
+
+
+def test_a_grid_of_an_earlier_version_keeps_its_colours(tmp_path):
+    source = "color=c=0xC83C3C:s=1280x720:r=2:d=1,format=rgb24"
+    source += f",scale=out_color_matrix=bt601:out_range=tv,format=yuv420p,{UNTAGGED}"
+    path = made(tmp_path / "grid.mp4", "-c:v", "libx264", "-crf", "5", "-metadata",
+                'comment={"fourreal_tiles": [2, 2]}', source=source)  # fmt: skip
+    assert np.abs(shown(path)[1][0].mean((0, 1)) - (200, 60, 60)).max() < 3
+
+
+def test_what_is_written_says_its_colours(tmp_path):
+    red = np.full((2, 48, 64, 3), (200, 60, 60), np.uint8)
+    write_video(tmp_path / "a.mp4", red, 5)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        written = container.streams.video[0].codec_context
+        assert (written.colorspace, written.color_primaries, written.color_trc) == (1, 1, 1)
+    assert np.abs(read_clip(tmp_path / "a.mp4")[0][0].mean((0, 1)) * 255 - (200, 60, 60)).max() < 3
+
+
+@pytest.mark.skipif(not has_filters("zscale"), reason="needs an ffmpeg with zscale")
+def test_high_dynamic_range_that_leaves_its_matrix_open(tmp_path):
+    colours = "log-level=none:transfer=arib-std-b67"
+    path = made(tmp_path / "hdr.mp4", "-c:v", "libx265", "-x265-params", colours,
+                "-pix_fmt", "yuv420p10le")  # fmt: skip
+    facts, clip = shown(path)
+    assert facts.notes == ("high dynamic range (HLG): mapped to SDR",) and len(clip) == 10
+    assert clip.std() > 20
+
+
+@pytest.mark.parametrize(("profile", "compatible"), [(5, 0), (8, 4), (8, 1)])
+def test_dolby_vision_of_phones_is_read_and_of_films_is_named(plain, tmp_path, profile, compatible):
+    """Bytes of the box: version, profile and level, which parts there are, what it fits."""
+    config = bytes([1, 0, profile << 1, 0x25, compatible << 4]) + bytes(19)
+    with_box(plain, tmp_path / "a.mp4", atom(b"dvvC", config))
+    if compatible:
+        assert probe(tmp_path / "a.mp4").count == 10
+    else:
+        with pytest.raises(ValueError, match="Dolby Vision of profile 5.*export it as HDR10"):
+            probe(tmp_path / "a.mp4")
