@@ -1,7 +1,8 @@
 """Which frames of a clip show something new.
 
-Not the blank ones (black before a film fades in, a flash), nor the title of a fixed view; and of
-those in which the camera of a freeze-time clip rests, or is where it was before, only the first.
+Not the blank ones (black before a film fades in, a flash), nor the title of a fixed view, nor those
+that only repeat the one before; and of those in which the camera of a freeze-time clip rests, or is
+where it was before, only the first.
 Frames that repeat another one are views in one place, between which nothing is far or near; what
 they take of a limited number of views is lost to the arc.
 """
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 
 from fourreal.console import say
 from fourreal.errors import UserError
+from gen.footage.repeats import shown_again
+from gen.footage.shots import shots_of
 
 COMPARED = 600  # frames of a clip that are looked at
+ALL = 3000  # of a fixed view all are, up to so many: between some of them no rhythm is seen
 BLANK = 3.0  # levels of 255: a picture that varies by less shows nothing
 # Of the change from one used view to the next: below the first a camera rests, and of frames that
 # change by less than the second since the last one, none is used.
@@ -45,8 +49,9 @@ def spread(index: NDArray[np.intp], most: int = COMPARED) -> NDArray[np.intp]:
 
 def new_frames(
     clip: Frames, index: NDArray[np.intp], size: tuple[int, int], what: str, views: int = 0
-) -> NDArray[np.intp]:
-    """The indices of frames that show something new, saying which are left out.
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The indices of frames that show something new, saying which are left out, and the number of
+    the shot that each is of.
 
     All where next to nothing would be left: what is wrong with such a clip is said by whoever
     looks at it as a whole.
@@ -59,36 +64,48 @@ def new_frames(
     Raises:
         UserError: the clip cannot be read.
     """
-    looked_at = spread(index)
+    looked_at = spread(index) if views else spread(index, ALL)
     try:
         grey = _grey(clip.quick(looked_at.tolist(), *size))
     except ValueError as error:
         raise UserError(f"cannot read the {what}: {error}") from error
     nearest = np.round(np.linspace(0, len(looked_at) - 1, len(index))).astype(np.intp)
     shown = grey.std((1, 2)) >= BLANK
-    keep = shown.copy()
+    keep, again, times = shown.copy(), np.zeros(len(shown), bool), 1.0
+    shots = np.zeros(len(shown), np.intp)
     if shown.sum() >= 2:
         even = _evened(grey[shown])
         keep[shown] = moves_on(even, views) if views else without_titles(even)
+        shots[shown] = shots_of(even)
+    if not views and len(looked_at) == len(index) == np.ptp(index) + 1:
+        again, times = shown_again(grey)
     if keep.sum() < 2:
-        return index
+        return index, np.zeros(len(index), np.intp)
     if blank := int((~shown[nearest]).sum()):
         say(f"  {what}: {blank} blank frame(s) are left out")
     if others := int((shown & ~keep)[nearest].sum()):
         why = "in which the camera rests or comes back" if views else "which show something else"
         say(f"  {what}: {others} frame(s) are left out, {why}")
-    return index[keep[nearest]]
+    if (keep & again).any():
+        say(
+            f"  {what}: every picture is shown {times:.2g} times: "
+            f"{int((keep & again).sum())} frame(s) that repeat one are left out"
+        )
+    used = (keep & ~again)[nearest]
+    return index[used], shots[nearest][used]
 
 
 def without_titles(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of the frames [F, h, w] of a still camera are not of something else at the beginning or
     the end: a title, what was filmed before. Frames are of mean 0 and contrast 1."""
     flat = grey.reshape(len(grey), -1)
-    alike = flat @ flat.T / flat.shape[1]  # correlations
+    some = spread(np.arange(len(flat)))
+    alike = flat[some] @ flat[some].T / flat.shape[1]  # correlations
     usual = np.median(alike, axis=1)
     if usual.max() < ALIKE:  # no still camera's
         return np.ones(len(grey), bool)
-    inside = np.flatnonzero(alike[int(usual.argmax())] >= OTHER * usual.max())
+    most = flat[some[int(usual.argmax())]]
+    inside = np.flatnonzero(flat @ most / flat.shape[1] >= OTHER * usual.max())
     keep = np.zeros(len(grey), bool)
     keep[inside[0] : inside[-1] + 1] = True
     return keep

@@ -33,6 +33,8 @@ SMALL_VIDEOS = (".lrv", ".lrf", ".thm")  # what action cameras and drones keep f
 PICTURES = r"(images?|imgs?|rgb|input|frames|colou?r|photos)"  # usual names of folders of images
 COPY = re.compile(rf"{PICTURES}[_-](2|4|8|16|32)x?", re.I)
 SCALES = re.compile(r"(1|2|4|8|16)x")
+# Of one recording GH010012.MP4, GH020012.MP4 …, or GOPR0012.MP4, GP010012.MP4 …
+CHAPTER = re.compile(r"(?:G[HXL]([0-9]{2})|GOPR|GP([0-9]{2}))([0-9]{4})\.(?:mp4|360)", re.I)
 # How phones and their clouds call a photo that was edited, beside the original.
 EDITED = re.compile(r"(IMG_)E([0-9]+)|(.+)-edited", re.I)
 
@@ -71,12 +73,15 @@ def choose(paths: Iterable[Path], suffixes: Sequence[str] = ()) -> Chosen:
         left = seen
         passed = {k: v for k, v in passed.items() if k == "hidden"}
     copies = set() if suffixes else _smaller_copies(left)
+    chapters = _chapters(left)
     best: dict[str, Path] = {}
     for path in sorted(left, key=lambda p: _rank(p, suffixes)):
         best.setdefault(path.stem if suffixes else path.name, path)
     taken = []
     for path in left:
         if _keep(passed, "smaller copies", path, path in copies):
+            continue
+        if _keep(passed, "later chapters of a recording", path, path in chapters):
             continue
         if suffixes and _keep(passed, "edited copies", path, _original(path.stem) in best):
             continue
@@ -155,6 +160,15 @@ def _smaller_copies(paths: Sequence[Path]) -> set[Path]:
         kept = [] if base in names else [min(group)]
         copies |= {p for entry in group if entry not in kept for p in entry[1:]}
     return copies
+
+
+def _chapters(paths: Sequence[Path]) -> set[Path]:
+    """The second and later files that an action camera split one recording into."""
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for path in paths:
+        if match := CHAPTER.fullmatch(path.name):
+            found.setdefault(match[3], []).append((int(match[1] or match[2] or 0), path))
+    return {path for group in found.values() for _, path in sorted(group)[1:]}
 
 
 def _original(stem: str) -> str:

@@ -31,6 +31,7 @@ from gen.footage.shared_frame import (
     parse_shared_frame,
     thumbnail_size,
 )
+from gen.footage.shots import one_shot
 from gen.footage.views import VideoView, View, open_clip
 from gen.grid import VideoGrid
 from gen.grid_file import MAX_CELLS
@@ -117,13 +118,14 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     size = ask.size or default_size(*column.size)
     small = thumbnail_size(*column.size)
     told = ask.shared_frame or ask.pick_views or column.w2c is not None
+    what = "freeze-time clip"
+    shots = np.zeros(len(column_index), np.intp)
     if isinstance(column.source, VideoView) and not told:
-        column_index = new_frames(
-            column.source, column_index, small, "freeze-time clip", ask.max_views
-        )
+        column_index, shots = new_frames(column.source, column_index, small, what, ask.max_views)
     views = "--pick-views or --max-views"
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
+        column_index = one_shot(column_index, shots, what)
         column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
         column, read, fine = _straight(column, column_index, size, ask.straighten)
         K, w2c = column.cameras(column_index, size)
@@ -136,9 +138,12 @@ def load_pair(ask: PairRequest) -> VideoGrid:
             f"the fixed-view clip {ask.fixed_view} has {len(row_index)} frame(s) after picking; at "
             "least 2 times are needed (leave --fixed-view away for a static scene)"
         )
+    row_shots = np.zeros(len(row_index), np.intp)
     if isinstance(row.view, VideoView) and not (ask.shared_frame or ask.pick_times):
-        row_index = new_frames(row.view, row_index, small, "fixed-view clip")
+        row_index, row_shots = new_frames(row.view, row_index, small, "fixed-view clip")
     shared = _meet(row, row_index, column, column_index, ask)
+    row_index = one_shot(row_index, row_shots, "fixed-view clip", shared[0])
+    column_index = one_shot(column_index, shots, what, shared[1])
     column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
     times = "--pick-times, --fps or --max-times"
     row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])

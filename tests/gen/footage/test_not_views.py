@@ -1,8 +1,11 @@
 """Masks, depth, smaller copies, hidden files and thumbnails are passed over with a word."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from fourreal.errors import UserError
 from fourreal.video_io import write_image, write_video
 from gen.footage.detect import check_format, read_source
 from gen.footage.not_views import choose, kind_of
@@ -152,3 +155,17 @@ def test_a_video_in_a_folder_per_camera(scene, tmp_path):
         (tmp_path / f"gopro{v + 9}").mkdir()
         write_video(tmp_path / f"gopro{v + 9}" / "GX010001.MP4", scene.row(v), 8)
     assert names(read_source(tmp_path)) == ["gopro9", "gopro10", "gopro11"]
+
+
+def test_chapters_of_one_recording_are_no_cameras(scene, tmp_path):
+    for name in ("GH010007.MP4", "GH020007.MP4", "GH030007.MP4"):
+        write_video(tmp_path / "a.mp4", scene.frames[0], 8)
+        (tmp_path / "a.mp4").rename(tmp_path / name)
+    said = "holds one camera .GH010007.*later chapters of a recording: GH020007.MP4 GH030007.MP4"
+    with pytest.raises(UserError, match=f"{said}.*videos --freeze-time .*GH010007.MP4"):
+        read_source(tmp_path)
+    for camera in ("left", "right"):
+        (tmp_path / "rig" / camera).mkdir(parents=True)
+        for name in ("GOPR0007.MP4", "GP010007.MP4"):
+            shutil.copy(tmp_path / "GH010007.MP4", tmp_path / "rig" / camera / name)
+    assert names(read_source(tmp_path / "rig")) == ["left", "right"]
