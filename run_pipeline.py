@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 import fourreal  # noqa: F401, I001  first: it sets how torch's threads wait
@@ -77,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     ``fourreal.guard.exit_code``."""
     print_any_name()
     words = list(sys.argv[1:] if argv is None else argv)
+    # a file whose name begins with a dash is no option
+    words = [f"./{w}" if w.startswith("-") and Path(w).exists() else w for w in words]
     kind = words[0] if words and words[0] in COMMANDS else "prompt"
     return exit_code(lambda: run_command(parse(words)), LESS_MEMORY.get(kind, FEWER_POINTS))
 

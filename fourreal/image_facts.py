@@ -13,6 +13,7 @@ from PIL import Image
 
 from fourreal.errors import UserError
 from fourreal.ffmpeg import MAX_PIXELS
+from fourreal.file_heads import what_else
 from fourreal.image_colours import Colours, of_codes, of_profile
 
 ORIENTATION = 0x0112  # of EXIF
@@ -97,10 +98,10 @@ def unreadable(path: Path) -> UserError:
     """What to say of a file that is no image that can be read, and what to do about it."""
     try:
         with path.open("rb") as handle:
-            head = handle.read(12)
+            head = handle.read(512)
     except OSError:
         head = b""
-    what = "use PNG or JPEG"
+    what = what_else(head, "picture") or "use PNG or JPEG"
     pictures = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
     if not head:
         what = "it is empty: copy it again, or take it away"

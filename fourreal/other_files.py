@@ -3,18 +3,19 @@ of a path where there is nothing."""
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from fourreal.errors import UserError
+from fourreal.file_heads import what_else
 from fourreal.image_facts import opened
 
 NO_VIDEO = "not a readable video (is the file complete and a video?)"
 PHOTOS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
-ARCHIVES = {
-    b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2", b"\xfd7zXZ": "xz",
-}  # fmt: skip
+UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".opdownload", ".aria2")
 
 
 def is_photo(path: Path) -> bool:
@@ -31,17 +32,12 @@ def why_no_video(path: Path) -> str:
             head = handle.read(512)
     except OSError as error:
         return f"it cannot be opened ({error.strerror})"
+    if path.suffix.lower() in UNFINISHED:
+        return "its download is not finished (or broke off): wait for it, or start it again"
     if not head:
         return f"{NO_VIDEO}: it is empty"
-    for mark, name in ARCHIVES.items():
-        if head.startswith(mark):
-            return f"it is an archive ({name}): unpack it, and give the folder or file in it"
-    if re.match(rb"\s*(<!doctype html|<html)", head, re.IGNORECASE):
-        return "it is a web page, not a video: what was downloaded is the page around it"
-    if head.startswith(b"%PDF"):
-        return "it is a PDF, not a video"
-    if head.startswith(b"\x93NUMPY"):
-        return "it is a single array (.npy): put it into an .npz as 'rgb' [V, T, H, W, 3]"
+    if said := what_else(head, "video"):
+        return said
     try:
         with opened(path) as image:
             moving = getattr(image, "n_frames", 1) > 1 and image.format not in (
@@ -60,6 +56,8 @@ def why_no_video(path: Path) -> str:
 
 def nothing_there(path: str) -> UserError:
     """What to say of a path, as it was typed, where there is nothing."""
+    if meant := _as_meant(path):
+        return UserError(f"no such file or folder: '{path}'; '{meant}' is there")
     if re.match(r"[A-Za-z][A-Za-z+.-]+://", path):
         return UserError(
             f"{path} is an address, and nothing is fetched from the network: download it, and give "
@@ -70,4 +68,31 @@ def nothing_there(path: str) -> UserError:
             f"no such file or folder: {path} (it is taken as a name, not as a pattern: give the "
             "folder that holds the images)"
         )
-    return UserError(f"no such file or folder: {path}")
+    if Path(path).is_symlink():
+        return UserError(f"{path} is a link to {os.readlink(path)}, which is not there")
+    return UserError(f"no such file or folder: {path}{_near(Path(path))}")
+
+
+def _as_meant(path: str) -> str:
+    """A path that is there, where it was typed with what a shell, a browser or a file manager adds:
+    quotes, spaces at its ends, backslashes before spaces, `file://`, `~`; '' elsewhere."""
+    plain = path.strip().strip("'\"").strip()
+    if plain.startswith("file://"):
+        plain = unquote(plain.removeprefix("file://"))
+    for meant in (plain, re.sub(r"\\(.)", r"\1", plain)):
+        try:
+            if meant and Path(meant).expanduser().exists():
+                return str(Path(meant).expanduser())
+        except (RuntimeError, ValueError, OSError):  # no such user; no name of a file
+            continue
+    return ""
+
+
+def _near(path: Path) -> str:
+    """A question about the name beside that is most like one that is not there."""
+    try:
+        names = [f.name for f in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""

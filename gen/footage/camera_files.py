@@ -20,7 +20,7 @@ from fourreal.errors import UserError
 from fourreal.read_text import read_json_list
 from gen.footage.calibration import Calibration, Camera, sized
 from gen.footage.colmap import is_model, read_model
-from gen.footage.fields import array, intrinsics, need, number, read_object
+from gen.footage.fields import array, intrinsics, need, number, pose, read_object
 from gen.footage.llff import NAMES as LLFF_NAMES
 from gen.footage.llff import read_poses_bounds
 from gen.footage.transforms import read_transforms_cameras
@@ -186,9 +186,11 @@ def _ours(data: dict[str, Any], name: str) -> Calibration:
     shown = int(size[0]), int(size[1])
 
     def camera(called: str, K: Any, w2c: Any, where: str) -> Camera:
-        own = intrinsics(K, f"'K' of {where}")
-        pose = array(w2c, (4, 4), f"'w2c' of {where}")
-        return Camera(called, pose, sized(own, (size[0], size[1]), name), (), shown)
+        for there, what in ((K, "'K'"), (w2c, "'w2c' (world to camera, OpenCV's axes)")):
+            if there is None:
+                raise ValueError(f"{where} has no {what}")
+        own, placed = intrinsics(K, f"'K' of {where}"), pose(w2c, f"'w2c' of {where}")
+        return Camera(called, placed, sized(own, (size[0], size[1]), name), (), shown)
 
     if "cameras" not in data and "w2c" in data:
         poses = need(data, "w2c", list, name)
@@ -202,8 +204,8 @@ def _ours(data: dict[str, Any], name: str) -> Calibration:
         if len(matrices) != len(poses):
             raise ValueError(f"{name} has {len(matrices)} 'K' for {len(poses)} 'w2c'")
         cameras = [
-            camera(f"{k:04d}", K, pose, f"camera {k} of {name}")
-            for k, (K, pose) in enumerate(zip(matrices, poses, strict=True))
+            camera(f"{k:04d}", K, w2c, f"camera {k} of {name}")
+            for k, (K, w2c) in enumerate(zip(matrices, poses, strict=True))
         ]
         return Calibration(name, cameras)
     cameras = []

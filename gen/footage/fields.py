@@ -63,6 +63,23 @@ def array(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
     return out
 
 
+def pose(value: Any, what: str) -> NDArray[np.float64]:
+    """A 4x4 matrix of a pose, which may be without its last row, or a list of all its numbers."""
+    count = len(value) if isinstance(value, list) else 0
+    matrix = array(_rows(value, count if count in (12, 16) else 0, 4), (-1, 4), what)
+    if len(matrix) == 3:
+        matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
+    return array(matrix, (4, 4), what)
+
+
+def _rows(value: Any, count: int, width: int) -> Any:
+    """A list of ``count`` plain numbers as rows of ``width``; anything else as it is."""
+    plain = count and isinstance(value, list) and len(value) == count
+    if plain and not any(isinstance(v, list) for v in value):
+        return [value[k : k + width] for k in range(0, count, width)]
+    return value
+
+
 def inside(folder: Path, name: Any, what: str) -> Path:
     """The path of a file named in a file; the name may not lead out of the folder (links in it,
     which are its owner's, may)."""
@@ -80,7 +97,7 @@ def escapes(name: str) -> bool:
 
 def intrinsics(value: Any, what: str) -> NDArray[np.float64]:
     """A 3x3 pin-hole matrix without skew, focal lengths above 0."""
-    K = array(value, (3, 3), what)
+    K = array(_rows(value, 9, 3), (3, 3), what)
     if not (K[0, 0] > 0 and K[1, 1] > 0 and abs(K[2, 2] - 1) < 1e-6):
         raise ValueError(f"{what} is no pin-hole matrix (fx, fy > 0, last row 0 0 1)")
     if abs(K[0, 1]) > 1e-3 * K[0, 0]:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.errors import UserError
-from fourreal.video_facts import VIDEO_SUFFIXES
 from fourreal.video_io import to_uint8
 from gen.footage.column import Column, open_column
-from gen.footage.detect import is_known, read_source
+from gen.footage.detect import is_known, is_marker, read_source
 from gen.footage.footage import Footage
 from gen.footage.photo_folder import find_photos
 from gen.footage.selection import default_size
@@ -38,7 +37,7 @@ def inspect_footage(path: Path, tiles: tuple[int, int] | None = None, cameras: s
     Raises:
         UserError: nothing there that is known, or it is damaged or cannot make a grid.
     """
-    if path.suffix.lower() in VIDEO_SUFFIXES and not tiles and path.is_file():
+    if path.is_file() and not tiles and path.suffix.lower() != ".npz" and not is_marker(path):
         try:
             return _grid(path, read_source(path, tiles))
         except UserError as error:

@@ -6,6 +6,7 @@ grey levels, or of 16 bits beside coloured ones, is one of masks or depth whatev
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ KINDS = {
     "drawings": "overlay overlays visualization visualizations vis keypoints heatmap heatmaps",
 }
 WORD = {word: kind for kind, words in KINDS.items() for word in words.split()}
+GONE = "links to what is not there"
 HIDDEN = (".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE", "lost+found")
 SMALL_VIDEOS = (".lrv", ".lrf", ".thm")  # what action cameras and drones keep for their screens
 PICTURES = r"(images?|imgs?|rgb|input|frames|colou?r|photos)"  # usual names of folders of images
@@ -62,6 +64,7 @@ def choose(paths: Iterable[Path], suffixes: Sequence[str] = ()) -> Chosen:
     passed: dict[str, list[str]] = {}
     ordered = sorted(paths, key=lambda p: natural_key(p.name))
     seen = [p for p in ordered if not _keep(passed, "hidden", p, _is_hidden(p.name))]
+    seen = [p for p in seen if not _keep(passed, GONE, p, not p.exists())]
     left = []
     for path in seen:
         kind = kind_of(path.name)
@@ -69,9 +72,9 @@ def choose(paths: Iterable[Path], suffixes: Sequence[str] = ()) -> Chosen:
             kind = "smaller copies"
         if not _keep(passed, kind or "", path, kind is not None):
             left.append(path)
-    if not left and len(set(passed) - {"hidden"}) == 1:  # they are what is asked for
+    if not left and len(set(passed) - {"hidden", GONE}) == 1:  # they are what is asked for
         left = seen
-        passed = {k: v for k, v in passed.items() if k == "hidden"}
+        passed = {k: v for k, v in passed.items() if k in ("hidden", GONE)}
     copies = set() if suffixes else _smaller_copies(left)
     chapters = _chapters(left)
     best: dict[str, Path] = {}
@@ -89,6 +92,17 @@ def choose(paths: Iterable[Path], suffixes: Sequence[str] = ()) -> Chosen:
         if not _keep(passed, "the same in another format", path, double):
             taken.append(path)
     return Chosen(taken, passed)
+
+
+def copies_among(files: Sequence[Path]) -> list[Path]:
+    """The files that are another one again, byte by byte; none if less than two others are left."""
+    kept: list[Path] = []
+    for file in sorted(files, key=lambda f: len(f.name)):  # copies are called longer
+        length = file.stat().st_size
+        alike = (k for k in kept if k.stat().st_size == length)
+        if not any(filecmp.cmp(k, file, shallow=False) for k in alike):
+            kept.append(file)
+    return [f for f in files if f not in kept] if len(kept) > 1 else []
 
 
 def kind_of(name: str) -> str | None:

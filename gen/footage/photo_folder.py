@@ -85,10 +85,18 @@ def passed_over(folder: Path, photos: Photos) -> list[str]:
     """Lines about what lies in a folder beside the photos and is not used."""
     lines = choose_images(photos.root).notes
     counts: dict[str, int] = {}
+    taken, twins = {f.stem for f in photos.files}, 0
     for file in photos.root.iterdir():
         if (kind := NOT_READ.get(file.suffix.lower())) and not file.name.startswith("."):
-            counts[kind] = counts.get(kind, 0) + 1
-    lines += [f"{n} {kind} image(s) passed over: export them as JPEG" for kind, n in counts.items()]
+            twins += file.stem in taken
+            counts[kind] = counts.get(kind, 0) + (file.stem not in taken)
+    lines += [f"{n} {kind} image(s) passed over: export them as JPEG"
+              for kind, n in counts.items() if n]  # fmt: skip
+    lines += [f"{twins} raw image(s) passed over: the pictures of their names are used"] * bool(
+        twins
+    )
+    if waiting := _in_the_cloud(photos.root):
+        lines.append(f"{waiting} photo(s) are still in iCloud: download them")
     if photos.root != folder and (direct := _in_order(folder)):
         lines.append(
             f"passed over, not in {photos.root.name}/: {some_of([f.name for f in direct])}"
@@ -114,6 +122,11 @@ def no_images(folder: Path, what: str) -> str:
             f"the {what} folder {folder} holds {kinds.count(kind)} {kind} images, which are not "
             "read: export them as JPEG or PNG"
         )
+    if waiting := _in_the_cloud(folder):
+        return (
+            f"the {waiting} photos of the {what} folder {folder} are still in iCloud: download "
+            "them first (in the Finder: Download Now)"
+        )
     rows = [d for place in (folder, folder / "images") for d in _folders(place) if _in_order(d)]
     if len(rows) > 1:
         return (
@@ -127,6 +140,11 @@ def no_images(folder: Path, what: str) -> str:
     if deeper is not None:
         return f"the images of the {what} folder {folder} lie deeper: name {deeper}"
     return f"the {what} folder {folder} holds no images ({IMAGE_KINDS})"
+
+
+def _in_the_cloud(folder: Path) -> int:
+    """How many photos a folder only has placeholders of (`.IMG_0012.HEIC.icloud`)."""
+    return sum(f.name.startswith(".") and f.suffix == ".icloud" for f in folder.iterdir())
 
 
 def deeper_images(folder: Path) -> Path | None:

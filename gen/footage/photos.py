@@ -6,7 +6,6 @@ have to fit; those beside need not be about these photos.
 
 from __future__ import annotations
 
-import filecmp
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from gen.footage.calibration import Calibration, match, some_of, takes_stored_pi
 from gen.footage.camera_files import find_cameras, named_cameras, not_read, read_cameras
 from gen.footage.cut_view import are_turned
 from gen.footage.footage import Footage
+from gen.footage.not_views import copies_among
 from gen.footage.photo_folder import (
     FOLDERS,
     Photos,
@@ -29,6 +29,7 @@ from gen.footage.photo_folder import (
 from gen.footage.views import SAME_SHAPE, ImagesView
 
 KIND = "photos of a still scene"
+FEW = 0.25  # of the photos may be of another shape
 Source = tuple[Path, Calibration]
 
 
@@ -87,37 +88,49 @@ def _plain(photos: Photos) -> Footage:
             "give each camera's images a folder of their own, and use `grid`"
         )
     photos, copies = _without_copies(photos)
-    height, width = first = image_size(photos.files[0])
-    others = []
-    for file in photos.files[1:]:
-        if (size := image_size(file)) == first:
-            continue
-        if are_turned(first, size):
-            continue
-        if abs(size[1] * height / (size[0] * width) - 1) >= SAME_SHAPE:
-            raise UserError(
-                f"{file} differs in size from {photos.files[0].name}; make all images equal"
-            )
-        others.append(file.name)
+    first = image_size(photos.files[0])
+    if len(photos.files) == 1:
+        raise UserError(
+            f"{photos.root} holds one image ({photos.files[0].name}): a still scene needs two or "
+            "more, taken from places apart"
+        )
+    photos, odd = _without_other_shapes(photos)
+    first = image_size(photos.files[0])
+    sizes = [image_size(file) for file in photos.files]
+    others = [f.name for f, size in zip(photos.files, sizes, strict=True)
+              if size != first and not are_turned(first, size)]  # fmt: skip
     notes = [f"of another size, brought to one: {some_of(others)}"] if others else []
+    notes += [f"of another shape (a screenshot, a panorama?), left out: {some_of(odd)}"] * bool(odd)
     notes += [f"copies of another photo, left out: {some_of(copies)}"] if copies else []
     views = [ImagesView(n, (f,)) for n, f in zip(_stems(photos), photos.files, strict=True)]
     known = np.ones((len(views), 1), bool)
     return Footage(KIND, photos.root, views, known, np.zeros(1), notes=notes)
 
 
+def _without_other_shapes(photos: Photos) -> tuple[Photos, list[str]]:
+    """The photos of the shape that most have, upright or on their side, and the names of the rest.
+
+    Raises:
+        UserError: more than a few are of another shape.
+    """
+    sizes = [image_size(file) for file in photos.files]
+
+    def fits(a: tuple[int, int], b: tuple[int, int]) -> bool:
+        return are_turned(a, b) or abs(b[1] * a[0] / (b[0] * a[1]) - 1) < SAME_SHAPE
+
+    usual = max(sizes, key=lambda size: sum(fits(size, other) for other in sizes))
+    odd = [f for f, size in zip(photos.files, sizes, strict=True) if not fits(usual, size)]
+    if len(odd) > FEW * len(sizes):
+        like = next(f for f in photos.files if f not in odd)
+        raise UserError(f"{odd[0]} differs in size from {like.name}; make all images equal")
+    return Photos(photos.root, [f for f in photos.files if f not in odd]), [f.name for f in odd]
+
+
 def _without_copies(photos: Photos) -> tuple[Photos, list[str]]:
-    """The photos without those that are another's file again, byte by byte, and their names."""
-    kept: list[Path] = []
-    for file in sorted(photos.files, key=lambda f: len(f.name)):  # copies are called longer
-        length = file.stat().st_size
-        alike = (k for k in kept if k.stat().st_size == length)
-        if not any(filecmp.cmp(k, file, shallow=False) for k in alike):
-            kept.append(file)
-    if len(kept) < 2:
-        return photos, []
-    copies = [f.name for f in photos.files if f not in kept]
-    return Photos(photos.root, [f for f in photos.files if f in kept]), copies
+    """The photos without those that are another's file again, and their names."""
+    copies = copies_among(photos.files)
+    left = [f for f in photos.files if f not in copies]
+    return Photos(photos.root, left), [f.name for f in copies]
 
 
 def _calibrated(photos: Photos, at: Path, calibration: Calibration) -> Footage:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.video_facts import VIDEO_SUFFIXES, probe
-from gen.footage.calibration import takes_stored_pixels
+from gen.footage.calibration import some_of, takes_stored_pixels
 from gen.footage.footage import Footage
-from gen.footage.not_views import Chosen, choose, is_picture_folder, without_masks
+from gen.footage.not_views import Chosen, choose, copies_among, is_picture_folder, without_masks
 from gen.footage.rig_cameras import rig_cameras
 from gen.footage.rig_times import timed_views
 from gen.footage.same_times import same_times
@@ -89,14 +89,18 @@ def read_videos(folder: Path, cameras: str = "") -> Footage:
     """
     found = rig_videos(folder)
     own_folders = len({f.parent for f in found.taken}) > 1
+    copies = copies_among(found.taken)
     videos = []
-    for file in found.taken:
+    for file in (f for f in found.taken if f not in copies):
         try:
             videos.append(VideoView(probe(file), file.parent.name if own_folders else ""))
         except ValueError as error:
             raise ValueError(f"{file.name}: {error}") from error
     views, known, seconds, notes = timed_views(videos)
     notes = [*sorted({n for v in videos for n in v.notes}), *found.notes, *notes]
+    notes += [f"copies of another camera, left out: {some_of([f.name for f in copies])}"] * bool(
+        copies
+    )
     return _with_cameras("one video per camera", folder, views, known, seconds, notes, cameras)
 
 

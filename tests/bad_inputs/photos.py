@@ -49,6 +49,26 @@ def float_tiff() -> None:
         Image.fromarray(np.full((24, 32), k / 3, np.float32)).save(f"set/{k}.tif")
 
 
+def in_the_cloud() -> None:
+    Path("set").mkdir()
+    for k in range(3):
+        Path(f"set/.IMG_{k}.HEIC.icloud").write_bytes(b"bplist00")
+
+
+def pages(head: bytes) -> None:
+    Path("set").mkdir()
+    for k in range(3):
+        Path(f"set/{k}.jpg").write_bytes(head)
+
+
+def rig_of_c2w() -> None:
+    files.image_folders(scene(), Path("rig"))
+    names = ("cam00", "cam01", "cam02")
+    entries = [{"name": n, "K": np.eye(3).tolist(), "c2w": np.eye(4).tolist()} for n in names]
+    text = json.dumps({"width": 32, "height": 24, "cameras": entries})
+    Path("rig/cameras.json").write_text(text)
+
+
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
@@ -60,6 +80,15 @@ def clip_and_cameras() -> None:
 
 STILL = "videos --freeze-time set"
 CASES = [
+    BadInput("a single photo", STILL, r"holds one image \(0.png\): a still scene needs two",
+             lambda: colmap.photos(scene(), Path("set"), ["0.png"])),
+    BadInput("photos that are still in the cloud", STILL, r"3 photos .*still in iCloud",
+             in_the_cloud),
+    BadInput("photos that are web pages", STILL, r"0.jpg; it is a web page, not a picture",
+             lambda: pages(b"<!DOCTYPE html><html>")),
+    BadInput("photos that Git LFS has not fetched", STILL, r"run `git lfs pull`",
+             lambda: pages(b"version https://git-lfs.github.com/spec/v1\n")),
+    BadInput("cameras without poses", "grid rig", r"has no 'w2c' \(world to camera", rig_of_c2w),
     BadInput("raw photos", STILL, r"3 raw images.*export them as JPEG", lambda: unread(".DNG")),
     BadInput("HEIC cut off", STILL, r"IMG_0.HEIC; it is damaged", lambda: unread(".HEIC", HEIC)),
     BadInput("TIFF of floating-point numbers", STILL, r"with a decimal point: export", float_tiff),

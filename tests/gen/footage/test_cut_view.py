@@ -91,6 +91,7 @@ def test_a_lens_is_undone_before_the_cut(photos):
 
 def test_shapes_that_are_not_the_same_turned_are_refused(photos):
     folder = photos[0]
-    write_image(folder / "2.png", np.zeros((SHORT, SHORT, 3), np.float32))
+    for k in (2, 3):
+        write_image(folder / f"{k}.png", np.full((SHORT, SHORT, 3), k / 9, np.float32))
     with pytest.raises(UserError, match="differs in size"):
         load_pair(PairRequest(str(folder)))

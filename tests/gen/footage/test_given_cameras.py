@@ -244,3 +244,19 @@ def test_grey_and_transparent_photos_keep_their_cameras(scene, tmp_path):
         Image.fromarray(rgba).save(tmp_path / "images" / name)
     colmap.model(scene, tmp_path / "sparse" / "0", names)
     assert read_source(tmp_path).w2c is not None
+
+
+@pytest.mark.parametrize("form", ["3x4", "flat"])
+def test_poses_of_three_rows_or_of_plain_lists_are_the_same(tmp_path, form):
+    scene = files.scene(V=3, T=2, size=(24, 40))
+    files.image_folders(scene, tmp_path)
+    colmap.ours(scene, tmp_path / "cameras.json", ["cam00", "cam01", "cam02"])
+    data = json.loads((tmp_path / "cameras.json").read_text())
+    for entry in data["cameras"]:
+        if form == "flat":
+            entry["K"] = [v for row in entry["K"] for v in row]
+            entry["w2c"] = [v for row in entry["w2c"] for v in row]
+        else:
+            entry["w2c"] = entry["w2c"][:3]
+    (tmp_path / "cameras.json").write_text(json.dumps(data))
+    assert np.allclose(read_source(tmp_path).w2c, scene.w2c)

@@ -169,3 +169,12 @@ def test_chapters_of_one_recording_are_no_cameras(scene, tmp_path):
         for name in ("GOPR0007.MP4", "GP010007.MP4"):
             shutil.copy(tmp_path / "GH010007.MP4", tmp_path / "rig" / camera / name)
     assert names(read_source(tmp_path / "rig")) == ["left", "right"]
+
+
+def test_a_camera_that_is_another_again_is_left_out(scene, tmp_path):
+    for v in range(2):
+        write_video(tmp_path / f"cam{v}.mp4", scene.frames[v], 8)
+    shutil.copy(tmp_path / "cam1.mp4", tmp_path / "cam1 (1).mp4")
+    source = read_source(tmp_path)
+    assert names(source) == ["cam0", "cam1"]
+    assert "copies of another camera, left out: cam1 (1).mp4" in source.notes

@@ -345,6 +345,25 @@ def test_moving_halves_of_live_photos_make_no_rig(scene, tmp_path):
     assert "clip of 4 photos" in inspect_footage(tmp_path).lines[0]
 
 
+def test_a_screenshot_among_photos_is_left_out(scene, tmp_path):
+    colmap.photos(scene, tmp_path, NAMES)
+    write_image(tmp_path / "Screenshot.png", np.zeros((90, 40, 3), np.float32))
+    said = "\n".join(inspect_footage(tmp_path).lines)
+    assert "of another shape (a screenshot, a panorama?), left out: Screenshot.png" in said
+    assert len(load_pair(PairRequest(str(tmp_path), size=SIZE)).frames) == len(NAMES)
+
+
+def test_links_to_nothing_raw_twins_and_photos_in_the_cloud_are_said(scene, tmp_path):
+    colmap.photos(scene, tmp_path, NAMES)
+    os.symlink(tmp_path / "gone.png", tmp_path / "zz.png")
+    (tmp_path / "00.DNG").write_bytes(b"II*\0")
+    (tmp_path / ".IMG_7.HEIC.icloud").write_bytes(b"bplist00")
+    said = "\n".join(inspect_footage(tmp_path).lines)
+    assert "clip of 4 photos" in said and "links to what is not there: zz.png" in said
+    assert "1 raw image(s) passed over: the pictures of their names are used" in said
+    assert "1 photo(s) are still in iCloud: download them" in said
+
+
 @pytest.mark.slow
 def test_the_run_uses_the_cameras_that_were_given(scene, tmp_path, monkeypatch):
     """From photos with a model to tracks and scene: the cameras stay those of the model."""
