@@ -62,6 +62,10 @@ class Column:
             return None, None
         return scale_intrinsics(self.K[index], self.size, size), self.w2c[index]
 
+    def of(self, source: VideoView) -> Column:
+        """The same clip, of which another part is seen."""
+        return replace(self, source=source, size=source.size)
+
     @property
     def one_size(self) -> bool:
         """Whether all frames are of ``size`` as they lie on disk, as those of a lens must be."""

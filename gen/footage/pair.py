@@ -17,6 +17,7 @@ from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
 from fourreal.video_io import resize_frames, to_float
 from gen.footage.bend import bend_of, lens_of
+from gen.footage.borders import borders_of
 from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.lens import Lens
@@ -115,18 +116,22 @@ def load_pair(ask: PairRequest) -> VideoGrid:
             f"the freeze-time clip {ask.freeze_time} has {len(column_index)} frame(s) after "
             "picking; at least 2 views are needed"
         )
-    size = ask.size or default_size(*column.size)
     small = thumbnail_size(*column.size)
     told = ask.shared_frame or ask.pick_views or column.w2c is not None
     what = "freeze-time clip"
     shots = np.zeros(len(column_index), np.intp)
     if isinstance(column.source, VideoView) and not told:
         column_index, shots = new_frames(column.source, column_index, small, what, ask.max_views)
+    borders = None
+    if isinstance(column.source, VideoView) and column.w2c is None:
+        borders = borders_of(column.source, column_index)
+        column = column.of(borders.cut(column.source))
+    size = ask.size or default_size(*column.size)
     views = "--pick-views or --max-views"
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
         column_index = one_shot(column_index, shots, what)
-        column_index = thin(column_index, ask.max_views, "freeze-time clip", views)
+        column_index = thin(column_index, ask.max_views, what, views)
         column, read, fine = _straight(column, column_index, size, ask.straighten)
         K, w2c = column.cameras(column_index, size)
         return VideoGrid(to_float(read)[:, None], K=K, w2c=w2c, fine=fine)
@@ -141,10 +146,12 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     row_shots = np.zeros(len(row_index), np.intp)
     if isinstance(row.view, VideoView) and not (ask.shared_frame or ask.pick_times):
         row_index, row_shots = new_frames(row.view, row_index, small, "fixed-view clip")
+    if isinstance(row.view, VideoView) and borders is not None:
+        row = replace(row, view=borders.cut_row(row.view, row_index))
     shared = _meet(row, row_index, column, column_index, ask)
     row_index = one_shot(row_index, row_shots, "fixed-view clip", shared[0])
     column_index = one_shot(column_index, shots, what, shared[1])
-    column_index = thin(column_index, ask.max_views, "freeze-time clip", views, shared[1])
+    column_index = thin(column_index, ask.max_views, what, views, shared[1])
     times = "--pick-times, --fps or --max-times"
     row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])
     if len(row_index) * len(column_index) > MAX_CELLS:
