@@ -106,3 +106,19 @@ def test_views_near_each_other_are_matched_as_ever(room):
         dense_depth(room.frames, K, room.w2c, ranges, config) for config in (DepthConfig(), NEVER)
     )
     np.testing.assert_array_equal(usual[0], without[0])
+
+
+def test_grain_is_not_sure_by_chance():
+    room = render_path(arc(4, 60.0), (96, 144))
+    rng = np.random.default_rng(0)
+    grain = np.stack([cv2.GaussianBlur(rng.random((96, 144, 3)), (0, 0), 2.0) for _ in range(4)])
+    grain = np.clip(0.1 * (grain - 0.5) / grain.std() + 0.5, 0, 1).astype(np.float32)
+    K = np.tile(room.K, (4, 1, 1))
+
+    def sure(frames, config):
+        trust = dense_depth(frames, K, room.w2c, ranges_of(room), config)[1]
+        return (trust > 0.3).mean()
+
+    by_chance = replace(DepthConfig(), chance=-1.0)
+    assert sure(grain, DepthConfig()) < 0.08 < 0.16 < sure(grain, by_chance)
+    assert sure(room.frames, DepthConfig()) > 0.9 * sure(room.frames, by_chance) > 0.5

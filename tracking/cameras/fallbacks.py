@@ -36,7 +36,7 @@ class FallbackConfig:
     wide_placed: float = 0.6  # share of the views that these must place
     wide_explained: float = 0.25  # share of the features' matches that these must explain
     wide_agreed: float = 0.1  # share of the central picture whose depth must be sure ...
-    far_agreed: float = 0.4  # ... far from all others: noise agrees on a third by chance
+    far_agreed: float = 0.2  # ... far from all others: grain agrees on a twelfth by chance
     least_left: float = 0.05  # share of the pictures that must be of the scene
 
 

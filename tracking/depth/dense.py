@@ -37,6 +37,9 @@ class DepthConfig:
     wide_deg: float = WIDE_DEG
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     cost_a_view: float = 0.07  # by which it may match worse for each further view that agrees
+    around: float = 0.08  # of the long side, around a pixel of a view far from all ...
+    chance: float = 0.5  # ... the share that agrees with a neighbour by chance alone ...
+    beyond_chance: float = 0.2  # ... and by how much more must do so
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     speckle_of_two: float = 5e-3  # the same with one neighbour alone: no third view can object
     window: int = 5
@@ -313,6 +316,10 @@ def settle(
         if far is not None and far[v]:
             # what several views agree on is right though the pictures differ
             worse = worse - config.cost_a_view * np.maximum(agree - 1, 0)
+            # chance agrees here and there; of a surface, most of what is around agrees too
+            side = max(5, round(config.around * max(h, w)) | 1)
+            around = cv2.blur((agree > 0).astype(np.float32), (side, side))
+            trust[v] *= np.clip((around - config.chance) / config.beyond_chance, 0.0, 1.0)
         trust[v] *= np.clip(1.5 - 4.5 * worse, 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     if blank is not None:
