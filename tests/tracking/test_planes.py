@@ -6,7 +6,7 @@ import pytest
 from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.depth.dense import neighbours_of
-from tracking.depth.planes import find_planes, put_on_planes
+from tracking.depth.planes import find_planes, parts_of, put_on_planes, sunk_below
 from tracking.depth.witnesses import Witnesses
 
 VIEWS = 5
@@ -128,3 +128,33 @@ def test_the_sky_over_hills_behind_a_wall_is_not_put_on_the_wall(room):
     near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
     out, _ = put_on_planes(truth, trust, frames, K, w2c, near, 0.03)
     assert (out[sky] > 0.5 * rho[sky]).mean() < 0.05
+
+
+def test_a_blank_part_goes_as_a_whole_where_views_object_less():
+    image = np.zeros((20, 90, 3), np.float32)
+    image[:, 30:60] = 0.5
+    parts = parts_of(np.ones((20, 90), bool), image)
+    objected, there = np.zeros((2, 20, 90), bool)
+    objected[:8, :30] = objected[:1, 30:60] = objected[:8, 60:] = True  # much, little, much
+    there[:2, :30] = there[:6, 60:] = True  # far less there, hardly less
+    torn = parts.torn(objected, there)
+    assert torn[2:, :28].all() and not torn[:2].any()  # but for what is objected to there
+    assert not torn[:, 30:].any()
+
+
+def test_shares_of_parts_are_those_of_the_part_a_pixel_is_in():
+    image = np.zeros((12, 20, 3), np.float32)
+    image[:, 10:] = 0.5
+    parts = parts_of(np.ones((12, 20), bool), image)
+    mask = np.zeros((12, 20), bool)
+    mask[:3, :5] = True
+    share = parts.shares(mask)
+    assert share[6, 2] == pytest.approx(15 / (12 * 9))  # the step in colour is in neither part
+    assert (share[:, 9:] == 0).all()
+
+
+def test_what_nobody_is_sure_of_does_not_show_through_a_plane_of_its_colours():
+    plane, rho = np.full((1, 5), 1.0), np.array([[0.9, 0.9, 0.9, 0.99, 1.2]])
+    same, solid = np.array([[0.8, 0.1, 0.8, 0.8, 0.8]]), np.array([[1, 0, 2, 0, 0]])
+    # one; of another colour, seen by two, as good as on it, before it
+    assert sunk_below(plane, rho, same, solid).tolist() == [[True, False, False, False, False]]

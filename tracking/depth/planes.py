@@ -41,6 +41,10 @@ _BETTER = 0.2  # share of views that must object less to a plane that nothing el
 _SLACK = 0.3  # ... and may object more to one that goes on from its surroundings or its colour
 _OBJECTED = 0.5  # share of views that no plane may have against it
 _UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
+_TORN = 0.15  # share of a blank part that two views or more must object to
+_SMALL = 50  # pixels below which a part says nothing
+_EDGE = 0.03  # change of colour from pixel to pixel that ends a part
+_NOTHING = 0.05  # trust of a depth that nothing speaks for
 _ROUNDS = 2
 _GRAY = np.full(3, 1 / 3, np.float32)
 TRUST = 0.5  # of a pixel that was put on a plane
@@ -204,7 +208,9 @@ def _once(
         if scene.blank is not None:
             doubt &= ~scene.blank[v]
         # texture beside a plane of its colour has a depth of its own
-        plain = (scene.grain[v] <= TEXTURE) | wrong | (trust[v] < 0.05)
+        plain = (scene.grain[v] <= TEXTURE) | wrong | (trust[v] < _NOTHING)
+        blank = doubt & (scene.grain[v] <= TEXTURE)
+        parts, objected = parts_of(blank, images[v]), votes.other >= 2
         best = np.full(rho.shape[1:], -np.inf, np.float32)
         for there, on, same in zip(there_PVHW, on_PVHW, same_PVHW, strict=True):
             member = _membership(on[v], sure[v] & ~wrong, images[v])
@@ -217,15 +223,18 @@ def _once(
             under = (there[v] > (1 + _UNDER) * rho[v]) & (votes_there.solid >= 2)
             seen = votes_there.alike >= 2
             mended = votes_there.against < votes.against - _BETTER
-            mended &= seen & (votes.other >= 2)
+            mended &= seen & (votes.other >= 2) & (same[v] > _MEMBER)
             alike = np.maximum(member, same[v])
             belongs = (member > _MEMBER) | ((same[v] > _COLOUR) & plain & seen)
             fits = belongs & (votes_there.against <= votes.against + _SLACK)
             off = difference_to(images, v, scene.near[v], safe, K, w2c)
             allowed = (scene.grain[v] <= TEXTURE) | (off < now + _WORSE) | wrong | under
             allowed &= votes_there.against < _OBJECTED
+            sunk = sunk_below(there[v], rho[v], same[v], votes.solid)
             take = doubt & (there[v] > 0.2 * rho[v].min()) & (violate < 0.5)
-            take &= allowed & (fits | mended | under)
+            # what is blank is one surface: where views object to some of it, none of it is there
+            whole = parts.torn(objected, votes_there.contradicted)
+            take &= (allowed & (fits | mended | under)) | sunk | whole
             before = rho[v] > (1 + _UNDER) * there[v]
             take &= under | _reached(take, on[v] & sure[v] & ~wrong, before)
             score = alike - 2 * votes_there.against
@@ -234,6 +243,49 @@ def _once(
             best = np.where(take, score, best)
         believed[v][wrong & np.isinf(best)] = 0.0
     return out, believed
+
+
+def sunk_below(
+    plane: np.ndarray, rho: np.ndarray, same: np.ndarray, solid: np.ndarray
+) -> np.ndarray:
+    """Pixels [H, W] with 1/z `rho` behind that of a `plane` whose colours they have (share `same`)
+    though hardly a view is sure of a surface there (`solid` are).
+
+    One does not see through a plane; what is in a shadow that turns matches by chance, anywhere.
+    """
+    return (plane > (1 + _UNDER) * rho) & (same > _MEMBER) & (solid < 2)
+
+
+@dataclass
+class Parts:
+    """Connected parts of a picture: number of each pixel's [H, W], 0 where none is."""
+
+    labels: np.ndarray
+
+    def shares(self, mask: np.ndarray) -> np.ndarray:
+        """Of each pixel's part [H, W], the share in `mask`; 0 in small parts and outside."""
+        labels = self.labels
+        count = np.bincount(labels.ravel())
+        inside = np.bincount(labels[mask], minlength=len(count))
+        share = np.where(count < _SMALL, 0.0, inside / np.maximum(count, 1))
+        share[0] = 0.0
+        return share[labels]
+
+    def torn(self, objected: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Pixels [H, W] of parts of which much is objected to where it is and far less `there`,
+        but for those that are."""
+        now, left = self.shares(objected), self.shares(there)
+        return (now > _TORN) & (left < 0.5 * now) & ~there
+
+
+def parts_of(mask: np.ndarray, image: np.ndarray) -> Parts:
+    """Parts of a mask [H, W] through which colours of image [H, W, 3] change but little."""
+    step = np.zeros(mask.shape, np.float32)
+    for axis in (0, 1):
+        change = np.abs(np.diff(image, axis=axis)).max(-1)
+        step = np.maximum(step, np.pad(change, [(0, 1 - axis), (0, axis)]))
+    inner = mask & (step < _EDGE)
+    return Parts(cv2.connectedComponents(inner.astype(np.uint8), connectivity=4)[1])
 
 
 def _reached(mask: np.ndarray, plane: np.ndarray, before: np.ndarray) -> np.ndarray:
