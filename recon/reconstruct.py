@@ -190,7 +190,7 @@ def fit_static(
     """Stage 2: all parameters of the static scene against the freeze-time column.
 
     A grid of one time ends here, so it gets more steps. On the way, points that a view refutes go
-    and gaps beside the views are closed (clean: that was done before); specks go at the end.
+    (clean: that was done before); at the end, specks do, and gaps beside the views are closed.
     """
     views = _freeze_views(grid)
     ignored, empty = ignored_pixels(backdrop, config), empty_pixels(past, config)
@@ -226,12 +226,11 @@ def fit_static(
     if not clean:
         scene = run(scene, "rough fit", 0.0, _ROUGH_PART, share(_ROUGH_PART))
         scene = without_refuted(scene, column, views, ignored)
-        if config.close_gaps:
-            scene = close_gaps(scene, views)
         if checkpoint is not None:
             checkpoint.finished(_ROUGH, scene)
     scene = run(scene, "static fit", _ROUGH_PART, 1.0, share(1 - _ROUGH_PART))
-    return without_specks(scene, column, views, ignored)
+    scene = without_specks(scene, column, views, ignored)
+    return close_gaps(scene, views) if config.close_gaps else scene
 
 
 def _freeze_views(grid: VideoGrid) -> list[int]:

@@ -4,7 +4,8 @@ From a little above all cameras one looks into a pot past what any of them saw: 
 points, and through it shows whatever lies behind, the far wall from its back or the table. A ray
 that comes to where every view has something before it, has met the border of what is known. No
 surface that is seen can be nearer; a sheet there, in the colours of what is farther away around the
-gap, hides what cannot be seen. No given view sees it.
+gap, hides what cannot be seen. No given view sees it. Points that hardly show in any view go first:
+no picture told their colours, and dark ones line the gaps.
 
 Legend: V views, H x W the picture of a viewpoint beside them, P points.
 """
@@ -49,27 +50,43 @@ _BEHIND = 0.03  # relative depth behind a surface from which on a view does not 
 _THICK = 0.05  # relative depth over which no view sees
 _SOLID = 0.5  # opacity of what ends a ray
 _HIDES = 0.9  # ... and of what hides from a view what is behind it
-_EDGE = 5  # pixels of a view, across
-_SHOWN = 0.5  # pixels of a view that a point may show in
+_EDGES = 5, 1  # pixels of a view, across: near an outline, where points are wide, last
+_SEEN = 0.1  # pixels of a view in which a point must show: what no picture tells is anything
+_CHANGED = 0.06  # difference of colour by which a view may not change
+_ROUNDS = 3  # behind what changes a view, the next may
 _PART = 12  # pixels of a gap
+_CRACKS = 9  # ... and across, around it, in which thin parts count
 _AROUND = 96  # pixels around a gap that colour one of it
 
 
 @torch.no_grad()
 def close_gaps(scene: Scene4D, views: Sequence[int]) -> Scene4D:
-    """The still scene with points added where gaps would show from beside its ``views``."""
+    """The still scene with points added where gaps would show from beside its ``views``, without
+    those that no view shows."""
+    scene = scene.keep(torch.stack([_shown(scene, v) for v in views]).amax(0) > _SEEN)
+    known = [_depth(scene, v) for v in views]
+    seen = np.concatenate([d[np.isfinite(d)] for d in known])
+    if not len(seen):
+        return scene
+    near, far = 0.9 * np.percentile(seen, 0.5), np.percentile(seen, 99)
+    for edge in _EDGES:
+        deepest = [cv2.dilate(depth, np.ones((edge, edge), np.uint8)) for depth in known]
+        scene = _with_sheets(scene, views, deepest, near, far)
+    return scene
+
+
+def _depth(scene: Scene4D, v: int) -> NDArray[np.float32]:
+    """Depth [H, W] of what hides from a view what is behind it, inf where nothing does."""
+    out = render_canonical(scene, v)
+    return np.where(out.alpha.cpu() > _HIDES, out.depth.cpu(), np.inf).astype(np.float32)
+
+
+def _with_sheets(
+    scene: Scene4D, views: Sequence[int], deepest: list[NDArray[Any]], near: float, far: float
+) -> Scene4D:
+    """The scene with a sheet in every gap, less what of it a view sees."""
     count = len(scene)
     K, w2c = scene.cameras()
-    # what is near an outline is not hidden: points are wide
-    deepest: list[NDArray[Any]] = []
-    for v in views:
-        out = render_canonical(scene, v)
-        depth = np.where(out.alpha.cpu() > _HIDES, out.depth.cpu(), np.inf).astype(np.float32)
-        deepest.append(cv2.dilate(depth, np.ones((_EDGE, _EDGE), np.uint8)))
-    known = np.concatenate([d[np.isfinite(d)] for d in deepest])
-    if not len(known):
-        return scene
-    near, far = 0.9 * np.percentile(known, 0.5), np.percentile(known, 99)
     for camera in _beside(scene, views):
         out = render_scene(
             scene, float(scene.times[scene.canonical_time]), camera.w2c, camera.K, camera.size, 0.0
@@ -85,17 +102,34 @@ def close_gaps(scene: Scene4D, views: Sequence[int]) -> Scene4D:
         image = out.rgb.clamp(0, 1).cpu().numpy()
         colors = _around(gap, image, depth, (alpha > _SOLID) & (unknown == 0))
         scene = scene.with_points(world, colors, 0.7 * z / camera.K[0, 0])
-    added = torch.arange(len(scene), device=scene.means.device) >= count
-    shows = torch.stack([_shown(scene, v) for v in views]).amax(0) > _SHOWN
-    return scene.keep(~(added & shows))
+    return _unnoticed(scene, count, views)
 
 
-def _shown(scene: Scene4D, v: int) -> Tensor:
-    """In how many pixels [N] of a view each point is seen: pictures are linear in colours."""
+def _unnoticed(scene: Scene4D, count: int, views: Sequence[int]) -> Scene4D:
+    """The scene without those of the points after the first ``count`` that change a view."""
+    first = torch.arange(len(scene), device=scene.means.device) < count
+    before = {v: render_canonical(scene.keep(first), v).rgb for v in views}
+    for _ in range(_ROUNDS):
+        gone = torch.zeros(len(scene), dtype=torch.bool, device=scene.means.device)
+        for v, image in before.items():
+            changed = (render_canonical(scene, v).rgb - image).abs().amax(-1) > _CHANGED
+            if changed.any():
+                gone |= _shown(scene, v, changed) > _SEEN
+        gone[:count] = False
+        if not gone.any():
+            break
+        scene = scene.keep(~gone)
+    return scene
+
+
+def _shown(scene: Scene4D, v: int, counts_HW: Tensor | None = None) -> Tensor:
+    """In how many pixels [N] of a view, of those that count, each point is seen: pictures are
+    linear in colours."""
     gaussians = place(scene.canonical(), Moment(), Sight(offset=scene.view_offsets[v]))
     with torch.enable_grad():
         colors = torch.full_like(scene.colors, 0.5, requires_grad=True)
-        rasterize(replace(gaussians, colors=colors), scene.camera(v)).rgb[..., 0].sum().backward()
+        image = rasterize(replace(gaussians, colors=colors), scene.camera(v)).rgb[..., 0]
+        (image if counts_HW is None else image[counts_HW]).sum().backward()
     assert colors.grad is not None
     return colors.grad[:, 0]
 
@@ -179,6 +213,8 @@ def _large(sheet_HW: FloatArray, end_HW: FloatArray) -> tuple[Mask, FloatArray]:
     count = cv2.blur(there.astype(np.float64), (3, 3))
     mean = cv2.blur(sheet_HW, (3, 3)) / np.maximum(count, 1e-9)
     depth = np.where(there > 0, sheet_HW, mean)
+    cracks = cv2.dilate(out.astype(np.uint8), np.ones((_CRACKS, _CRACKS), np.uint8)) > 0
+    out |= cracks & (there > 0)
     out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & (end_HW > depth)
     return out & (count > 0), depth
 
