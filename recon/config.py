@@ -173,8 +173,8 @@ class FitConfig:
     """Let colours of a still scene of three views or more change evenly with where they are seen
     from (`recon.sheen`)."""
     close_gaps: bool = True
-    """In a still scene, fill in what no view sees but viewpoints beside them would look at, and take
-    out what no view shows (`recon.canonical.gaps`)."""
+    """In a still scene, fill in what no view sees but viewpoints beside them would look at, and
+    take out what no view shows (`recon.canonical.gaps`)."""
     offset_frame: Literal["rotated", "literal"] = "rotated"
     """How the temporal offset enters view i: rotated with the camera, or Eq. 11 as printed."""
     anisotropic: bool = True
