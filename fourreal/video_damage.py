@@ -3,6 +3,7 @@ predicted from them, up to the next key frame."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from fourreal.console import warn
 
+# What decoders complain of in streams of cameras that are whole.
+HARMLESS = re.compile(r"mmco|co located|reference frames|frame num|SEI|stamp|[DP]TS", re.IGNORECASE)
 LEAST = 0.3  # of the frames have to be whole
 
 
@@ -96,7 +99,7 @@ def _decoded(path: Path, stream: int) -> tuple[NDArray[np.float64], NDArray[np.b
                     damaged |= {f.pts for f in packet.decode() if f.is_corrupt}
                 except av.FFmpegError:
                     damaged.add(packet.pts)
-                if len(said) > before:
+                if any(HARMLESS.search(message) is None for _, _, message in said[before:]):
                     damaged.add(packet.pts)
     finally:
         av.logging.set_level(usual)

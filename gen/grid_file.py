@@ -16,6 +16,7 @@ from fourreal.errors import UserError
 from fourreal.natural_order import natural_key
 from fourreal.npz_file import read_npz
 from fourreal.read_text import parse_json, read_json
+from fourreal.video_facts import probe
 from gen.frame_files import frame_files
 
 MARKER = "grid.json"
@@ -143,9 +144,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _read_tiled(path: Path, tiles: tuple[int, int] | None) -> dict[str, Any]:
-    clip, fps, comment = video_io.read_video(path)
     views = None
     if tiles is None:
+        comment = probe(path).comment
         try:
             layout = parse_json(comment)
             rows, columns = (int(n) for n in layout["fourreal_tiles"])
@@ -156,6 +157,7 @@ def _read_tiled(path: Path, tiles: tuple[int, int] | None) -> dict[str, Any]:
             ) from None
     else:
         rows, columns = tiles
+    clip, fps, _ = video_io.read_video(path)
     T, height, width = clip.shape[:3]
     if rows < 1 or columns < 1 or height // rows < 8 or width // columns < 8:
         raise ValueError(f"{rows}x{columns} tiles do not fit frames of {height}x{width}")

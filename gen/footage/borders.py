@@ -22,6 +22,8 @@ STILL, BLACK = 8, 40  # levels of 255: what changes by less is still; what is da
 ALONG = 0.5  # of what usually is alive is so along an edge and in a corner
 CORNER = 0.1  # of height and width
 NOTHING, SMEARED = 0.04, 4  # share of a line that codecs may liven up; lines that they smear
+ALIVE_IN_BARS, ALIVE = 0.3, 0.7  # share of what is inside that has to be
+PLAIN = 20  # levels by which a border varies that shows something
 LEAST, MOST = 0.01, 0.65  # of a side that is worth cutting off, and of the picture that may be
 
 
@@ -81,7 +83,7 @@ class Borders:
             apart = np.abs(np.median(own, axis=0) - np.median(self.frames, axis=0)).mean(-1)
             if outside.any() and apart[outside].mean() < STILL:
                 return _cut(view, self.box, what)
-        return _cut(view, _between(own.max((0, -1)) > BLACK), what)
+        return _cut(view, _between(own.max((0, -1)) > BLACK, own), what)
 
 
 def borders_of(view: VideoView, index: NDArray[np.intp]) -> Borders:
@@ -92,7 +94,7 @@ def borders_of(view: VideoView, index: NDArray[np.intp]) -> Borders:
     """
     frames = _some(view, index, "freeze-time clip")
     changes = np.ptp(frames.max(-1).astype(np.int16), axis=0) > STILL
-    return Borders(_between(changes), frames)
+    return Borders(_between(changes, frames), frames)
 
 
 def _cut(view: VideoView, box: Box | None, what: str) -> VideoView:
@@ -116,8 +118,9 @@ def _some(view: VideoView, index: NDArray[np.intp], what: str) -> NDArray[np.uin
         raise UserError(f"cannot read the {what}: {error}") from error
 
 
-def _between(alive: NDArray[np.bool_]) -> Box | None:
-    """The box of what is alive [h, w], if borders with straight edges surround it."""
+def _between(alive: NDArray[np.bool_], frames: NDArray[np.uint8]) -> Box | None:
+    """The box of what is alive [h, w] in frames [F, h, w, 3], if borders surround it: with straight
+    edges, and black or showing something. A plain wall at the side of a scene is none."""
     height, width = alive.shape
     rows = _straight(alive.mean(1))
     if rows is None:
@@ -132,6 +135,12 @@ def _between(alive: NDArray[np.bool_]) -> Box | None:
     sides = np.array([top / height, 1 - bottom / height, left / width, 1 - right / width])
     cut = sides >= LEAST
     if not cut.any() or min(c.mean() for c in corners) < ALONG * inner.mean():
+        return None
+    outside = np.ones(alive.shape, bool)
+    outside[top:bottom, left:right] = False
+    around = frames[len(frames) // 2][outside & ~alive]
+    black = np.percentile(around, 95) <= BLACK
+    if inner.mean() < (ALIVE_IN_BARS if black else ALIVE) or not (black or around.std() > PLAIN):
         return None
     pixel = np.array([1 / height, 1 / height, 1 / width, 1 / width])  # an edge is smeared over one
     t, b, le, r = np.where(cut, sides + pixel, 0.0).tolist()

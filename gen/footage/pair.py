@@ -339,14 +339,21 @@ def _bring_together(
 def _check_roles(
     row: NDArray[np.float32], at: int, column: NDArray[np.float32], over: int, ask: PairRequest
 ) -> None:
-    """Refuse a fixed view whose camera surely moves, unless ``force``. Raises UserError.
+    """Refuse a fixed view whose camera surely moves, or two still ones, unless ``force``.
+
+    Raises UserError.
 
     ``at``, ``over``: the shared frame in ``row`` and in ``column``.
     """
     reason = ""
     if stands_still(row, at):
-        return
-    if stands_still(column, over):
+        if not stands_still(column, over):
+            return
+        reason = (
+            f"the cameras of {ask.fixed_view} and {ask.freeze_time} both stand still: a "
+            "freeze-time clip is filmed by a camera that moves around what holds still"
+        )
+    elif stands_still(column, over):
         reason = (
             f"the camera of {ask.freeze_time} stands still, that of {ask.fixed_view} does not: are "
             f"they swapped? Try --fixed-view {ask.freeze_time} --freeze-time {ask.fixed_view}"

@@ -7,6 +7,7 @@ import pytest
 
 from fourreal import video_io
 from fourreal.errors import UserError
+from gen.footage.inspection import inspect_footage
 from gen.grid import VideoGrid
 from gen.grid_file import tile_layout
 
@@ -187,3 +188,12 @@ def test_other_moments_are_the_complete_columns_besides_the_canonical_one():
         np.testing.assert_array_equal(column, frames[:, t])
     known[1, 2:] = known[1, 0] = False
     assert VideoGrid(frames, known=known, shared=(0, 1)).other_moments() == []
+
+
+def test_a_clip_that_is_no_grid_is_told_before_it_is_decoded(tmp_path, monkeypatch):
+    frames = np.random.default_rng(0).random((3, 16, 16, 3))
+    video_io.write_video(tmp_path / "long.mp4", frames, 8)
+    monkeypatch.setattr("fourreal.video_io.MAX_CLIP_BYTES", 0)
+    with pytest.raises(UserError, match="unknown layout"):
+        VideoGrid.load(tmp_path / "long.mp4")
+    assert "clip of 3 frames" in inspect_footage(tmp_path / "long.mp4").lines[0]

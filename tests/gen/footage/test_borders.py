@@ -85,3 +85,10 @@ def test_a_plain_backdrop_is_no_border(tmp_path, walk, capsys, level):
 def test_a_clip_without_borders_is_left(tmp_path, walk, capsys):
     assert pair(tmp_path, walk).frames.shape[2:4] == (216, 288)
     assert "is cut off" not in capsys.readouterr().out
+
+
+def test_a_plain_wall_at_the_side_is_no_border(tmp_path, walk, capsys):
+    beside = walk.copy()
+    beside[:, :, :60] = 0.7
+    assert pair(tmp_path, beside).frames.shape[2:4] == (216, 288)
+    assert "is cut off" not in capsys.readouterr().out

@@ -66,3 +66,8 @@ def test_real_cameras():
         view, count, _ = open_clip(shared_data("real") / name)
         frames = view.read(list(range(0, count, max(1, count // 16))), *view.size)
         assert (goes_on(frames, 0), stands_still(frames, 0)) == (moves, not moves)
+
+
+def test_two_clips_of_a_still_camera_are_no_pair(clips):
+    with pytest.raises(UserError, match="both stand still: a freeze-time clip is filmed by a"):
+        load(clips, "stands.mp4", "stands.mp4")
