@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourreal.cameras import pixel_index, project, transform
-from recon.motion.aperture import told_by
 from recon.motion.frames import FrameConfig
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.offsets import FreeOffsets
@@ -244,8 +243,7 @@ def _sighted(
     """Where a view sees the nodes at a time, with these offsets."""
     here = nodes_M3 + offsets.detach().double().cpu().numpy()
     uv, _, seen = _seen_nodes(v, t, here, offsets, context, config)
-    told = told_by(context.frames[v, t].cpu().numpy(), uv)
-    return Sighting(uv, seen.astype(np.float64), context.K[v], context.w2c[v], told)
+    return Sighting(uv, seen.astype(np.float64), context.K[v], context.w2c[v])
 
 
 def _carried_by_flow(
@@ -261,8 +259,7 @@ def _carried_by_flow(
     uv, pixel, seen = _seen_nodes(v, before, here_M3, offsets, context, config)
     flow, good = context.flow(v, before, after)
     moved, trust = flow.reshape(-1, 2)[pixel], good.reshape(-1)[pixel]
-    told = told_by(context.frames[v, before].cpu().numpy(), uv)
-    return Sighting(uv + moved, trust * seen, context.K[v], context.w2c[v], told)
+    return Sighting(uv + moved, trust * seen, context.K[v], context.w2c[v])
 
 
 def _step(

@@ -117,7 +117,7 @@ class RigidFrames:
         total, here = 0.0, self.carried()
         for seen in sightings:
             uv, _ = project(transform(seen.w2c, here), seen.K)
-            square = (seen.told(seen.uv_M2 - uv) ** 2).sum(-1)
+            square = ((seen.uv_M2 - uv) ** 2).sum(-1)
             width = _WIDTH[1] ** 2
             total += float((seen.weight_M * square * width / (width + square)).sum())
         apart = np.linalg.norm(self._apart()[0], axis=-1) / self._pixel(sightings)
@@ -148,7 +148,7 @@ class RigidFrames:
         at = transform(seen.w2c, here_M3)
         uv, z = project(at, seen.K)
         z = np.maximum(z, 1e-9)
-        residual = seen.told(seen.uv_M2 - uv)
+        residual = seen.uv_M2 - uv
         weight = np.asarray(seen.weight_M, np.float64)
         if width is not None:
             weight = weight * (width**2 / (width**2 + (residual**2).sum(-1))) ** 2
@@ -159,8 +159,6 @@ class RigidFrames:
         slope[:, 0, 2] = -fx * at[used, 0] / z[used] ** 2
         slope[:, 1, 2] = -fy * at[used, 1] / z[used] ** 2
         slope = slope @ seen.w2c[:3, :3] * pixel
-        if seen.told_M22 is not None:
-            slope = seen.told_M22[used] @ slope
         share = self.weights[used]
         by_turn = np.einsum("mab,mkbc->makc", slope, -_cross(arms[used]) / (pixel * reach))
         by_shift = np.broadcast_to(slope[:, :, None], by_turn.shape)

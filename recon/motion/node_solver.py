@@ -24,25 +24,12 @@ SWEEPS = 40
 
 @dataclass
 class Sighting:
-    """Where one view sees the nodes at one time: uv_M2 pixels and weight_M (0: not seen).
-
-    told_M22: by which differences of places count (`recon.motion.aperture`); None: as they are.
-    """
+    """Where one view sees the nodes at one time: uv_M2 pixels and weight_M (0: not seen)."""
 
     uv_M2: FloatArray
     weight_M: FloatArray
     K: FloatArray
     w2c: FloatArray
-    told_M22: FloatArray | None = None
-
-    def of(self, nodes: NDArray[np.int64]) -> Sighting:
-        """The sighting of some of the nodes (indices)."""
-        told = None if self.told_M22 is None else self.told_M22[nodes]
-        return Sighting(self.uv_M2[nodes], self.weight_M[nodes], self.K, self.w2c, told)
-
-    def told(self, by_M2: FloatArray) -> FloatArray:
-        """What counts of differences [M, 2] of the nodes' places, in pixels."""
-        return by_M2 if self.told_M22 is None else (self.told_M22 @ by_M2[..., None])[..., 0]
 
 
 def solve_step(

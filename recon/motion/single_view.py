@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.cameras import invert, project, transform, unproject
+from fourreal.cameras import invert, transform, unproject
 from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting
 from recon.motion.upright import plane_of_motion
@@ -46,13 +46,13 @@ class SingleView:
     def carried(self, before: int, seen: Sighting) -> FloatArray:
         """Offsets [M, 3] with the frames, coming from the time ``before``, where nodes are seen."""
         self._frames.restore(self._states[before])
-        self._frames.solve([seen.of(self._free)])
+        self._frames.solve([self._of_free(seen)])
         return self._offsets(self._frames.carried())
 
     def lifted(self, time: int, seen: Sighting) -> FloatArray:
-        """Offsets [M, 3] at a time: where the view sees a node, as far as its picture tells, as far
-        away as the frames say; nodes that it does not see go where the frames take them."""
-        self._sighted[time] = seen.of(self._free)
+        """Offsets [M, 3] at a time: where the view sees a node, as far away as the frames say;
+        nodes that it does not see go where the frames take them."""
+        self._sighted[time] = self._of_free(seen)
         return self._lift(time, self._states)
 
     def in_upright_plane(self, w2c_V44: FloatArray) -> Iterator[tuple[int, FloatArray]]:
@@ -73,9 +73,8 @@ class SingleView:
         self._frames.solve([seen])
         states[time] = self._frames.state()
         carried = self._frames.carried()
-        uv, depth = project(transform(seen.w2c, carried), seen.K)
-        uv = uv + seen.told(seen.told(seen.uv_M2 - uv))
-        on_ray = transform(invert(seen.w2c), unproject(uv, depth, seen.K))
+        depth = transform(seen.w2c, carried)[:, 2]
+        on_ray = transform(invert(seen.w2c), unproject(seen.uv_M2, depth, seen.K))
         placed = ((seen.weight_M > 0) & (depth > 0))[:, None]
         return self._offsets(np.where(placed, on_ray, carried))
 
@@ -83,3 +82,6 @@ class SingleView:
         out = np.zeros((self._count, 3))
         out[self._free] = here - self._rest
         return out
+
+    def _of_free(self, seen: Sighting) -> Sighting:
+        return Sighting(seen.uv_M2[self._free], seen.weight_M[self._free], seen.K, seen.w2c)

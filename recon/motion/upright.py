@@ -51,8 +51,12 @@ def plane_of_motion(
         return None
     times = times[:: -(-len(times) // _TIMES)]
     share = _SIGHTED * _FRAMES.count / len(some)
-    seen = {t: sighted[t].of(some) for t in times}
-    seen = {t: replace(s, weight_M=s.weight_M * share) for t, s in seen.items()}
+    seen = {
+        t: replace(
+            sighted[t], uv_M2=sighted[t].uv_M2[some], weight_M=sighted[t].weight_M[some] * share
+        )
+        for t in times
+    }
     frames = RigidFrames(nodes_M3[some], _FRAMES)
     start = frames.state()
 
