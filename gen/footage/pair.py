@@ -22,7 +22,7 @@ from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
 from gen.footage.lens import Lens
 from gen.footage.new_frames import new_frames, spread
-from gen.footage.roles import goes_on, stands_still
+from gen.footage.roles import why_no_pair
 from gen.footage.selection import choose_times, choose_views, default_size, fine_size, thin
 from gen.footage.shake import Shake, measure_shake, stabilise
 from gen.footage.shared_frame import (
@@ -339,30 +339,12 @@ def _bring_together(
 def _check_roles(
     row: NDArray[np.float32], at: int, column: NDArray[np.float32], over: int, ask: PairRequest
 ) -> None:
-    """Refuse a fixed view whose camera surely moves, or two still ones, unless ``force``.
+    """Refuse clips that are no pair, unless ``force``; ``at``, ``over``: the shared frame in each.
 
-    Raises UserError.
-
-    ``at``, ``over``: the shared frame in ``row`` and in ``column``.
+    Raises:
+        UserError: why not.
     """
-    reason = ""
-    if stands_still(row, at):
-        if not stands_still(column, over):
-            return
-        reason = (
-            f"the cameras of {ask.fixed_view} and {ask.freeze_time} both stand still: a "
-            "freeze-time clip is filmed by a camera that moves around what holds still"
-        )
-    elif stands_still(column, over):
-        reason = (
-            f"the camera of {ask.freeze_time} stands still, that of {ask.fixed_view} does not: are "
-            f"they swapped? Try --fixed-view {ask.freeze_time} --freeze-time {ask.fixed_view}"
-        )
-    elif goes_on(row, at):
-        reason = (
-            f"the camera of {ask.fixed_view} is not fixed: it moves on from frame to frame; a "
-            "fixed view is filmed by a camera that stands"
-        )
+    reason = why_no_pair(row, at, column, over, (ask.fixed_view, ask.freeze_time))
     if reason and not ask.force:
         raise UserError(f"{reason} (--force-pair goes on all the same)")
     if reason:

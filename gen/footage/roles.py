@@ -42,6 +42,32 @@ def goes_on(frames: Frames, reference: int) -> bool:
     return len(moved) >= FOLLOWED * len(steps) and bool(np.median(moved) > GOES_ON)
 
 
+def why_no_pair(row: Frames, at: int, column: Frames, over: int, names: tuple[str, str]) -> str:
+    """Why clips are not a fixed view and a freeze-time clip, in words; "" where nothing says so.
+
+    ``at``, ``over``: the shared frame in ``row`` and in ``column``; ``names``: of the two clips.
+    """
+    fixed, freeze = names
+    if stands_still(row, at):
+        if not stands_still(column, over):
+            return ""
+        return (
+            f"the cameras of {fixed} and {freeze} both stand still: a freeze-time clip is filmed "
+            "by a camera that moves around what holds still"
+        )
+    if stands_still(column, over):
+        return (
+            f"the camera of {freeze} stands still, that of {fixed} does not: are they swapped? "
+            f"Try --fixed-view {freeze} --freeze-time {fixed}"
+        )
+    if goes_on(row, at):
+        return (
+            f"the camera of {fixed} is not fixed: it moves on from frame to frame; a fixed view is "
+            "filmed by a camera that stands"
+        )
+    return ""
+
+
 def _against(frames: Frames, reference: int) -> Shake:
     return measure_shake(_small(frames), _small(frames[reference : reference + 1])[0])
 
