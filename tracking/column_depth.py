@@ -23,7 +23,7 @@ from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges,
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts, fixed_parts
 from tracking.depth.guided import guide_depth, network_depth
-from tracking.depth.planes import texture
+from tracking.depth.planes import TRUST, texture
 from tracking.depth.redrawn import redrawn
 from tracking.protocols import Depth
 
@@ -91,6 +91,7 @@ def measured_depth(
     depth, confidence = depth_of_kept(
         frames, K, w2c, ranges, found.dropped, config.depth, progress, fixed
     )
+    laid = confidence[central] == TRUST  # on planes: that says nothing of the cameras
     if estimate is not None:
         confidence = (confidence * found.trust).astype(np.float32)
     elif found.trust < 1.0:
@@ -120,7 +121,7 @@ def measured_depth(
             f"show, {held.apart_deg:.0f} degrees apart, is not there in the next one. Expect "
             f"torn pictures between them; {nearer} nearer to each other help"
         )
-    agreed = float((confidence[central] > _SURE).mean())
+    agreed = float(((confidence[central] > _SURE) & ~laid).mean())
     far = is_far(central, kept, w2c, float(np.median(depth[central])))
     enough = limits.far_agreed if far else limits.wide_agreed
     if found.wide and agreed < enough and not limits.allow_stand_in:
