@@ -40,12 +40,8 @@ def why_no_video(path: Path) -> str:
         return said
     try:
         with opened(path) as image:
-            moving = getattr(image, "n_frames", 1) > 1 and image.format not in (
-                "MPO",
-                "TIFF",
-                "HEIF",
-            )
             kind = image.format
+            moving = getattr(image, "n_frames", 1) > 1 and kind not in ("MPO", "TIFF", "HEIF")
     except Exception:  # it is no picture either
         return NO_VIDEO
     if moving:

@@ -92,9 +92,8 @@ def passed_over(folder: Path, photos: Photos) -> list[str]:
             counts[kind] = counts.get(kind, 0) + (file.stem not in taken)
     lines += [f"{n} {kind} image(s) passed over: export them as JPEG"
               for kind, n in counts.items() if n]  # fmt: skip
-    lines += [f"{twins} raw image(s) passed over: the pictures of their names are used"] * bool(
-        twins
-    )
+    if twins:
+        lines.append(f"{twins} raw image(s) passed over: the pictures of their names are used")
     if waiting := _in_the_cloud(photos.root):
         lines.append(f"{waiting} photo(s) are still in iCloud: download them")
     if photos.root != folder and (direct := _in_order(folder)):

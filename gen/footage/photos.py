@@ -88,38 +88,39 @@ def _plain(photos: Photos) -> Footage:
             "give each camera's images a folder of their own, and use `grid`"
         )
     photos, copies = _without_copies(photos)
-    first = image_size(photos.files[0])
+    sizes = {file: image_size(file) for file in photos.files}
     if len(photos.files) == 1:
         raise UserError(
             f"{photos.root} holds one image ({photos.files[0].name}): a still scene needs two or "
             "more, taken from places apart"
         )
-    photos, odd = _without_other_shapes(photos)
-    first = image_size(photos.files[0])
-    sizes = [image_size(file) for file in photos.files]
-    others = [f.name for f, size in zip(photos.files, sizes, strict=True)
-              if size != first and not are_turned(first, size)]  # fmt: skip
+    photos, odd = _without_other_shapes(photos, sizes)
+    first = sizes[photos.files[0]]
+    others = [f.name for f in photos.files
+              if sizes[f] != first and not are_turned(first, sizes[f])]  # fmt: skip
     notes = [f"of another size, brought to one: {some_of(others)}"] if others else []
-    notes += [f"of another shape (a screenshot, a panorama?), left out: {some_of(odd)}"] * bool(odd)
+    if odd:
+        notes.append(f"of another shape (a screenshot, a panorama?), left out: {some_of(odd)}")
     notes += [f"copies of another photo, left out: {some_of(copies)}"] if copies else []
     views = [ImagesView(n, (f,)) for n, f in zip(_stems(photos), photos.files, strict=True)]
     known = np.ones((len(views), 1), bool)
     return Footage(KIND, photos.root, views, known, np.zeros(1), notes=notes)
 
 
-def _without_other_shapes(photos: Photos) -> tuple[Photos, list[str]]:
+def _without_other_shapes(
+    photos: Photos, sizes: dict[Path, tuple[int, int]]
+) -> tuple[Photos, list[str]]:
     """The photos of the shape that most have, upright or on their side, and the names of the rest.
 
     Raises:
         UserError: more than a few are of another shape.
     """
-    sizes = [image_size(file) for file in photos.files]
 
     def fits(a: tuple[int, int], b: tuple[int, int]) -> bool:
         return are_turned(a, b) or abs(b[1] * a[0] / (b[0] * a[1]) - 1) < SAME_SHAPE
 
-    usual = max(sizes, key=lambda size: sum(fits(size, other) for other in sizes))
-    odd = [f for f, size in zip(photos.files, sizes, strict=True) if not fits(usual, size)]
+    usual = max(sizes.values(), key=lambda size: sum(fits(size, s) for s in sizes.values()))
+    odd = [f for f in photos.files if not fits(usual, sizes[f])]
     if len(odd) > FEW * len(sizes):
         like = next(f for f in photos.files if f not in odd)
         raise UserError(f"{odd[0]} differs in size from {like.name}; make all images equal")

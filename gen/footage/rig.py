@@ -98,9 +98,8 @@ def read_videos(folder: Path, cameras: str = "") -> Footage:
             raise ValueError(f"{file.name}: {error}") from error
     views, known, seconds, notes = timed_views(videos)
     notes = [*sorted({n for v in videos for n in v.notes}), *found.notes, *notes]
-    notes += [f"copies of another camera, left out: {some_of([f.name for f in copies])}"] * bool(
-        copies
-    )
+    if copies:
+        notes.append(f"copies of another camera, left out: {some_of([f.name for f in copies])}")
     return _with_cameras("one video per camera", folder, views, known, seconds, notes, cameras)
 
 
