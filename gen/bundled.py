@@ -30,7 +30,7 @@ from gen.flow.windows import Part, clip_parts, frame_index, grid_parts, grow
 from gen.generate import GenerateConfig, GeneratedGrid, check_clips, window_report
 from gen.grid import VideoGrid
 from gen.limits import Work, clips_at_once
-from gen.network.base import BaseModel, load_base, read_config
+from gen.network.base import PICTURE, BaseModel, description, load_base, read_config
 from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.network.text import Tokenizer
@@ -57,6 +57,20 @@ class _Given(NamedTuple):
     known: Tensor
 
 
+def _clip_model(
+    network: BaseModel, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
+) -> CleanModel:
+    """A network for clips as a sampler wants it, around one clip's given frames."""
+    mode_B = torch.full((1,), int(mode), device=network.device)
+
+    def model(x: Tensor, sigma: Tensor) -> Tensor:
+        x = keep_known(x, given.clean, given.known)
+        out = network.dit(x, given.known, sigma.reshape(1), mode_B, text, mask, index_F)
+        return keep_known(out, given.clean, given.known)
+
+    return model
+
+
 def _grid_model(
     two_stream: TwoStream, given: _Given, index_V: Tensor, index_T: Tensor, text: Tensor,
     mask: Tensor,
@@ -73,9 +87,19 @@ def _grid_model(
 class GridGenerator:
     """A base model with its mixers; every method is a pure function of its arguments and seed."""
 
-    def __init__(self, base: BaseModel, folder: Path | None = None, runtime: Runtime | None = None):
-        """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is."""
+    def __init__(
+        self,
+        base: BaseModel,
+        folder: Path | None = None,
+        runtime: Runtime | None = None,
+        pictures: BaseModel | None = None,
+    ):
+        """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is;
+        `pictures`: makes the first frame of a text instead of `base`."""
         self.base = base.eval() if runtime is None else runtime.prepare(base)
+        self.pictures = self.base
+        if pictures is not None:
+            self.pictures = pictures.eval() if runtime is None else runtime.prepare(pictures)
         self.folder = folder
         self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
 
@@ -122,23 +146,13 @@ class GridGenerator:
         """Unit noise that depends on `key` alone, on the model's device."""
         return keyed_noise(shape, *key).to(self.base.device)
 
-    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Features [B, L, D] and mask [B, L] of prompts, read in the model's own words."""
-        known = self.base.tokenizer.words
-        return self.base.encode_text([read(prompt, known).text for prompt in prompts])
-
-    def _clip_model(
-        self, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
-    ) -> CleanModel:
-        """The base model as a sampler wants it, around one clip's given frames."""
-        mode_B = torch.full((1,), int(mode), device=self.base.device)
-
-        def model(x: Tensor, sigma: Tensor) -> Tensor:
-            x = keep_known(x, given.clean, given.known)
-            out = self.base.dit(x, given.known, sigma.reshape(1), mode_B, text, mask, index_F)
-            return keep_known(out, given.clean, given.known)
-
-        return model
+    def encode(
+        self, prompts: Sequence[str], network: BaseModel | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features [B, L, D] and mask [B, L] of prompts, read in the network's own words."""
+        network = network or self.base
+        known = network.tokenizer.words
+        return network.encode_text([read(prompt, known).text for prompt in prompts])
 
     @torch.no_grad()
     def clip(
@@ -152,14 +166,17 @@ class GridGenerator:
     ) -> Tensor:
         """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...].
 
+        A single frame made from text is the work of the network for pictures.
+
         It grows on the CPU; one window at a time is on the model's device.
         """
-        base, (h, w) = self.base, self.size
+        h, w = self.size
         known_count = 0 if start is None else len(start)
+        base = self.pictures if length == 1 and known_count == 0 else self.base
         clip, known = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
         if start is not None:
             clip[:known_count], known[:known_count] = start.cpu(), True
-        text, mask = self.encode([prompt, ""])
+        text, mask = self.encode([prompt, ""], base)
         sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
         name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
         name = "first frame" if length == 1 else name
@@ -175,8 +192,8 @@ class GridGenerator:
             elif mode == Mode.DYNAMIC and number == 0:
                 scale = config.motion_guidance
             model = guided(
-                self._clip_model(given, index, mode, text[:1], mask[:1]),
-                self._clip_model(given, index, mode, text[1:], mask[1:]),
+                _clip_model(base, given, index, mode, text[:1], mask[:1]),
+                _clip_model(base, given, index, mode, text[1:], mask[1:]),
                 scale,
                 config.guidance_interval,
             )
@@ -298,7 +315,8 @@ def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> 
     """The generator with the package's weights, or those of another weights folder."""
     folder = weights_folder(folder or "")
     base, _ = load_base(folder)
-    return GridGenerator(base, folder, runtime or Runtime())
+    pictures = load_base(folder, PICTURE)[0] if description(folder, PICTURE).is_file() else None
+    return GridGenerator(base, folder, runtime or Runtime(), pictures)
 
 
 def check_prompt(prompt: str, folder: Path) -> None:

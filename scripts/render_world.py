@@ -2,6 +2,7 @@
 
     python scripts/render_world.py --assets ASSETS --out CACHE --look prompt --n 400 --workers 2
     python scripts/render_world.py --assets ASSETS --out CACHE --look wide --n 400 --workers 2
+    python scripts/render_world.py --assets ASSETS --out CACHE --pictures --n 8000
     python scripts/render_world.py --assets ASSETS --out CACHE --held-out --n 24
 
 ASSETS holds the files named in gen/data/assets/menagerie.py. A scene is 8 views x 8 times in one
@@ -27,9 +28,9 @@ from fourreal.atomic import remove_partials
 from fourreal.console import progress, say
 from fourreal.errors import UserError
 from fourreal.script import run_script
-from gen.data.assets.cache import HELD_OUT, scene_path, write_scene
+from gen.data.assets.cache import HELD_OUT, PICTURES, scene_path, write_scene
 from gen.data.assets.context import open_context
-from gen.data.assets.scenes import Look, sample_scene
+from gen.data.assets.scenes import TIMES, VIEWS, Look, sample_scene
 from gen.data.assets.stage import Troupe, render_scene
 
 
@@ -41,6 +42,8 @@ class RenderWorldConfig:
     """Folder of the training assets (.glb)."""
     out: Path
     """The cache."""
+    pictures: bool = False
+    """First cells alone, of many more scenes of look prompt: for the network of first frames."""
     look: Look = "prompt"
     """prompt: with captions, the trained camera; wide: any camera and ground."""
     n: int = 400
@@ -60,6 +63,8 @@ class RenderWorldConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", self.size):
             raise UserError(f"--size must look like 80x128 (height x width); got {self.size!r}")
+        if self.pictures and (self.held_out or self.look != "prompt"):
+            raise UserError("--pictures are scenes of look prompt that are trained on")
         if self.n < 1 or self.workers < 1 or not 1 <= self.samples <= 8:
             raise UserError("--n and --workers must be at least 1, --samples in 1..8")
 
@@ -67,7 +72,16 @@ class RenderWorldConfig:
         """The scenes that are missing."""
         first = HELD_OUT if self.held_out else 0
         wanted = range(first, first + self.n)
-        return [i for i in wanted if not scene_path(self.out, self.look, i).exists()]
+        return [i for i in wanted if not self.path(i).exists()]
+
+    def path(self, number: int) -> Path:
+        """Where a scene goes."""
+        return scene_path(self.out, self.kind, number)
+
+    @property
+    def kind(self) -> str:
+        """The sub-folder."""
+        return PICTURES if self.pictures else self.look
 
 
 def work(cfg: RenderWorldConfig, share: int) -> int:
@@ -82,8 +96,9 @@ def work(cfg: RenderWorldConfig, share: int) -> int:
     for number in progress(mine, f"scenes ({share + 1} of {cfg.workers})"):
         rng = np.random.default_rng([cfg.seed, number, ("prompt", "wide").index(cfg.look)])
         scene = sample_scene(repertoire, cfg.look, rng)
-        cells = render_scene(context, troupe, scene, height, width, cfg.samples)
-        write_scene(cfg.out, number, scene, cells)
+        counts = (1, 1) if cfg.pictures else (VIEWS, TIMES)
+        cells = render_scene(context, troupe, scene, height, width, cfg.samples, *counts)
+        write_scene(cfg.path(number), scene, cells)
     context.release()
     return len(mine)
 
@@ -93,14 +108,14 @@ def main(cfg: RenderWorldConfig) -> None:
     Troupe(cfg.assets)  # says what is missing before any process starts
     missing = len(cfg.numbers())
     cfg.out.mkdir(parents=True, exist_ok=True)
-    if (cfg.out / cfg.look).is_dir():
-        remove_partials(cfg.out / cfg.look)
+    if (cfg.out / cfg.kind).is_dir():
+        remove_partials(cfg.out / cfg.kind)
     if cfg.workers == 1:
         work(cfg, 0)
     else:
         with multiprocessing.get_context("spawn").Pool(cfg.workers) as pool:
             pool.starmap(work, [(cfg, share) for share in range(cfg.workers)])
-    say(f"{missing} scenes rendered, {cfg.n} of look '{cfg.look}' in {cfg.out}")
+    say(f"{missing} scenes rendered, {cfg.n} of kind '{cfg.kind}' in {cfg.out}")
 
 
 if __name__ == "__main__":

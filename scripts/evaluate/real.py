@@ -29,6 +29,7 @@ from fourreal.cameras import Camera
 from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.image_metrics import psnr, ssim
+from fourreal.lpips import lpips, weights_file
 from fourreal.run_folder import peak_memory_mb, reset_peak_memory
 from fourreal.script import run_script
 from recon.config import PresetName, preset
@@ -40,7 +41,6 @@ from recon.raster.rasterize import rasterize
 from recon.reconstruct import fit_scene
 from recon.render import render_scene
 from recon.scene import Scene4D
-from scripts.evaluate.metrics.lpips import lpips, weights_file
 from scripts.evaluate.pycolmap_poses import pycolmap_cameras
 from scripts.evaluate.real_captures import Capture, FloatArray, captures
 from scripts.evaluate.real_pictures import save_sheet

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
-from gen.data.assets.cache import HELD_OUT, CachedScenes, write_scene
+from gen.data.assets.cache import HELD_OUT, CachedScenes, scene_path, write_scene
 from gen.data.assets.captions import Said, caption, parse_asset_prompt, vocabulary
 from gen.data.assets.scenes import TIMES, VIEWS, sample_scene
 from gen.network.base import BaseModel, save_base
@@ -52,7 +52,7 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     for n in [*range(110), *range(HELD_OUT, HELD_OUT + 14)]:
         scene = sample_scene(REPERTOIRE, "prompt", np.random.default_rng([3, n]))
-        write_scene(folder, n, scene, drawn(scene))
+        write_scene(scene_path(folder, scene.look, n), scene, drawn(scene))
     return folder
 
 
@@ -92,7 +92,7 @@ def test_features_are_of_one_length(cache):
 
 def test_too_few_scenes_are_named(tmp_path):
     scene = sample_scene(REPERTOIRE, "prompt", np.random.default_rng(0))
-    write_scene(tmp_path, 0, scene, drawn(scene))
+    write_scene(scene_path(tmp_path, scene.look, 0), scene, drawn(scene))
     with pytest.raises(UserError, match="render more"):
         AssetReader.of(tmp_path)
 

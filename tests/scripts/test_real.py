@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from fourreal.errors import UserError
+from fourreal.lpips import lpips, weights_file
+from fourreal.pickled_arrays import read_pickled_arrays
 from fourreal.video_io import write_video
 from recon.canonical.build import build_canonical
 from recon.config import CanonicalConfig
-from scripts.evaluate.metrics.lpips import lpips, weights_file
-from scripts.evaluate.metrics.pickled_arrays import read_pickled_arrays
 from scripts.evaluate.real import Options, in_colours_of, nearest, refine_camera, run
 from scripts.evaluate.real_captures import captures, every, of_a_column
 from scripts.evaluate.real_pictures import between

@@ -1,8 +1,9 @@
 """A folder of rendered asset scenes, and training items drawn from it.
 
 LOOK/NNNNNN.png is all cells of a scene as one picture (views down, times across), LOOK/NNNNNN.json
-the scene. `scripts/render_world.py` fills the folder; scenes are named by number, so several
-processes can, and a later call goes on.
+the scene; pictures/ has many more scenes of look "prompt" by their first cell alone.
+`scripts/render_world.py` fills the folder; scenes are named by number, so several processes can,
+and a later call goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
 from gen.data.assets.captions import caption, vocabulary
-from gen.data.assets.scenes import TIMES, VIEWS, AssetScene, Look, scene_from_json
+from gen.data.assets.scenes import TIMES, VIEWS, AssetScene, scene_from_json
 from gen.data.batches import Clip, randint, seeded
 from gen.data.grid_batches import Grid
 from gen.network.dit import Mode
@@ -29,14 +30,16 @@ from gen.network.dit import Mode
 HELD_OUT = 900_000  # scenes with this number and above are never trained on
 
 
-def scene_path(folder: Path, look: Look, number: int) -> Path:
-    """The picture of a scene."""
-    return folder / look / f"{number:06d}.png"
+PICTURES = "pictures"  # sub-folder of scenes of one cell
 
 
-def write_scene(folder: Path, number: int, scene: AssetScene, cells: NDArray[np.uint8]) -> None:
+def scene_path(folder: Path, kind: str, number: int) -> Path:
+    """The picture of a scene of a look, or of `PICTURES`."""
+    return folder / kind / f"{number:06d}.png"
+
+
+def write_scene(path: Path, scene: AssetScene, cells: NDArray[np.uint8]) -> None:
     """Write cells [V, T, H, W, 3] and their scene; the picture last, so it tells what is done."""
-    path = scene_path(folder, scene.look, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(scene.as_json()) + "\n")
@@ -48,17 +51,19 @@ def write_scene(folder: Path, number: int, scene: AssetScene, cells: NDArray[np.
         temporary.write_bytes(data.tobytes())
 
 
-def read_scene(path: Path) -> tuple[AssetScene, NDArray[np.uint8]]:
+def read_scene(
+    path: Path, views: int = VIEWS, times: int = TIMES
+) -> tuple[AssetScene, NDArray[np.uint8]]:
     """A scene and its cells [V, T, H, W, 3]; UserError when the files are damaged."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     try:
         scene = scene_from_json(json.loads(path.with_suffix(".json").read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path.with_suffix('.json')} describes no scene ({error})") from error
-    if picture is None or picture.shape[0] % VIEWS or picture.shape[1] % TIMES:
-        raise UserError(f"{path} is no picture of {VIEWS} x {TIMES} cells; delete and render it")
-    h, w = picture.shape[0] // VIEWS, picture.shape[1] // TIMES
-    cells = picture[..., ::-1].reshape(VIEWS, h, TIMES, w, 3).transpose(0, 2, 1, 3, 4)
+    if picture is None or picture.shape[0] % views or picture.shape[1] % times:
+        raise UserError(f"{path} is no picture of {views} x {times} cells; delete and render it")
+    h, w = picture.shape[0] // views, picture.shape[1] // times
+    cells = picture[..., ::-1].reshape(views, h, times, w, 3).transpose(0, 2, 1, 3, 4)
     return scene, np.ascontiguousarray(cells)
 
 
@@ -75,13 +80,13 @@ def at_size(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 
 @lru_cache(maxsize=4)
 def _load(
-    paths: tuple[Path, ...], height: int, width: int
+    paths: tuple[Path, ...], height: int, width: int, views: int, times: int
 ) -> tuple[tuple[AssetScene, ...], NDArray[np.uint8]]:
     """Scenes and their cells [n, V, T, H, W, 3]: clips and pictures of a run share the memory."""
     scenes = []
-    frames = np.empty((len(paths), VIEWS, TIMES, height, width, 3), np.uint8)
+    frames = np.empty((len(paths), views, times, height, width, 3), np.uint8)
     for i, path in enumerate(paths):
-        scene, cells = read_scene(path)
+        scene, cells = read_scene(path, views, times)
         scenes.append(scene)
         frames[i] = at_size(cells, height, width)
     return tuple(scenes), frames
@@ -100,9 +105,10 @@ class CachedScenes:
         height: int,
         width: int,
         seed: int,
-        looks: tuple[Look, ...] = ("prompt",),
+        looks: tuple[str, ...] = ("prompt",),
         held_out: bool = False,
         most: int | None = None,
+        cells: tuple[int, int] = (VIEWS, TIMES),
     ):
         """UserError when the folder has no such scenes."""
         paths = [p for look in looks for p in sorted((folder / look).glob("[0-9]*.png"))]
@@ -114,7 +120,7 @@ class CachedScenes:
                 "scripts/render_world.py"
             )
         self.seed = seed
-        self.scenes, self.frames = _load(tuple(paths), height, width)
+        self.scenes, self.frames = _load(tuple(paths), height, width, *cells)
 
     def prepare(self, step: int) -> None:
         """Nothing to do: everything is in memory."""
@@ -153,6 +159,25 @@ class CachedClips(CachedScenes):
         clip = cells[place] if mode == Mode.DYNAMIC else cells[:, place]
         text = caption(self.scenes[i], g, freeze=mode == Mode.FREEZE_TIME)
         return Clip(_tensor(clip[: self.length]), text, mode, canonical)
+
+
+class CachedPictures(CachedScenes):
+    """First cells of many scenes (`gen.data.batches.Source` of `Clip` of one frame)."""
+
+    def __init__(self, folder: Path, height: int, width: int, seed: int):
+        super().__init__(folder, height, width, seed, (PICTURES,), cells=(1, 1))
+
+    @staticmethod
+    def there(folder: Path) -> bool:
+        """Whether a cache has any."""
+        return any((folder / PICTURES).glob("[0-9]*.png"))
+
+    def item(self, step: int, number: int) -> Clip:
+        g = seeded(self.seed, step, number, 32)
+        i = randint(len(self.scenes), g)
+        mode = Mode(randint(2, g))
+        text = caption(self.scenes[i], g, freeze=mode == Mode.FREEZE_TIME)
+        return Clip(_tensor(self.frames[i, 0]), text, mode, canonical=True)
 
 
 def _tensor(frames: NDArray[np.uint8]) -> Tensor:

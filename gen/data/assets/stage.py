@@ -165,16 +165,17 @@ def render_scene(
     width: int,
     samples: int = 2,
     views: int = VIEWS,
+    times: int = TIMES,
 ) -> NDArray[np.uint8]:
-    """All cells of a scene: uint8 [V, T, H, W, 3]."""
+    """The first `times` times of a scene's cells: uint8 [V, T, H, W, 3]."""
     cast = [(troupe.bake(actor), troupe.assets[actor.subject].images) for actor in scene.actors]
     baked, images = together(cast)
     renderer = AssetRenderer(context, baked, images, (height, width), samples=samples)
     backdrop = Backdrop(context, scene, baked, samples)
     K, w2c = scene.intrinsics(height, width), scene.cameras(views)
-    out = np.empty((views, TIMES, height, width, 3), np.uint8)
+    out = np.empty((views, times, height, width, 3), np.uint8)
     try:
-        for t in range(TIMES):
+        for t in range(times):
             renderer.set_time(t)
             backdrop.set_time(t)
             for v in range(views):

@@ -16,7 +16,14 @@ import torch
 from fourreal.errors import UserError
 from gen.data.assets.backdrop import SHADOW_REACH, SHADOW_SIDE, Backdrop, shadow_picture
 from gen.data.assets.bake import BakedAsset, BakedPart, Placement
-from gen.data.assets.cache import HELD_OUT, CachedClips, CachedGrids, at_size, write_scene
+from gen.data.assets.cache import (
+    HELD_OUT,
+    CachedClips,
+    CachedGrids,
+    at_size,
+    scene_path,
+    write_scene,
+)
 from gen.data.assets.captions import caption, facing, parse_asset_prompt, vocabulary
 from gen.data.assets.context import open_context
 from gen.data.assets.menagerie import BY_NAME, COATS, SUBJECTS, action_of
@@ -208,7 +215,7 @@ def fill_cache(folder, numbers, look="prompt", size=(20, 32), edge=False):
         cells[..., 1] += np.arange(TIMES, dtype=np.uint8)[:, None, None]
         if edge:
             cells[:, :, :, : size[1] // 2] += 50
-        write_scene(folder, n, scene, cells)
+        write_scene(scene_path(folder, scene.look, n), scene, cells)
 
 
 def test_the_cache_gives_back_what_was_written_and_keeps_held_out_scenes_apart(tmp_path):

