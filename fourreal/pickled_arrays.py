@@ -67,7 +67,7 @@ def read_pickled_arrays(path: str | Path) -> dict[str, Any]:
 def _machine(file: Any) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for operation, value, _ in pickletools.genops(file):
         name = operation.name
         if name in ("PROTO", "FRAME"):
