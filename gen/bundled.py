@@ -247,9 +247,8 @@ class GridGenerator:
         """Let so many clips go through the model at once as the memory bound allows."""
         dtype = self.base.dit.block_dtype or torch.float32
         work = Work(self.base.params, views, times, *self.size, dtype.itemsize)
-        parameters = sum(
-            p.numel() for module in (self.base, model.mixer) for p in module.parameters()
-        )
+        held = {self.base, self.pictures, model.mixer}
+        parameters = sum(p.numel() for module in held for p in module.parameters())
         model.clips_at_once = clips_at_once(work, parameters, mixer, self.max_memory_gb)
 
     def _checked(self, config: GenerateConfig | None) -> GenerateConfig:
