@@ -113,10 +113,10 @@ def adjusted_cameras(
         return None
     new_K, new_w2c = _solve(kept, K, w2c, unit, pixel, config)
     sharp = config.sharp_px * pixel
-    if any(
-        _fewer(*(np.abs(_off(p, *c)) for c in ((K, w2c), (new_K, new_w2c))), sharp) for p in kept
-    ):
-        return None
+    for p in kept:
+        had, has = (np.abs(_off(p, *c)) for c in ((K, w2c), (new_K, new_w2c)))
+        if _fewer(had, has, sharp):
+            return None
     turned = max(
         float(np.degrees(np.linalg.norm(cv2.Rodrigues(n[:3, :3] @ g[:3, :3].T)[0])))
         for n, g in zip(new_w2c, w2c, strict=True)
