@@ -42,7 +42,8 @@ from recon.scene import Scene4D
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-_BESIDE = ((0, 12), (0, -12), (12, 0), (-12, 0))  # degrees to the right and up
+_BESIDE = 12, 22  # degrees to all four sides: the farther ones look past the sheets of the nearer
+_SIDES = (0, 1), (0, -1), (1, 0), (-1, 0)
 _FROM = 3  # of the views are left by so much
 _FINE = 2  # pixels of a view to one of a picture from beside
 _STEPS = 64  # along a ray
@@ -55,7 +56,7 @@ _SEEN = 0.1  # pixels of a view in which a point must show: what no picture tell
 _CHANGED = 0.06  # difference of colour by which a view may not change
 _ROUNDS = 3  # behind what changes a view, the next may
 _PART = 12  # pixels of a gap
-_CRACKS = 9  # ... and across, around it, in which thin parts count
+_CRACKS = 9  # ... and across, around it and others, in which thin parts count
 _AROUND = 96  # pixels around a gap that colour one of it
 
 
@@ -87,14 +88,14 @@ def _with_sheets(
     """The scene with a sheet in every gap, less what of it a view sees."""
     count = len(scene)
     K, w2c = scene.cameras()
-    for camera in _beside(scene, views):
+    for camera in viewpoints_beside(scene, views):
         out = render_scene(
             scene, float(scene.times[scene.canonical_time]), camera.w2c, camera.K, camera.size, 0.0
         )
         depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
         end = np.where(alpha > _SOLID, depth, far)
         unknown = unseen_from(camera, end, near, deepest, K[views], w2c[views])
-        gap, sheet = _large(unknown, end)
+        gap, sheet = without_crumbs(unknown, end, _added(scene, count, camera))
         if not gap.any():
             continue
         uv, z = pixel_grid(*camera.size)[gap], sheet[gap].astype(np.float64)
@@ -103,6 +104,15 @@ def _with_sheets(
         colors = _around(gap, image, depth, (alpha > _SOLID) & (unknown == 0))
         scene = scene.with_points(world, colors, 0.7 * z / camera.K[0, 0])
     return _unnoticed(scene, count, views)
+
+
+def _added(scene: Scene4D, count: int, camera: Camera) -> Mask:
+    """Where [H, W] a camera sees the points after the first ``count``."""
+    gaussians = place(scene.canonical(), Moment(), Sight())
+    after = torch.arange(len(scene), device=scene.means.device) >= count
+    colors = after.to(scene.colors)[:, None].expand(-1, 3).contiguous()
+    seen = rasterize(replace(gaussians, colors=colors), camera).rgb[..., 0]
+    return (seen > _SOLID).cpu().numpy()
 
 
 def _unnoticed(scene: Scene4D, count: int, views: Sequence[int]) -> Scene4D:
@@ -180,7 +190,7 @@ def unseen_from(
     return found.reshape(height, width)
 
 
-def _beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:
+def viewpoints_beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:
     """Viewpoints around the middle of the scene, above, below and beside some of its views."""
     K, w2c = scene.cameras()
     size = scene.size[0] // _FINE, scene.size[1] // _FINE
@@ -191,16 +201,17 @@ def _beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:
         depth = (means @ w2c[v, 2, :3]) + w2c[v, 2, 3]
         reach = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
         lens = scale_intrinsics(K[v], scene.size, size)
-        for right, up in np.radians(_BESIDE):
+        for right, up in np.radians([(a * x, a * y) for a in _BESIDE for x, y in _SIDES]):
             away = np.array([np.sin(right) * np.cos(up), -np.sin(up), -np.cos(right) * np.cos(up)])
             middle = np.array([0.0, 0.0, reach])
             eye, target = transform(to_world, np.stack([middle + reach * away, middle]))
             yield Camera(look_at(eye, target, up=-to_world[:3, 1]), lens, size)
 
 
-def _large(sheet_HW: FloatArray, end_HW: FloatArray) -> tuple[Mask, FloatArray]:
+def without_crumbs(sheet_HW: FloatArray, end_HW: FloatArray, made: Mask) -> tuple[Mask, FloatArray]:
     """Where a sheet is, without its thin and small parts and its holes, and its depth there.
 
+    Thin parts count beside what was ``made`` before [H, W]: what is left between it and the rest.
     It goes on by a pixel before what is behind it: near an outline too little counts as hidden.
     """
     there = (sheet_HW > 0).astype(np.uint8)
@@ -213,7 +224,7 @@ def _large(sheet_HW: FloatArray, end_HW: FloatArray) -> tuple[Mask, FloatArray]:
     count = cv2.blur(there.astype(np.float64), (3, 3))
     mean = cv2.blur(sheet_HW, (3, 3)) / np.maximum(count, 1e-9)
     depth = np.where(there > 0, sheet_HW, mean)
-    cracks = cv2.dilate(out.astype(np.uint8), np.ones((_CRACKS, _CRACKS), np.uint8)) > 0
+    cracks = cv2.dilate((out | made).astype(np.uint8), np.ones((_CRACKS, _CRACKS), np.uint8)) > 0
     out |= cracks & (there > 0)
     out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & (end_HW > depth)
     return out & (count > 0), depth

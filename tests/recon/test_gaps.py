@@ -7,7 +7,12 @@ import torch
 
 from fourreal.cameras import Camera, look_at
 from recon.canonical.build import build_canonical
-from recon.canonical.gaps import close_gaps, unseen_from
+from recon.canonical.gaps import (
+    close_gaps,
+    unseen_from,
+    viewpoints_beside,
+    without_crumbs,
+)
 from recon.config import CanonicalConfig
 from recon.render import render_scene
 from recon.sheen import seen_from
@@ -53,6 +58,25 @@ def test_what_a_card_hides_is_wall_from_above_and_below():
         assert rest.sum() < 0.1 * gap.sum()
         colours = after.rgb[rows, 40:120][gap & ~rest]
         assert (colours - torch.tensor(WALL).float()).abs().mean() < 0.1
+
+
+def test_gaps_are_looked_for_from_far_above_too():
+    scene = card_before_a_wall()
+    cameras = list(viewpoints_beside(scene, range(VIEWS)))
+    down = np.degrees(np.arcsin([c.w2c[2, 1] for c in cameras]))
+    assert down.max() > 20 and down.min() < -20
+    assert (np.abs(down) < 15).sum() >= 2 * VIEWS  # and from near, first
+
+
+def test_thin_parts_of_a_sheet_count_only_beside_what_was_made():
+    sheet, end = np.zeros((40, 40)), np.full((40, 40), 4.0)
+    sheet[10:30, 20] = 3.0
+    made = np.zeros((40, 40), bool)
+    assert not without_crumbs(sheet, end, made)[0].any()
+    made[20:, :18] = True
+    there, depth = without_crumbs(sheet, end, made)
+    assert there[20:30, 20].all() and not there[:14].any()
+    assert (depth[20:30, 20] == 3.0).all()
 
 
 def test_given_views_stay_as_they_are():

@@ -1,12 +1,15 @@
 """Given cameras that are slightly off are put right; exact ones stay; wrong ones are not bent."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
-from fourreal.cameras import camera_centres
+from fourreal.cameras import camera_centres, look_at, project, transform
 from tests.tracking.textured_room import arc, render_path
 from tracking.cameras.adjust import adjusted_cameras
+from tracking.cameras.bundle import Observations
 from tracking.cameras.follow import follow
 from tracking.cameras.known import working_cameras
 from tracking.column import track_column
@@ -79,6 +82,33 @@ def test_a_wrong_lens_is_put_right(room, followed):
 def test_cameras_of_other_pictures_are_not_bent_to_these(room, followed):
     pairs, obs, K = followed
     assert adjusted_cameras(pairs, obs, K, room.w2c[::-1].copy()) is None
+
+
+def test_wrong_matches_that_are_all_off_alike_do_not_turn_exact_cameras():
+    """Bricks look alike: the far pair matches the next row, more often than the right one."""
+    rng = np.random.default_rng(0)
+    angles = np.radians([-20, 0, 20])
+    eyes = np.stack([5 * np.sin(angles), 0 * angles, 5 - 5 * np.cos(angles)], 1)
+    w2c = np.stack([look_at(eye, (0, 0, 5), (0, -1, 0)) for eye in eyes])
+    K = np.tile(np.array([[450.0, 0, 256], [0, 450, 144], [0, 0, 1]]), (3, 1, 1))
+    points = rng.uniform((-2, -1, 4), (2, 1, 6), (900, 3))
+    uv = [project(transform(m, points), k)[0] + rng.normal(0, 0.2, (900, 2))
+          for m, k in zip(w2c, K, strict=True)]  # fmt: skip
+    seen = [(0, 1, slice(0, 300), 0.0), (1, 2, slice(300, 450), 0.0), (0, 2, slice(450, 525), 0.0),
+            (0, 2, slice(525, 750), 2.5)]  # fmt: skip
+    anchor, first, view, second = [], [], [], []
+    for a, b, which, off in seen:
+        count = len(uv[a][which])
+        anchor += [a] * count
+        view += [b] * count
+        first.append(uv[a][which])
+        second.append(uv[b][which] + (0.0, off))
+    obs = Observations(
+        np.array(anchor), np.concatenate(first), np.arange(len(anchor)), np.array(view),
+        np.concatenate(second),
+    )  # fmt: skip
+    pictures = SimpleNamespace(size=(288, 512), gray_Vhw=np.zeros((3, 288, 512), np.uint8))
+    assert adjusted_cameras(pictures, obs, K, w2c) is None
 
 
 @pytest.mark.slow

@@ -78,6 +78,24 @@ def test_what_would_lie_behind_the_floor_lies_on_it(room):
     assert (np.abs(out / rho - 1)[floor] < 0.02).mean() > 0.9
 
 
+def test_chance_that_is_sure_below_the_floor_keeps_nothing_there(room):
+    """In a shadow that turns, matches are sure by chance, in every view of another depth."""
+    frames, rho, K, w2c, paper, box = room
+    frames, floor = frames.copy(), np.zeros_like(paper)
+    floor[:, 50:] = ~box[:, 50:]
+    frames[floor] = (0.4 + 0.2 * frames[floor].mean(-1, keepdims=True)) * (1, 0.5, 0.3)
+    shadow = ~paper & ~box
+    shadow[:, :50] = False
+    shadow[:, :, :40] = shadow[:, :, 60:] = False
+    wrong, trust = rho.copy(), np.ones_like(rho)
+    for v, share in enumerate((0.85, 0.7, 0.9, 0.75, 0.8)):
+        wrong[v][shadow[v]] *= share
+    trust[shadow & (np.arange(rho.shape[2]) % 2 == 0)] = 0.3
+    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    out, _ = put_on_planes(wrong, trust, frames, K, w2c, near, 0.03)
+    assert (np.abs(out / rho - 1)[shadow] < 0.02).mean() > 0.8
+
+
 def test_far_views_object_to_a_wrong_depth_alone(room):
     frames, rho, K, w2c, _, box = room
     trust = np.ones_like(rho)

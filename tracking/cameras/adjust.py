@@ -2,7 +2,9 @@
 
 Every camera may turn, shift and change its focal length a little. What matches between views say
 is the distance to their epipolar lines (Sampson's), what the calibration says is a prior. Nothing
-is done unless matches that had no say agree too: exact cameras stay as they are.
+is done unless matches that had no say agree too, and no pair of views loses matches that were
+sharply on their lines: exact cameras stay as they are. Bricks and planks look alike one after the
+other, and such wrong matches, all off alike, would turn them.
 
 Legend: V views; pixels are working pixels (tracking.flow.optical) with centres at +0.5.
 """
@@ -46,6 +48,7 @@ class AdjustConfig:
     least: int = 40  # matches of a pair
     enough: int = 200  # followed points of a pair that need no features beside them
     fine_px: float = 0.4  # off their lines: what matches of exact cameras are
+    sharp_px: float = 0.25  # off their lines: what only right matches of right cameras are
     noise_px: float = 0.5  # from which a match has less say
     worth: float = 300.0  # independent matches that a pair counts as, at most
     better: float = 0.75  # share of the distance to the lines that must remain at most ...
@@ -109,6 +112,11 @@ def adjusted_cameras(
     if after > config.better * before or before - after < config.better_px:
         return None
     new_K, new_w2c = _solve(kept, K, w2c, unit, pixel, config)
+    sharp = config.sharp_px * pixel
+    for p in kept:
+        had, has = (np.abs(_off(p, *c)) for c in ((K, w2c), (new_K, new_w2c)))
+        if _fewer(had, has, sharp):
+            return None
     turned = max(
         float(np.degrees(np.linalg.norm(cv2.Rodrigues(n[:3, :3] @ g[:3, :3].T)[0])))
         for n, g in zip(new_w2c, w2c, strict=True)
@@ -152,6 +160,12 @@ def _worst_off(pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray) -> float:
     return max(
         float(np.median(np.concatenate([o for pair, o in off.items() if v in pair]))) for v in views
     )
+
+
+def _fewer(before: np.ndarray, after: np.ndarray, sharp: float) -> bool:
+    """Whether fewer matches [N] are sharply on their lines than chance explains."""
+    had, has = int((before < sharp).sum()), int((after < sharp).sum())
+    return has < had - 2.0 * np.sqrt(had)
 
 
 def _distance(pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray) -> float:

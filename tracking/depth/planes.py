@@ -199,10 +199,21 @@ def _once(
     images, K, w2c = scene.images, scene.K, scene.w2c
     on_PVHW = np.abs(there_PVHW / rho - 1) < 1.5 * _NEAR
     same_PVHW = _of_its_colours(on_PVHW, sure, images)
+    votes_V = [scene.witnesses.votes(v, rho[v], rho, trust) for v in range(len(rho))]
+    off_all = ~on_PVHW.any(0)
+    sunk_PVHW = np.zeros(there_PVHW.shape, bool)
+    for p, v in np.ndindex(there_PVHW.shape[:2]):
+        sunk_PVHW[p, v] = sunk_below(there_PVHW[p, v], rho[v], same_PVHW[p, v], votes_V[v].solid)
+    # what is sure by chance below a plane would keep what is around it there
+    chance = np.zeros_like(sure)
+    for there, sunk in zip(there_PVHW, sunk_PVHW & off_all & sure, strict=True):
+        for v in range(len(rho)):
+            vouch = scene.witnesses.votes(v, there[v], rho, trust, sunk[v])
+            chance[v] |= (vouch.alike >= 2) & (vouch.against < _OBJECTED)
+    sure = sure & ~chance
     out, believed = rho.copy(), trust.copy()
-    for v in range(len(rho)):
+    for v, votes in enumerate(votes_V):
         now = difference_to(images, v, scene.near[v], rho[v], K, w2c)
-        votes = scene.witnesses.votes(v, rho[v], rho, trust)
         wrong = votes.contradicted
         doubt = ~sure[v] | wrong
         if scene.blank is not None:
@@ -212,7 +223,8 @@ def _once(
         blank = doubt & (scene.grain[v] <= TEXTURE)
         parts, objected = parts_of(blank, images[v]), votes.other >= 2
         best = np.full(rho.shape[1:], -np.inf, np.float32)
-        for there, on, same in zip(there_PVHW, on_PVHW, same_PVHW, strict=True):
+        planes = zip(there_PVHW, on_PVHW, same_PVHW, sunk_PVHW, strict=True)
+        for there, on, same, sunk in planes:
             member = _membership(on[v], sure[v] & ~wrong, images[v])
             safe = np.where(there[v] > 0, there[v], rho[v])
             votes_there = scene.witnesses.votes(v, safe, rho, trust, doubt)
@@ -230,11 +242,10 @@ def _once(
             off = difference_to(images, v, scene.near[v], safe, K, w2c)
             allowed = (scene.grain[v] <= TEXTURE) | (off < now + _WORSE) | wrong | under
             allowed &= votes_there.against < _OBJECTED
-            sunk = sunk_below(there[v], rho[v], same[v], votes.solid)
             take = doubt & (there[v] > 0.2 * rho[v].min()) & (violate < 0.5)
             # what is blank is one surface: where views object to some of it, none of it is there
             whole = parts.torn(objected, votes_there.contradicted)
-            take &= (allowed & (fits | mended | under)) | sunk | whole
+            take &= (allowed & (fits | mended | under)) | sunk[v] | whole
             before = rho[v] > (1 + _UNDER) * there[v]
             take &= under | _reached(take, on[v] & sure[v] & ~wrong, before)
             score = alike - 2 * votes_there.against
