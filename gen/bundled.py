@@ -166,24 +166,23 @@ class GridGenerator:
     ) -> Tensor:
         """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...].
 
-        A single frame made from text is the work of the network for pictures.
-
-        It grows on the CPU; one window at a time is on the model's device.
+        It grows on the CPU; one window at a time is on the model's device. A single frame made
+        from text is the work of the network for pictures.
         """
         h, w = self.size
         known_count = 0 if start is None else len(start)
-        base = self.pictures if length == 1 and known_count == 0 else self.base
+        network = self.pictures if length == 1 and known_count == 0 else self.base
         clip, known = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
         if start is not None:
             clip[:known_count], known[:known_count] = start.cpu(), True
-        text, mask = self.encode([prompt, ""], base)
-        sigmas = linear_sigmas(config.steps, config.shift).to(base.device)
+        text, mask = self.encode([prompt, ""], network)
+        sigmas = linear_sigmas(config.steps, config.shift).to(network.device)
         name = "fixed-view clip" if mode == Mode.DYNAMIC else "freeze-time clip"
         name = "first frame" if length == 1 else name
         parts = clip_parts(length)
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
-            given, index = _Given(clean, known), frame_index(clean.shape[1]).to(base.device)
+            given, index = _Given(clean, known), frame_index(clean.shape[1]).to(network.device)
             # Guidance sharpens what only the words say: everything at the start of a clip, the
             # motion of a row; what a column shows is said better by its first frame.
             scale = 1.0
@@ -192,8 +191,8 @@ class GridGenerator:
             elif mode == Mode.DYNAMIC and number == 0:
                 scale = config.motion_guidance
             model = guided(
-                _clip_model(base, given, index, mode, text[:1], mask[:1]),
-                _clip_model(base, given, index, mode, text[1:], mask[1:]),
+                _clip_model(network, given, index, mode, text[:1], mask[:1]),
+                _clip_model(network, given, index, mode, text[1:], mask[1:]),
                 scale,
                 config.guidance_interval,
             )
@@ -201,7 +200,7 @@ class GridGenerator:
             callback = window_report(report, name, number, len(parts))
             return SAMPLERS[config.sampler](model, x, sigmas, callback)
 
-        return grow(clip, known, parts, sample, base.device).clamp(-1, 1)
+        return grow(clip, known, parts, sample, network.device).clamp(-1, 1)
 
     def row_of(self, prompt: str, config: GenerateConfig, report: Report | None = None) -> Tensor:
         """The fixed-view clip [T, H, W, 3] in [-1, 1] of a prompt."""
@@ -315,6 +314,9 @@ def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> 
     folder = weights_folder(folder or "")
     base, _ = load_base(folder)
     pictures = load_base(folder, PICTURE)[0] if description(folder, PICTURE).is_file() else None
+    sizes = {(n.params.height, n.params.width_px) for n in (base, pictures) if n is not None}
+    if len(sizes) > 1:
+        raise UserError(f"{folder}: base and {PICTURE} make frames of different sizes")
     return GridGenerator(base, folder, runtime or Runtime(), pictures)
 
 

@@ -114,3 +114,7 @@ def test_the_first_frame_of_a_text_is_its_work(tmp_path):
     np.testing.assert_allclose(both[0], other[0], atol=2e-2)  # bf16 weights
     assert np.abs(both[0] - alone[0]).max() > 0.1
     assert np.abs(both[1] - other[1]).max() > 0.05  # what follows is the base's
+    larger = BaseModel(replace(SIZES["debug"], height=32), WORDS)
+    save_base(larger, tmp_path, {}, PICTURE)
+    with pytest.raises(UserError, match="different sizes"):
+        load_bundled(tmp_path)
