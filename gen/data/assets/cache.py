@@ -95,8 +95,8 @@ def _load(
 class CachedScenes:
     """The scenes of a cache folder at one size, in memory, as a source of grids and of clips.
 
-    looks: which scenes; held_out: only those kept from training instead of the others.  Grids
-    outnumber what fits into memory nowhere so far: 500 at 40x64 are 250 MB.
+    kinds: which sub-folders of scenes; held_out: only those kept from training instead of the
+    others.  Grids outnumber what fits into memory nowhere so far: 500 at 40x64 are 250 MB.
     """
 
     def __init__(
@@ -105,18 +105,18 @@ class CachedScenes:
         height: int,
         width: int,
         seed: int,
-        looks: tuple[str, ...] = ("prompt",),
+        kinds: tuple[str, ...] = ("prompt",),
         held_out: bool = False,
         most: int | None = None,
         cells: tuple[int, int] = (VIEWS, TIMES),
     ):
         """UserError when the folder has no such scenes."""
-        paths = [p for look in looks for p in sorted((folder / look).glob("[0-9]*.png"))]
+        paths = [p for kind in kinds for p in sorted((folder / kind).glob("[0-9]*.png"))]
         paths = [p for p in paths if (int(p.stem) >= HELD_OUT) == held_out][:most]
         if not paths:
-            kind = "held-out " if held_out else ""
+            which = "held-out " if held_out else ""
             raise UserError(
-                f"{folder} has no {kind}scenes ({', '.join(looks)}); render some with "
+                f"{folder} has no {which}scenes ({', '.join(kinds)}); render some with "
                 "scripts/render_world.py"
             )
         self.seed = seed
