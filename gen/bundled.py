@@ -30,7 +30,7 @@ from gen.flow.windows import Part, clip_parts, frame_index, grid_parts, grow
 from gen.generate import GenerateConfig, GeneratedGrid, check_clips, window_report
 from gen.grid import VideoGrid
 from gen.limits import Work, clips_at_once
-from gen.network.base import PICTURE, BaseModel, description, load_base, read_config
+from gen.network.base import CLIP, PICTURE, BaseModel, description, load_base, read_config
 from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.network.text import Tokenizer
@@ -93,20 +93,24 @@ class GridGenerator:
         folder: Path | None = None,
         runtime: Runtime | None = None,
         pictures: BaseModel | None = None,
+        clips: BaseModel | None = None,
     ):
         """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is;
-        `pictures`: makes the first frame of a text instead of `base`."""
-        self.base = base.eval() if runtime is None else runtime.prepare(base)
-        self.pictures = self.base
-        if pictures is not None:
-            self.pictures = pictures.eval() if runtime is None else runtime.prepare(pictures)
+        instead of `base`, `pictures` makes the first frame of a text, `clips` what follows it."""
+
+        def prepared(network: BaseModel) -> BaseModel:
+            return network.eval() if runtime is None else runtime.prepare(network)
+
+        self.base = prepared(base)
+        self.pictures = self.base if pictures is None else prepared(pictures)
+        self.clips = self.base if clips is None else prepared(clips)
         self.folder = folder
         self.max_memory_gb = None if runtime is None else runtime.max_memory_gb
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames."""
-        return self.base.params.height, self.base.params.width_px
+        return self.base.params.frame_size
 
     def two_stream(self, config: GenerateConfig) -> TwoStream:
         """The 4D model with the asked mixer; UserError when its trained weights are missing."""
@@ -167,11 +171,14 @@ class GridGenerator:
         """A clip [F, H, W, 3] in [-1, 1] of `length` frames, the first from `start` [K, ...].
 
         It grows on the CPU; one window at a time is on the model's device. A single frame made
-        from text is the work of the network for pictures.
+        from text is the work of the network for pictures, what goes on from given frames that of
+        the network for clips.
         """
         h, w = self.size
         known_count = 0 if start is None else len(start)
-        network = self.pictures if length == 1 and known_count == 0 else self.base
+        network = self.clips
+        if known_count == 0:
+            network = self.pictures if length == 1 else self.base
         clip, known = torch.zeros(length, h, w, 3), torch.zeros(length, dtype=torch.bool)
         if start is not None:
             clip[:known_count], known[:known_count] = start.cpu(), True
@@ -246,7 +253,7 @@ class GridGenerator:
         """Let so many clips go through the model at once as the memory bound allows."""
         dtype = self.base.dit.block_dtype or torch.float32
         work = Work(self.base.params, views, times, *self.size, dtype.itemsize)
-        held = {self.base, self.pictures, model.mixer}
+        held = {self.base, self.pictures, self.clips, model.mixer}
         parameters = sum(p.numel() for module in held for p in module.parameters())
         model.clips_at_once = clips_at_once(work, parameters, mixer, self.max_memory_gb)
 
@@ -313,11 +320,11 @@ def load_bundled(folder: Path | None = None, runtime: Runtime | None = None) -> 
     """The generator with the package's weights, or those of another weights folder."""
     folder = weights_folder(folder or "")
     base, _ = load_base(folder)
-    pictures = load_base(folder, PICTURE)[0] if description(folder, PICTURE).is_file() else None
-    sizes = {(n.params.height, n.params.width_px) for n in (base, pictures) if n is not None}
-    if len(sizes) > 1:
-        raise UserError(f"{folder}: base and {PICTURE} make frames of different sizes")
-    return GridGenerator(base, folder, runtime or Runtime(), pictures)
+    own = {n: load_base(folder, n)[0] for n in (PICTURE, CLIP) if description(folder, n).is_file()}
+    for name, network in own.items():
+        if network.params.frame_size != base.params.frame_size:
+            raise UserError(f"{folder}: base and {name} make frames of different sizes")
+    return GridGenerator(base, folder, runtime or Runtime(), own.get(PICTURE), own.get(CLIP))
 
 
 def check_prompt(prompt: str, folder: Path) -> None:

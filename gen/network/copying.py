@@ -1,0 +1,74 @@
+"""What a clip shows was seen in its first frame: every pixel may be copied from there, displaced.
+
+A small network draws each frame anew from its tokens, a patch through a few numbers, and loses legs
+and grain that its first frame has.  So a second head says, for every 2 x 2 pixels of a frame, where
+in the first frame they were and how far to trust that; the rest is drawn.  Ours, not in the paper
+(views that are warped, occlusions that are drawn: as in first-order motion models,
+arXiv:2003.00196).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, interpolate
+
+CELL = 2  # pixels of a side that share a displacement
+PIXELS = 8.0  # displacement that an output of 1 stands for
+_START = -1.0  # logit of the share that is copied, before training
+
+
+class CopyHead(nn.Module):
+    """Tokens -> displacement and share of what is copied from the first frame."""
+
+    def __init__(self, width: int, patch: int):
+        """ValueError when a patch does not split into cells."""
+        super().__init__()
+        if patch % CELL:
+            raise ValueError(f"patch {patch} must be a multiple of {CELL}")
+        self.side = patch // CELL
+        self.out = nn.Linear(width, self.side * self.side * 3)
+
+    def reset_parameters(self) -> None:
+        """Nothing is displaced, a quarter is copied."""
+        nn.init.zeros_(self.out.weight)
+        with torch.no_grad():
+            self.out.bias.view(-1, 3)[:] = torch.tensor([0.0, 0.0, _START])
+
+    def forward(self, tok_BND: Tensor, frames: int, height: int, width: int) -> Tensor:
+        """[B, F, H, W, 3]: x and y of the place in the first frame relative to the pixel's own, in
+        pixels, and the share 0..1 that is copied."""
+        b, s = len(tok_BND), self.side
+        rows, columns = height // (s * CELL), width // (s * CELL)
+        maps = self.out(tok_BND).reshape(b * frames, rows, columns, s, s, 3)
+        maps = maps.permute(0, 5, 1, 3, 2, 4).reshape(b * frames, 3, rows * s, columns * s)
+        maps = interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
+        maps = torch.cat([maps[:, :2] * PIXELS, maps[:, 2:].sigmoid()], dim=1)
+        return maps.permute(0, 2, 3, 1).unflatten(0, (b, frames))
+
+
+def displaced(first_BHWC: Tensor, by_BFHW2: Tensor) -> Tensor:
+    """The first frame as every frame sees it [B, F, H, W, C]; beyond its border, the border."""
+    b, f, h, w, _ = by_BFHW2.shape
+    y, x = torch.meshgrid(
+        torch.arange(h, device=by_BFHW2.device, dtype=by_BFHW2.dtype),
+        torch.arange(w, device=by_BFHW2.device, dtype=by_BFHW2.dtype),
+        indexing="ij",
+    )
+    place = (torch.stack([x, y], dim=-1) + by_BFHW2 + 0.5) * 2
+    place = place / place.new_tensor([w, h]) - 1
+    # Frames of a clip below each other: one picture a clip is sampled once.
+    seen = grid_sample(
+        first_BHWC.permute(0, 3, 1, 2),
+        place.flatten(1, 2),
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return seen.permute(0, 2, 3, 1).unflatten(1, (f, h))
+
+
+def mix_copied(drawn_BFHWC: Tensor, first_BHWC: Tensor, maps_BFHW3: Tensor, given_B: Tensor):
+    """Drawn frames with their copied share put in, in clips whose first frame is given."""
+    share = maps_BFHW3[..., 2:] * given_B[:, None, None, None, None]
+    return drawn_BFHWC + share * (displaced(first_BHWC, maps_BFHW3[..., :2]) - drawn_BFHWC)

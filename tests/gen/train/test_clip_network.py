@@ -1,0 +1,122 @@
+"""The network for what follows a first frame: it copies from there, learns where from by optical
+flow, is kept beside the base, and goes on from given frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gen.bundled import GridGenerator, load_bundled
+from gen.data.assets.cache import HELD_OUT
+from gen.generate import GenerateConfig
+from gen.network.base import BASE, CLIP, COPY, BaseModel, load_base, save_base
+from gen.network.copying import CopyHead, displaced, mix_copied
+from gen.network.dit import unpatchify
+from gen.network.params import SIZES
+from gen.train.flow_teacher import first_frame_flow, flow_loss
+from gen.train.options import ClipMix, TrainBaseConfig
+from scripts.train_base import main as train_base
+from tests.gen.data.test_asset_world import fill_cache
+from tests.gen.train.test_train import base_options
+
+WORDS = ["a", "red", "ball"]
+COPYING = replace(SIZES["debug"], copies=True)
+
+
+def texture(h: int = 40, w: int = 64) -> torch.Tensor:
+    """A smooth random picture [H, W, 3] in [-1, 1]."""
+    g = torch.Generator().manual_seed(3)
+    small = torch.rand(1, 3, h // 4, w // 4, generator=g) * 2 - 1
+    large = torch.nn.functional.interpolate(small, size=(h, w), mode="bicubic")
+    return large[0].permute(1, 2, 0).clamp(-1, 1)
+
+
+def test_whole_pixels_are_displaced_exactly_and_beyond_the_border_is_the_border():
+    first = texture()[None]
+    by = torch.zeros(1, 2, 40, 64, 2)
+    by[:, 1] = torch.tensor([3.0, -2.0])
+    seen = displaced(first, by)
+    torch.testing.assert_close(seen[0, 0], first[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen[0, 1, 4:, :-6], first[0, 2:-2, 3:-3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen[0, 1, 5, -1], first[0, 3, -1], atol=1e-4, rtol=0)
+
+
+def test_the_head_says_it_of_the_pixels_of_each_token():
+    head = CopyHead(6, 8)
+    head.reset_parameters()
+    with torch.no_grad():
+        head.out.weight.view(16, 3, 6)[:, 0, 0] = 1.0  # the first number of a token: to the right
+    tokens = torch.zeros(1, 2 * 6, 6)
+    tokens[0, 6 + 4, 0] = 0.5  # second frame, second row of patches, second column
+    maps = head(tokens, 2, 16, 24)
+    assert maps.shape == (1, 2, 16, 24, 3)
+    marked = unpatchify(tokens[..., :1].expand(-1, -1, 64), 8, 2, 16, 24)[..., 0] > 0
+    inner = maps[0, 1, 9:15, 9:15]  # the border is shared with the neighbours
+    assert marked[0, 1, 8:16, 8:16].all() and int(marked.sum()) == 64
+    torch.testing.assert_close(inner[..., 0], torch.full((6, 6), 4.0))
+    assert maps[0, 0].abs()[..., :2].max() == 0 and maps[0, 1, :7, :, 0].abs().max() == 0
+    assert maps[..., 1].abs().max() == 0 and maps[..., 2].std() < 1e-6
+
+
+def test_nothing_is_copied_where_the_first_frame_is_not_given():
+    drawn, first = torch.zeros(2, 3, 40, 64, 3), texture().expand(2, -1, -1, -1)
+    maps = torch.zeros(2, 3, 40, 64, 3)
+    maps[..., 2] = 1.0
+    mixed = mix_copied(drawn, first, maps, torch.tensor([True, False]))
+    torch.testing.assert_close(mixed[0, 2], first[0], atol=1e-4, rtol=0)
+    assert mixed[1].abs().max() == 0
+
+
+def test_flow_finds_where_in_the_first_frame_pixels_were():
+    first = texture()
+    clip = torch.stack([first, first.roll(3, 1), first.roll(6, 1)])
+    flow = first_frame_flow(clip)
+    inner = flow[:, 8:-8, 12:-12]
+    expected = torch.tensor([[0.0, 0.0], [-3.0, 0.0], [-6.0, 0.0]])
+    assert (inner.mean((1, 2)) - expected).abs().max() < 0.3
+    known = torch.tensor([[True, False, False]])
+    right = flow_loss(flow[None], clip[None], known)
+    none = torch.zeros_like(flow[None], requires_grad=True)
+    wrong = flow_loss(none, clip[None], known)
+    assert float(right) < 1e-6 < 0.1 < float(wrong.detach())
+    wrong.backward()
+    assert none.grad[0, 0].abs().max() == 0 and none.grad[0, 1, 20, 30, 0] > 0
+    assert float(flow_loss(none, clip[None], torch.zeros(1, 3, dtype=torch.bool))) == 0
+
+
+def test_it_is_trained_from_the_base_and_saved_beside_it(tmp_path):
+    fill_cache(tmp_path / "cache", [1, HELD_OUT])
+    save_base(BaseModel(SIZES["debug"], WORDS), tmp_path / "start", {"pool": {"world": "narrow"}})
+    options = base_options(
+        tmp_path / "run", 3, frames=8, use_frames=None, picture_every=0, network=CLIP,
+        start=tmp_path / "start", world=tmp_path / "cache", mix=ClipMix(0.0, assets=1.0),
+    )  # fmt: skip
+    train_base(options)
+    made, config = load_base(tmp_path / "run" / "weights", CLIP)
+    assert config["params"]["copies"] and config["how_made"]["flow"] == options.flow
+    assert not (tmp_path / "run" / "weights" / "config.json").exists()
+    head = {k: v for k, v in made.state_dict().items() if k.startswith(COPY)}
+    assert head["dit.copy.out.weight"].abs().max() > 0
+    with pytest.raises(ValueError, match="goes on from a first frame"):
+        TrainBaseConfig(out=tmp_path, network=CLIP, frames=1)
+
+
+def test_what_follows_given_frames_is_its_work(tmp_path):
+    torch.manual_seed(0)
+    base, copying = BaseModel(SIZES["debug"], WORDS), BaseModel(COPYING, WORDS)
+    for network in (base, copying):
+        torch.nn.init.normal_(network.dit.head_out.weight, std=0.02)
+    with torch.no_grad():  # copies everything from where it is
+        copying.dit.copy.out.bias[2::3] = 20.0
+    save_base(base, tmp_path, {}, BASE)
+    save_base(copying, tmp_path, {}, CLIP)
+    config = GenerateConfig(views=3, times=3, steps=2, mixer="none", still=False)
+    made = load_bundled(tmp_path).from_prompt("a red ball", config)
+    for clip in (made.fixed_view, made.freeze_time):
+        np.testing.assert_allclose(clip[1:], np.stack([clip[0]] * 2), atol=1e-3)
+    alone = GridGenerator(load_base(tmp_path)[0]).from_prompt("a red ball", config)
+    np.testing.assert_allclose(made.fixed_view[0], alone.fixed_view[0], atol=1e-6)
+    assert np.abs(made.fixed_view[1] - alone.fixed_view[1]).max() > 0.1
