@@ -3,7 +3,7 @@
 A clip is either a fixed-view video (frames run over time) or a freeze-time video (frames run
 over viewpoints); which one it is, is told by a learned context embedding (paper 3.1), never by
 position.  The network is usable whole (`DiT.forward`) and block by block (`embed`, `condition`,
-`blocks[l]`, `head`), so that `gen.sync.two_stream` runs the same weights over rows and columns.
+`blocks[l]`, `frames`), so that `gen.sync.two_stream` runs the same weights over rows and columns.
 
 Shape legend: B clips, F frames, S patches a frame, N = F*S tokens, D width, L text tokens,
 H W pixels, C channels.
@@ -182,16 +182,21 @@ class DiT(nn.Module):
             mod = self._for_blocks(self.mod(F.silu(cond)).unflatten(-1, (6, -1)))
         return Context(cond, mod, self._for_blocks(text_BLD), text_mask_BL, rope)
 
-    def head(self, tok_BND: Tensor, ctx: Context, frames: int, height: int, width: int) -> Tensor:
-        """Tokens -> clean frames [B, F, H, W, 3] in about [-1, 1]."""
-        out = self.head_out(self._for_head(tok_BND, ctx))
-        return unpatchify(out, self.params.patch, frames, height, width)
-
-    def _for_head(self, tok_BND: Tensor, ctx: Context) -> Tensor:
+    def frames(
+        self, tok_BND: Tensor, ctx: Context, frames: int, height: int, width: int,
+        first_BHWC: Tensor, given_B: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """Tokens -> clean frames [B, F, H, W, 3] in about [-1, 1], drawn, and in part copied from
+        the first frame where it is given; and what is copied, as in `predict`."""
         if self.block_dtype is not None:
             tok_BND = tok_BND.to(self.head_out.weight.dtype)
         scale, shift = self.head_mod(F.silu(ctx.cond_BD))[:, None].chunk(2, dim=-1)
-        return rms_norm(tok_BND) * (1 + scale) + shift
+        tok = rms_norm(tok_BND) * (1 + scale) + shift
+        drawn = unpatchify(self.head_out(tok), self.params.patch, frames, height, width)
+        if not self.params.copies:
+            return drawn, None
+        maps = self.copy(tok, frames, height, width)
+        return mix_copied(drawn, first_BHWC, maps, given_B), maps
 
     def run_block(self, index: int, tok_BND: Tensor, ctx: Context) -> Tensor:
         """Block `index`, under gradient checkpointing when that is switched on."""
@@ -232,8 +237,4 @@ class DiT(nn.Module):
         tok = self.embed(x_BFHWC, known_BF, index_F, extra_BFHWC)
         for index in range(len(self.blocks)):
             tok = self.run_block(index, tok, ctx)
-        drawn = self.head(tok, ctx, f, h, w)
-        if not self.params.copies:
-            return drawn, None
-        maps = self.copy(self._for_head(tok, ctx), f, h, w)
-        return mix_copied(drawn, x_BFHWC[:, 0], maps, known_BF[:, 0]), maps
+        return self.frames(tok, ctx, f, h, w, x_BFHWC[:, 0], known_BF[:, 0])

@@ -97,7 +97,8 @@ class TwoStream(Streams):
             if isinstance(self.mixer, SequentialSync):
                 row = column = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
             row, column = self.run_streams(row, column, ctx_row, ctx_col, feats)
-        clean = self._decode(row, column, ctx_row, ctx_col, (h, w))
+        given = x_BVTHWC, known_BVT
+        clean = self._decode(row, column, ctx_row, ctx_col, given)
         return keep_known(clean, x_BVTHWC, known_BVT)
 
     def _embed(
@@ -173,23 +174,31 @@ class TwoStream(Streams):
         return x.view(b, v, t, s, d)
 
     def _decode(
-        self, row: Tensor, column: Tensor, ctx_row: Context, ctx_col: Context, size: tuple[int, int]
-    ) -> Tensor:
-        def decode(tok_BCFSD: Tensor, ctx: Context) -> Tensor:
-            clips = tok_BCFSD.flatten(0, 1)
+        self, row: Tensor, column: Tensor, ctx_row: Context, ctx_col: Context,
+        given: tuple[Tensor, Tensor],
+    ) -> Tensor:  # fmt: skip
+        """Frames of both streams' tokens; `given`: the cells and which of them are known, of which
+        a network with `params.copies` copies the first of each row or column."""
+
+        def decode(tok_BCFSD: Tensor, ctx: Context, x_BCFHWC: Tensor, known_BCF: Tensor) -> Tensor:
+            clips, first = tok_BCFSD.flatten(0, 1), x_BCFHWC[:, :, 0].flatten(0, 1)
+            known, (h, w) = known_BCF[:, :, 0].flatten(), first.shape[1:3]
 
             def run(part: slice) -> Tensor:
                 tok = clips[part].flatten(1, 2)
-                return self.dit.head(tok, ctx.part(part), clips.shape[1], *size)
+                given = first[part], known[part]
+                return self.dit.frames(tok, ctx.part(part), clips.shape[1], h, w, *given)[0]
 
             return self.in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
 
+        x, known = given
         if self.output == "row":
-            return decode(row, ctx_row)
-        by_column = decode(column.transpose(1, 2), ctx_col).transpose(1, 2)
+            return decode(row, ctx_row, x, known)
+        flipped = column.transpose(1, 2), ctx_col, x.transpose(1, 2), known.transpose(1, 2)
+        by_column = decode(*flipped).transpose(1, 2)
         if self.output == "column":
             return by_column
-        return (decode(row, ctx_row) + by_column) / 2
+        return (decode(row, ctx_row, x, known) + by_column) / 2
 
     def sync_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters of the mixer where it acts: what the 4D stage trains (paper 4.1)."""

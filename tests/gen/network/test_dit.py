@@ -61,7 +61,8 @@ def test_block_by_block_equals_whole():
     tok = dit.embed(x, known, torch.arange(3))
     for index in range(len(dit.blocks)):
         tok = dit.blocks[index](tok, ctx)
-    torch.testing.assert_close(dit.head(tok, ctx, 3, 16, 24), whole)
+    frames, _ = dit.frames(tok, ctx, 3, 16, 24, x[:, 0], known[:, 0])
+    torch.testing.assert_close(frames, whole)
 
 
 def test_everything_that_conditions_has_an_effect():

@@ -162,7 +162,7 @@ def test_untrained_sequential_is_column_then_row():
     )
     for layer in range(2):
         tok = model.row_stream(layer, model.column_stream(layer, tok, ctx_col), ctx_row)
-    expected = model._decode(tok, tok, ctx_row, ctx_col, (16, 24))
+    expected = model._decode(tok, tok, ctx_row, ctx_col, (x, known))
     close(unknown(model(*args), args), unknown(expected, args))
 
 

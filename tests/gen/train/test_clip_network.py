@@ -14,8 +14,10 @@ from gen.data.assets.cache import HELD_OUT
 from gen.generate import GenerateConfig
 from gen.network.base import BASE, CLIP, COPY, BaseModel, load_base, save_base
 from gen.network.copying import CopyHead, displaced, mix_copied
-from gen.network.dit import unpatchify
+from gen.network.dit import DiT, unpatchify
 from gen.network.params import SIZES
+from gen.sync.mixers import SyncParams
+from gen.sync.two_stream import TwoStream
 from gen.train.flow_teacher import first_frame_flow, flow_loss
 from gen.train.options import ClipMix, TrainBaseConfig
 from scripts.train_base import main as train_base
@@ -84,7 +86,8 @@ def test_flow_finds_where_in_the_first_frame_pixels_were():
     assert float(right) < 1e-6 < 0.1 < float(wrong.detach())
     wrong.backward()
     assert none.grad[0, 0].abs().max() == 0 and none.grad[0, 1, 20, 30, 0] > 0
-    assert float(flow_loss(none, clip[None], torch.zeros(1, 3, dtype=torch.bool))) == 0
+    nothing = flow_loss(none, clip[None], torch.zeros(1, 3, dtype=torch.bool))
+    assert float(nothing.detach()) == 0
 
 
 def test_it_is_trained_from_the_base_and_saved_beside_it(tmp_path):
@@ -120,3 +123,22 @@ def test_what_follows_given_frames_is_its_work(tmp_path):
     alone = GridGenerator(load_base(tmp_path)[0]).from_prompt("a red ball", config)
     np.testing.assert_allclose(made.fixed_view[0], alone.fixed_view[0], atol=1e-6)
     assert np.abs(made.fixed_view[1] - alone.fixed_view[1]).max() > 0.1
+
+
+def test_the_grid_copies_from_the_first_of_each_row_and_column():
+    torch.manual_seed(0)
+    dit = DiT(COPYING)
+    with torch.no_grad():  # copies everything from where it is, draws black
+        dit.copy.out.bias[2::3] = 20.0
+    cells = torch.rand(1, 3, 4, 16, 24, 3)
+    known = torch.zeros(1, 3, 4, dtype=torch.bool)
+    known[:, 0] = known[:, :, 0] = True
+    text, mask = torch.zeros(1, 5, COPYING.text_width), torch.ones(1, 5, dtype=torch.bool)
+    sides = {"row": cells[:, :, :1].expand_as(cells), "column": cells[:, :1].expand_as(cells)}
+    sides["mean"] = (sides["row"] + sides["column"]) / 2
+    for output, expected in sides.items():
+        made = TwoStream(dit, SyncParams("none"), output)(cells, known, torch.ones(1), text, mask)
+        torch.testing.assert_close(made[~known], expected[~known], atol=1e-4, rtol=0)
+    known[:, 1:, 0] = False  # nothing to copy for those rows
+    made = TwoStream(dit, SyncParams("none"), "row")(cells, known, torch.ones(1), text, mask)
+    assert made[0, 1:].abs().max() < 1e-4
