@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tracking.textured_room import arc, at_angles, render_path
+from tracking.depth import dense
 from tracking.depth.dense import (
     DepthConfig,
     dense_depth,
@@ -97,6 +98,20 @@ def test_what_many_views_agree_on_is_trusted_though_the_pictures_differ(room):
     alone = rho.copy()
     alone[[0, 3, 4]] *= 0.5  # one neighbour is left that agrees
     assert trust(alone, far) < 0.3
+
+
+def test_what_all_neighbours_agree_on_is_sure_though_little_around_is(room, monkeypatch):
+    """A face before a plain wall: neighbours agree on every part of it, and on nothing beside."""
+    K, w2c, far = np.tile(room.K, (3, 1, 1)), room.w2c[1:4], np.ones(3, bool)
+    monkeypatch.setattr(dense, "put_on_planes", lambda rho, trust, *_: (rho, trust))
+    rho = (1.0 / room.depth[1:4]).astype(np.float32)
+    there = np.zeros(rho[1].shape, bool)
+    there[np.arange(len(there)) % 7 < 3] = True
+    rho[1][~there] *= 0.5
+    nothing, clear = np.zeros_like(rho), np.ones_like(rho)
+    trust = settle(rho, nothing, clear, room.frames[1:4], K, w2c, DepthConfig(), far=far)[1][1]
+    middle = there & (np.abs(np.arange(there.shape[1]) - there.shape[1] / 2) < 15)
+    assert (trust[middle] > 0.6).mean() > 0.8
 
 
 def test_views_near_each_other_are_matched_as_ever(room):

@@ -5,8 +5,14 @@ import pytest
 
 from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
+from tracking.depth import planes
 from tracking.depth.dense import neighbours_of
-from tracking.depth.planes import find_planes, parts_of, put_on_planes, sunk_below
+from tracking.depth.planes import (
+    find_planes,
+    parts_of,
+    put_on_planes,
+    sunk_below,
+)
 from tracking.depth.witnesses import Witnesses
 
 VIEWS = 5
@@ -94,6 +100,24 @@ def test_chance_that_is_sure_below_the_floor_keeps_nothing_there(room):
     near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
     out, _ = put_on_planes(wrong, trust, frames, K, w2c, near, 0.03)
     assert (np.abs(out / rho - 1)[shadow] < 0.02).mean() > 0.8
+
+
+def test_two_views_do_not_say_what_is_below_the_floor(room, monkeypatch):
+    """Of two views, one other is sure at most, of what is really there as well."""
+    frames, rho, K, w2c, _, _ = room
+    asked = []
+
+    def noted(plane, *_):
+        asked.append(plane)
+        return np.zeros(plane.shape, bool)
+
+    monkeypatch.setattr(planes, "sunk_below", noted)
+    for views, near in (([1, 3], [[1], [0]]), (range(VIEWS), [[2]] * VIEWS)):
+        assert not asked
+        some = list(views)
+        trust = np.ones_like(rho[some])
+        put_on_planes(rho[some], trust, frames[some], K[some], w2c[some], near, 0.03)
+    assert asked
 
 
 def test_far_views_object_to_a_wrong_depth_alone(room):

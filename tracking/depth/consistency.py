@@ -79,6 +79,18 @@ def compare_views(
     return agree, violate
 
 
+def asked_views(
+    rho: np.ndarray, view: int, others: Sequence[int], K: np.ndarray, w2c: np.ndarray
+) -> np.ndarray:
+    """Number, float32 [H, W], of `others` in whose picture a pixel of `view` (1/z [H, W]) falls."""
+    h, w = rho.shape
+    asked = np.zeros((h, w), np.float32)
+    for other in others:
+        uv, _ = reproject(rho, K[view], K[other], relative_pose(w2c[view], w2c[other]))
+        asked += inside(uv, h, w)
+    return asked
+
+
 @njit(cache=True)
 def _splat(uv, there, trust, best):
     """Nearest surface wins: best [h, w] keeps the largest 1/z of the 2x2 pixels around uv."""

@@ -16,7 +16,13 @@ from scipy.sparse.csgraph import connected_components
 
 from tracking.depth.blank import blank_backdrop, push_behind
 from tracking.depth.colours import evened, view_colours
-from tracking.depth.consistency import WIDE_DEG, compare_views, is_far, splat_from
+from tracking.depth.consistency import (
+    WIDE_DEG,
+    asked_views,
+    compare_views,
+    is_far,
+    splat_from,
+)
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.planes import put_on_planes
@@ -38,8 +44,8 @@ class DepthConfig:
     sure_margin: float = 0.02  # lead over the second-best plane above which a match is clear
     cost_a_view: float = 0.07  # by which it may match worse for each further view that agrees
     around: float = 0.08  # of the long side, around a pixel of a view far from all ...
-    chance: float = 0.5  # ... the share that agrees with a neighbour by chance alone ...
-    beyond_chance: float = 0.2  # ... and by how much more must do so
+    chance: float = 0.38  # ... the share of its neighbours that agree by chance, if it is one ...
+    beyond_chance: float = 0.1  # ... and by how much more must do so
     speckle: float = 4e-4  # share of the picture below which an island of depth is noise
     speckle_of_two: float = 5e-3  # the same with one neighbour alone: no third view can object
     window: int = 5
@@ -316,10 +322,12 @@ def settle(
         if far is not None and far[v]:
             # what several views agree on is right though the pictures differ
             worse = worse - config.cost_a_view * np.maximum(agree - 1, 0)
-            # chance agrees here and there; of a surface, most of what is around agrees too
-            side = max(5, round(config.around * max(h, w)) | 1)
-            around = cv2.blur((agree > 0).astype(np.float32), (side, side))
-            trust[v] *= np.clip((around - config.chance) / config.beyond_chance, 0.0, 1.0)
+            # chance agrees here and there; of a surface, more of what is around agrees
+            asked = asked_views(rho[v], v, near[v], K, w2c)
+            side = (max(5, round(config.around * max(h, w)) | 1),) * 2
+            around = cv2.blur(agree, side) / np.maximum(cv2.blur(asked, side), 1e-6)
+            chance = config.chance / np.sqrt(len(near[v]))
+            trust[v] *= np.clip((around - chance) / config.beyond_chance, 0.0, 1.0)
         trust[v] *= np.clip(1.5 - 4.5 * worse, 0.05, 1.0)
         trust[v] *= np.clip(margin[v] / config.sure_margin, 0.3, 1.0)
     if blank is not None:

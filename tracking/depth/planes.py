@@ -41,6 +41,7 @@ _BETTER = 0.2  # share of views that must object less to a plane that nothing el
 _SLACK = 0.3  # ... and may object more to one that goes on from its surroundings or its colour
 _OBJECTED = 0.5  # share of views that no plane may have against it
 _UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
+_ALONE = 0.2  # share of what is sure that may be so in hardly another view
 _TORN = 0.15  # share of a blank part that two views or more must object to
 _SMALL = 50  # pixels below which a part says nothing
 _EDGE = 0.03  # change of colour from pixel to pixel that ends a part
@@ -202,8 +203,10 @@ def _once(
     votes_V = [scene.witnesses.votes(v, rho[v], rho, trust) for v in range(len(rho))]
     off_all = ~on_PVHW.any(0)
     sunk_PVHW = np.zeros(there_PVHW.shape, bool)
-    for p, v in np.ndindex(there_PVHW.shape[:2]):
-        sunk_PVHW[p, v] = sunk_below(there_PVHW[p, v], rho[v], same_PVHW[p, v], votes_V[v].solid)
+    if many_are_sure(sure, np.stack([votes.solid for votes in votes_V])):
+        for p, v in np.ndindex(there_PVHW.shape[:2]):
+            solid = votes_V[v].solid
+            sunk_PVHW[p, v] = sunk_below(there_PVHW[p, v], rho[v], same_PVHW[p, v], solid)
     # what is sure by chance below a plane would keep what is around it there
     chance = np.zeros_like(sure)
     for there, sunk in zip(there_PVHW, sunk_PVHW & off_all & sure, strict=True):
@@ -254,6 +257,14 @@ def _once(
             best = np.where(take, score, best)
         believed[v][wrong & np.isinf(best)] = 0.0
     return out, believed
+
+
+def many_are_sure(sure: np.ndarray, solid: np.ndarray) -> bool:
+    """Whether what a view is sure of [V, H, W], other views usually are as well (`solid` are).
+
+    Of two cameras, or of three far apart, hardly one is, whatever is there.
+    """
+    return bool((solid[sure] < 2).mean() < _ALONE)
 
 
 def sunk_below(
