@@ -2,10 +2,11 @@
 
 From a little above all cameras one looks into a pot past what any of them saw: its bottom has no
 points, and through it shows whatever lies behind, the far wall from its back or the table. A ray
-that comes to where every view has something before it, has met the border of what is known. No
-surface that is seen can be nearer; a sheet there, in the colours of what is farther away around the
-gap, hides what cannot be seen. No given view sees it. Points that hardly show in any view go first:
-no picture told their colours, and dark ones line the gaps.
+that comes to where every view has something before it, and ends on nothing that a view sees, has
+met the border of what is known. No surface that is seen can be nearer; a sheet there, in the
+colours of what is farther away around the gap, hides what cannot be seen. No given view sees it.
+Points that hardly show in any view go first: no picture told their colours, and dark ones line the
+gaps.
 
 Legend: V views, H x W the picture of a viewpoint beside them, P points.
 """
@@ -94,7 +95,7 @@ def _with_sheets(
         )
         depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
         end = np.where(alpha > _SOLID, depth, far)
-        unknown = unseen_from(camera, end, near, deepest, K[views], w2c[views])
+        unknown = unseen_from(camera, end, near, deepest, K[views], w2c[views], alpha > _SOLID)
         gap, sheet = without_crumbs(unknown, end, _added(scene, count, camera))
         if not gap.any():
             continue
@@ -151,30 +152,36 @@ def unseen_from(
     deepest: Sequence[NDArray[Any]],
     K: FloatArray,
     w2c: FloatArray,
+    solid: Mask | None = None,
 ) -> FloatArray:
     """Depth [H, W] from which on nobody sees what is on a ray, 0 where its end is seen.
 
     A view does not see what is behind ``deepest``, its depth [h, w]; one outside whose picture a
     place is says nothing, and half of the views must say something. end_HW: the depth at which
-    rays end; near: that at which they begin.
+    rays end; near: that at which they begin; solid [H, W]: where that is on a surface (by default
+    nowhere). If a view sees it, what is before it is air, though nobody looks through all of it.
     """
     height, width = end_HW.shape
     rays = unproject(pixel_grid(height, width).reshape(-1, 2), np.ones(height * width), camera.K)
     rays, home = rays.astype(np.float32), invert(camera.w2c)
     moves = [(pose @ home).astype(np.float32) for pose in w2c]
 
-    def hidden(which: NDArray[np.int64], z: FloatArray | float) -> NDArray[np.int64]:
-        """Those of the rays that nobody sees at depth z."""
+    def hidden(
+        which: NDArray[np.int64], z: FloatArray | float, least: float = 0.5
+    ) -> NDArray[np.int64]:
+        """Those of the rays that nobody sees at depth z, as a share of views says at least."""
         places, told = rays[which] * np.reshape(np.float32(z), (-1, 1)), np.zeros(len(which), int)
         for depth, lens, move in zip(deepest, K.astype(np.float32), moves, strict=True):
             uv, there = project(transform(move, places), lens)
             pixel, inside = pixel_index(uv, there, depth.shape)
             stays = ~inside | (there > depth.reshape(-1)[pixel] * (1 + _BEHIND))
             which, places, told = which[stays], places[stays], (told + inside)[stays]
-        return which[2 * told >= len(deepest)]
+        return which[told >= least * len(deepest)]
 
     end = end_HW.reshape(-1)
     begun, found = np.zeros((2, len(end)))
+    ends = np.zeros(len(end), bool) if solid is None else solid.reshape(-1).copy()
+    ends[hidden(np.flatnonzero(ends), end[ends], 0.0)] = False
     step = (max(float(end.max()), near) / near) ** (1 / _STEPS)
     for z in near * step ** np.arange(_STEPS + 1):
         now = hidden(np.flatnonzero((found == 0) & (z < end * (1 - _BEHIND))), z)
@@ -187,6 +194,7 @@ def unseen_from(
     left = np.flatnonzero(found == 0)
     left = hidden(left, end[left])
     found[left] = np.where(begun[left] > 0, begun[left], end[left]) * (1 - _BEHIND / 2)
+    found[ends] = 0.0
     return found.reshape(height, width)
 
 

@@ -118,3 +118,19 @@ def test_a_ray_is_unknown_from_behind_what_hides_it_from_all():
     assert not unseen_from(
         view, end, 1.0, [beside, free], np.stack([K] * 2), np.stack([np.eye(4)] * 2)
     ).any()
+
+
+def test_what_a_view_sees_through_the_shadow_of_something_is_no_gap():
+    """Past the back of a card one sees the wall beside its shadow: there is air in between."""
+    K = np.array([[20.0, 0, 10], [0, 20.0, 10], [0, 0, 1]])
+    card = np.full((20, 20), 4.0, np.float32)
+    card[:, :10] = 2.0
+    aside = np.eye(4)
+    aside[0, 3] = 2.0
+    view = Camera(aside, np.array([[10.0, 0, 10], [0, 10.0, 10], [0, 0, 1]]), (20, 20))
+    known = [card] * 2, np.stack([K] * 2), np.stack([np.eye(4)] * 2)
+    end = np.full((20, 20), 4.0)
+    anywhere = unseen_from(view, end, 1.0, *known)
+    found = unseen_from(view, end, 1.0, *known, np.ones((20, 20), bool))
+    assert (anywhere[6:14, 16:19] > 2.0).all() and not found[6:14, 16:19].any()
+    assert (found[6:14, 12:14] > 2.0).all()
