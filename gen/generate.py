@@ -37,7 +37,7 @@ class GenerateConfig:
     shift: float = 2.0  # moves the noise levels of the steps towards noise
     picture_first: bool = True  # text -> first frame -> fixed-view clip, instead of at once
     guidance: float = 2.0
-    motion_guidance: float = 3.0  # of a fixed-view clip whose first frame is given
+    motion_guidance: float = 2.0  # of a fixed-view clip whose first frame is given
     guidance_interval: tuple[float, float] = (0.1, 1.0)
     mixer: MixerName = "soft"
     untrained_sync: bool = False  # the training-free mixer instead of the trained one
