@@ -38,8 +38,8 @@ def test_bounded_memory_gives_the_same_grid(bundled, capsys):
     work = Work(bundled.base.params, 4, 4, *bundled.size)
     parameters = sum(p.numel() for p in bundled.two_stream(config).parameters())
     parameters += sum(p.numel() for p in bundled.base.text.parameters())
-    if bundled.pictures is not bundled.base:
-        parameters += sum(p.numel() for p in bundled.pictures.parameters())
+    for network in {bundled.pictures, bundled.clips} - {bundled.base}:
+        parameters += sum(p.numel() for p in network.parameters())
     bound = (resident_bytes(work, parameters) + 1.5 * clip_bytes(work)) / GB
     tight = load_bundled(runtime=Runtime("cpu", max_memory_gb=bound))
     rng = np.random.default_rng(0)
