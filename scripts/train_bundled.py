@@ -199,11 +199,11 @@ def _own_network(
     """The network for first frames or for what follows: on from that of a folder, else from this
     run's base."""
     goes_on = trained is not None and description(trained, network).is_file()
-    frames, batch, steps = (1, 64, 3_000) if network == PICTURE else (8, 8, 3_000)
+    frames, batch = (1, 64) if network == PICTURE else (8, 8)
     return TrainBaseConfig(
         out=cfg.out / network, start=trained if goes_on else cfg.out / "base" / "weights",
-        network=network, frames=frames, steps=steps, batch=batch, lr=1.2e-3, warmup=40, decay=0.6,
-        perceptual=0.3 if weights_file() is not None else 0.0, perceptual_frames=24,
+        network=network, frames=frames, steps=3_000, batch=batch, lr=1.2e-3, warmup=40, decay=0.6,
+        perceptual=0.3 if weights_file() is not None else 0.0,
         trained_steps=steps_behind(description(trained, network)) if goes_on else 0,
         **{**base, "picture_every": 0, "mix": ClipMix(procedural=1.0, assets=3.0)},
     )  # fmt: skip

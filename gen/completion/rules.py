@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gen.completion.flow import to_first
+from gen.warp import pixel_places, sample
 
 # Row, column, additive, row seen from v, the same with motion, column moved to t, and the column
 # with what time changed in the row, seen from v.
@@ -37,21 +37,6 @@ def additive(grid_VTHWC: NDArray) -> NDArray:
     out = np.clip(grid[:1] + grid[:, :1] - grid[:1, :1], 0, 1)
     out[0], out[:, 0] = grid[0], grid[:, 0]
     return out
-
-
-def sample(frames_NCHW: Tensor, places_NHW2: Tensor) -> Tensor:
-    """Values of frames at pixel positions (x, y), (0, 0) the first pixel's centre; beyond the
-    border the nearest pixel's."""
-    h, w = frames_NCHW.shape[-2:]
-    scale = torch.tensor([max(w - 1, 1), max(h - 1, 1)], device=places_NHW2.device)
-    grid = 2 * places_NHW2 / scale - 1
-    return F.grid_sample(frames_NCHW, grid, padding_mode="border", align_corners=True)
-
-
-def pixel_places(height: int, width: int) -> Tensor:
-    """(x, y) of every pixel [H, W, 2]."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([x, y], -1).float()
 
 
 def candidates(

@@ -26,10 +26,10 @@ from gen.network.params import DiTParams
 from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
-# What fields of a wrong type or value lead to where a network is built of them.
 # Networks of a weights folder: of clips and grids, of first frames, of clips from a first frame.
 BASE, PICTURE, CLIP = "base", "picture", "clip"
 COPY = "dit.copy."  # names of the head that only some networks have
+# What fields of a wrong type or value lead to where a network is built of them.
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 

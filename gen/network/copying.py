@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, interpolate
+from torch.nn.functional import interpolate
+
+from gen.network.patches import unpatchify
+from gen.warp import pixel_places, sample
 
 CELL = 2  # pixels of a side that share a displacement
 PIXELS = 8.0  # displacement that an output of 1 stands for
@@ -38,37 +41,25 @@ class CopyHead(nn.Module):
     def forward(self, tok_BND: Tensor, frames: int, height: int, width: int) -> Tensor:
         """[B, F, H, W, 3]: x and y of the place in the first frame relative to the pixel's own, in
         pixels, and the share 0..1 that is copied."""
-        b, s = len(tok_BND), self.side
-        rows, columns = height // (s * CELL), width // (s * CELL)
-        maps = self.out(tok_BND).reshape(b * frames, rows, columns, s, s, 3)
-        maps = maps.permute(0, 5, 1, 3, 2, 4).reshape(b * frames, 3, rows * s, columns * s)
-        maps = interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
+        out = self.out(tok_BND)
+        cells = unpatchify(out, self.side, frames, height // CELL, width // CELL).flatten(0, 1)
+        maps = interpolate(cells.permute(0, 3, 1, 2), size=(height, width), mode="bilinear")
         maps = torch.cat([maps[:, :2] * PIXELS, maps[:, 2:].sigmoid()], dim=1)
-        return maps.permute(0, 2, 3, 1).unflatten(0, (b, frames))
+        return maps.permute(0, 2, 3, 1).unflatten(0, (-1, frames))
 
 
 def displaced(first_BHWC: Tensor, by_BFHW2: Tensor) -> Tensor:
     """The first frame as every frame sees it [B, F, H, W, C]; beyond its border, the border."""
-    b, f, h, w, _ = by_BFHW2.shape
-    y, x = torch.meshgrid(
-        torch.arange(h, device=by_BFHW2.device, dtype=by_BFHW2.dtype),
-        torch.arange(w, device=by_BFHW2.device, dtype=by_BFHW2.dtype),
-        indexing="ij",
-    )
-    place = (torch.stack([x, y], dim=-1) + by_BFHW2 + 0.5) * 2
-    place = place / place.new_tensor([w, h]) - 1
+    _, f, h, w, _ = by_BFHW2.shape
+    places = pixel_places(h, w).to(by_BFHW2) + by_BFHW2
     # Frames of a clip below each other: one picture a clip is sampled once.
-    seen = grid_sample(
-        first_BHWC.permute(0, 3, 1, 2),
-        place.flatten(1, 2),
-        mode="bicubic",
-        padding_mode="border",
-        align_corners=False,
-    )
+    seen = sample(first_BHWC.permute(0, 3, 1, 2), places.flatten(1, 2), "bicubic")
     return seen.permute(0, 2, 3, 1).unflatten(1, (f, h))
 
 
-def mix_copied(drawn_BFHWC: Tensor, first_BHWC: Tensor, maps_BFHW3: Tensor, given_B: Tensor):
+def mix_copied(
+    drawn_BFHWC: Tensor, first_BHWC: Tensor, maps_BFHW3: Tensor, given_B: Tensor
+) -> Tensor:
     """Drawn frames with their copied share put in, in clips whose first frame is given."""
     share = maps_BFHW3[..., 2:] * given_B[:, None, None, None, None]
     return drawn_BFHWC + share * (displaced(first_BHWC, maps_BFHW3[..., :2]) - drawn_BFHWC)

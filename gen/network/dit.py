@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from gen.network.blocks import Block, Context, rms_norm
 from gen.network.copying import CopyHead, mix_copied
 from gen.network.params import DiTParams
+from gen.network.patches import patchify, unpatchify
 from gen.network.rope import Rope, rope_table
 
 
@@ -31,21 +32,6 @@ class Mode(IntEnum):
 
     DYNAMIC = 0  # fixed viewpoint, time runs (a row of the grid)
     FREEZE_TIME = 1  # frozen time, the viewpoint moves (a column of the grid)
-
-
-def patchify(x_BFHWC: Tensor, patch: int) -> Tensor:
-    """[B, F, H, W, C] -> [B, F*S, patch*patch*C], patches in raster order."""
-    b, f, h, w, c = x_BFHWC.shape
-    x = x_BFHWC.reshape(b, f, h // patch, patch, w // patch, patch, c)
-    return x.permute(0, 1, 2, 4, 3, 5, 6).reshape(b, -1, patch * patch * c)
-
-
-def unpatchify(tok_BNP: Tensor, patch: int, frames: int, height: int, width: int) -> Tensor:
-    """Inverse of `patchify`: [B, F*S, patch*patch*C] -> [B, F, H, W, C]."""
-    b, _, p = tok_BNP.shape
-    c = p // (patch * patch)
-    x = tok_BNP.reshape(b, frames, height // patch, width // patch, patch, patch, c)
-    return x.permute(0, 1, 2, 4, 3, 5, 6).reshape(b, frames, height, width, c)
 
 
 PLACE_FEATURES = 16
@@ -183,19 +169,19 @@ class DiT(nn.Module):
         return Context(cond, mod, self._for_blocks(text_BLD), text_mask_BL, rope)
 
     def frames(
-        self, tok_BND: Tensor, ctx: Context, frames: int, height: int, width: int,
-        first_BHWC: Tensor, given_B: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        self, tok_BND: Tensor, ctx: Context, frames: int, first_BHWC: Tensor, given_B: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Tokens -> clean frames [B, F, H, W, 3] in about [-1, 1], drawn, and in part copied from
         the first frame where it is given; and what is copied, as in `predict`."""
         if self.block_dtype is not None:
             tok_BND = tok_BND.to(self.head_out.weight.dtype)
         scale, shift = self.head_mod(F.silu(ctx.cond_BD))[:, None].chunk(2, dim=-1)
         tok = rms_norm(tok_BND) * (1 + scale) + shift
-        drawn = unpatchify(self.head_out(tok), self.params.patch, frames, height, width)
+        size = first_BHWC.shape[1:3]
+        drawn = unpatchify(self.head_out(tok), self.params.patch, frames, *size)
         if not self.params.copies:
             return drawn, None
-        maps = self.copy(tok, frames, height, width)
+        maps = self.copy(tok, frames, *size)
         return mix_copied(drawn, first_BHWC, maps, given_B), maps
 
     def run_block(self, index: int, tok_BND: Tensor, ctx: Context) -> Tensor:
@@ -237,4 +223,4 @@ class DiT(nn.Module):
         tok = self.embed(x_BFHWC, known_BF, index_F, extra_BFHWC)
         for index in range(len(self.blocks)):
             tok = self.run_block(index, tok, ctx)
-        return self.frames(tok, ctx, f, h, w, x_BFHWC[:, 0], known_BF[:, 0])
+        return self.frames(tok, ctx, f, x_BFHWC[:, 0], known_BF[:, 0])

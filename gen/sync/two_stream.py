@@ -97,8 +97,7 @@ class TwoStream(Streams):
             if isinstance(self.mixer, SequentialSync):
                 row = column = self._one_copy(row, column, x_BVTHWC, known_BVT, extra_BVTHWC)
             row, column = self.run_streams(row, column, ctx_row, ctx_col, feats)
-        given = x_BVTHWC, known_BVT
-        clean = self._decode(row, column, ctx_row, ctx_col, given)
+        clean = self._decode(row, column, ctx_row, ctx_col, (x_BVTHWC, known_BVT))
         return keep_known(clean, x_BVTHWC, known_BVT)
 
     def _embed(
@@ -182,12 +181,11 @@ class TwoStream(Streams):
 
         def decode(tok_BCFSD: Tensor, ctx: Context, x_BCFHWC: Tensor, known_BCF: Tensor) -> Tensor:
             clips, first = tok_BCFSD.flatten(0, 1), x_BCFHWC[:, :, 0].flatten(0, 1)
-            known, (h, w) = known_BCF[:, :, 0].flatten(), first.shape[1:3]
+            known, length = known_BCF[:, :, 0].flatten(), clips.shape[1]
 
             def run(part: slice) -> Tensor:
                 tok = clips[part].flatten(1, 2)
-                given = first[part], known[part]
-                return self.dit.frames(tok, ctx.part(part), clips.shape[1], h, w, *given)[0]
+                return self.dit.frames(tok, ctx.part(part), length, first[part], known[part])[0]
 
             return self.in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
 

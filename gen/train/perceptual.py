@@ -26,6 +26,16 @@ def perceptual_network() -> Lpips:
     return network
 
 
+def frame_distances(network: Lpips, predicted_NHWC: Tensor, clean_NHWC: Tensor) -> Tensor:
+    """LPIPS [N] of frames in [-1, 1], enlarged to a short side of 100 if they are smaller."""
+    scale = max(1.0, _SHORT_SIDE / min(predicted_NHWC.shape[1:3]))
+
+    def seen(x_NHWC: Tensor) -> Tensor:
+        return interpolate(x_NHWC.permute(0, 3, 1, 2), scale_factor=scale, mode="bilinear")
+
+    return network.distances(seen(predicted_NHWC), seen(clean_NHWC))
+
+
 def perceptual_loss(
     network: Lpips,
     predicted_BFHWC: Tensor,
@@ -45,10 +55,5 @@ def perceptual_loss(
         return predicted_BFHWC.new_zeros(())
     order = torch.randperm(len(frames), generator=generator)[:most]
     chosen = frames[order.to(frames.device)]
-    scale = max(1.0, _SHORT_SIDE / min(predicted_BFHWC.shape[2:4]))
-
-    def seen(x_BFHWC: Tensor) -> Tensor:
-        x = x_BFHWC.flatten(0, 1)[chosen].permute(0, 3, 1, 2)
-        return interpolate(x, scale_factor=scale, mode="bilinear")
-
-    return network.distances(seen(predicted_BFHWC), seen(clean_BFHWC)).mean()
+    seen = (x.flatten(0, 1)[chosen] for x in (predicted_BFHWC, clean_BFHWC))
+    return frame_distances(network, *seen).mean()

@@ -184,17 +184,16 @@ def unseen_from(
     ends[hidden(np.flatnonzero(ends), end[ends], 0.0)] = False
     step = (max(float(end.max()), near) / near) ** (1 / _STEPS)
     for z in near * step ** np.arange(_STEPS + 1):
-        now = hidden(np.flatnonzero((found == 0) & (z < end * (1 - _BEHIND))), z)
+        now = hidden(np.flatnonzero((found == 0) & ~ends & (z < end * (1 - _BEHIND))), z)
         before = begun[now]
         begun[z < end * (1 - _BEHIND)] = 0
         begun[now] = np.where(before > 0, before, z)
         thick = now[z * step > begun[now] * (1 + _THICK)]
         found[thick] = begun[thick]
     # what is drawn where nobody sees it is as unknown
-    left = np.flatnonzero(found == 0)
+    left = np.flatnonzero((found == 0) & ~ends)
     left = hidden(left, end[left])
     found[left] = np.where(begun[left] > 0, begun[left], end[left]) * (1 - _BEHIND / 2)
-    found[ends] = 0.0
     return found.reshape(height, width)
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
@@ -30,9 +28,8 @@ from gen.generate import GenerateConfig
 from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.still import hold_still
-from gen.train.perceptual import perceptual_network
+from gen.train.perceptual import frame_distances, perceptual_network
 
-_LARGER = 2.5  # AlexNet sees frames of 100 x 160 pixels
 NAMES = {Mode.DYNAMIC: "fixed-view", Mode.FREEZE_TIME: "freeze-time"}
 
 
@@ -50,18 +47,9 @@ class Options:
     """Picture of the first five scenes' clips, the truth above what was made."""
 
 
-def distance(made_FHWC: Tensor, true_FHWC: Tensor) -> float:
-    """Mean LPIPS of frames in [-1, 1]."""
-    made, true = (
-        interpolate(x.permute(0, 3, 1, 2), scale_factor=_LARGER, mode="bilinear")
-        for x in (made_FHWC, true_FHWC)
-    )
-    with torch.no_grad():
-        return float(perceptual_network().distances(made, true).mean())
-
-
 def main(options: Options) -> None:
     """Score every clip, print the means."""
+    network = perceptual_network()
     generator = load_bundled(options.weights, Runtime(device="cpu"))
     if options.base:
         generator.clips = generator.base
@@ -77,7 +65,8 @@ def main(options: Options) -> None:
             made = generator.clip(text, mode, len(true), GenerateConfig(seed=i), true[:1])
             made = hold_still(made) if mode == Mode.DYNAMIC else made
             error = float(((made - true)[1:] / 2).square().mean())
-            scores[name].append((distance(made[1:], true[1:]), float(decibel(error))))
+            near = float(frame_distances(network, made[1:], true[1:]).mean())
+            scores[name].append((near, float(decibel(error))))
             if i < 5:
                 both = (torch.stack([true, made]).numpy() + 1) / 2
                 pictures.append((text, grid_picture(both)))

@@ -264,7 +264,7 @@ def many_are_sure(sure: np.ndarray, solid: np.ndarray) -> bool:
 
     Of two cameras, or of three far apart, hardly one is, whatever is there.
     """
-    return bool((solid[sure] < 2).mean() < _ALONE)
+    return bool((solid[sure] < 2).sum() < _ALONE * sure.sum())
 
 
 def sunk_below(

@@ -10,8 +10,9 @@ import torch
 from gen.data.world.captions import VOCABULARY
 from gen.network.base import BaseModel
 from gen.network.blocks import rms_norm
-from gen.network.dit import DiT, Mode, patchify, unpatchify
+from gen.network.dit import DiT, Mode
 from gen.network.params import SIZES, DiTParams
+from gen.network.patches import patchify, unpatchify
 from gen.network.rope import apply_rope, rope_table
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
@@ -61,7 +62,7 @@ def test_block_by_block_equals_whole():
     tok = dit.embed(x, known, torch.arange(3))
     for index in range(len(dit.blocks)):
         tok = dit.blocks[index](tok, ctx)
-    frames, _ = dit.frames(tok, ctx, 3, 16, 24, x[:, 0], known[:, 0])
+    frames, _ = dit.frames(tok, ctx, 3, x[:, 0], known[:, 0])
     torch.testing.assert_close(frames, whole)
 
 
