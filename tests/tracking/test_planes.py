@@ -120,6 +120,38 @@ def test_two_views_do_not_say_what_is_below_the_floor(room, monkeypatch):
     assert asked
 
 
+def test_three_views_say_it_where_most_of_what_one_is_sure_of_others_are_too():
+    """Three cameras 20 degrees apart: a fourth of it lies where only two of them look."""
+    sure, solid = np.ones((3, 4, 10), bool), np.full((3, 4, 10), 2.0)
+    solid[:, :, :3] = 1.0
+    assert planes.many_are_sure(sure, solid)
+    solid[:, :, :6] = 1.0
+    assert not planes.many_are_sure(sure, solid)
+
+
+def test_whether_many_are_sure_is_asked_of_what_they_saw_alone(room, monkeypatch):
+    """What is put on a plane is sure in one view at a time, so later rounds would deny it."""
+    frames, rho, K, w2c, _, _ = room
+    said, sunk = [], []
+
+    def first_alone(sure, solid):
+        said.append(not said)
+        return said[-1]
+
+    def noted(plane, *_):
+        sunk.append(plane)
+        return np.zeros(plane.shape, bool)
+
+    monkeypatch.setattr(planes, "many_are_sure", first_alone)
+    monkeypatch.setattr(planes, "sunk_below", noted)
+    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    put_on_planes(rho, np.ones_like(rho), frames, K, w2c, near, 0.03)
+    assert said == [True]
+    grain = np.stack([planes.texture(frame) for frame in frames])
+    found = find_planes(rho, grain > planes.TEXTURE, K, w2c)
+    assert len(sunk) == planes._ROUNDS * VIEWS * len(found)
+
+
 def test_far_views_object_to_a_wrong_depth_alone(room):
     frames, rho, K, w2c, _, box = room
     trust = np.ones_like(rho)

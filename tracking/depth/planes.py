@@ -20,7 +20,7 @@ import numpy as np
 from fourreal.cameras import invert, pixel_grid, relative_pose, transform, unproject
 from tracking.depth.consistency import compare_views, reproject
 from tracking.depth.fill import diffused
-from tracking.depth.witnesses import Witnesses
+from tracking.depth.witnesses import Votes, Witnesses
 from tracking.flow.optical import inside, sample
 
 TEXTURE = 0.015  # local contrast below which a match is worth little
@@ -41,7 +41,7 @@ _BETTER = 0.2  # share of views that must object less to a plane that nothing el
 _SLACK = 0.3  # ... and may object more to one that goes on from its surroundings or its colour
 _OBJECTED = 0.5  # share of views that no plane may have against it
 _UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
-_ALONE = 0.2  # share of what is sure that may be so in hardly another view
+_ALONE = 0.5  # share of what is sure that may be so in hardly another view
 _TORN = 0.15  # share of a blank part that two views or more must object to
 _SMALL = 50  # pixels below which a part says nothing
 _EDGE = 0.03  # change of colour from pixel to pixel that ends a part
@@ -175,8 +175,12 @@ def put_on_planes(
         ]
     )
     scene = _Scene(images, K, w2c, near, tolerance, grain, Witnesses(images, K, w2c), blank)
-    for _ in range(_ROUNDS):  # what was put on a plane carries it on
-        rho, trust = _once(rho, trust, sure, there, scene)
+    many = False
+    for turn in range(_ROUNDS):  # what was put on a plane carries it on
+        votes = [scene.witnesses.votes(v, rho[v], rho, trust) for v in range(len(rho))]
+        if turn == 0:  # of what was seen: what is put on a plane is sure in one view at a time
+            many = many_are_sure(sure, np.stack([of_view.solid for of_view in votes]))
+        rho, trust = _once(rho, trust, sure, there, scene, votes, many)
         sure = sure | (trust == TRUST)
     return rho, trust
 
@@ -194,16 +198,22 @@ class _Scene:
 
 
 def _once(
-    rho: np.ndarray, trust: np.ndarray, sure: np.ndarray, there_PVHW: np.ndarray, scene: _Scene
+    rho: np.ndarray,
+    trust: np.ndarray,
+    sure: np.ndarray,
+    there_PVHW: np.ndarray,
+    scene: _Scene,
+    votes_V: list[Votes],
+    many: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One round of put_on_planes; there_PVHW: 1/z of every plane in every view."""
+    """One round of put_on_planes; there_PVHW: 1/z of every plane in every view; votes_V: about
+    every view as it is; many: `many_are_sure`."""
     images, K, w2c = scene.images, scene.K, scene.w2c
     on_PVHW = np.abs(there_PVHW / rho - 1) < 1.5 * _NEAR
     same_PVHW = _of_its_colours(on_PVHW, sure, images)
-    votes_V = [scene.witnesses.votes(v, rho[v], rho, trust) for v in range(len(rho))]
     off_all = ~on_PVHW.any(0)
     sunk_PVHW = np.zeros(there_PVHW.shape, bool)
-    if many_are_sure(sure, np.stack([votes.solid for votes in votes_V])):
+    if many:
         for p, v in np.ndindex(there_PVHW.shape[:2]):
             solid = votes_V[v].solid
             sunk_PVHW[p, v] = sunk_below(there_PVHW[p, v], rho[v], same_PVHW[p, v], solid)
