@@ -35,7 +35,7 @@ from gen.network.dit import Mode
 from gen.network.runtime import Runtime
 from gen.network.text import Tokenizer
 from gen.still import hold_still
-from gen.sync.mixer_file import load_two_stream
+from gen.sync.mixer_file import load_two_stream, of_a_copying_network
 from gen.sync.mixers import SyncParams, layers_without
 from gen.sync.names import MixerName
 from gen.sync.two_stream import TwoStream
@@ -96,7 +96,8 @@ class GridGenerator:
         clips: BaseModel | None = None,
     ):
         """`folder`: where trained mixers are looked for; `runtime` None: run `base` as it is;
-        instead of `base`, `pictures` makes the first frame of a text, `clips` what follows it."""
+        instead of `base`, `pictures` makes the first frame of a text, `clips` what follows it and,
+        with mixers that were trained on it, grids."""
 
         def prepared(network: BaseModel) -> BaseModel:
             return network.eval() if runtime is None else runtime.prepare(network)
@@ -114,17 +115,26 @@ class GridGenerator:
 
     def two_stream(self, config: GenerateConfig) -> TwoStream:
         """The 4D model with the asked mixer; UserError when its trained weights are missing."""
+        network = self._of_grids(config.mixer)
         if config.untrained_sync or config.mixer == "none":
-            layers = layers_without(self.base.params.depth, config.drop_sync)
+            layers = layers_without(network.params.depth, config.drop_sync)
             sync = SyncParams(config.mixer, layers=layers)
-            model = TwoStream(self.base.dit, sync, config.output).to(self.base.device).eval()
+            model = TwoStream(network.dit, sync, config.output).to(network.device).eval()
         elif self.folder is None:
             raise UserError("no trained mixer at hand; use an untrained one (untrained_sync)")
         else:
             model, _ = load_two_stream(
-                self.base, self.folder, config.mixer, config.output, config.drop_sync
+                network, self.folder, config.mixer, config.output, config.drop_sync
             )
         return model
+
+    def _of_grids(self, mixer: MixerName) -> BaseModel:
+        """The network that a mixer of the folder was trained on; without one, or for none, that of
+        the default mixer."""
+        if self.folder is None:
+            return self.base
+        there = mixer if (self.folder / f"{mixer}.json").is_file() else GenerateConfig.mixer
+        return self.clips if of_a_copying_network(self.folder, there) else self.base
 
     def blended(self, made_1VTHWC: Tensor, clean_1VTHWC: Tensor, known_1VT: Tensor) -> Tensor:
         """A window's cells mixed with what completion says of them (`gen.completion.blend`), as
@@ -231,28 +241,28 @@ class GridGenerator:
 
         model: the 4D model to use instead of the one that `config` asks for.
         """
-        base = self.base
         model = model or self.two_stream(config)
-        text, mask = self.encode([prompt])
-        sigmas = linear_sigmas(config.grid_steps, config.shift).to(base.device)
+        network = self.clips if model.dit is self.clips.dit else self.base
+        text, mask = self.encode([prompt], network)
+        sigmas = linear_sigmas(config.grid_steps, config.shift).to(network.device)
         parts = grid_parts(len(known_VT), known_VT.shape[1])
         first = known_VT[parts[0]]
         self._bound_memory(model, len(first), first.shape[1], config.mixer)
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
-            index = [frame_index(n).to(base.device) for n in known.shape[1:]]
+            index = [frame_index(n).to(network.device) for n in known.shape[1:]]
             predict = _grid_model(model, _Given(clean, known), index[0], index[1], text, mask)
             x = self.noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
             callback = window_report(report, "grid", number, len(parts))
             made = SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)
             return self.blended(made, clean, known) if config.blend else made
 
-        return grow(cells_VTHWC, known_VT, parts, sample, base.device)
+        return grow(cells_VTHWC, known_VT, parts, sample, network.device)
 
     def _bound_memory(self, model: TwoStream, views: int, times: int, mixer: MixerName) -> None:
         """Let so many clips go through the model at once as the memory bound allows."""
-        dtype = self.base.dit.block_dtype or torch.float32
-        work = Work(self.base.params, views, times, *self.size, dtype.itemsize)
+        dtype = model.dit.block_dtype or torch.float32
+        work = Work(model.dit.params, views, times, *self.size, dtype.itemsize)
         held = {self.base, self.pictures, self.clips, model.mixer}
         parameters = sum(p.numel() for module in held for p in module.parameters())
         model.clips_at_once = clips_at_once(work, parameters, mixer, self.max_memory_gb)

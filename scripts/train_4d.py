@@ -34,7 +34,14 @@ from gen.data.grid_batches import GridBatch, draw_grids
 from gen.flow.rectified import keep_known, linear_sigmas, velocity_loss, vivid_weights
 from gen.flow.samplers import sample_euler
 from gen.flow.windows import WINDOW
-from gen.network.base import BaseModel, load_base, save_base
+from gen.network.base import (
+    BASE,
+    BaseModel,
+    copy_network,
+    grid_network,
+    load_base,
+    save_base,
+)
 from gen.sync.mixer_file import load_mixer, save_mixer
 from gen.sync.mixers import Mixer, SyncParams
 from gen.sync.two_stream import TwoStream
@@ -65,7 +72,8 @@ class GridStage(Stage):
 
     def __init__(self, cfg: Train4DConfig, device: torch.device):
         self.cfg, self.device = cfg, device
-        base, self.base_config = load_base(cfg.base)
+        self.network = grid_network(cfg.base)
+        base, self.base_config = load_base(cfg.base, self.network)
         torch.manual_seed(cfg.seed)
         try:
             base.params = base.dit.params = cfg.at_resolution(base.params)
@@ -143,13 +151,17 @@ class GridStage(Stage):
         return "step 0  " + "  ".join(f"{k} {v:.2f}" for k, v in figures) + " (training-free)"
 
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
-        """The base (tuned or as it was) and the mixer, together a weights folder."""
+        """The network (tuned or as it was), the base beside it where there is one, and the mixer:
+        together a weights folder."""
         own = self.module.base
         base = BaseModel(own.params, own.tokenizer.words)
         base.load_state_dict({k[5:]: v for k, v in state.items() if k.startswith("base.")})
         made = self.base_config["how_made"]
-        save_base(base, folder, {**made, "then": how_made} if self.cfg.train == "all" else made)
-        if (self.cfg.base / CAMERA_MOVE).is_file():
+        made = {**made, "then": how_made} if self.cfg.train == "all" else made
+        save_base(base, folder, made, self.network)
+        if self.network != BASE:
+            copy_network(self.cfg.base, BASE, folder)
+        elif (self.cfg.base / CAMERA_MOVE).is_file():
             shutil.copyfile(self.cfg.base / CAMERA_MOVE, folder / CAMERA_MOVE)
         if self.cfg.mixer == "none":
             return

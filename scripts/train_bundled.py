@@ -5,18 +5,17 @@
 
 CACHE is what scripts/render_world.py makes. Stages: the completion network for footage; the base
 clip model on the procedural and the asset world (pictures, parts of clips, whole clips); from it
-the network for first frames and the one for what follows them; the four mixers on that base,
+the network for first frames and the one for what follows them; the four mixers on the latter,
 equally long; the upsampler. Each goes on where the last call stopped and the next begins when one
 is done; after --minutes the command writes checkpoints and ends. --size small starts from the
-weights that ship (gen/weights/next where it exists, else gen/weights), which needs no run folder of
-another machine; --size bundled (17.7 M, 72x128) starts anew: pictures and clips at 40x64, then
-clips at 72x128 with the same weights. OUT/weights holds what is trained so far, as `--weights`
-takes it.
+weights that ship (mixers, and all of a base, from gen/weights/next where they are there), which
+needs no run folder of another machine; --size bundled (17.7 M, 72x128) starts anew: pictures and
+clips at 40x64, then clips at 72x128 with the same weights. OUT/weights holds what is trained so
+far, as `--weights` takes it.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +27,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is not installed
 
-from fourreal.atomic import atomic_file  # noqa: E402
 from fourreal.console import say  # noqa: E402
 from fourreal.errors import UserError  # noqa: E402
 from fourreal.lpips import weights_file  # noqa: E402
@@ -39,7 +37,7 @@ from gen.completion.blend import NAME as BLEND  # noqa: E402
 from gen.completion.model import NAME as FOOTAGE  # noqa: E402
 from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
-from gen.network.base import CLIP, PICTURE, description, read_config, shards  # noqa: E402
+from gen.network.base import CLIP, PICTURE, copy_network, description, read_config  # noqa: E402
 from gen.sync.names import MixerName  # noqa: E402
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions  # noqa: E402
 from scripts import train_4d, train_base, train_completion, train_upsampler  # noqa: E402
@@ -170,14 +168,14 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         own = _own_network(network, cfg, base, None if large else trained)
         add(network, own, train_base.main)
     for mixer in TRAINED_MIXERS:
-        goes_on = not large and (trained / f"{mixer}.json").is_file()
+        newest = next((f for f in (weights_folder() / NEXT, trained) if _has(f, mixer)), None)
         config = Train4DConfig(
-            out=out / mixer, base=out / "base" / "weights", mixer=mixer, world=cfg.world,
+            out=out / mixer, base=out / CLIP / "weights", mixer=mixer, world=cfg.world,
             mix=GridMix(procedural=1.0, assets=1.0, wide=0.6),
             pool=PoolConfig(32, 8, 2, 16, "narrow"),
             steps=4_000 if cuda else 1_500, batch=24 if cuda else 6, lr=2e-3, warmup=30,
             decay=0.5, big_every=6, big_batch=4 if cuda else 1,
-            start=trained if goes_on else None, **common,
+            start=None if large else newest, **common,
         )  # fmt: skip
         add(mixer, config, train_4d.main)
     if not large:  # the upsampler takes frames of 40x64
@@ -188,6 +186,10 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         )  # fmt: skip
         add("upsampler", upsampler, train_upsampler.main)
     return stages
+
+
+def _has(folder: Path, mixer: MixerName) -> bool:
+    return (folder / f"{mixer}.json").is_file()
 
 
 def _own_network(
@@ -232,21 +234,6 @@ def gather(cfg: TrainBundledConfig, stages: list[PlannedStage]) -> Path | None:
         if not (target / f"{name}.json").is_file():
             copy_network(weights_folder(), name, target)
     return target
-
-
-def copy_network(made: Path, name: str, target: Path) -> None:
-    """Copy a network's shards, if it has been written, and what describes it; shards in ``target``
-    that are left of an earlier, larger one go."""
-    if not (made / f"{name}-00.safetensors").is_file():
-        return
-    files = shards(made, name)
-    described = ("config.json", "cameras.json") if name == "base" else (f"{name}.json",)
-    for path in [*files, *(made / file for file in described)]:
-        if path.is_file():
-            with atomic_file(target / path.name) as temporary:
-                shutil.copyfile(path, temporary)
-    for old in shards(target, name)[len(files) :]:
-        old.unlink()
 
 
 def main(cfg: TrainBundledConfig) -> None:

@@ -7,6 +7,7 @@ more `base-*.safetensors` shards; see `docs/FORMATS.md`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,7 @@ from gen.network.params import DiTParams
 from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 
 SHARD_BYTES = 14_000_000
-# Networks of a weights folder: of clips and grids, of first frames, of clips from a first frame.
+# Networks of a weights folder: of clips and grids, of first frames, of what follows given frames.
 BASE, PICTURE, CLIP = "base", "picture", "clip"
 COPY = "dit.copy."  # names of the head that only some networks have
 # What fields of a wrong type or value lead to where a network is built of them.
@@ -162,6 +163,28 @@ def check_claim(folder: Path, name: str, params: DiTParams) -> None:
 def description(folder: Path, name: str = BASE) -> Path:
     """The file that describes a network of a weights folder: `config.json` for the base."""
     return Path(folder) / ("config.json" if name == BASE else f"{name}.json")
+
+
+def grid_network(folder: Path) -> str:
+    """Name of the network that a folder's mixers are trained on: that of what follows given frames,
+    or the base where there is none."""
+    return CLIP if description(folder, CLIP).is_file() else BASE
+
+
+def copy_network(made: Path, name: str, target: Path) -> None:
+    """Copy a network's or a mixer's shards, if it has been written, and what describes it (with
+    the base its camera move); shards in `target` that are left of an earlier, larger one go."""
+    if not (made / f"{name}-00.safetensors").is_file():
+        return
+    files = shards(made, name)
+    target.mkdir(parents=True, exist_ok=True)
+    beside = [made / "cameras.json"] if name == BASE else []  # see gen.camera_move
+    for path in [*files, description(made, name), *beside]:
+        if path.is_file():
+            with atomic_file(target / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    for old in shards(target, name)[len(files) :]:
+        old.unlink()
 
 
 def save_base(model: BaseModel, folder: Path, how_made: dict[str, Any], name: str = BASE) -> None:

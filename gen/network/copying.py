@@ -19,6 +19,8 @@ from gen.warp import pixel_places, sample
 CELL = 2  # pixels of a side that share a displacement
 PIXELS = 8.0  # displacement that an output of 1 stands for
 _START = -1.0  # logit of the share that is copied, before training
+_DRAWN = 0.1  # what a frame that copies nothing counts where two are averaged: this share
+_SURER = 4  # power of the share: how far the surer of two frames decides
 
 
 class CopyHead(nn.Module):
@@ -63,3 +65,10 @@ def mix_copied(
     """Drawn frames with their copied share put in, in clips whose first frame is given."""
     share = maps_BFHW3[..., 2:] * given_B[:, None, None, None, None]
     return drawn_BFHWC + share * (displaced(first_BHWC, maps_BFHW3[..., :2]) - drawn_BFHWC)
+
+
+def surer_mean(one: Tensor, other: Tensor, share_of_one: Tensor, share_of_other: Tensor) -> Tensor:
+    """Two frames of one cell [..., C] as one: where they differ, mostly that which copies more
+    (shares [..., 1] as in `CopyHead`).  A mean would show what both copied, twice."""
+    a, b = (share_of_one + _DRAWN) ** _SURER, (share_of_other + _DRAWN) ** _SURER
+    return other + a / (a + b) * (one - other)

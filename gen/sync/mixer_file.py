@@ -16,6 +16,21 @@ from gen.sync.mixers import Drop, NoSync, SyncParams, layers_without
 from gen.sync.names import MixerName
 from gen.sync.two_stream import Output, TwoStream
 
+_SAID = {True: "copies from first frames", False: "does not copy from first frames"}
+
+
+def of_a_copying_network(folder: Path, mixer: MixerName) -> bool:
+    """Whether a folder's mixer was trained on a network that copies from first frames; False where
+    there is none, or its description cannot be read, which is told where it is loaded."""
+    try:
+        return _copies(read_json(Path(folder) / f"{mixer}.json"))
+    except ValueError:
+        return False
+
+
+def _copies(config: dict[str, Any]) -> bool:
+    return bool(config.get("copies", False))
+
 
 def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[str, Any]) -> None:
     """Write the mixer's tensors (bf16) and what is needed to build it again."""
@@ -29,6 +44,7 @@ def save_mixer(model: TwoStream, folder: Path, mixer: MixerName, how_made: dict[
         "mixer": mixer,
         "rank": params.rank,
         "layers": None if params.layers is None else list(params.layers),
+        "copies": model.dit.params.copies,
         "how_made": how_made,
     }
     with atomic_file(folder / f"{mixer}.json") as path:
@@ -55,7 +71,8 @@ def load_two_stream(
     """The 4D model in eval mode with a trained mixer, and the mixer's configuration.
 
     `drop` switches the first or the last third of its layers off.
-    Raises UserError when the folder has no such mixer or it does not fit the base model.
+    Raises UserError when the folder has no such mixer or it does not fit the base model, which
+    must copy from first frames if that which it was trained on did.
     """
     path = Path(folder) / f"{mixer}.json"
     if not path.is_file():
@@ -65,6 +82,8 @@ def load_two_stream(
         layers = config["layers"]
         if not 0 < int(config["rank"] or 1) <= base.params.width:
             raise ValueError(f"rank {config['rank']}: expected at most {base.params.width}")
+        if _copies(config) != base.params.copies:
+            raise ValueError("it is of a network that " + _SAID[_copies(config)])
         trained = range(base.params.depth) if layers is None else layers
         kept = set(layers_without(base.params.depth, drop))
         sync = SyncParams(mixer, config["rank"], tuple(i for i in trained if i in kept))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gen.flow.rectified import keep_known
 from gen.network.blocks import Context
+from gen.network.copying import surer_mean
 from gen.network.dit import DiT, Mode
 from gen.network.rope import Rope, rope_table
 from gen.sync.mixers import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
@@ -179,24 +180,34 @@ class TwoStream(Streams):
         """Frames of both streams' tokens; `given`: the cells and which of them are known, of which
         a network with `params.copies` copies the first of each row or column."""
 
-        def decode(tok_BCFSD: Tensor, ctx: Context, x_BCFHWC: Tensor, known_BCF: Tensor) -> Tensor:
+        def decode(
+            tok_BCFSD: Tensor, ctx: Context, x_BCFHWC: Tensor, known_BCF: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            """Frames, and the share of each pixel that is copied [B, C, F, H, W, 1]."""
             clips, first = tok_BCFSD.flatten(0, 1), x_BCFHWC[:, :, 0].flatten(0, 1)
             known, length = known_BCF[:, :, 0].flatten(), clips.shape[1]
 
             def run(part: slice) -> Tensor:
-                tok = clips[part].flatten(1, 2)
-                return self.dit.frames(tok, ctx.part(part), length, first[part], known[part])[0]
+                tok, given = clips[part].flatten(1, 2), known[part]
+                out, maps = self.dit.frames(tok, ctx.part(part), length, first[part], given)
+                if maps is None:
+                    return out
+                return torch.cat([out, maps[..., 2:] * given[:, None, None, None, None]], dim=-1)
 
-            return self.in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
+            made = self.in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
+            return made[..., :3], made[..., 3:]
 
         x, known = given
         if self.output == "row":
-            return decode(row, ctx_row, x, known)
+            return decode(row, ctx_row, x, known)[0]
         flipped = column.transpose(1, 2), ctx_col, x.transpose(1, 2), known.transpose(1, 2)
-        by_column = decode(*flipped).transpose(1, 2)
+        by_column, of_column = (made.transpose(1, 2) for made in decode(*flipped))
         if self.output == "column":
             return by_column
-        return (decode(row, ctx_row, x, known) + by_column) / 2
+        by_row, of_row = decode(row, ctx_row, x, known)
+        if not self.dit.params.copies:
+            return (by_row + by_column) / 2
+        return surer_mean(by_row, by_column, of_row, of_column)
 
     def sync_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters of the mixer where it acts: what the 4D stage trains (paper 4.1)."""

@@ -35,7 +35,6 @@ from fourreal.script import run_script
 from fourreal.stage_key import content_hash
 from gen.bundled import GridGenerator, load_bundled
 from gen.generate import GenerateConfig
-from gen.network.base import shards
 from gen.network.runtime import Runtime
 from scripts.evaluate.grid_methods import (
     BASELINES,
@@ -43,6 +42,7 @@ from scripts.evaluate.grid_methods import (
     LEARNED,
     Complete,
     completion,
+    network_files,
     weights_key,
 )
 from scripts.evaluate.held_out import TrueGrid, held_out_assets, held_out_grids, trained_world
@@ -145,7 +145,7 @@ def truth_sets(cfg: EvaluateGenerationConfig, generator: GridGenerator) -> Itera
         "seed": cfg.seed,
         "size": list(size),
         "grid_steps": cfg.grid_steps,
-        "weights": content_hash(*shards(generator.folder, "base")),
+        "weights": content_hash(*network_files(generator.folder)),
     }
     if cfg.data is not None:
         for truth_set in rendered_sets(cfg.data, size, cfg.scenes, cfg.n):
@@ -314,7 +314,7 @@ def evaluate_prompts(
     assert generator.folder is not None
     world = trained_world(generator.folder, cfg.world)
     label = f"prompts_{world}"
-    key = content_hash(*shards(generator.folder, "base"))
+    key = content_hash(*network_files(generator.folder))
     results.use_settings(label, {"n": cfg.prompts, "seed": cfg.seed, "weights": key})
     if results.done(label, "default", key) and results.done(label, TRUTH):
         say(f"{label}: done before")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from gen.completion.blend import NAME as BLEND
 from gen.completion.model import load_completion
 from gen.completion.rules import additive, column_moved, copy_nearest, row_moved
 from gen.generate import GenerateConfig
+from gen.network.base import BASE, CLIP, PICTURE, description, shards
 from gen.sync.mixers import Drop
 from gen.sync.names import MixerName
 from scripts.evaluate.held_out import TrueGrid
@@ -90,6 +92,12 @@ def completion(name: str, generator: GridGenerator, steps: int) -> Complete:
         return resize_frames(made.grid.frames, *frames.shape[2:4])
 
     return complete
+
+
+def network_files(folder: Path) -> list[Path]:
+    """The shards of a weights folder's networks for clips, grids and first frames."""
+    there = [n for n in (BASE, PICTURE, CLIP) if description(folder, n).is_file()]
+    return [file for name in there for file in shards(folder, name)]
 
 
 def weights_key(name: str, generator: GridGenerator) -> str:

@@ -29,9 +29,10 @@ from gen.bundled import GridGenerator, load_bundled
 from gen.data.world.captions import parse_prompt
 from gen.data.world.scene import Attributes
 from gen.generate import GenerateConfig
-from gen.network.base import BASE, CLIP, PICTURE, description, shards
+from gen.network.base import shards
 from gen.network.runtime import Runtime
 from gen.words import check_words
+from scripts.evaluate.grid_methods import network_files
 from scripts.evaluate.held_out import trained_world
 from scripts.evaluate.metrics.asset_prompts import score_asset_prompts
 from scripts.evaluate.metrics.asset_prompts import shares as asset_shares
@@ -164,9 +165,7 @@ def main(cfg: EvaluatePromptsConfig) -> None:
     generator = load_bundled(cfg.weights, Runtime(device=cfg.device))
     assert generator.folder is not None
     results = ResultFile(cfg.json, "Prompts", generator.base.device)
-    folder = generator.folder
-    there = [n for n in (BASE, PICTURE, CLIP) if description(folder, n).is_file()]
-    weights = [file for name in there for file in shards(folder, name)]
+    weights = network_files(generator.folder)
     if cfg.prompts is not None:
         prompts = read_prompts(cfg.prompts, generator)
         label, count = f"chosen_{cfg.prompts.stem}", len(prompts)

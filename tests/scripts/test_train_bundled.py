@@ -12,7 +12,14 @@ import torch
 from fourreal.errors import UserError
 from gen.completion.blend import load_blend
 from gen.completion.model import has_completion
-from gen.network.base import BaseModel, load_base, load_shards, save_shards, take_over
+from gen.network.base import (
+    BaseModel,
+    copy_network,
+    load_base,
+    load_shards,
+    save_shards,
+    take_over,
+)
 from gen.train.options import ClipMix, TrainBaseConfig
 from scripts import train_base, train_bundled
 from scripts.train_bundled import PlannedStage, TrainBundledConfig, plan, steps_behind, steps_done
@@ -40,7 +47,7 @@ def test_stages_come_in_the_order_they_need_each_other():
     assert by_name["clip"].frames == 8 and by_name["clip"].params().copies
     mixers = [by_name[m] for m in train_bundled.TRAINED_MIXERS]
     assert len({m.steps for m in mixers}) == 1  # all mixers are trained equally
-    assert all(m.base == Path("o/base/weights") for m in mixers)
+    assert all(m.base == Path("o/clip/weights") for m in mixers)
 
 
 def test_longer_stretches_every_stage():
@@ -70,17 +77,17 @@ def test_mistakes_are_named(tmp_path):
 def test_weights_are_gathered_whole_and_without_what_an_earlier_network_left(tmp_path):
     made, target = tmp_path / "soft" / "weights", tmp_path / "weights"
     target.mkdir()
-    train_bundled.copy_network(made, "soft", target)
+    copy_network(made, "soft", target)
     assert not list(target.iterdir())  # it is not there yet
     half = 5_000_000  # two bytes each: more than one shard for two of them
     large = {name: torch.zeros(half) for name in ("a", "b")}
     save_shards(made, "soft", large)
     (made / "soft.json").write_text("{}")
     save_shards(target, "hard", {"c": torch.ones(2)})
-    train_bundled.copy_network(made, "soft", target)
+    copy_network(made, "soft", target)
     assert set(load_shards(target, "soft")) == {"a", "b"} and (target / "soft.json").is_file()
     save_shards(made, "soft", {"a": torch.ones(3)})
-    train_bundled.copy_network(made, "soft", target)
+    copy_network(made, "soft", target)
     assert set(load_shards(target, "soft")) == {"a"} and set(load_shards(target, "hard")) == {"c"}
 
 

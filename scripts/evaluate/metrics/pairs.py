@@ -21,7 +21,7 @@ from fourreal.stage_key import content_hash
 from gen.bundled import GridGenerator
 from gen.generate import GenerateConfig
 from gen.grid import VideoGrid
-from scripts.evaluate.grid_methods import LEARNED, completion, weights_key
+from scripts.evaluate.grid_methods import LEARNED, completion, network_files, weights_key
 from scripts.evaluate.held_out import TrueGrid, held_out_grids, trained_world
 from scripts.evaluate.metrics.grid_set import save_true_grid
 from scripts.evaluate.result_file import command_line
@@ -100,8 +100,8 @@ def write_method(
     """Complete every pair with a method; returns its folder, called like the method by default."""
     assert generator.folder is not None
     folder = pairs.out / "grids" / (called or method)
-    base = content_hash(*sorted(generator.folder.glob("base-*.safetensors")))
-    learned = {"base": base, "steps": pairs.grid_steps} if method in LEARNED else {}
+    made_by = content_hash(*network_files(generator.folder))
+    learned = {"networks": made_by, "steps": pairs.grid_steps} if method in LEARNED else {}
     claim(folder, {"method": method, "mixer": weights_key(method, generator), **learned})
     complete = completion(method, generator, pairs.grid_steps)
     for i in progress(range(len(grids)), called or method):

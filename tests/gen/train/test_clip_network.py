@@ -9,23 +9,25 @@ import numpy as np
 import pytest
 import torch
 
+from fourreal.errors import UserError
 from fourreal.video_io import to_uint8
 from gen.bundled import GridGenerator, load_bundled
 from gen.completion.flow import straight_to_first
 from gen.data.assets.cache import HELD_OUT
 from gen.generate import GenerateConfig
-from gen.network.base import BASE, CLIP, COPY, BaseModel, load_base, save_base
-from gen.network.copying import CopyHead, displaced, mix_copied
+from gen.network.base import BASE, CLIP, COPY, BaseModel, load_base, save_base, shards
+from gen.network.copying import CopyHead, displaced, mix_copied, surer_mean
 from gen.network.dit import DiT
 from gen.network.params import SIZES
 from gen.network.patches import unpatchify
+from gen.sync.mixer_file import save_mixer
 from gen.sync.mixers import SyncParams
 from gen.sync.two_stream import TwoStream
 from gen.train.flow_teacher import flow_loss
 from gen.train.options import ClipMix, TrainBaseConfig
 from scripts.train_base import main as train_base
 from tests.gen.data.test_asset_world import fill_cache
-from tests.gen.train.test_train import base_options
+from tests.gen.train.test_train import base_options, run_4d
 
 WORDS = ["a", "red", "ball"]
 COPYING = replace(SIZES["debug"], copies=True)
@@ -145,3 +147,54 @@ def test_the_grid_copies_from_the_first_of_each_row_and_column():
     known[:, 1:, 0] = False  # nothing to copy for those rows
     made = TwoStream(dit, SyncParams("none"), "row")(cells, known, torch.ones(1), text, mask)
     assert made[0, 1:].abs().max() < 1e-4
+
+
+def test_mixers_are_trained_on_it_where_there_is_one(tmp_path):
+    start = tmp_path / "start" / "weights"
+    save_base(BaseModel(SIZES["debug"], WORDS), start, {"of": "base"}, BASE)
+    save_base(BaseModel(COPYING, WORDS), start, {"of": "clip"}, CLIP)
+    trained = run_4d(tmp_path / "start", tmp_path / "run", 1)
+    assert any(k.startswith(f"base.{COPY}") for k in trained)
+    made = tmp_path / "run" / "weights"
+    for name in (BASE, CLIP):  # both, as they were
+        assert load_base(made, name)[1]["how_made"] == {"of": name}
+        assert shards(made, name)[0].read_bytes() == shards(start, name)[0].read_bytes()
+    load_bundled(made).two_stream(GenerateConfig())  # their mixer goes with the network that copies
+
+
+def test_of_two_frames_of_a_cell_the_surer_one_decides():
+    one, other = torch.ones(4, 3), torch.zeros(4, 3)
+    share = torch.tensor([[1.0], [0.5], [0.0], [0.0]])
+    mixed = surer_mean(one, other, share, torch.tensor([[0.0], [0.5], [1.0], [0.0]]))
+    assert mixed[0].min() > 0.99 and mixed[2].max() < 0.01
+    torch.testing.assert_close(mixed[[1, 3]], torch.full((2, 3), 0.5))
+
+
+def test_grids_are_made_by_the_network_that_their_mixer_was_trained_on(tmp_path):
+    torch.manual_seed(0)
+    base, copying = BaseModel(SIZES["debug"], WORDS), BaseModel(COPYING, WORDS)
+    with torch.no_grad():  # copies everything from where it is
+        copying.dit.copy.out.bias[2::3] = 20.0
+    save_base(base, tmp_path, {}, BASE)
+    save_mixer(TwoStream(base.dit, SyncParams("soft", 4)), tmp_path, "soft", {})
+    frames = np.random.default_rng(0).random((2, 3, *base.params.frame_size, 3), np.float32)
+    frames[1, 0] = frames[0, 0]
+    config = GenerateConfig(views=3, times=3, steps=2, blend=False)
+
+    def cell(**changes) -> np.ndarray:
+        settings = replace(config, **changes)
+        made = load_bundled(tmp_path).complete_grid(frames[0], frames[1], "a ball", settings)
+        return made.grid.frames[1, 1]
+
+    drawn = cell()
+    save_base(copying, tmp_path, {}, CLIP)
+    np.testing.assert_array_equal(cell(), drawn)
+    save_mixer(TwoStream(copying.dit, SyncParams("soft", 4)), tmp_path, "soft", {})
+    copied = (frames[0][1] + frames[1][1]) / 2
+    np.testing.assert_allclose(cell(), copied, atol=2e-3)
+    np.testing.assert_allclose(cell(mixer="none"), copied, atol=2e-3)
+    np.testing.assert_allclose(cell(mixer="hard", untrained_sync=True), copied, atol=2e-3)
+    assert np.abs(drawn - copied).max() > 0.1
+    (tmp_path / "clip.json").unlink()
+    with pytest.raises(UserError, match="network that copies from first frames"):
+        cell()
