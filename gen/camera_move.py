@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from fourreal.atomic import atomic_file
 from fourreal.errors import UserError
 from fourreal.read_text import read_json
-from gen.network.base import read_config
+from gen.network.base import CAMERA_MOVE, read_config
 
-FILE = "cameras.json"
 FORMAT = "fourreal-camera-move"
 
 
@@ -36,7 +35,7 @@ def save_camera_move(folder: Path, focal: float, paths: list[NDArray[np.float64]
         "focal": focal,
         "w2c": [np.asarray(path, np.float64)[:, :3].tolist() for path in paths],
     }
-    with atomic_file(Path(folder) / FILE) as temporary:
+    with atomic_file(Path(folder) / CAMERA_MOVE) as temporary:
         temporary.write_text(json.dumps(content) + "\n")
 
 
@@ -53,7 +52,7 @@ def trained_cameras(
     Raises:
         UserError: the file with the move is damaged.
     """
-    path = Path(folder) / FILE
+    path = Path(folder) / CAMERA_MOVE
     if not path.is_file():
         return None
     try:

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
-from gen.camera_move import FILE as CAMERA_MOVE
 from gen.data.assets.cache import CachedGrids
 from gen.data.batches import HELD_OUT_SEED, Mapping, seeded
 from gen.data.grid_batches import GridBatch, draw_grids
@@ -36,6 +35,7 @@ from gen.flow.samplers import sample_euler
 from gen.flow.windows import WINDOW
 from gen.network.base import (
     BASE,
+    CAMERA_MOVE,
     BaseModel,
     copy_network,
     grid_network,

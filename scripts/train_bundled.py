@@ -37,7 +37,14 @@ from gen.completion.blend import NAME as BLEND  # noqa: E402
 from gen.completion.model import NAME as FOOTAGE  # noqa: E402
 from gen.completion.model import has_completion  # noqa: E402
 from gen.data.batches import PoolConfig  # noqa: E402
-from gen.network.base import CLIP, PICTURE, copy_network, description, read_config  # noqa: E402
+from gen.network.base import (  # noqa: E402
+    BASE,
+    CLIP,
+    PICTURE,
+    copy_network,
+    description,
+    read_config,
+)
 from gen.sync.names import MixerName  # noqa: E402
 from gen.train.options import ClipMix, GridMix, Train4DConfig, TrainBaseConfig, TrainOptions  # noqa: E402
 from scripts import train_4d, train_base, train_completion, train_upsampler  # noqa: E402
@@ -81,10 +88,11 @@ class PlannedStage:
     run: Callable[[Any], None]
 
 
-def start_folder() -> Path:
-    """The weights that training goes on from: the package's `next`, or those in use."""
+def start_folder(name: str = BASE) -> Path:
+    """The weights that training of a network or a mixer goes on from: the package's `next` if it
+    is there, or those in use."""
     bundled = weights_folder()
-    return bundled / NEXT if (bundled / NEXT / "config.json").is_file() else bundled
+    return bundled / NEXT if description(bundled / NEXT, name).is_file() else bundled
 
 
 def steps_behind(config_file: Path) -> int:
@@ -168,14 +176,15 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         own = _own_network(network, cfg, base, None if large else trained)
         add(network, own, train_base.main)
     for mixer in TRAINED_MIXERS:
-        newest = next((f for f in (weights_folder() / NEXT, trained) if _has(f, mixer)), None)
+        newest = start_folder(mixer)
+        goes_on = not large and description(newest, mixer).is_file()
         config = Train4DConfig(
             out=out / mixer, base=out / CLIP / "weights", mixer=mixer, world=cfg.world,
             mix=GridMix(procedural=1.0, assets=1.0, wide=0.6),
             pool=PoolConfig(32, 8, 2, 16, "narrow"),
             steps=4_000 if cuda else 1_500, batch=24 if cuda else 6, lr=2e-3, warmup=30,
             decay=0.5, big_every=6, big_batch=4 if cuda else 1,
-            start=None if large else newest, **common,
+            start=newest if goes_on else None, **common,
         )  # fmt: skip
         add(mixer, config, train_4d.main)
     if not large:  # the upsampler takes frames of 40x64
@@ -186,10 +195,6 @@ def plan(cfg: TrainBundledConfig) -> list[PlannedStage]:
         )  # fmt: skip
         add("upsampler", upsampler, train_upsampler.main)
     return stages
-
-
-def _has(folder: Path, mixer: MixerName) -> bool:
-    return (folder / f"{mixer}.json").is_file()
 
 
 def _own_network(

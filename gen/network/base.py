@@ -29,6 +29,7 @@ from gen.network.text import SPECIAL, TextEncoder, Tokenizer
 SHARD_BYTES = 14_000_000
 # Networks of a weights folder: of clips and grids, of first frames, of what follows given frames.
 BASE, PICTURE, CLIP = "base", "picture", "clip"
+CAMERA_MOVE = "cameras.json"  # beside a base whose world has one, see gen.camera_move
 COPY = "dit.copy."  # names of the head that only some networks have
 # What fields of a wrong type or value lead to where a network is built of them.
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
@@ -178,7 +179,7 @@ def copy_network(made: Path, name: str, target: Path) -> None:
         return
     files = shards(made, name)
     target.mkdir(parents=True, exist_ok=True)
-    beside = [made / "cameras.json"] if name == BASE else []  # see gen.camera_move
+    beside = [made / CAMERA_MOVE] if name == BASE else []
     for path in [*files, description(made, name), *beside]:
         if path.is_file():
             with atomic_file(target / path.name) as temporary:

@@ -59,11 +59,17 @@ def displaced(first_BHWC: Tensor, by_BFHW2: Tensor) -> Tensor:
     return seen.permute(0, 2, 3, 1).unflatten(1, (f, h))
 
 
+def copied_share(maps_BFHW3: Tensor, given_B: Tensor) -> Tensor:
+    """Share of every pixel that is copied [B, F, H, W, 1]: nothing in clips whose first frame is
+    not given."""
+    return maps_BFHW3[..., 2:] * given_B[:, None, None, None, None]
+
+
 def mix_copied(
     drawn_BFHWC: Tensor, first_BHWC: Tensor, maps_BFHW3: Tensor, given_B: Tensor
 ) -> Tensor:
     """Drawn frames with their copied share put in, in clips whose first frame is given."""
-    share = maps_BFHW3[..., 2:] * given_B[:, None, None, None, None]
+    share = copied_share(maps_BFHW3, given_B)
     return drawn_BFHWC + share * (displaced(first_BHWC, maps_BFHW3[..., :2]) - drawn_BFHWC)
 
 

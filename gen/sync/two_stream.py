@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gen.flow.rectified import keep_known
 from gen.network.blocks import Context
-from gen.network.copying import surer_mean
+from gen.network.copying import copied_share, surer_mean
 from gen.network.dit import DiT, Mode
 from gen.network.rope import Rope, rope_table
 from gen.sync.mixers import FusedSync, NoSync, SequentialSync, SyncParams, build_mixer
@@ -192,7 +192,7 @@ class TwoStream(Streams):
                 out, maps = self.dit.frames(tok, ctx.part(part), length, first[part], given)
                 if maps is None:
                     return out
-                return torch.cat([out, maps[..., 2:] * given[:, None, None, None, None]], dim=-1)
+                return torch.cat([out, copied_share(maps, given)], dim=-1)
 
             made = self.in_parts(run, len(clips)).unflatten(0, tok_BCFSD.shape[:2])
             return made[..., :3], made[..., 3:]
