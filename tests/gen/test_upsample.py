@@ -16,11 +16,14 @@ from fourreal.video_io import resize_frames
 from gen.bundled import weights_folder
 from gen.data.assets.cache import HELD_OUT
 from gen.data.batches import PoolConfig, seeded
-from gen.data.upsampling import Inputs, disturb, draw_upsample, shrink
+from gen.data.upsampling import Inputs, base_version, disturb, draw_upsample, shrink
 from gen.grid import VideoGrid
 from gen.limits import Work, clip_bytes, resident_bytes
-from gen.network.base import save_shards
+from gen.network.base import BaseModel, save_shards
+from gen.network.dit import Mode
+from gen.network.params import SIZES
 from gen.network.runtime import Runtime
+from gen.train import perceptual
 from gen.upsample import (
     UPSAMPLER_SIZES,
     Upsampler,
@@ -36,6 +39,7 @@ from scripts.evaluate.held_out import held_out_grids
 from scripts.train_upsampler import TrainUpsamplerConfig, UpsamplerStage, psnr
 from scripts.train_upsampler import main as train_upsampler
 from tests.gen.data.test_asset_world import fill_cache
+from tests.gen.train.test_picture import little_lpips
 
 PARAMS = UPSAMPLER_SIZES["debug"]
 
@@ -292,6 +296,30 @@ def test_training_reduces_the_loss_and_sharpens(tmp_path):
     with torch.no_grad():
         out = stage.upsampled(batch, 1)
     assert psnr(out, batch.clean) > psnr(batch.low, batch.clean) + 0.5
+
+
+def test_a_perceptual_term_looks_at_what_is_upsampled(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "load_lpips", little_lpips)
+    config = small_run(tmp_path, steps=1, inputs=Inputs(given=0.0))
+    plain = UpsamplerStage(config, torch.device("cpu"))
+    batch = plain.draw(1, range(2))
+    seen = UpsamplerStage(replace(config, perceptual=0.5), torch.device("cpu"))
+    losses = [stage.loss(stage.module, batch, 1) for stage in (plain, seen)]
+    assert losses[1] > losses[0] + 1e-3
+    nothing_open = replace(batch, known=torch.ones_like(batch.known))
+    assert seen.loss(seen.module, nothing_open, 1) == plain.loss(plain.module, nothing_open, 1)
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_network_that_copies_is_given_the_first_frame(copies):
+    torch.manual_seed(0)
+    network = BaseModel(replace(SIZES["debug"], copies=copies), ["red", "ball"])
+    torch.nn.init.normal_(network.dit.head_out.weight, std=0.02)
+    low = torch.rand(2, 3, *network.params.frame_size, 3) * 2 - 1
+    mode = torch.tensor([int(Mode.DYNAMIC), int(Mode.FREEZE_TIME)])
+    made = base_version(network, low, ["red ball"] * 2, mode, seeded(1))
+    off = (made - low).abs().amax((2, 3, 4)) > 1e-3
+    assert off[:, 0].tolist() == [not copies] * 2 and bool(off[:, 1:].all())
 
 
 def test_a_base_model_of_another_size_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from gen.network.base import PICTURE, BaseModel, load_base, save_base
 from gen.network.params import SIZES
 from gen.train import perceptual
 from gen.train.options import ClipMix, TrainBaseConfig
-from gen.train.perceptual import HIGHEST_SIGMA, perceptual_loss
+from gen.train.perceptual import HIGHEST_SIGMA, perceptual_loss, settled
 from scripts.train_base import main as train_base
 from tests.gen.data.test_asset_world import REPERTOIRE, fill_cache
 from tests.gen.train.test_train import base_options
@@ -61,13 +61,15 @@ def test_only_unknown_frames_below_the_highest_noise_level_are_looked_at():
     known = torch.tensor([[True, False], [False, False], [False, False]])
     sigma = torch.tensor([0.3, 0.3, HIGHEST_SIGMA + 0.05])
     g = torch.Generator().manual_seed(0)
-    perceptual_loss(little_lpips(), predicted, clean, sigma, known, g, 9).backward()
+    asked = settled(sigma, known)
+    perceptual_loss(little_lpips(), predicted, clean, asked, g, 9).backward()
     touched = predicted.grad.abs().amax((2, 3, 4)) > 0
     assert touched.tolist() == [[False, True], [True, True], [False, False]]
-    nothing = perceptual_loss(little_lpips(), predicted, clean, sigma + 1, known, g, 9)
+    none = settled(sigma + 1, known)
+    nothing = perceptual_loss(little_lpips(), predicted, clean, none, g, 9)
     assert float(nothing) == 0
     predicted.grad = None
-    perceptual_loss(little_lpips(), predicted, clean, sigma, known, g, 1).backward()
+    perceptual_loss(little_lpips(), predicted, clean, asked, g, 1).backward()
     assert int((predicted.grad.abs().amax((2, 3, 4)) > 0).sum()) == 1
 
 
