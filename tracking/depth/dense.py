@@ -1,4 +1,4 @@
-"""Dense depth of every view from its neighbours, cameras known: sweep, smooth, cross-check, fill.
+"""Dense depth of every view, cameras known: sweep, smooth, cross-check, join, fill.
 
 Legend: V views, H W image. rho = 1/z in the view's own camera.
 """
@@ -25,7 +25,8 @@ from tracking.depth.consistency import (
 )
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
-from tracking.depth.planes import put_on_planes
+from tracking.depth.joined import joined
+from tracking.depth.planes import TRUST, put_on_planes
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
@@ -51,6 +52,7 @@ class DepthConfig:
     window: int = 5
     even_colours: bool = True  # of views that show the same surfaces differently
     cross_check: float = 0.03  # relative inverse-depth difference between two views
+    together: int = 6  # nearest views in order whose depths are joined where they agree (0: none)
 
     def keep(self, near: list[int], wide: bool) -> int:
         """Of how many neighbours the cost counts: half, so that hidden ones do not vote.
@@ -308,9 +310,9 @@ def settle(
 
     rho, cost, margin (of the winning plane) [V, h, w]; rgb [V, h, w, 3]; far bool [V]: views that
     are far from all others (None: none is). A pixel is trusted when neighbours agree and none of
-    them looks through it. Where it is not, the other views' trusted surfaces are seen from here;
-    what still is missing is filled inside its colour region, and pushed back where a neighbour
-    would look through the filling.
+    them looks through it; its depth is then joined with theirs. Where it is not, the other views'
+    trusted surfaces are seen from here; what still is missing is filled inside its colour region,
+    and pushed back where a neighbour would look through the filling.
     """
     views, h, w = rho.shape
     near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
@@ -339,6 +341,9 @@ def settle(
         island = config.speckle if views > 2 else config.speckle_of_two
         trust[v][speckles(rho[v], 0.05, round(island * h * w))] = 0.0
     rho, trust = put_on_planes(rho, trust, rgb, K, w2c, near, config.cross_check, blank)
+    if config.together:
+        joint = [neighbours_of(v, views, config.together) for v in range(views)]
+        rho = joined(rho, trust, K, w2c, joint, config.cross_check, kept=trust == TRUST)
     out, sure = np.empty_like(rho), trust.copy()
     for v in range(views):
         wide = neighbours_of(v, views, 2 * config.neighbours)
