@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from gen.flow.windows import Part, clip_parts, frame_index, grid_parts, grow
 from gen.generate import GenerateConfig, GeneratedGrid, check_clips, window_report
 from gen.grid import VideoGrid
 from gen.limits import Work, clips_at_once
+from gen.network.around import Given, clip_model
 from gen.network.base import CLIP, PICTURE, BaseModel, description, load_base, read_config
 from gen.network.dit import Mode
 from gen.network.runtime import Runtime
@@ -50,29 +50,8 @@ def _to_images(x: Tensor) -> NDArray[np.float32]:
     return ((x.clamp(-1, 1) + 1) / 2).cpu().numpy().astype(np.float32)
 
 
-class _Given(NamedTuple):
-    """What is known: clean [1, ..., H, W, 3] where known [1, ...]."""
-
-    clean: Tensor
-    known: Tensor
-
-
-def _clip_model(
-    network: BaseModel, given: _Given, index_F: Tensor, mode: Mode, text: Tensor, mask: Tensor
-) -> CleanModel:
-    """A network for clips as a sampler wants it, around one clip's given frames."""
-    mode_B = torch.full((1,), int(mode), device=network.device)
-
-    def model(x: Tensor, sigma: Tensor) -> Tensor:
-        x = keep_known(x, given.clean, given.known)
-        out = network.dit(x, given.known, sigma.reshape(1), mode_B, text, mask, index_F)
-        return keep_known(out, given.clean, given.known)
-
-    return model
-
-
 def _grid_model(
-    two_stream: TwoStream, given: _Given, index_V: Tensor, index_T: Tensor, text: Tensor,
+    two_stream: TwoStream, given: Given, index_V: Tensor, index_T: Tensor, text: Tensor,
     mask: Tensor,
 ) -> CleanModel:  # fmt: skip
     """The 4D model as a sampler wants it, around one window's given cells."""
@@ -199,7 +178,7 @@ class GridGenerator:
         parts = clip_parts(length)
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
-            given, index = _Given(clean, known), frame_index(clean.shape[1]).to(network.device)
+            given, index = Given(clean, known), frame_index(clean.shape[1]).to(network.device)
             # Guidance sharpens what only the words say: everything at the start of a clip, the
             # motion of a row; what a column shows is said better by its first frame.
             scale = 1.0
@@ -208,8 +187,8 @@ class GridGenerator:
             elif mode == Mode.DYNAMIC and number == 0:
                 scale = config.motion_guidance
             model = guided(
-                _clip_model(network, given, index, mode, text[:1], mask[:1]),
-                _clip_model(network, given, index, mode, text[1:], mask[1:]),
+                clip_model(network, given, index, mode, text[:1], mask[:1]),
+                clip_model(network, given, index, mode, text[1:], mask[1:]),
                 scale,
                 config.guidance_interval,
             )
@@ -251,7 +230,7 @@ class GridGenerator:
 
         def sample(number: int, part: Part, clean: Tensor, known: Tensor) -> Tensor:
             index = [frame_index(n).to(network.device) for n in known.shape[1:]]
-            predict = _grid_model(model, _Given(clean, known), index[0], index[1], text, mask)
+            predict = _grid_model(model, Given(clean, known), index[0], index[1], text, mask)
             x = self.noise(tuple(clean.shape), config.seed, 2, part[0].start, part[1].start)
             callback = window_report(report, "grid", number, len(parts))
             made = SAMPLERS[config.sampler](predict, x, sigmas, callback).clamp(-1, 1)

@@ -53,7 +53,7 @@ from gen.network.text import split_words
 from gen.train.flow_teacher import flow_loss
 from gen.train.mix import Mixture, clip_mixture
 from gen.train.options import TrainBaseConfig
-from gen.train.perceptual import perceptual_loss, perceptual_network, settled
+from gen.train.perceptual import PerceptualTerm, settled
 from gen.train.presets import BASE_PRESETS, run_training
 from gen.train.run import WORDS, Samples, Stage, corrupt, train
 
@@ -103,7 +103,7 @@ class BaseStage(Stage):
         self.module: BaseModel = BaseModel(cfg.params(), words).to(device)
         if cfg.start is not None:
             take_over(self.module, load_base(cfg.start, start_network(cfg))[0], cfg.start)
-        self.perceptual = perceptual_network() if cfg.perceptual else None
+        self.perceptual = PerceptualTerm(cfg)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         self.clips.warn_of_unknown(self.module.tokenizer.words)
@@ -144,11 +144,8 @@ class BaseStage(Stage):
         loss = velocity_loss(out.float(), c.clean, c.sigma_B, c.known, weight)
         if copied is not None:
             loss = loss + cfg.flow * flow_loss(copied[..., :2].float(), c.clean, c.known)
-        if self.perceptual is None:
-            return loss
-        g, most = seeded(cfg.seed, step, batch.items[0], 17), cfg.perceptual_frames
-        seen = out.float(), c.clean, settled(c.sigma_B, c.known)
-        return loss + cfg.perceptual * perceptual_loss(self.perceptual, *seen, g, most)
+        asked = settled(c.sigma_B, c.known)
+        return loss + self.perceptual(out.float(), c.clean, asked, step, batch.items[0])
 
     def _predict(self, batch: ClipBatch, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean frames of a batch from noisy ones (its known frames put in)."""

@@ -49,7 +49,7 @@ from gen.flow.samplers import sample_euler
 from gen.network.base import BaseModel, grid_network, load_base, take_over
 from gen.network.params import DiTParams
 from gen.train.options import PerceptualOptions
-from gen.train.perceptual import perceptual_loss, perceptual_network
+from gen.train.perceptual import PerceptualTerm
 from gen.train.presets import run_training
 from gen.train.run import WORDS, Samples, Stage, train
 from gen.upsample import (
@@ -133,7 +133,7 @@ class UpsamplerStage(Stage):
         self.module: UpsamplerModel = UpsamplerModel(params, words).to(device)
         if cfg.start is not None:
             take_over(self.module, load_upsampler(cfg.start).model, cfg.start)
-        self.perceptual = perceptual_network() if cfg.perceptual else None
+        self.perceptual = PerceptualTerm(cfg)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
         size = params.height, params.width_px
@@ -204,12 +204,8 @@ class UpsamplerStage(Stage):
         weight = vivid_weights(clean, cfg.vivid_weight)
         known = batch.known.to(device)
         loss = velocity_loss(out.float(), clean, sigma_B, known, weight)
-        if self.perceptual is None:
-            return loss
         # At every level: the flow starts at the enlarged frames, so all show the picture.
-        g, most = seeded(cfg.seed, step, batch.items[0], 17), cfg.perceptual_frames
-        seen = perceptual_loss(self.perceptual, out.float(), clean, ~known, g, most)
-        return loss + cfg.perceptual * seen
+        return loss + self.perceptual(out.float(), clean, ~known, step, batch.items[0])
 
     def upsampled(self, batch: UpsampleBatch, steps: int) -> Tensor:
         """Sampled clips [B, F, H, W, 3] in [-1, 1] of a batch."""

@@ -33,8 +33,9 @@ from gen.data.batches import (
     to_uint8,
 )
 from gen.data.world.captions import caption
-from gen.flow.rectified import add_noise, keep_known
+from gen.flow.rectified import add_noise
 from gen.flow.samplers import sample_euler
+from gen.network.around import Given, clip_model
 from gen.network.base import BaseModel
 from gen.network.dit import Mode
 from gen.upsample import coordinate_width, enlarge
@@ -70,23 +71,14 @@ def base_version(
     device = base.device
     for clip, text, mode in zip(low_BFHWC, texts, mode_B, strict=True):
         features, mask = base.encode_text([text])
-        clean, known = clip[None].to(device), torch.zeros(1, len(clip), dtype=torch.bool)
+        clean = clip[None].to(device)
+        known = torch.zeros(1, len(clip), dtype=torch.bool, device=device)
         known[:, 0] = base.params.copies
-        known = known.to(device)
         level = 0.15 + 0.45 * float(torch.rand((), generator=g))
         noise = torch.randn(clip.shape, generator=g).to(device)
         x = add_noise(clean, noise[None], torch.full((1,), level, device=device))
         index = torch.arange(len(clip), device=device).float()
-        mode_1 = mode.reshape(1).to(device)
-
-        def model(
-            x: Tensor, sigma: Tensor, clean=clean, known=known, mode_1=mode_1, features=features,
-            mask=mask, index=index,
-        ) -> Tensor:  # fmt: skip
-            x = keep_known(x, clean, known)
-            out = base.dit(x, known, sigma.reshape(1), mode_1, features, mask, index)
-            return keep_known(out, clean, known)
-
+        model = clip_model(base, Given(clean, known), index, Mode(int(mode)), features, mask)
         sigmas = torch.tensor([level, level / 3, 0.0], device=device)
         out.append(sample_euler(model, x, sigmas)[0].clamp(-1, 1).cpu())
     return torch.stack(out)

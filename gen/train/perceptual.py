@@ -13,6 +13,8 @@ from torch.nn.functional import interpolate
 
 from fourreal.errors import UserError
 from fourreal.lpips import Lpips, load_lpips
+from gen.data.batches import seeded
+from gen.train.options import PerceptualOptions
 
 HIGHEST_SIGMA = 0.85  # above it the picture is open: its mean is the right prediction
 _SHORT_SIDE = 100  # pixels that AlexNet sees of a frame
@@ -57,3 +59,28 @@ def perceptual_loss(
     chosen = frames[order.to(frames.device)]
     seen = (x.flatten(0, 1)[chosen] for x in (predicted_BFHWC, clean_BFHWC))
     return frame_distances(network, *seen).mean()
+
+
+class PerceptualTerm:
+    """What `PerceptualOptions` ask for beside a stage's loss; UserError without LPIPS's weights."""
+
+    def __init__(self, options: PerceptualOptions):
+        self.options = options
+        self.network = perceptual_network() if options.perceptual else None
+
+    def __call__(
+        self,
+        predicted_BFHWC: Tensor,
+        clean_BFHWC: Tensor,
+        asked_BF: Tensor,
+        step: int,
+        number: int,
+    ) -> Tensor:
+        """`perceptual_loss` times its weight, frames drawn by (seed, step, number of the batch's
+        first item); 0 when it is not asked for."""
+        if self.network is None:
+            return predicted_BFHWC.new_zeros(())
+        o = self.options
+        g = seeded(o.seed, step, number, 17)
+        seen = predicted_BFHWC, clean_BFHWC, asked_BF
+        return o.perceptual * perceptual_loss(self.network, *seen, g, o.perceptual_frames)
