@@ -58,7 +58,8 @@ class Scene4D:
         offset_frame: "rotated" (x = R (p + dp_t) + t + e) or "literal" (Eq. 11 as printed: dp_t
             is added in the axes of the rendering camera).
         shade: optional [T,N] brightness of a Gaussian over time (1 = unchanged), for shadows.
-        visibility: optional [T,N] factor on the opacity over time, for surfaces that appear.
+        visibility: optional [T,N] factor on the opacity over time, for surfaces that appear. Below
+            0 it counts as 0 when drawn: such a point comes later and goes sooner between stamps.
         log_stretch: optional [N,3] log of the factors on the radius along a Gaussian's own axes,
             and rotations: optional [N,4] quaternions w, x, y, z of those axes; absent: isotropic.
         sheen: optional [N,3,3] how colours change with where they are seen from, per axis and
@@ -202,12 +203,12 @@ class Scene4D:
         def at(values: Tensor | None) -> Tensor | None:
             return None if values is None else over_time(self.times, values, t)
 
-        turns = at(self.node_turns)
+        turns, visibility = at(self.node_turns), at(self.visibility)
         return Moment(
             self.displacement(t),
             None if turns is None else self._followed(turns),
             at(self.shade),
-            at(self.visibility),
+            None if visibility is None else visibility.clamp(0, 1),
         )
 
     def sight(self, camera: Tensor | None, compensation: float = 1.0) -> Sight:

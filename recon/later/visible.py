@@ -21,6 +21,9 @@ from recon.scene import Scene4D
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _LOST = 0.7  # of points that are denied: they are followed no further
+# Where a point is not visible.  Below 0, so that a quarter of it is left halfway between stamps:
+# a limb that is found anew at every stamp is at the wrong place there, twice.
+_NOT_VISIBLE = -0.5
 
 
 def visible_times(
@@ -29,16 +32,16 @@ def visible_times(
     t: int,
     colors_P3: FloatArray,
     every: dict[int, Cells],
-) -> Mask:
-    """Whether points that are found at ``t`` are visible [T, P]: at the stamps around it that do
-    not deny them; stamps that are not in ``every`` are as their neighbours."""
+) -> FloatArray:
+    """Visibility [T, P] of points that are found at ``t``: 1 at the stamps around it that do not
+    deny them, below 0 elsewhere; stamps that are not in ``every`` are as their neighbours."""
     denied = np.zeros(places_TP3.shape[:2], bool)
     for s, cells in every.items():
         if s != t:
             denied[s] = denied_by(scene, places_TP3[s], colors_P3, cells)
     later = np.cumsum(denied[t:], axis=0) > 0
     before = np.cumsum(denied[: t + 1][::-1], axis=0)[::-1] > 0
-    return ~np.concatenate([before[:-1], later])
+    return np.where(np.concatenate([before[:-1], later]), _NOT_VISIBLE, 1.0)
 
 
 def denied_by(scene: Scene4D, places_P3: FloatArray, colors_P3: FloatArray, cells: Cells) -> Mask:

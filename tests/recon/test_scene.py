@@ -59,6 +59,10 @@ def test_shade_and_visibility_vary_over_time():
     assert torch.allclose(scene.at(1.0).colors, scene.colors * 0.5)
     assert scene.at(1.0).opacities.max() == 0
     assert torch.equal(scene.at(0.0).colors, scene.colors)
+    late = replace(scene, visibility=seen - 0.5 * (1 - seen), node_slopes=scene.node_offsets * 0)
+    halfway = float(scene.times[1:].mean())
+    assert late.at(1.0).opacities.max() == 0
+    assert torch.allclose(late.at(halfway).opacities, scene.at(0.0).opacities / 4)
 
 
 def test_save_and_load(tmp_path):

@@ -74,7 +74,8 @@ def toy_scene(points: int = 1800, times: int = 4, views: int = 3, size=(72, 128)
 
 def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
     """A toy scene with more to it: ``shaped`` Gaussians (anisotropic), which may be ``turning``,
-    ``sheen``, ``literal`` offsets, or ``curved`` motion at uneven times."""
+    ``sheen``, ``literal`` offsets, or ``curved`` motion at uneven
+    times, with points that are not visible at the first three."""
     scene = toy_scene(points, size=size)
     if kind in ("shaped", "turning"):
         generator = torch.Generator().manual_seed(1)
@@ -91,6 +92,8 @@ def uncommon_scene(kind: str, points: int = 1800, size=(72, 128)) -> Scene4D:
     elif kind == "curved":
         scene.times = torch.tensor([0.0, 0.2, 0.5, 1.0])
         scene.node_slopes = spline_slopes(scene.times, scene.node_offsets)
+        assert scene.visibility is not None
+        scene.visibility[:3, scene.visibility.min(0).values < 1] = -0.5
     else:
         scene.offset_frame = "literal"
         scene.node_offsets = 2 * scene.node_offsets
