@@ -29,12 +29,11 @@ from fourreal.cameras import (
     invert,
     look_at,
     pixel_grid,
-    pixel_index,
-    project,
     scale_intrinsics,
     transform,
     unproject,
 )
+from recon.canonical.unseen import unseen_from
 from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
 from recon.render import render_canonical, render_scene
@@ -47,9 +46,6 @@ _BESIDE = 12, 22  # degrees to all four sides: the farther ones look past the sh
 _SIDES = (0, 1), (0, -1), (1, 0), (-1, 0)
 _FROM = 3  # of the views are left by so much
 _FINE = 2  # pixels of a view to one of a picture from beside
-_STEPS = 64  # along a ray
-_BEHIND = 0.03  # relative depth behind a surface from which on a view does not see
-_THICK = 0.05  # relative depth over which no view sees
 _SOLID = 0.5  # opacity of what ends a ray
 _HIDES = 0.9  # ... and of what hides from a view what is behind it
 _EDGES = 5, 1  # pixels of a view, across: near an outline, where points are wide, last
@@ -143,58 +139,6 @@ def _shown(scene: Scene4D, v: int, counts_HW: Tensor | None = None) -> Tensor:
         (image if counts_HW is None else image[counts_HW]).sum().backward()
     assert colors.grad is not None
     return colors.grad[:, 0]
-
-
-def unseen_from(
-    camera: Camera,
-    end_HW: FloatArray,
-    near: float,
-    deepest: Sequence[NDArray[Any]],
-    K: FloatArray,
-    w2c: FloatArray,
-    solid: Mask | None = None,
-) -> FloatArray:
-    """Depth [H, W] from which on nobody sees what is on a ray, 0 where its end is seen.
-
-    A view does not see what is behind ``deepest``, its depth [h, w]; one outside whose picture a
-    place is says nothing, and half of the views must say something. end_HW: the depth at which
-    rays end; near: that at which they begin; solid [H, W]: where that is on a surface (by default
-    nowhere). If a view sees it, what is before it is air, though nobody looks through all of it.
-    """
-    height, width = end_HW.shape
-    rays = unproject(pixel_grid(height, width).reshape(-1, 2), np.ones(height * width), camera.K)
-    rays, home = rays.astype(np.float32), invert(camera.w2c)
-    moves = [(pose @ home).astype(np.float32) for pose in w2c]
-
-    def hidden(
-        which: NDArray[np.int64], z: FloatArray | float, least: float = 0.5
-    ) -> NDArray[np.int64]:
-        """Those of the rays that nobody sees at depth z, as a share of views says at least."""
-        places, told = rays[which] * np.reshape(np.float32(z), (-1, 1)), np.zeros(len(which), int)
-        for depth, lens, move in zip(deepest, K.astype(np.float32), moves, strict=True):
-            uv, there = project(transform(move, places), lens)
-            pixel, inside = pixel_index(uv, there, depth.shape)
-            stays = ~inside | (there > depth.reshape(-1)[pixel] * (1 + _BEHIND))
-            which, places, told = which[stays], places[stays], (told + inside)[stays]
-        return which[told >= least * len(deepest)]
-
-    end = end_HW.reshape(-1)
-    begun, found = np.zeros((2, len(end)))
-    ends = np.zeros(len(end), bool) if solid is None else solid.reshape(-1).copy()
-    ends[hidden(np.flatnonzero(ends), end[ends], 0.0)] = False
-    step = (max(float(end.max()), near) / near) ** (1 / _STEPS)
-    for z in near * step ** np.arange(_STEPS + 1):
-        now = hidden(np.flatnonzero((found == 0) & ~ends & (z < end * (1 - _BEHIND))), z)
-        before = begun[now]
-        begun[z < end * (1 - _BEHIND)] = 0
-        begun[now] = np.where(before > 0, before, z)
-        thick = now[z * step > begun[now] * (1 + _THICK)]
-        found[thick] = begun[thick]
-    # what is drawn where nobody sees it is as unknown
-    left = np.flatnonzero((found == 0) & ~ends)
-    left = hidden(left, end[left])
-    found[left] = np.where(begun[left] > 0, begun[left], end[left]) * (1 - _BEHIND / 2)
-    return found.reshape(height, width)
 
 
 def viewpoints_beside(scene: Scene4D, views: Sequence[int]) -> Iterator[Camera]:

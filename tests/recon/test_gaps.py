@@ -9,10 +9,10 @@ from fourreal.cameras import Camera, look_at
 from recon.canonical.build import build_canonical
 from recon.canonical.gaps import (
     close_gaps,
-    unseen_from,
     viewpoints_beside,
     without_crumbs,
 )
+from recon.canonical.unseen import unseen_from
 from recon.config import CanonicalConfig
 from recon.render import render_scene
 from recon.sheen import seen_from
