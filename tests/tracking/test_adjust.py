@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fourreal.cameras import camera_centres, look_at, project, transform
-from tests.tracking.textured_room import arc, render_path
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path
 from tracking.cameras.adjust import adjusted_cameras
 from tracking.cameras.bundle import Observations
 from tracking.cameras.follow import follow
@@ -52,7 +52,7 @@ def apart_deg(a, b):
 def test_exact_cameras_stay_to_the_last_digit(room, followed):
     pairs, obs, K = followed
     assert adjusted_cameras(pairs, obs, K, room.w2c) is None
-    column = track_column(room.frames, K=room.K, w2c=room.w2c)
+    column = track_column(room.frames, K=room.K, w2c=room.w2c, config=ROUGH_DEPTH)
     np.testing.assert_array_equal(column.w2c, room.w2c)
 
 

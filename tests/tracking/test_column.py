@@ -5,7 +5,7 @@ import pytest
 
 from fourreal.cameras import camera_centres, pixel_grid, project
 from fourreal.errors import UserError
-from tests.tracking.textured_room import arc, render_path, turning
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path, turning
 from tracking.column import track_column
 from tracking.tracks import Tracks
 
@@ -146,7 +146,7 @@ def test_noise_is_not_a_scene():
 @pytest.mark.slow
 def test_a_moving_box_leaves_the_cameras_right():
     truth = render_path(arc(), shifts=np.linspace(0, 0.35, 6))
-    column = track_column(truth.frames)
+    column = track_column(truth.frames, config=ROUGH_DEPTH)
     relative = truth.w2c @ np.linalg.inv(truth.w2c[column.central])
     turn = relative[:, :3, :3].transpose(0, 2, 1) @ column.w2c[:, :3, :3]
     angle = np.degrees(np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1)))

@@ -7,7 +7,7 @@ import pytest
 from fourreal.cameras import pixel_grid, relative_pose
 from fourreal.errors import UserError
 from scripts.evaluate.tracking_scores import camera_errors
-from tests.tracking.textured_room import arc, at_angles, render_path, texture
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, at_angles, render_path, texture
 from tracking.cameras.fallbacks import FallbackConfig
 from tracking.column import track_column
 from tracking.config import TrackConfig
@@ -40,7 +40,7 @@ def test_a_foreign_central_view_is_not_the_canonical_one():
     room = render_path(arc(5, 20.0))
     frames = room.frames.copy()
     frames[2] = texture(9)[:72, :96]
-    column = track_column(frames)
+    column = track_column(frames, config=ROUGH_DEPTH)
     assert column.central in (1, 3) and column.dropped == [2]
     assert camera_errors(column.w2c, room.w2c)["centre_percent"] < 3.0
 
@@ -88,7 +88,7 @@ def test_given_cameras_of_another_scene_end_with_the_figures():
 def test_a_jump_of_the_camera_does_not_tear_the_clip():
     """One step is four times the others: sparse matches lead the flow across it."""
     room = render_path(at_angles(np.array([-14.0, -11.0, -8.0, 4.0, 7.0, 10.0])))
-    column = track_column(room.frames)
+    column = track_column(room.frames, config=ROUGH_DEPTH)
     assert column.parallax and not column.dropped
     assert camera_errors(column.w2c, room.w2c)["rotation_max_deg"] < 1.5
 
@@ -101,7 +101,7 @@ def test_views_behind_a_cut_are_left_out_by_name():
     other = texture(9, 256)
     for v in (6, 7):
         frames[v] = other[4 * v : 4 * v + 72, 3 * v : 3 * v + 96]
-    column = track_column(frames)
+    column = track_column(frames, config=ROUGH_DEPTH)
     assert column.parallax and column.dropped == [6, 7]
     for v in (6, 7):
         assert any(f"view {v} " in note and "left out" in note for note in column.notes)
@@ -143,7 +143,7 @@ def test_what_moves_is_marked_and_said_and_leaves_the_cameras_alone():
 def test_sixty_four_views():
     """So many small pictures do not tell the focal length; with it every view finds its place."""
     room = render_path(arc(64, 60.0), size=(54, 72))
-    column = track_column(room.frames, K=room.K)
+    column = track_column(room.frames, K=room.K, config=ROUGH_DEPTH)
     assert column.parallax and not column.dropped
     assert camera_errors(column.w2c, room.w2c)["centre_percent"] < 3.0
     assert np.median(depth_error(column, room.depth)) < 0.06

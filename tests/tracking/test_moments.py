@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scripts.evaluate.tracking_scores import camera_errors
-from tests.tracking.textured_room import arc, render_path, texture
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path, texture
 from tracking.cameras.bundle import Observations, Solution
 from tracking.cameras.find import find_cameras
 from tracking.cameras.follow import FollowConfig, follow
@@ -34,6 +34,10 @@ def read(columns):
     return [lambda column=column: column for column in columns]
 
 
+def tracked(frames, **settings):
+    return track_column(frames, config=ROUGH_DEPTH, **settings)
+
+
 def errors(column):
     return camera_errors(column.w2c, W2C)
 
@@ -50,7 +54,7 @@ def test_a_plain_room_has_few_points_and_a_room_full_of_texture_has_not(frames):
 
 
 def test_other_moments_say_where_the_cameras_are(frames):
-    alone, together = track_column(frames[0]), track_column(frames[0], moments=read(frames[1:]))
+    alone, together = tracked(frames[0]), tracked(frames[0], moments=read(frames[1:]))
     assert errors(together)["rotation_deg"] < 0.2 * errors(alone)["rotation_deg"]
     assert errors(together)["centre_percent"] < 0.2 * errors(alone)["centre_percent"]
 
@@ -59,7 +63,7 @@ def test_cameras_that_moved_meanwhile_have_no_say(frames):
     """The other moments are seen from elsewhere: cameras are those of the first time alone."""
     elsewhere = arc(6, -25.0, 2.6)
     others = moments(elsewhere)[1:]
-    alone, together = track_column(frames[0]), track_column(frames[0], moments=read(others))
+    alone, together = tracked(frames[0]), tracked(frames[0], moments=read(others))
     np.testing.assert_array_equal(alone.w2c, together.w2c)
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from scripts.evaluate.tracking_scores import camera_errors
-from tests.tracking.textured_room import arc, render_path
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path
 from tracking.column import track_column
 
 
@@ -21,7 +21,7 @@ def zoomed(frames: np.ndarray, by: np.ndarray) -> np.ndarray:
 def test_views_of_a_zoom_have_lenses_of_their_own():
     room = render_path(arc(7, 30.0), size=(144, 192))
     by = np.linspace(1.0, 1.4, 7)
-    column = track_column(zoomed(room.frames, by))
+    column = track_column(zoomed(room.frames, by), config=ROUGH_DEPTH)
     assert any("the lens zooms while the camera moves" in line for line in column.notes)
     np.testing.assert_allclose(column.K[:, 0, 0] / column.K[0, 0, 0], by, rtol=0.05)
     # how long the first lens is, an even arc leaves open; not where the cameras are
@@ -30,6 +30,6 @@ def test_views_of_a_zoom_have_lenses_of_their_own():
 
 
 def test_a_lens_that_does_not_zoom_is_one_for_all_views():
-    column = track_column(render_path(arc(7, 30.0)).frames)
+    column = track_column(render_path(arc(7, 30.0)).frames, config=ROUGH_DEPTH)
     assert np.ptp(column.K[:, 0, 0]) == 0
     assert not any("zooms" in line for line in column.notes)

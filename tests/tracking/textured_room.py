@@ -12,6 +12,13 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import intrinsics_from_fov, look_at, pixel_grid
+from tracking.config import TrackConfig
+from tracking.depth.dense import DepthConfig
+
+ROUGH_DEPTH = TrackConfig(
+    depth=DepthConfig(planes=32, coarse_long_side=48, long_side=48, iterations=1)
+)
+"""For tests of cameras and of what is said: depth is found, quickly."""
 
 
 @dataclass
