@@ -1,4 +1,4 @@
-"""docs/GUIDE.md: every command of its code blocks is run, on small stand-ins at debug size."""
+"""docs/GUIDE.md: every command of its code blocks is run, on small stand-ins with a hasty fit."""
 
 import re
 import shlex
@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import pytest
 
+import recon.config
 import run_pipeline
 from fourreal.video_io import write_video
 from gen.grid import VideoGrid
@@ -28,8 +29,8 @@ def commands():
 def folder(tmp_path_factory):
     """Phone clips and a rig of the names that the guide uses, of a small rendered scene."""
     at = tmp_path_factory.mktemp("guide")
-    scene = files.scene(V=5, T=8, size=(48, 80))
-    write_video(at / "fixed.mp4", np.repeat(scene.row(0), 2, 0), 8)
+    scene = files.scene(V=5, T=8, size=(36, 60))
+    write_video(at / "fixed.mp4", np.concatenate([scene.row(0), scene.row(0)[4:]]), 8)
     write_video(at / "freeze.mp4", scene.column(0), 8)
     files.cameras_json(scene, at / "rig")
     names = [f"IMG_{v:04d}.jpg" for v in range(scene.V)]
@@ -44,8 +45,22 @@ def test_guide_names_every_kind_of_command():
     assert kinds == {"inspect", "videos", "grid", "view", "export"}
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """Scenes are fitted in next to no steps."""
+    usual = recon.config.preset
+
+    def preset(name):
+        config = usual(name)
+        config.static_steps, config.floaters.steps, config.deformation.steps = 5, 3, 10
+        config.deformation.later_surface = config.deformation.recover = False
+        return config
+
+    monkeypatch.setattr(recon.config, "preset", preset)
+
+
 @pytest.mark.slow
-def test_every_command_of_the_guide_works(folder, monkeypatch, capsys):
+def test_every_command_of_the_guide_works(folder, hasty, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setattr("viewer.viser.app.serve", lambda *a, **k: None)  # it waits for Ctrl-C
     for argv in commands():
@@ -54,7 +69,7 @@ def test_every_command_of_the_guide_works(folder, monkeypatch, capsys):
             small = ["--frames", "3"]
         assert run_pipeline.main([*argv, *small]) == 0, (argv, capsys.readouterr().err)
     runs = folder / "outputs"
-    assert VideoGrid.load(runs / "fixed-freeze" / "grid").T == 16
+    assert VideoGrid.load(runs / "fixed-freeze" / "grid").T == 12
     assert VideoGrid.load(runs / "part" / "grid").frames.shape[:4] == (4, 4, 72, 128)
     assert (runs / "inspect" / "rig.png").is_file()
 

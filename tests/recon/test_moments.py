@@ -1,5 +1,7 @@
 """Few views, too much motion to follow: a geometry per time, visible at its time alone."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,18 @@ def moments():
     return VideoGrid(frames, K=K, w2c=w2c), rooms
 
 
+@pytest.fixture(scope="module")
+def tracked(moments):
+    grid, _ = moments
+    return track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
+
+
+@pytest.fixture
+def column(tracked):
+    """Of the first time; a test may write to it."""
+    return copy.deepcopy(tracked)
+
+
 def test_what_flow_can_follow_is_no_reason():
     picture = texture(3)[:72, :96]
     slow = np.stack([np.roll(picture, k, 1) for k in range(4)])
@@ -33,9 +47,8 @@ def test_what_flow_can_follow_is_no_reason():
     assert change.too_much and change.changed > 0.5
 
 
-def test_many_views_are_followed(moments):
+def test_many_views_are_followed(moments, column):
     grid, _ = moments
-    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
     four = VideoGrid(
         np.concatenate([grid.frames, grid.frames]),
         K=np.concatenate([grid.K] * 2), w2c=np.concatenate([grid.w2c] * 2),
@@ -43,10 +56,9 @@ def test_many_views_are_followed(moments):
     assert not needs_moments(four, column)
 
 
-def test_motion_that_nothing_follows_is_said(moments, capsys):
+def test_motion_that_nothing_follows_is_said(moments, column, capsys):
     """Every time shows other textures in the same place."""
     grid, _ = moments
-    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
     frames = np.array(grid.frames)
     for t in (0, 2):
         frames[:, t] = texture(40 + t)[:72, :96]
@@ -55,9 +67,8 @@ def test_motion_that_nothing_follows_is_said(moments, capsys):
     assert "every time gets a geometry of its own from its 2 views" in capsys.readouterr().err
 
 
-def test_a_time_that_shows_something_else_is_left_to_its_neighbours(moments, capsys):
+def test_a_time_that_shows_something_else_is_left_to_its_neighbours(moments, column, capsys):
     grid, _ = moments
-    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
     frames = np.array(grid.frames)
     frames[:, 2] = np.stack([texture(50 + v)[:72, :96] for v in range(2)])
     config = preset("debug")
@@ -70,9 +81,8 @@ def test_a_time_that_shows_something_else_is_left_to_its_neighbours(moments, cap
     assert scene.visibility is not None and bool((scene.visibility.sum(0) >= 1).all())
 
 
-def test_every_time_has_its_own_geometry_and_only_that(moments):
+def test_every_time_has_its_own_geometry_and_only_that(moments, column):
     grid, rooms = moments
-    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
     config = preset("debug")
     config.static_steps = config.floaters.steps = 0
     scene = fit_moments(grid, column, config, lambda g, c, f: fit_canonical(g, c, f))
@@ -88,9 +98,8 @@ def test_every_time_has_its_own_geometry_and_only_that(moments):
     assert measured_times(grid) == [0, 1, 2]
 
 
-def test_times_that_were_fitted_before_a_kill_are_kept(moments, tmp_path):
+def test_times_that_were_fitted_before_a_kill_are_kept(moments, column, tmp_path):
     grid, _ = moments
-    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
     config = preset("debug")
     config.floaters.steps = 0
     fitted: list[int] = []
@@ -113,9 +122,8 @@ def test_times_that_were_fitted_before_a_kill_are_kept(moments, tmp_path):
         assert torch.equal(getattr(again, name), getattr(whole, name)), name
 
 
-def test_a_time_without_depth_shows_the_nearest(moments):
+def test_a_time_without_depth_shows_the_nearest(moments, column):
     grid, _ = moments
-    column = track_column(grid.freeze_time, K=grid.K, w2c=grid.w2c)
     config = preset("debug")
     config.floaters.steps = 0
     one = VideoGrid(grid.freeze_time[:, None], K=grid.K, w2c=grid.w2c)
