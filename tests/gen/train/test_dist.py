@@ -104,12 +104,14 @@ def steps(folder: Path, ports: Iterator[int]) -> None:
     dist.cleanup()
 
 
-def process(rank: int, work: Callable, folder: Path, ports: list[int]) -> None:
+def process(rank: int, folder: Path, ports: list[int]) -> None:
     """What each of the two processes does; every process group has a port of its own."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     torch.set_num_threads(1)
-    work(folder, iter(ports))
+    left = iter(ports)
+    steps(folder, left)
+    runs(folder, left)
 
 
 def free_ports(count: int) -> list[int]:
@@ -122,28 +124,22 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def work_of_two(work: Callable, folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What two processes left behind."""
+    folder = tmp_path_factory.mktemp("two")
     torch.manual_seed(0)
     save_base(BaseModel(SIZES["debug"], VOCABULARY), folder / "weights", {})
-    arguments = (work, folder, free_ports(9))
-    torch.multiprocessing.start_processes(process, arguments, 2, start_method="spawn")
+    torch.multiprocessing.start_processes(
+        process, (folder, free_ports(10)), 2, start_method="spawn"
+    )
     return folder
 
 
-@pytest.fixture(scope="module")
-def stepped(tmp_path_factory) -> Path:
-    return work_of_two(steps, tmp_path_factory.mktemp("steps"))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return work_of_two(runs, tmp_path_factory.mktemp("runs"))
-
-
 @pytest.mark.parametrize("name", list(cases(Path("."))))
-def test_two_processes_take_the_step_of_one(stepped, name):
-    two = torch.load(stepped / f"{name}.pt", weights_only=True)
-    one = first_step(cases(stepped)[name])
+def test_two_processes_take_the_step_of_one(folder, name):
+    two = torch.load(folder / f"{name}.pt", weights_only=True)
+    one = first_step(cases(folder)[name])
     assert one.keys() == two.keys()
     assert two["loss"] == pytest.approx(float(one["loss"]), rel=1e-5)
     silent = 0
