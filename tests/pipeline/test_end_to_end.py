@@ -47,10 +47,16 @@ def check_run(folder, V, T):
     return json.loads((folder / "metrics.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def made(footage):
+    """A finished run."""
+    assert run("grid", footage / "grid.npz", "--out", footage / "run") == 0
+    return footage / "run"
+
+
 @pytest.mark.slow
-def test_grid_becomes_a_scene_and_the_second_run_does_nothing(footage, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert run("grid", footage / "grid.npz", "--out", out) == 0
+def test_grid_becomes_a_scene_and_the_second_run_does_nothing(footage, made, tmp_path, capsys):
+    out = shutil.copytree(made, tmp_path / "run")
     metrics = check_run(out, 4, 3)
     assert metrics["psnr_input"] > 18
     before = (out / "scene.safetensors").stat().st_mtime_ns
@@ -98,11 +104,8 @@ def test_killed_stage_is_finished_by_the_next_run(footage, tmp_path, monkeypatch
     check_run(out, 3, 3)
 
 
-def test_moved_run_still_exports(footage, tmp_path):
-    out = tmp_path / "run"
-    assert run("grid", footage / "grid.npz", "--out", out) == 0
-    moved = tmp_path / "elsewhere"
-    shutil.move(out, moved)
+def test_moved_run_still_exports(made, tmp_path):
+    moved = shutil.copytree(made, tmp_path / "elsewhere")
     assert run_pipeline.main(["export", str(moved), "--format", "ply-sequence", "--frames", "5",
                               "--out", str(tmp_path / "ply")]) == 0  # fmt: skip
     assert len(list((tmp_path / "ply").iterdir())) == 5
@@ -110,8 +113,7 @@ def test_moved_run_still_exports(footage, tmp_path):
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes(footage, tmp_path):
-    for name in ("a", "b"):
-        assert run("grid", footage / "grid.npz", "--out", tmp_path / name) == 0
-    scenes = [Scene4D.load(tmp_path / n / "scene.safetensors") for n in ("a", "b")]
+def test_same_seed_same_bytes(footage, made, tmp_path):
+    assert run("grid", footage / "grid.npz", "--out", tmp_path / "again") == 0
+    scenes = [Scene4D.load(at / "scene.safetensors") for at in (made, tmp_path / "again")]
     assert np.array_equal(scenes[0].means.numpy(), scenes[1].means.numpy())

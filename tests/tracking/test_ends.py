@@ -6,6 +6,8 @@ test_column, test_turntable, test_moving.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,18 +15,20 @@ import pytest
 from fourreal.cameras import intrinsics_from_fov, look_at
 from fourreal.errors import UserError
 from tests.tracking import textured_room
-from tests.tracking.textured_room import arc, at_angles, render_path, texture, turning
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, at_angles, render_path, texture, turning
 from tracking.column import track_column
 from tracking.config import TrackConfig
+from tracking.depth.dense import DepthConfig
 from tracking.protocols import Depth
 
 SIZE = (72, 96)
+FINE = TrackConfig(depth=DepthConfig(planes=64, iterations=1))
 
 
-def ending(frames: np.ndarray, **given: np.ndarray) -> str:
+def ending(frames: np.ndarray, config=ROUGH_DEPTH, **given: np.ndarray) -> str:
     """The one line that a clip ends with."""
     with pytest.raises(UserError) as ended:
-        track_column(frames.astype(np.float32), **given)
+        track_column(frames.astype(np.float32), config=config, **given)
     (line,) = str(ended.value).splitlines()
     assert "--allow-stand-in" in line
     return line
@@ -117,7 +121,7 @@ def test_cameras_that_agree_with_next_to_nothing_are_not_used():
                 poster = cv2.resize(posters[k], (side, side), interpolation=cv2.INTER_AREA)
                 picture[y : y + side, x : x + side] = poster
         frames.append(picture.clip(0, 1))
-    assert "those of wide-baseline features agree with" in ending(np.stack(frames))
+    assert "those of wide-baseline features agree with" in ending(np.stack(frames), FINE)
 
 
 def test_given_cameras_need_something_to_agree_with():
@@ -135,7 +139,7 @@ def test_views_that_hardly_overlap_have_no_parallax():
 def test_far_views_come_from_features_and_a_stranger_is_left_out():
     larger = np.insert(apart(5, 25.0), 2, texture(20)[:144, :192], 0)
     small = np.stack([cv2.resize(f, (48, 36), interpolation=cv2.INTER_AREA) for f in larger])
-    column = track_column(small, fine=(255 * larger).astype(np.uint8))
+    column = track_column(small, fine=(255 * larger).astype(np.uint8), config=ROUGH_DEPTH)
     assert column.parallax and column.dropped == [2]
     assert "cannot be linked (" in column.notes[0] and "features" in column.notes[0]
     assert "view 2 could not be placed" in column.notes[1]
@@ -181,25 +185,28 @@ def test_a_turn_is_noticed_through_a_lens_that_bends(bend):
 
 
 def test_a_lens_that_bends_takes_no_parallax_away():
-    assert track_column(bent(arc(6, 24.0), -0.15)).parallax
+    assert track_column(bent(arc(6, 24.0), -0.15), config=ROUGH_DEPTH).parallax
 
 
 def test_spots_before_a_flat_backdrop():
-    column = track_column(dots(10, 6))
+    column = track_column(dots(10, 6), config=ROUGH_DEPTH)
     assert any("backdrop is one flat colour" in note for note in column.notes), column.notes
 
 
 def test_views_of_unlike_exposure_are_evened():
     room = render_path(arc(5, 20.0))
     gains = np.array([1.0, 0.85, 1.1, 0.9, 1.15])[:, None, None, None]
-    column = track_column((0.8 * room.frames * gains).astype(np.float32), K=room.K)
+    column = track_column(
+        (0.8 * room.frames * gains).astype(np.float32), K=room.K, config=ROUGH_DEPTH
+    )
     assert any("differ in exposure or colour" in note for note in column.notes), column.notes
     assert column.colours is not None
 
 
 def test_a_large_clip_keeps_fewer_tracks():
     room = render_path(arc(4, 15.0))
-    column = track_column(room.frames, config=TrackConfig(max_track_points=4 * 72 * 96 // 3))
+    few = replace(ROUGH_DEPTH, max_track_points=4 * 72 * 96 // 3)
+    column = track_column(room.frames, config=few)
     assert any("one pixel in 2 x 2" in note for note in column.notes), column.notes
     assert column.tracks.uv.shape[1] == 36 * 48
 
