@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from tests.tracking.textured_room import arc, render_path, turning
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path, turning
 from tracking.column import track_column
 from tracking.depth.burnt_in import burnt_in
 from tracking.depth.fixed import FixedParts, fixed_parts
@@ -34,7 +34,7 @@ def test_a_logo_is_found_and_a_scene_has_none():
 
 def test_a_clip_with_a_logo_is_one_of_a_frozen_moment():
     shown, on = with_logo(render_path(arc(7, 30.0)).frames)
-    column = track_column(shown)
+    column = track_column(shown, config=ROUGH_DEPTH)
     said = " ".join(column.notes)
     assert "burnt into the pictures" in said and "no frozen moment" not in said
     assert column.backdrop is not None and column.backdrop[:, on].mean() > 0.85

@@ -113,11 +113,12 @@ def test_views_behind_a_cut_are_left_out_by_name():
 def test_surfaces_without_texture_are_filled_and_said():
     room = render_path(arc(5, 24.0), plain=True)
     noise = np.random.default_rng(0).normal(size=room.frames.shape).astype(np.float32)
-    column = track_column(room.frames + 0.004 * noise, K=room.K, w2c=room.w2c)
+    given = {"K": room.K, "config": ROUGH_DEPTH}
+    column = track_column(room.frames + 0.004 * noise, w2c=room.w2c, **given)
     assert any("little texture" in note for note in column.notes), column.notes
     assert np.isfinite(column.depth).all() and (column.depth > 0).all()
     textured = render_path(arc(4, 20.0))
-    column = track_column(textured.frames, K=textured.K, w2c=textured.w2c)
+    column = track_column(textured.frames, w2c=textured.w2c, **given)
     assert not any("little texture" in note for note in column.notes)
 
 
@@ -129,7 +130,7 @@ def test_what_moves_is_marked_and_said_and_leaves_the_cameras_alone():
     for v in range(6):
         x = 8 + 5 * v + 3 * (v % 2)
         frames[v, 6:28, x : x + 30] = patch
-    column = track_column(frames)
+    column = track_column(frames, config=ROUGH_DEPTH)
     assert any("move against the rigid scene" in note for note in column.notes), column.notes
     marked = column.tracks.nonrigid.reshape(72, 96)
     x = 8 + 5 * column.central + 3 * (column.central % 2)

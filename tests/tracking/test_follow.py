@@ -1,15 +1,16 @@
 """Points for poses: where they are seen again, to a fraction of a pixel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fourreal.cameras import project, transform, unproject
-from tests.tracking.textured_room import arc, render_path
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path
 from tracking.anchored import track_stride
 from tracking.cameras.follow import FollowConfig, follow, matches
 from tracking.cameras.poses import solve_poses
 from tracking.column import track_column
-from tracking.config import TrackConfig
 from tracking.flow.optical import linked_flow
 
 
@@ -66,9 +67,8 @@ def test_tracks_of_large_clips_are_thinned_and_said(room):
     assert track_stride(8, (1080, 1920), 24_000_000) == 1
     assert 64 * (1080 // 3) * (1920 // 3) < 24_000_000
     assert track_stride(64, (1080, 1920), 24_000_000) == 3
-    column = track_column(
-        room.frames, K=room.K, w2c=room.w2c, config=TrackConfig(max_track_points=4 * 72 * 96 // 4)
-    )
+    few = replace(ROUGH_DEPTH, max_track_points=4 * 72 * 96 // 4)
+    column = track_column(room.frames, K=room.K, w2c=room.w2c, config=few)
     assert column.tracks.points == 36 * 48 and column.depth.shape == (4, 72, 96)
     assert any("one pixel in 2 x 2" in note for note in column.notes)
     query = column.tracks.query_uv

@@ -5,7 +5,7 @@ import pytest
 
 from gen.grid import VideoGrid
 from recon.left_out import without_moving
-from tests.tracking.textured_room import arc, render_path
+from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path
 from tracking.column import track_column
 from tracking.column_file import load_column, save_column
 from tracking.flow.moving import unexplained
@@ -42,7 +42,7 @@ def test_cameras_of_one_moment_see_nothing_move():
     cross = np.arange(VIEWS)[:, None] * [0, 1] == 0  # two clips: one view over time
     rig, swept = VideoGrid(frames), VideoGrid(frames, known=cross)
     assert rig.at_once and not swept.at_once and not VideoGrid(frames[:, :1]).at_once
-    assert track_column(room.frames, at_once=True).moving is None
+    assert track_column(room.frames, config=ROUGH_DEPTH, at_once=True).moving is None
 
 
 def test_what_depth_shows_rightly_did_not_move_wherever_flow_went():

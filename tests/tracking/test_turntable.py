@@ -5,7 +5,7 @@ import pytest
 
 from fourreal.errors import UserError
 from scripts.evaluate.tracking_scores import camera_errors
-from tests.tracking.textured_room import at_angles, render_path, texture
+from tests.tracking.textured_room import ROUGH_DEPTH, at_angles, render_path, texture
 from tracking.column import track_column
 from tracking.depth.backdrop import still_parts
 from tracking.depth.blank import blank_backdrop
@@ -61,13 +61,13 @@ def test_a_clip_of_which_hardly_anything_is_left_is_refused(monkeypatch):
     monkeypatch.setattr("tracking.column_depth.still_backdrop", lambda *a: None)
     _, frames, _ = clip(texture(31)[: SIZE[0], : SIZE[1]])
     with pytest.raises(UserError, match=r"only 3 % of the pictures move .*does the camera move"):
-        track_column(frames)
+        track_column(frames, config=ROUGH_DEPTH)
 
 
 def test_a_scene_that_is_filmed_around_has_no_still_parts():
     room = render_path(at_angles(TURNS), SIZE)
     assert still_parts(room.frames).mean() < 0.3
-    column = track_column(room.frames)
+    column = track_column(room.frames, config=ROUGH_DEPTH)
     assert not any("stand still in the pictures" in note for note in column.notes)
 
 
