@@ -56,6 +56,11 @@ def cache(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def reader(cache):
+    return AssetReader.of(cache)
+
+
 def test_gradients_tell_edges_and_not_brightness():
     flat, edge = np.full((40, 64, 3), 90, np.uint8), np.full((40, 64, 3), 90, np.uint8)
     edge[:, 30:] = 200
@@ -66,8 +71,7 @@ def test_gradients_tell_edges_and_not_brightness():
 
 
 @pytest.mark.slow
-def test_shapes_colours_and_motions_are_read_back(cache):
-    reader = AssetReader.of(cache)
+def test_shapes_colours_and_motions_are_read_back(cache, reader):
     held = CachedScenes(cache, 40, 64, 0, held_out=True)
     single = [i for i, s in enumerate(held.scenes) if len(s.actors) == 1]
     asked = [parse_asset_prompt(caption(held.scenes[i])) for i in single]
@@ -98,7 +102,8 @@ def test_too_few_scenes_are_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_prompts_are_drawn_scored_and_shown(cache, tmp_path):
+def test_prompts_are_drawn_scored_and_shown(cache, reader, tmp_path, monkeypatch):
+    monkeypatch.setattr(AssetReader, "of", lambda folder: {cache: reader}[folder])
     torch.manual_seed(0)
     weights = tmp_path / "weights"
     save_base(BaseModel(SIZES["debug"], vocabulary()), weights, {})
