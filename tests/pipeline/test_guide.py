@@ -47,13 +47,13 @@ def test_guide_names_every_kind_of_command():
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Scenes are fitted in next to no steps."""
+    """Scenes are fitted in next to no steps, and nothing is followed or sought before."""
     usual = recon.config.preset
 
     def preset(name):
         config = usual(name)
         config.static_steps, config.floaters.steps, config.deformation.steps = 5, 3, 10
-        config.deformation.later_surface = config.deformation.recover = False
+        config.deformation.track_init = config.deformation.later_surface = False
         return config
 
     monkeypatch.setattr(recon.config, "preset", preset)
