@@ -24,4 +24,5 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if config.option.dist == "no":
         config.option.dist = "worksteal"
     share = (os.cpu_count() or 1) // workers if isinstance(workers, int) else 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))  # workers inherit it
+    for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):  # workers inherit them
+        os.environ.setdefault(name, str(max(1, share)))
