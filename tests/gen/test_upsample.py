@@ -249,6 +249,21 @@ def test_the_asset_world_is_mixed_in_and_a_start_is_taken_over(tmp_path):
     assert torch.equal(torch.cat([p.clean for p in parts]), batch.clean)
     with pytest.raises(ValueError, match="not both"):
         small_run(tmp_path, steps=1, start=tmp_path, init=tmp_path)
+    with pytest.raises(ValueError, match="needs --start"):
+        small_run(tmp_path, steps=1, start_share=0.5)
+
+
+def test_what_is_saved_lies_between_the_start_and_the_end(tmp_path):
+    run(tmp_path / "a", 1)
+    name, start = "upsampler-00.safetensors", tmp_path / "a" / "weights"
+    saved = [load_file(start / name)]
+    for share in (0.0, 0.25):
+        out = tmp_path / str(share)
+        run(out, 2, start=start, start_share=share)
+        saved.append(load_file(out / "weights" / name))
+    a, b, between = (x["dit.head_out.weight"].float() for x in saved)
+    assert not torch.equal(a, b)
+    assert torch.allclose(between, 0.25 * a + 0.75 * b, atol=2e-3)
 
 
 def test_a_batch_split_over_processes_is_the_same_batch(tmp_path):
