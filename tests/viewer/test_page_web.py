@@ -76,7 +76,7 @@ def stages_while_loading(browser: Browser, url: str) -> list[tuple[str, float, f
 @pytest.mark.parametrize("page", ["one.html", "two.html"])
 def test_the_bar_counts_bytes_over_a_slow_line_and_the_poster_is_there_first(folder, browser, page):
     size = (folder / page.replace("html", "fr4d")).stat().st_size if page[0] == "t" else 0
-    with slow_server(folder, 0.1, 1 << 12) as address:
+    with slow_server(folder, 0.25, 1 << 12) as address:
         seen = stages_while_loading(browser, f"{address}/{page}")
     loading = [stage for stage in seen if stage[0].startswith("Loading ") and " of " in stage[0]]
     assert len(loading) >= 2, seen
