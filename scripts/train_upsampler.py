@@ -17,6 +17,7 @@ prediction from the flow's start, and of two sampler steps.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -136,7 +137,7 @@ class UpsamplerStage(Stage):
         self.module: UpsamplerModel = UpsamplerModel(params, words).to(device)
         if cfg.start is not None:
             take_over(self.module, load_upsampler(cfg.start).model, cfg.start)
-        self.begun = {name: x.cpu().clone() for name, x in self.module.state_dict().items()}
+        self.begun = deepcopy(self.module.state_dict()) if cfg.start_share else None
         self.perceptual = PerceptualTerm(cfg)
         self.module.dit.gradient_checkpointing = cfg.gradient_checkpointing
         self.blocks = self.module.dit.blocks
@@ -237,12 +238,10 @@ class UpsamplerStage(Stage):
 
     def save(self, state: dict[str, Tensor], folder: Path, how_made: dict[str, Any]) -> None:
         model = UpsamplerModel(self.module.params, self.module.tokenizer.words)
-        share = self.cfg.start_share  # network interpolation, as in ESRGAN (arXiv:1809.00219, 3.4)
-        model.load_state_dict(
-            {name: torch.lerp(x.cpu(), self.begun[name].to(x), share) for name, x in state.items()}
-            if share
-            else state
-        )
+        if self.begun is not None:  # network interpolation, as in ESRGAN (arXiv:1809.00219, 3.4)
+            share = self.cfg.start_share
+            state = {k: torch.lerp(x, self.begun[k].to(x), share) for k, x in state.items()}
+        model.load_state_dict(state)
         save_upsampler(model, folder, how_made, source_noise=self.cfg.source_noise, factor=FACTOR)
 
 

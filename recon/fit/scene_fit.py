@@ -132,9 +132,10 @@ class JointFit:
         share = hermite(f)[2] if self.config.deformation.curved else f
         return torch.lerp(value(left), value(left + 1), share)
 
-    def _visibility(self, values_TN: Tensor, at: float) -> Tensor:
-        """Factor on opacities [N] at a place among the stamps."""
-        return self._between(values_TN, at, home_is_zero=False).clamp(0, 1)
+    def _visibility(self, at: float) -> Tensor | None:
+        """Factor on opacities [N] at a place among the stamps; None: all is visible always."""
+        values = self.scene.visibility
+        return None if values is None else self._between(values, at, False).clamp(0, 1)
 
     def _draw(self, cell: Cell, colors: Tensor, offsets_M3: Tensor | None) -> RasterOutput:
         v, t = cell
@@ -149,8 +150,7 @@ class JointFit:
             if scene.offset_frame == "literal":
                 home = scene.w2c[scene.canonical_view]
                 sight.turn = literal_turn(camera.w2c, home).detach()
-        if scene.visibility is not None:
-            moment.visibility = self._visibility(scene.visibility, at)
+        moment.visibility = self._visibility(at)
         if self.compensated:
             sight.offset = scene.view_offsets[v]
         if p.sheen is not None and scene.sheen_from is not None and not self._plain:
@@ -211,8 +211,7 @@ class JointFit:
             what.values, what.spread = offsets_M3, self.spread
             if p.turns:
                 what.values = torch.cat([offsets_M3, self._between(p.turns, at)], 1)
-        if scene.visibility is not None:
-            what.visibility = self._visibility(scene.visibility, at)
+        what.visibility = self._visibility(at)
         if self.compensated:
             what.means = what.means + scene.view_offsets[v]
         change: Tensor | float = 0.0

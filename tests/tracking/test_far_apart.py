@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.tracking.textured_room import arc, at_angles, render_path
+from tests.tracking.textured_room import QUICK_DEPTH, arc, at_angles, render_path
 from tracking.depth import dense
 from tracking.depth.dense import (
     DepthConfig,
@@ -19,7 +19,6 @@ from tracking.depth.dense import (
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, with_gray
 
-QUICK = replace(DepthConfig(), planes=64, iterations=1)
 NEVER = replace(DepthConfig(), wide_deg=1e9)
 
 
@@ -135,6 +134,6 @@ def test_grain_is_not_sure_by_chance():
         trust = dense_depth(frames, K, room.w2c, ranges_of(room), config)[1]
         return (trust > 0.3).mean()
 
-    by_chance = replace(QUICK, chance=-1.0)
-    assert sure(grain, QUICK) < 0.08 < 0.16 < sure(grain, by_chance)
-    assert sure(room.frames, QUICK) > 0.9 * sure(room.frames, by_chance) > 0.5
+    by_chance = replace(QUICK_DEPTH, chance=-1.0)
+    assert sure(grain, QUICK_DEPTH) < 0.08 < 0.16 < sure(grain, by_chance)
+    assert sure(room.frames, QUICK_DEPTH) > 0.9 * sure(room.frames, by_chance) > 0.5

@@ -19,6 +19,8 @@ ROUGH_DEPTH = TrackConfig(
     depth=DepthConfig(planes=32, coarse_long_side=48, long_side=48, iterations=1)
 )
 """For tests of cameras and of what is said: depth is found, quickly."""
+QUICK_DEPTH = DepthConfig(planes=64, iterations=1)
+"""At full size, for tests that look at it."""
 
 
 @dataclass
