@@ -104,14 +104,19 @@ def steps(folder: Path, ports: Iterator[int]) -> None:
     dist.cleanup()
 
 
-def process(rank: int, folder: Path, ports: list[int]) -> None:
+def process(
+    rank: int,
+    works: tuple[Callable[[Path, Iterator[int]], None], ...],
+    folder: Path,
+    ports: list[int],
+) -> None:
     """What each of the two processes does; every process group has a port of its own."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     torch.set_num_threads(1)
     left = iter(ports)
-    steps(folder, left)
-    runs(folder, left)
+    for work in works:
+        work(folder, left)
 
 
 def free_ports(count: int) -> list[int]:
@@ -130,9 +135,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     torch.manual_seed(0)
     save_base(BaseModel(SIZES["debug"], VOCABULARY), folder / "weights", {})
-    torch.multiprocessing.start_processes(
-        process, (folder, free_ports(10)), 2, start_method="spawn"
-    )
+    arguments = ((steps, runs), folder, free_ports(10))
+    torch.multiprocessing.start_processes(process, arguments, 2, start_method="spawn")
     return folder
 
 

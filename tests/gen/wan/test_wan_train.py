@@ -119,7 +119,7 @@ def steps(folder: Path, ports: Iterator[int]) -> None:
 def test_two_processes_take_the_step_of_one(tmp_path):
     (tmp_path / "wan").mkdir()
     save_folder(tmp_path / "wan")
-    arguments = (steps, tmp_path, free_ports(1))
+    arguments = ((steps,), tmp_path, free_ports(1))
     torch.multiprocessing.start_processes(process, arguments, 2, start_method="spawn")
     one = first_step(cases(tmp_path)["whole"])
     for name in ("whole", "sharded"):
