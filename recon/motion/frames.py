@@ -55,7 +55,8 @@ class FrameConfig:
 
 class RigidFrames:
     """Frames spread over nodes [M, 3] at rest; ``turns`` [C, 3, 3] and ``places`` [C, 3] are their
-    state, which ``solve`` changes. ``normal`` [3]: frames move in planes across it; None: anywhere.
+    state, which ``solve`` changes. ``link``: how far apart linked ones are at rest. ``normal`` [3]:
+    frames move in planes across it; None: anywhere.
     """
 
     def __init__(self, nodes_M3: FloatArray, config: FrameConfig, seed: int = 0) -> None:
@@ -66,6 +67,8 @@ class RigidFrames:
         self.arms_MK3 = nodes_M3[:, None] - self.rest[self.index]
         one_way = node_graph(self.rest, config.links)
         self.links = np.concatenate([one_way, one_way[:, ::-1]])
+        i, j = one_way.T
+        self.link = float(np.linalg.norm(self.rest[j] - self.rest[i], axis=-1).mean())
         self.turns: FloatArray = np.tile(np.eye(3), (len(self.rest), 1, 1))
         self.places: FloatArray = self.rest.copy()
         self.normal: FloatArray | None = None
@@ -86,8 +89,7 @@ class RigidFrames:
         """Move the frames so that the nodes they carry are where they are sighted."""
         count, config = len(self.rest), self.config
         start, pixel = self.places, self._pixel(sightings)
-        i, j = self.links.T
-        reach = np.linalg.norm(self.rest[j] - self.rest[i], axis=-1).mean() / pixel
+        reach = self.link / pixel
         # unknowns of a frame: a turn, in pixels at the length of a link, and a shift in pixels
         lazy = np.tile(np.full(6, config.inertia), count)
         for k in range(config.rounds):

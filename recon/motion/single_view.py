@@ -18,6 +18,7 @@ from recon.motion.node_solver import Sighting
 from recon.motion.upright import plane_of_motion
 
 FloatArray = NDArray[np.floating]
+_LINK = 15.0  # pixels between neighbouring frames, at most, in the picture that these are shown
 
 
 class SingleView:
@@ -84,4 +85,11 @@ class SingleView:
         return out
 
     def _of_free(self, seen: Sighting) -> Sighting:
-        return Sighting(seen.uv_M2[self._free], seen.weight_M[self._free], seen.K, seen.w2c)
+        """Where free nodes are seen, in a picture so small that frames are as stiff, and bear as
+        much error of flow, whatever the size of the frames and of what moves in them."""
+        depth = float(np.median(transform(seen.w2c, self._rest)[:, 2]))
+        link = self._frames.link * seen.K[0, 0] / max(depth, 1e-9)
+        K = seen.K.copy()
+        K[:2] *= min(1.0, _LINK / max(link, 1e-9))
+        uv = seen.uv_M2[self._free] * (K[0, 0] / seen.K[0, 0])
+        return Sighting(uv, seen.weight_M[self._free], K, seen.w2c)

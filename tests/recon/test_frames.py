@@ -5,6 +5,7 @@ from fourreal.cameras import project, transform
 from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting, solve_step
 from recon.motion.nodes import node_graph
+from recon.motion.single_view import SingleView
 
 K = np.array([[130.0, 0, 64], [0, 130, 36], [0, 0, 1]])
 W2C = np.eye(4)
@@ -86,3 +87,16 @@ def test_growth_is_believed_the_less_the_worse_sightings_fit():
     default = FrameConfig().distance
     assert nearer(0.1, default) == pytest.approx(1, abs=0.1)
     assert abs(nearer(1.5, default)) < 0.85 * abs(nearer(1.5, 0.0))
+
+
+def test_frames_are_as_stiff_in_larger_pictures_of_the_same():
+    nodes = bar()
+    moved = turned(nodes, 0.4) + (0.1, 0, -0.2)
+    found = []
+    for times in (4, 8):  # links are longer than 15 pixels in both
+        uv, larger = seen_by_one(moved, noise=0.3)[0].uv_M2 * times, K.copy()
+        larger[:2] *= times
+        alone = SingleView(nodes, np.arange(len(nodes)), 0, FrameConfig(count=24))
+        found.append(alone.carried(0, Sighting(uv, np.ones(len(nodes)), larger, W2C)))
+    assert np.abs(found[0]).max() > 0.1
+    np.testing.assert_allclose(found[0], found[1], atol=1e-9)
