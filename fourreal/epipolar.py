@@ -9,10 +9,18 @@ Array = NDArray[np.floating]
 
 
 def fundamental(K_a: Array, K_b: Array, move: Array) -> Array:
-    """F [3, 3] of cameras K [3, 3]; ``move`` [4, 4] takes points of a's frame into b's."""
-    t = move[:3, 3]
-    cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
-    return np.linalg.inv(K_b).T @ cross @ move[:3, :3] @ np.linalg.inv(K_a)
+    """F [..., 3, 3] of cameras K [..., 3, 3]; ``move`` [..., 4, 4] takes points of a's frame into
+    b's."""
+    to_b = np.swapaxes(np.linalg.inv(K_b), -1, -2)
+    return to_b @ cross(move[..., :3, 3]) @ move[..., :3, :3] @ np.linalg.inv(K_a)
+
+
+def cross(t: Array) -> Array:
+    """Matrices [..., 3, 3] that take x to t [..., 3] x x."""
+    out = np.zeros((*t.shape, 3), t.dtype)
+    out[..., [2, 0, 1], [1, 2, 0]] = t
+    out[..., [1, 2, 0], [2, 0, 1]] = -t
+    return out
 
 
 def sampson(
@@ -27,3 +35,18 @@ def sampson(
     spread = (line_b[:, :2] ** 2).sum(1) * np.square(y_scale)
     spread = spread + (line_a[:, :2] ** 2).sum(1) * np.square(x_scale)
     return (line_b * q).sum(1) / np.maximum(np.sqrt(spread), 1e-12)
+
+
+def sampson_slopes(F: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """``sampson`` [N] of matches with an F [N, 3, 3] each, and how it changes with its entries
+    [N, 3, 3]."""
+    p, q = (np.concatenate([uv, np.ones((len(uv), 1))], 1) for uv in (x, y))
+    line_b, line_a = (F @ p[:, :, None])[..., 0], (q[:, None] @ F)[:, 0]
+    off = (line_b * q).sum(1)
+    line_b[:, 2] = line_a[:, 2] = 0.0
+    length = np.maximum(np.sqrt((line_b**2 + line_a**2).sum(1)), 1e-12)[:, None]
+    off = off[:, None] / length
+    # q_i p_j less what the spread takes off: off (line_b_i p_j + q_i line_a_j) / length
+    slopes = (q - off / length * line_b)[:, :, None] * p[:, None]
+    slopes -= q[:, :, None] * (off / length * line_a)[:, None]
+    return off[:, 0], slopes / length[:, :, None]

@@ -9,7 +9,7 @@ from fourreal.cameras import (
     relative_pose,
     transform,
 )
-from fourreal.epipolar import fundamental, sampson
+from fourreal.epipolar import fundamental, sampson, sampson_slopes
 from scripts.evaluate.metrics.epipolar import sampson_error
 
 K = intrinsics_from_fov(50, 72, 96), intrinsics_from_fov(60, 72, 96)
@@ -45,3 +45,16 @@ def test_errors_are_counted_in_the_pixels_that_are_asked_for():
     enlarged = double.T @ F @ double
     assert np.allclose(sampson(enlarged, 2 * x, 2 * y), 2 * sampson(F, x, y))
     assert np.allclose(sampson(enlarged, 2 * x, 2 * y, 2.0, np.full(len(y), 2.0)), sampson(F, x, y))
+
+
+def test_slopes_are_how_the_distance_changes_with_the_matrix():
+    x, y, F = seen()
+    y = y + np.random.default_rng(1).normal(0, 1.5, y.shape)
+    off, slopes = sampson_slopes(np.repeat(F[None], len(x), 0), x, y)
+    assert np.allclose(off, sampson(F, x, y))
+    for i, j in np.ndindex(3, 3):
+        small = np.zeros((3, 3))
+        small[i, j] = 1e-6 * np.abs(F).max() / np.abs(x).max() ** 2
+        change = sampson(F + small, x, y) - sampson(F - small, x, y)
+        assert np.allclose(change / (2 * small[i, j]), slopes[:, i, j], rtol=1e-5, atol=1e-2)
+        assert np.abs(slopes[:, i, j]).max() > 1

@@ -9,7 +9,7 @@ import pytest
 
 from fourreal.cameras import camera_centres, look_at, project, transform
 from tests.tracking.textured_room import ROUGH_DEPTH, arc, render_path
-from tracking.cameras.adjust import adjusted_cameras
+from tracking.cameras.adjust import _moved, _off, _Pair, _slopes, _twists, adjusted_cameras
 from tracking.cameras.bundle import Observations
 from tracking.cameras.follow import follow
 from tracking.cameras.known import working_cameras
@@ -109,6 +109,32 @@ def test_wrong_matches_that_are_all_off_alike_do_not_turn_exact_cameras():
     )  # fmt: skip
     pictures = SimpleNamespace(size=(288, 512), gray_Vhw=np.zeros((3, 288, 512), np.uint8))
     assert adjusted_cameras(pictures, obs, K, w2c) is None
+
+
+def test_slopes_of_the_distances_are_their_differences():
+    rng = np.random.default_rng(1)
+    w2c, unit = arc(3), 2.5
+    K = np.tile(np.array([[450.0, 0, 250], [0, 430, 140], [0, 0, 1]]), (3, 1, 1))
+    step = rng.normal(0, 0.05, (3, 7))
+    step[1, :3] = 0  # where the turn has no axis
+    pairs = [_Pair(a, b, *rng.uniform(0, 300, (2, 20, 2))) for a, b in ((0, 1), (2, 1), (0, 2))]
+
+    def cameras(step):
+        moved = [_moved(K[v], w2c[v], step[v], unit) for v in range(3)]
+        return np.stack([k for k, _ in moved]), np.stack([m for _, m in moved])
+
+    off, slopes = _slopes(pairs, *cameras(step), np.stack([_twists(s, unit) for s in step]))
+    np.testing.assert_allclose(off, np.concatenate([_off(p, *cameras(step)) for p in pairs]))
+    for n, p in enumerate(pairs):
+        for column, place in enumerate([(v, k) for v in (p.a, p.b) for k in range(7)]):
+            ends = []
+            for change in (1e-5, -1e-5):
+                other = step.copy()
+                other[place] += change
+                ends.append(_off(p, *cameras(other)))
+            got = slopes[20 * n : 20 * (n + 1), column]
+            np.testing.assert_allclose(got, (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-3)
+            assert np.abs(got).max() > 1
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from fourreal.cameras import camera_centres, relative_pose
-from fourreal.epipolar import fundamental, sampson
+from fourreal.epipolar import cross, fundamental, sampson, sampson_slopes
 from tracking.cameras.bundle import Observations
 from tracking.cameras.follow import matches
 from tracking.cameras.known import (
@@ -189,6 +189,44 @@ def _moved(
     return lens, turn @ w2c
 
 
+def _twists(step: np.ndarray, unit: float) -> np.ndarray:
+    """D [6, 4, 4]: a camera moved by step [7] changes with its turn and shift by D @ w2c."""
+    turn, by_turn = cv2.Rodrigues(step[:3])
+    out = np.zeros((6, 4, 4))
+    out[:3, :3, :3] = by_turn.reshape(3, 3, 3) @ turn.T
+    out[:3, :3, 3] = -out[:3, :3, :3] @ step[3:6] * unit
+    out[[3, 4, 5], [0, 1, 2], 3] = unit
+    return out
+
+
+def _slopes(
+    pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray, twists: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the matches of all pairs are off [N], and how that changes with the steps of their
+    views a and b [N, 14].
+
+    K [V, 3, 3], w2c [V, 4, 4], twists [V, 6, 4, 4] (``_twists``): of the cameras as they are now.
+    """
+    a, b = np.array([p.a for p in pairs]), np.array([p.b for p in pairs])
+    inverse = np.linalg.inv(K)
+    to_a, to_b = inverse[a], np.swapaxes(inverse[b], 1, 2)
+    move = relative_pose(w2c[a], w2c[b])
+    F = fundamental(K[a], K[b], move)
+    move = move[:, None]
+    by = np.concatenate([-move @ twists[a], twists[b] @ move], 1)
+    by = cross(by[..., :3, 3]) @ move[..., :3, :3] + cross(move[..., :3, 3]) @ by[..., :3, :3]
+    by = to_b[:, None] @ by @ to_a[:, None]
+    lens = K * np.diag([1.0, 1.0, 0.0])
+    F_by = np.concatenate(
+        [by[:, :6], -(F @ lens[a] @ to_a)[:, None], by[:, 6:], -(to_b @ lens[b] @ F)[:, None]], 1
+    ).reshape(-1, 14, 9)
+    count = [len(p.x) for p in pairs]
+    x, y = np.concatenate([p.x for p in pairs]), np.concatenate([p.y for p in pairs])
+    off, by_F = sampson_slopes(np.repeat(F, count, axis=0), x, y)
+    of_pair = np.split(by_F.reshape(-1, 9), np.cumsum(count)[:-1])
+    return off, np.concatenate([s @ f.T for s, f in zip(of_pair, F_by, strict=True)])
+
+
 def _solve(
     pairs: Sequence[_Pair],
     K: np.ndarray,
@@ -197,33 +235,28 @@ def _solve(
     pixel: float,
     config: AdjustConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Re-weighted Gauss-Newton from the given cameras; slopes are differences of the distances."""
+    """Re-weighted Gauss-Newton from the given cameras."""
     views = len(w2c)
     sigma = np.repeat(np.radians([config.turn_deg, config.shift_deg]), 3)
     prior = 1.0 / np.append(sigma, config.focal) ** 2
     noise = config.noise_px * pixel
+    worth = np.concatenate([np.full(len(p.x), min(1.0, config.worth / len(p.x))) for p in pairs])
+    places = [np.concatenate([7 * v + np.arange(7) for v in (p.a, p.b)]) for p in pairs]
     step = np.zeros((views, 7))
-    small = 1e-5
     for _ in range(config.iterations):
         now = [_moved(K[v], w2c[v], step[v], unit) for v in range(views)]
         lenses, poses = np.stack([k for k, _ in now]), np.stack([m for _, m in now])
+        twists = np.stack([_twists(s, unit) for s in step])
         h = np.diag(np.tile(prior, views))
         g = (prior * step).ravel()
-        for p in pairs:
-            error = _off(p, lenses, poses)
-            slopes = np.empty((len(error), 14))
-            for side, v in enumerate((p.a, p.b)):
-                for k in range(7):
-                    other = step[v].copy()
-                    other[k] += small
-                    own_K, own_w2c = lenses.copy(), poses.copy()
-                    own_K[v], own_w2c[v] = _moved(K[v], w2c[v], other, unit)
-                    slopes[:, 7 * side + k] = (_off(p, own_K, own_w2c) - error) / small
-            weight = 1.0 / (1.0 + (error / noise) ** 2) / noise**2
-            weight *= min(1.0, config.worth / len(error))
-            where = np.concatenate([7 * p.a + np.arange(7), 7 * p.b + np.arange(7)])
-            h[np.ix_(where, where)] += (slopes * weight[:, None]).T @ slopes
-            g[where] += slopes.T @ (weight * error)
+        error, slopes = _slopes(pairs, lenses, poses, twists)
+        weight = worth / (1.0 + (error / noise) ** 2) / noise**2
+        first = 0
+        for p, where in zip(pairs, places, strict=True):
+            own = slice(first, first := first + len(p.x))
+            weighted = slopes[own].T * weight[own]
+            h[np.ix_(where, where)] += weighted @ slopes[own]
+            g[where] += weighted @ error[own]
         change = -np.linalg.solve(h, g).reshape(views, 7)
         step += change
         if np.abs(change).max() < 1e-7:
