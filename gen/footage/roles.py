@@ -26,20 +26,13 @@ Frames = NDArray[np.float32] | NDArray[np.uint8]
 
 def stands_still(frames: Frames, reference: int) -> bool:
     """Whether the camera of frames [F, H, W, 3] surely stays where it is in frame ``reference``."""
-    shake = _against(frames, reference)
-    near = shake.found & (_moved(shake) < STANDS)
-    return bool(near.mean() >= MOST)
+    return _stays(_against(frames, reference))
 
 
 def goes_on(frames: Frames, reference: int) -> bool:
     """Whether the camera of frames [F, H, W, 3] surely moves on from each one to the next, so that
     frame ``reference`` is lost; one that only trembles comes back to it."""
-    if _against(frames, reference).found.mean() >= FOLLOWED:
-        return False
-    small = _small(frames)
-    steps = [measure_shake(b[None], a) for a, b in zip(small[:-1], small[1:], strict=True)]
-    moved = np.array([_moved(step)[0] for step in steps if step.found[0]])
-    return len(moved) >= FOLLOWED * len(steps) and bool(np.median(moved) > GOES_ON)
+    return _leaves(frames, _against(frames, reference))
 
 
 def why_no_pair(row: Frames, at: int, column: Frames, over: int, names: tuple[str, str]) -> str:
@@ -48,7 +41,8 @@ def why_no_pair(row: Frames, at: int, column: Frames, over: int, names: tuple[st
     ``at``, ``over``: the shared frame in ``row`` and in ``column``; ``names``: of the two clips.
     """
     fixed, freeze = names
-    if stands_still(row, at):
+    shake = _against(row, at)
+    if _stays(shake):
         if not stands_still(column, over):
             return ""
         return (
@@ -60,7 +54,7 @@ def why_no_pair(row: Frames, at: int, column: Frames, over: int, names: tuple[st
             f"the camera of {freeze} stands still, that of {fixed} does not: are they swapped? "
             f"Try --fixed-view {freeze} --freeze-time {fixed}"
         )
-    if goes_on(row, at):
+    if _leaves(row, shake):
         return (
             f"the camera of {fixed} is not fixed: it moves on from frame to frame; a fixed view is "
             "filmed by a camera that stands"
@@ -70,6 +64,20 @@ def why_no_pair(row: Frames, at: int, column: Frames, over: int, names: tuple[st
 
 def _against(frames: Frames, reference: int) -> Shake:
     return measure_shake(_small(frames), _small(frames[reference : reference + 1])[0])
+
+
+def _stays(shake: Shake) -> bool:
+    near = shake.found & (_moved(shake) < STANDS)
+    return bool(near.mean() >= MOST)
+
+
+def _leaves(frames: Frames, shake: Shake) -> bool:
+    if shake.found.mean() >= FOLLOWED:
+        return False
+    small = _small(frames)
+    steps = [measure_shake(b[None], a) for a, b in zip(small[:-1], small[1:], strict=True)]
+    moved = np.array([_moved(step)[0] for step in steps if step.found[0]])
+    return len(moved) >= FOLLOWED * len(steps) and bool(np.median(moved) > GOES_ON)
 
 
 def _moved(shake: Shake) -> NDArray[np.float64]:
