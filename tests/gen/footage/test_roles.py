@@ -10,7 +10,7 @@ from gen.footage.roles import goes_on, stands_still
 from tests.shared_data import shared_data
 from tests.tracking.textured_room import arc, render_path, turning
 
-SIZE = 108, 144
+SIZE = 72, 96
 
 
 @pytest.fixture(scope="module")
