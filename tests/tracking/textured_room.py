@@ -7,6 +7,7 @@ and enlarged. Exact depth and cameras come with every picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -33,15 +34,18 @@ class Room:
     w2c: np.ndarray
 
 
+@cache
 def texture(seed: int, size: int = 256) -> np.ndarray:
-    """Colour noise over several octaves, periodic, float32 [size, size, 3] in 0..1."""
+    """Colour noise over several octaves, periodic, float32 [size, size, 3] in 0..1, read only."""
     rng = np.random.default_rng(seed)
     out = np.zeros((size, size, 3), np.float32)
     for cells in (8, 20, 48):
         noise = rng.random((cells, cells, 3)).astype(np.float32)
         out += cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
     out = (out - out.mean()) / (4.0 * out.std()) + 0.5
-    return np.clip(out, 0, 1)
+    out = np.clip(out, 0, 1)
+    out.flags.writeable = False
+    return out
 
 
 # corner, edge a, edge b, texture repeats along both
@@ -53,10 +57,11 @@ SURFACES = (
 
 
 def render_view(
-    K: np.ndarray, w2c: np.ndarray, size: tuple[int, int], shift: float = 0.0, plain: bool = False
-):
+    K: np.ndarray, w2c: np.ndarray, size: tuple[int, int], shift: float = 0.0, plain: bool = False,
+    colours: bool = True,
+):  # fmt: skip
     """(rgb [H, W, 3], z [H, W]) of the room; `shift` moves the box along x; `plain`: wall and floor
-    have one colour each, with nothing to match."""
+    have one colour each, with nothing to match; without `colours` all of it is grey."""
     c2w = np.linalg.inv(w2c)
     uv = np.concatenate([pixel_grid(*size), np.ones((*size, 1))], -1)
     ray = uv @ np.linalg.inv(K).T @ c2w[:3, :3].T
@@ -73,6 +78,9 @@ def render_view(
         local = origin + t[..., None] * ray - corner
         p, q = local @ a / (a @ a), local @ b / (b @ b)
         hit = (t > 0) & (t < z) & (p >= 0) & (p <= 1) & (q >= 0) & (q <= 1)
+        z[hit] = t[hit]
+        if not colours:
+            continue
         image = texture(number)
         if plain and number < 2:
             image = np.full_like(image, (0.35, 0.65)[number])
@@ -83,7 +91,7 @@ def render_view(
             image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_WRAP,
         )  # fmt: skip
-        rgb[hit], z[hit] = colour[hit], t[hit]
+        rgb[hit] = colour[hit]
     return rgb, z
 
 
@@ -98,7 +106,7 @@ def render_path(
     for m, shift in zip(w2c, shifts, strict=True):
         rgb, _ = render_view(fine, m, (2 * size[0], 2 * size[1]), float(shift), plain)
         frames.append(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA))
-        depth.append(render_view(K, m, size, float(shift))[1])
+        depth.append(render_view(K, m, size, float(shift), colours=False)[1])
     return Room(np.stack(frames).astype(np.float32), np.stack(depth), K, np.asarray(w2c))
 
 
