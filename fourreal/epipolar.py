@@ -26,15 +26,16 @@ def cross(t: Array) -> Array:
 def sampson(
     F: Array, x: Array, y: Array, x_scale: ArrayLike = 1.0, y_scale: ArrayLike = 1.0
 ) -> Array:
-    """How far [N] matches x -> y [N, 2] are off, to first order and with sign, in pixels.
+    """How far [..., N] matches x -> y [..., N, 2] are off by F [..., 3, 3], to first order and with
+    sign, in pixels.
 
-    x_scale, y_scale [N]: pixels of x and y for each of those that errors are counted in.
+    x_scale, y_scale [..., N]: pixels of x and y for each of those that errors are counted in.
     """
-    p, q = (np.concatenate([uv, np.ones((len(uv), 1))], 1) for uv in (x, y))
-    line_b, line_a = p @ F.T, q @ F
-    spread = (line_b[:, :2] ** 2).sum(1) * np.square(y_scale)
-    spread = spread + (line_a[:, :2] ** 2).sum(1) * np.square(x_scale)
-    return (line_b * q).sum(1) / np.maximum(np.sqrt(spread), 1e-12)
+    p, q = (np.concatenate([uv, np.ones((*uv.shape[:-1], 1))], -1) for uv in (x, y))
+    line_b, line_a = p @ np.swapaxes(F, -1, -2), q @ F
+    spread = (line_b[..., :2] ** 2).sum(-1) * np.square(y_scale)
+    spread = spread + (line_a[..., :2] ** 2).sum(-1) * np.square(x_scale)
+    return (line_b * q).sum(-1) / np.maximum(np.sqrt(spread), 1e-12)
 
 
 def sampson_slopes(F: Array, x: Array, y: Array) -> tuple[Array, Array]:

@@ -65,12 +65,12 @@ def bend_of(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     pairs = [(x, y) for x, y in pairs if len(x) >= _FEW]
     if len(pairs) < _LEAST_PAIRS or sum(len(x) for x, _ in pairs) < _MATCHES:
         return None
-    costs = np.array([[_cost(*p, float(bend), unit) for bend in _TRIED] for p in pairs])
+    costs = np.array([_costs(*p, _TRIED, unit) for p in pairs])
     best = float(_TRIED[costs.sum(0).argmin()])
     if best in (_TRIED[0], _TRIED[-1]):  # no lens fits best: it is something else
         return None
     tried = np.arange(best - 0.05, best + 0.0501, _FINE)
-    fine = np.array([[_cost(*p, float(bend), unit) for bend in tried] for p in pairs])
+    fine = np.array([_costs(*p, tried, unit) for p in pairs])
     straight = costs[:, np.abs(_TRIED).argmin()]
     bend = _lowest(tried, fine.sum(0))
     if abs(bend) < _LEAST or fine.sum(0).min() > (1 - _GAIN) * straight.sum():
@@ -109,51 +109,58 @@ def _matches(a: _Features, b: _Features) -> tuple[FloatArray, FloatArray]:
     """Places [N, 2] in two frames of features that are each other's best match."""
     if a[1] is None or b[1] is None or min(len(a[0]), len(b[0])) < _FEW:
         return np.zeros((0, 2)), np.zeros((0, 2))
-    matcher = cv2.BFMatcher(cv2.NORM_L2)
-    there = matcher.knnMatch(a[1], b[1], 2)
-    back = {m.queryIdx: m.trainIdx for m in matcher.match(b[1], a[1])}
-    good = [
-        m for m, n in there if m.distance < _RATIO * n.distance and back[m.trainIdx] == m.queryIdx
-    ]
-    return a[0][[m.queryIdx for m in good]], b[0][[m.trainIdx for m in good]]
+    # SIFT's descriptors are whole numbers, so that float32 is exact here
+    squares = [(d**2).sum(1) for d in (a[1], b[1])]
+    apart = squares[0][:, None] + squares[1] - 2 * a[1] @ b[1].T
+    rows, best = np.arange(len(apart)), apart.argmin(1)
+    back = apart.argmin(0)
+    first = apart[rows, best]
+    apart[rows, best] = np.inf
+    good = (first < _RATIO**2 * apart.min(1)) & (back[best] == rows)
+    return a[0][good], b[0][best[good]]
 
 
-def _cost(x: FloatArray, y: FloatArray, bend: float, unit: float) -> float:
-    """Mean robust distance of matches [N, 2] from their epipolar lines, were this the bend."""
-    (p, p_scale), (q, q_scale) = _straight(x, bend), _straight(y, bend)
-    cv2.setRNGSeed(0)
-    found = None
-    with suppress(cv2.error):  # OpenCV gives up where the camera does not move
-        found, _ = cv2.findFundamentalMat(
-            (unit * p).astype(np.float32), (unit * q).astype(np.float32), cv2.USAC_MAGSAC,
-            _NEAR_PX, 0.999, 2000,
-        )  # fmt: skip
-    if found is None or found.shape != (3, 3):
-        return float(np.log1p(_FAR))
+def _costs(x: FloatArray, y: FloatArray, bends: FloatArray, unit: float) -> FloatArray:
+    """Mean robust distances [B] of matches [N, 2] from their epipolar lines, were these the bends
+    [B]."""
+    (p, p_scale), (q, q_scale) = _straight(x, bends), _straight(y, bends)
+    F, none = np.zeros((len(bends), 3, 3)), np.zeros(len(bends), bool)
     scale = np.diag([unit, unit, 1.0])
-    F: FloatArray = scale @ np.asarray(found, np.float64) @ scale
+    for k in range(len(bends)):
+        cv2.setRNGSeed(0)
+        found = None
+        with suppress(cv2.error):  # OpenCV gives up where the camera does not move
+            found, _ = cv2.findFundamentalMat(
+                (unit * p[k]).astype(np.float32), (unit * q[k]).astype(np.float32),
+                cv2.USAC_MAGSAC, _NEAR_PX, 0.999, 2000,
+            )  # fmt: skip
+        none[k] = found is None or found.shape != (3, 3)
+        if not none[k]:
+            F[k] = scale @ np.asarray(found, np.float64) @ scale
     for _ in range(4):
         off = sampson(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
-        F = _eight_points(p, q, 1 / (1 + off**2)) if (np.abs(off) < 6).sum() > 16 else F
+        enough = (np.abs(off) < 6).sum(1) > 16
+        F = np.where(enough[:, None, None], _eight_points(p, q, 1 / (1 + off**2)), F)
     off = sampson(F, p, q, p_scale, q_scale) * unit / _NOISE_PX
-    return float(np.log1p(np.minimum(off**2, _FAR)).mean())
+    return np.where(none, np.log1p(_FAR), np.log1p(np.minimum(off**2, _FAR)).mean(1))
 
 
-def _straight(x: FloatArray, bend: float) -> tuple[FloatArray, FloatArray]:
-    """Places [N, 2] without the bend, and how much larger things are there [N]: an error is
-    one of the bent picture, whatever the bend."""
-    square = (x**2).sum(1)
-    by = 1 / (1 + bend * square)
-    return x * by[:, None], np.sqrt(np.abs(by * by * (1 - bend * square) * by))
+def _straight(x: FloatArray, bends: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Places [N, 2] without each of the bends [B, N, 2], and how much larger things are there
+    [B, N]: an error is one of the bent picture, whatever the bend."""
+    bent = bends[:, None] * (x**2).sum(1)
+    by = 1 / (1 + bent)
+    return x * by[..., None], np.sqrt(np.abs(by * by * (1 - bent) * by))
 
 
 def _eight_points(p: FloatArray, q: FloatArray, weight: FloatArray) -> FloatArray:
-    """The fundamental matrix of weighted matches: q^T F p = 0, of rank two."""
-    a, b = (np.concatenate([z, np.ones((len(z), 1))], 1) for z in (p, q))
-    rows = (b[:, :, None] * a[:, None, :]).reshape(len(a), 9) * np.sqrt(weight)[:, None]
-    F = np.linalg.eigh(rows.T @ rows)[1][:, 0].reshape(3, 3)
+    """Fundamental matrices [B, 3, 3] of matches [B, N, 2] weighted [B, N]: q^T F p = 0, of rank
+    two."""
+    a, b = (np.concatenate([z, np.ones((*z.shape[:2], 1))], 2) for z in (p, q))
+    rows = (b[..., None] * a[..., None, :]).reshape(*weight.shape, 9) * np.sqrt(weight)[..., None]
+    F = np.linalg.eigh(np.swapaxes(rows, 1, 2) @ rows)[1][..., 0].reshape(-1, 3, 3)
     u, s, vt = np.linalg.svd(F)
-    return u @ np.diag([s[0], s[1], 0.0]) @ vt
+    return (u * (s * (1, 1, 0))[:, None]) @ vt
 
 
 def _lowest(at: FloatArray, cost: FloatArray) -> float:
