@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fourreal.cameras import camera_centres, pixel_grid, relative_pose
+from fourreal.cameras import camera_centres, relative_pose
 from fourreal.kernels import njit
 from tracking.flow.optical import inside
 
@@ -24,13 +24,28 @@ def reproject(
     rho: np.ndarray, K_from: np.ndarray, K_to: np.ndarray, move: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of one view moved rigidly into another: uv [H, W, 2] there and 1/z there [H, W]."""
-    h, w = rho.shape
-    grid = pixel_grid(h, w)
-    ray = np.concatenate([grid, np.ones((h, w, 1))], -1) @ np.linalg.inv(K_from).T
-    point = ray @ move[:3, :3].T + rho[..., None] * move[:3, 3]
-    z = np.maximum(point[..., 2:], 1e-6)
-    uv = (point / z) @ K_to.T
-    return uv[..., :2].astype(np.float32), (rho / z[..., 0]).astype(np.float32)
+    uv, there = np.empty((*rho.shape, 2), np.float32), np.empty(rho.shape, np.float32)
+    parts = (rho, np.linalg.inv(K_from), move[:3], K_to)
+    _reproject(*(np.ascontiguousarray(part, np.float64) for part in parts), uv, there)
+    return uv, there
+
+
+@njit(cache=True, nogil=True)
+def _reproject(rho, back, move, lens, uv, there):
+    """``reproject`` into uv [H, W, 2] and there [H, W]; back: K_from inverted; move [3, 4]."""
+    ray, point = np.empty(3), np.empty(3)
+    for y in range(len(rho)):
+        for x in range(rho.shape[1]):
+            for i in range(3):
+                ray[i] = (x + 0.5) * back[i, 0] + (y + 0.5) * back[i, 1] + back[i, 2]
+            for i in range(3):
+                turned = ray[0] * move[i, 0] + ray[1] * move[i, 1] + ray[2] * move[i, 2]
+                point[i] = turned + rho[y, x] * move[i, 3]
+            z = max(point[2], 1e-6)
+            for i in range(2):
+                total = point[0] / z * lens[i, 0] + point[1] / z * lens[i, 1]
+                uv[y, x, i] = total + point[2] / z * lens[i, 2]
+            there[y, x] = rho[y, x] / z
 
 
 def nearest(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
