@@ -9,19 +9,22 @@ process (DDP) or sharded (`fully_shard`, on CUDA and on CPU through gloo alike);
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from fourreal import console
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+    from typing_extensions import TypeIs
 
 # The group in which rendered data is exchanged: a thread may draw the next batch while gradients
 # travel through the main group.  None without processes.
@@ -104,6 +107,8 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module]) -> nn.Module:
     """
     if not dist.is_initialized():
         return module
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world(),))
     for block in blocks:
         fully_shard(block, mesh=mesh)
@@ -119,7 +124,10 @@ def without_gradient_sync(model: nn.Module) -> Iterator[None]:
     if isinstance(model, DistributedDataParallel):
         with model.no_sync():
             yield
-    elif isinstance(model, FSDPModule):
+    elif is_sharded(model):
+        from torch.distributed.fsdp import FSDPModule
+
+        assert isinstance(model, FSDPModule)
         model.set_requires_gradient_sync(False)
         try:
             yield
@@ -130,7 +138,14 @@ def without_gradient_sync(model: nn.Module) -> Iterator[None]:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    return any(isinstance(p, DTensor) for p in module.parameters())
+    return any(_is_shard(p) for p in module.parameters())
+
+
+def _is_shard(value: object) -> TypeIs[DTensor]:
+    """Whether it is a DTensor; while their module, which takes a second to load, is not, there is
+    none."""
+    loaded = sys.modules.get("torch.distributed.tensor")
+    return isinstance(value, getattr(loaded, "DTensor", ()))
 
 
 def full(value: Any) -> Any:
@@ -138,7 +153,7 @@ def full(value: Any) -> Any:
 
     All processes must call this together.
     """
-    if isinstance(value, DTensor):
+    if _is_shard(value):
         return value.full_tensor().detach()
     if isinstance(value, dict):
         return {k: full(v) for k, v in value.items()}
@@ -149,8 +164,10 @@ def full(value: Any) -> Any:
 
 def like(whole: Tensor, other: Tensor) -> Tensor:
     """`whole`, sharded as `other` is; all processes must call this together."""
-    if not isinstance(other, DTensor):
+    if not _is_shard(other):
         return whole
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(whole.to(other.device), other.device_mesh, other.placements)
 
 
