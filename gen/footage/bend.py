@@ -109,15 +109,13 @@ def _matches(a: _Features, b: _Features) -> tuple[FloatArray, FloatArray]:
     """Places [N, 2] in two frames of features that are each other's best match."""
     if a[1] is None or b[1] is None or min(len(a[0]), len(b[0])) < _FEW:
         return np.zeros((0, 2)), np.zeros((0, 2))
-    # SIFT's descriptors are whole numbers, so that float32 is exact here
-    squares = [(d**2).sum(1) for d in (a[1], b[1])]
-    apart = squares[0][:, None] + squares[1] - 2 * a[1] @ b[1].T
-    rows, best = np.arange(len(apart)), apart.argmin(1)
-    back = apart.argmin(0)
-    first = apart[rows, best]
-    apart[rows, best] = np.inf
-    good = (first < _RATIO**2 * apart.min(1)) & (back[best] == rows)
-    return a[0][good], b[0][best[good]]
+    matcher = cv2.BFMatcher(cv2.NORM_L2)
+    there = matcher.knnMatch(a[1], b[1], 2)
+    back = {m.queryIdx: m.trainIdx for m in matcher.match(b[1], a[1])}
+    good = [
+        m for m, n in there if m.distance < _RATIO * n.distance and back[m.trainIdx] == m.queryIdx
+    ]
+    return a[0][[m.queryIdx for m in good]], b[0][[m.trainIdx for m in good]]
 
 
 def _costs(x: FloatArray, y: FloatArray, bends: FloatArray, unit: float) -> FloatArray:

@@ -19,7 +19,6 @@ MIN_MATCHES = 12
 INLIER_PX = 1.5
 CELLS = (6, 8)
 SAME_START_PX = 0.5  # a picture that moved by less is looked for where it was
-NOISE_PX, SOLVES = 0.5, 5
 COVERED = 0.35  # share of a grid of CELLS over the image that has to have matches
 
 
@@ -143,6 +142,9 @@ def _homography(
 ) -> tuple[NDArray[np.float64], float] | None:
     """The homography of most matches and the median distance of those from it; None when they are
     few, or do not lie all over the image."""
+    import kornia
+    import torch
+
     rough, inliers = cv2.findHomography(a, b, cv2.USAC_MAGSAC, INLIER_PX, maxIters=2000)
     if rough is None or inliers.sum() < max(MIN_MATCHES, 0.25 * len(a)):
         return None
@@ -150,50 +152,13 @@ def _homography(
     cells = np.floor(a[chosen, ::-1] / size * CELLS).astype(int)
     if len(np.unique(cells, axis=0)) < COVERED * CELLS[0] * CELLS[1]:
         return None
-    a, b = a[chosen], b[chosen]
-    H = _refined(a, b)
+    here, there = (torch.from_numpy(x[chosen])[None] for x in (a, b))
+    weights = torch.ones(1, int(chosen.sum()), dtype=torch.float64)
+    fine = kornia.geometry.homography.find_homography_dlt_iterated(here, there, weights, 0.5, 5)
+    H = fine[0].numpy()
+    H = H / H[2, 2]
+    moved = np.concatenate([a[chosen], np.ones((int(chosen.sum()), 1))], 1) @ H.T
+    distance = np.linalg.norm(moved[:, :2] / moved[:, 2:] - b[chosen], axis=1)
     if not np.isfinite(H).all() or abs(np.linalg.det(H[:2, :2]) - 1) > 0.5:
         return None
-    return H, float(np.median(np.sqrt(_off(a, b, H))))
-
-
-def _refined(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The homography a -> b [N, 2] of least squares, weighted again and again by how far a match
-    is off in both pictures; NaN where there is none."""
-    weight = np.ones(len(a))
-    for _ in range(SOLVES):
-        if not weight.sum() > 4:
-            return np.full((3, 3), np.nan)
-        (p, to_p), (q, to_q) = _levelled(a, weight), _levelled(b, weight)
-        p = np.concatenate([p, np.ones((len(p), 1))], 1)
-        rows = np.zeros((2, len(p), 9))
-        rows[0, :, 3:6] = -p
-        rows[1, :, :3] = p
-        rows[0, :, 6:], rows[1, :, 6:] = q[:, 1:] * p, -q[:, :1] * p
-        normal = (rows * weight[:, None]).reshape(-1, 9).T @ rows.reshape(-1, 9)
-        H = np.linalg.inv(to_q) @ np.linalg.eigh(normal)[1][:, 0].reshape(3, 3) @ to_p
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            H = H / H[2, 2]
-            back = np.cross(H[[1, 2, 0]], H[[2, 0, 1]]).T  # the inverse but for its scale
-            off = _off(a, b, H) + _off(b, a, back)
-            weight = np.exp(-off / (2 * NOISE_PX**2))
-    return H
-
-
-def _off(a: NDArray[np.float64], b: NDArray[np.float64], H: NDArray[np.float64]) -> NDArray:
-    """Squared distances [N] of a [N, 2], moved by H, from b [N, 2]."""
-    moved = a @ H[:, :2].T + H[:, 2]
-    return ((moved[:, :2] / moved[:, 2:] - b) ** 2).sum(1)
-
-
-def _levelled(
-    x: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points [N, 2] about their weighted mean, sqrt 2 away from it in the mean, and the matrix
-    [3, 3] that brings them there (Hartley 1997)."""
-    share = weight / weight.sum()
-    mean = share @ x
-    scale = np.sqrt(2) / (share @ np.linalg.norm(x - mean, axis=1))
-    return (x - mean) * scale, np.array([
-        [scale, 0, -scale * mean[0]], [0, scale, -scale * mean[1]], [0, 0, 1]
-    ])  # fmt: skip
+    return H, float(np.median(distance))

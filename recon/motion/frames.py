@@ -24,6 +24,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from fourreal.cameras import camera_centres, project, transform
+from fourreal.epipolar import cross
 from recon.motion.node_solver import Sighting
 from recon.motion.nodes import choose_nodes, interpolation, node_graph
 from recon.motion.rigidity import rotations
@@ -162,7 +163,7 @@ class RigidFrames:
         slope[:, 1, 2] = -fy * at[used, 1] / z[used] ** 2
         slope = slope @ seen.w2c[:3, :3] * pixel
         share = self.weights[used]
-        by_turn = np.einsum("mab,mkbc->makc", slope, -_cross(arms[used]) / (pixel * reach))
+        by_turn = np.einsum("mab,mkbc->makc", slope, -cross(arms[used]) / (pixel * reach))
         by_shift = np.broadcast_to(slope[:, :, None], by_turn.shape)
         rows = np.concatenate([by_turn, by_shift], -1) * share[:, None, :, None]
         root = np.sqrt(weight[used])
@@ -198,7 +199,7 @@ class RigidFrames:
         length = np.linalg.norm(residual, axis=-1)
         root = np.sqrt(self.config.stiffness / np.maximum(length, least))
         rows = np.zeros((len(arm), 3, 12))
-        rows[:, :, :3] = -_cross(arm) / (pixel * reach)
+        rows[:, :, :3] = -cross(arm) / (pixel * reach)
         rows[:, :, 3:6], rows[:, :, 9:] = np.eye(3), -np.eye(3)
         rows = rows * root[:, None, None]
         return (
@@ -228,11 +229,3 @@ def _sparse(rows_NRB: FloatArray, frames_NK: NDArray[np.int64], count: int) -> s
     every = np.broadcast_to(columns, rows_NRB.shape).reshape(-1)
     starts = np.arange(0, n * r * b + 1, b)
     return sparse.csr_matrix((rows_NRB.reshape(-1), every, starts), shape=(n * r, 6 * count))
-
-
-def _cross(vectors: FloatArray) -> FloatArray:
-    """Matrices [..., 3, 3] of the cross products with vectors [..., 3]."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    flat = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
-    return flat.reshape(*vectors.shape, 3)

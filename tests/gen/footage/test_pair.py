@@ -12,7 +12,7 @@ from fourreal.video_io import read_clip, write_video
 from gen.data.world.grid import make_grid
 from gen.footage.exposure import colour_match, exposed
 from gen.footage.pair import PairRequest, agreement, load_pair
-from gen.footage.shake import _refined, measure_shake, stabilise
+from gen.footage.shake import measure_shake, stabilise
 from gen.footage.shared_frame import find_shared_frame, parse_shared_frame
 from tests.shared_data import shared_data
 
@@ -172,30 +172,6 @@ def test_shake_is_measured_to_a_tenth_of_a_pixel_and_taken_out():
     still = stabilise(seen, shake.homographies, true[0])
     inner = (slice(None), slice(8, -8), slice(8, -8))
     assert agreement(still[inner], true[inner]) > agreement(seen[inner], true[inner]) + 8
-
-
-def test_the_homography_of_most_matches_is_that_of_a_reference():
-    import kornia
-    import torch
-
-    rng = np.random.default_rng(2)
-    H = np.array([[1.02, 0.01, 3.0], [-0.02, 0.99, -2.0], [1e-4, -5e-5, 1.0]])
-    a = rng.uniform(0, (192, 144), (300, 2))
-
-    def moved(by):
-        out = np.concatenate([a, np.ones((len(a), 1))], 1) @ by.T
-        return out[:, :2] / out[:, 2:]
-
-    b = moved(H) + rng.normal(0, 0.2, a.shape)
-    b[:20] += rng.uniform(1, 1.5, (20, 2))  # matches of something that moves, all to one side
-    found = _refined(a, b)
-    assert np.abs(moved(found) - moved(H)).max() < 0.12
-    ones = torch.ones(1, len(a), dtype=torch.float64)
-    points = (torch.from_numpy(x)[None] for x in (a, b))
-    reference = kornia.geometry.homography.find_homography_dlt_iterated(*points, ones, 0.5, 5)
-    assert np.abs(moved(found) - moved(reference[0].numpy())).max() < 0.02
-    assert np.allclose(_refined(a, a), np.eye(3), atol=1e-9)
-    assert not np.isfinite(_refined(a, rng.uniform(-1e4, 1e4, a.shape))).any()
 
 
 def test_what_only_the_subject_shows_is_no_shake():
