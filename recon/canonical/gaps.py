@@ -3,8 +3,9 @@
 From a little above all cameras one looks into a pot past what any of them saw: its bottom has no
 points, and through it shows whatever lies behind, the far wall from its back or the table. A ray
 that comes to where every view has something before it, and ends on nothing that a view sees, has
-met the border of what is known. No surface that is seen can be nearer; a sheet there, in the
-colours of what is farther away around the gap, hides what cannot be seen. No given view sees it.
+met the border of what is known. No surface that is seen can be nearer. What is farther away around
+the gap goes on behind it: a sheet that carries that on, in its colours, hides what cannot be seen.
+No given view sees it.
 Points that hardly show in any view go first: no picture told their colours, and dark ones line the
 gaps.
 
@@ -54,7 +55,9 @@ _CHANGED = 0.06  # difference of colour by which a view may not change
 _ROUNDS = 3  # behind what changes a view, the next may
 _PART = 12  # pixels of a gap
 _CRACKS = 9  # ... and across, around it and others, in which thin parts count
-_AROUND = 96  # pixels around a gap that colour one of it
+_AROUND = 96  # pixels around a gap that one of it carries on ...
+_SLOPE, _FLAT = 10.0, 0.1  # ... over so many pixels, and how little they slope without need
+_FITS, _BENT = 3, 0.03  # rounds of that, and relative difference of 1/z that is another surface
 
 
 @torch.no_grad()
@@ -92,14 +95,18 @@ def _with_sheets(
         depth, alpha = out.depth.cpu().numpy(), out.alpha.cpu().numpy()
         end = np.where(alpha > _SOLID, depth, far)
         unknown = unseen_from(camera, end, near, deepest, K[views], w2c[views], alpha > _SOLID)
-        gap, sheet = without_crumbs(unknown, end, _added(scene, count, camera))
+        made = _added(scene, count, camera)
+        unknown[made] = 0  # it lies farther away than it had to
+        gap, sheet = without_crumbs(unknown, end, made)
+        gap &= ~made
         if not gap.any():
             continue
-        uv, z = pixel_grid(*camera.size)[gap], sheet[gap].astype(np.float64)
-        world = transform(invert(camera.w2c), unproject(uv, z, camera.K))
         image = out.rgb.clamp(0, 1).cpu().numpy()
-        colors = _around(gap, image, depth, (alpha > _SOLID) & (unknown == 0))
-        scene = scene.with_points(world, colors, 0.7 * z / camera.K[0, 0])
+        known = (alpha > _SOLID) & (unknown == 0) & ~made
+        between = sheet, np.maximum(sheet, end)
+        colors, places = _carried_on(gap, image, depth, known, between, camera.K)
+        world = transform(invert(camera.w2c), places)
+        scene = scene.with_points(world, colors, 0.7 * places[:, 2] / camera.K[0, 0])
     return _unnoticed(scene, count, views)
 
 
@@ -181,8 +188,19 @@ def without_crumbs(sheet_HW: FloatArray, end_HW: FloatArray, made: Mask) -> tupl
     return out & (count > 0), depth
 
 
-def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask) -> FloatArray:
-    """Colours [P, 3] of the pixels of gaps from what is around them, above all what is far away."""
+def _carried_on(
+    gap: Mask,
+    image_HW3: FloatArray,
+    depth_HW: FloatArray,
+    solid: Mask,
+    between: tuple[FloatArray, FloatArray],
+    K: Any,
+) -> tuple[FloatArray, FloatArray]:
+    """Colours [P, 3] of the pixels of gaps and places [P, 3] in the camera that are theirs.
+
+    Both are those of what is around them, above all of what is far away: 1/z is linear, as on
+    planes, ``between`` two depths [H, W]; colours are a mean of what is nearest in space.
+    """
     ring = cv2.dilate(gap.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     beside = cv2.dilate(gap.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     known = ring & solid & ~beside
@@ -196,6 +214,35 @@ def _around(gap: Mask, image_HW3: FloatArray, depth_HW: FloatArray, solid: Mask)
     # a few pixels may look through what is left of a gap
     low, high = np.percentile(depth, (10, 85), axis=1, keepdims=True)
     far = (depth >= 0.5 * (low + high)) & (depth <= 1.05 * high)
-    weight = (far + 0.02) / (1 + apart**2)
+    off, near = (at[which] - query[:, None]) / _SLOPE, 1 / np.maximum(depth, 1e-9)
+    carried, fits = going_on(off, near, (far + 1e-3) / (1 + apart))
+    z = np.clip(1 / carried, between[0][gap], between[1][gap])
+    uv = pixel_grid(*gap.shape)
+    places, theirs = (unproject(uv[m], d, K) for m, d in ((gap, z), (known, depth_HW[known])))
+    apart = np.linalg.norm(theirs[which] - places[:, None], axis=-1) / (z / K[0, 0])[:, None]
+    weight = (far * fits + 2e-3) / (1 + apart**2)
     total = (weight[..., None] * image_HW3[known][which]).sum(1)
-    return total / weight.sum(1, keepdims=True)
+    return total / weight.sum(1, keepdims=True), places
+
+
+def going_on(
+    off_Pk2: FloatArray, values_Pk: FloatArray, weight_Pk: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """What most of k weighted values are where they are 0 ``off`` [P], if they change evenly.
+
+    They change little where too little tells how, and not by half. Also how well each fits that
+    [P, k], 0..1.
+    """
+    terms = np.concatenate([np.ones((*values_Pk.shape, 1)), off_Pk2], -1)
+    fits = np.ones_like(weight_Pk)
+    for _ in range(_FITS):
+        weight = weight_Pk * fits
+        whole = weight.sum(1)
+        normal = np.einsum("pk,pki,pkj->pij", weight, terms, terms)
+        normal += _FLAT * whole[:, None, None] * np.diag([0.0, 1.0, 1.0])
+        right = np.einsum("pk,pki,pk->pi", weight, terms, values_Pk)
+        found = np.linalg.solve(normal, right[..., None])[..., 0]
+        off = (terms * found[:, None]).sum(-1) / values_Pk - 1
+        fits = 1 / (1 + (off / _BENT) ** 2)
+    mean = (weight * values_Pk).sum(1) / whole
+    return np.clip(found[:, 0], 0.5 * mean, 1.5 * mean), fits

@@ -9,6 +9,7 @@ from fourreal.cameras import Camera, look_at
 from recon.canonical.build import build_canonical
 from recon.canonical.gaps import (
     close_gaps,
+    going_on,
     viewpoints_beside,
     without_crumbs,
 )
@@ -58,6 +59,25 @@ def test_what_a_card_hides_is_wall_from_above_and_below():
         assert rest.sum() < 0.1 * gap.sum()
         colours = after.rgb[rows, 40:120][gap & ~rest]
         assert (colours - torch.tensor(WALL).float()).abs().mean() < 0.1
+
+
+def test_what_is_added_lies_where_the_wall_goes_on_not_just_behind_the_card():
+    scene = card_before_a_wall()
+    closed = close_gaps(scene, range(VIEWS))
+    kept = len(closed) - int((closed.opacity_logits != 4.0).sum())
+    z = closed.means[kept:, 2]
+    assert len(z) > 100 and z.median() > 2.8
+
+
+def test_a_surface_goes_on_whatever_floats_before_it():
+    rng = np.random.default_rng(0)
+    off = np.concatenate([rng.uniform(0.2, 2, (1, 60, 1)), rng.uniform(-1, 1, (1, 60, 1))], -1)
+    plane = 0.5 + off @ (0.05, -0.03)
+    floats = np.arange(60) % 6 == 0
+    values = np.where(floats, 1.25 * plane, plane)
+    found, fits = going_on(off, values, np.ones((1, 60)))
+    assert values.mean() > 0.57 and abs(found[0] - 0.5) < 0.025
+    assert fits[0, floats].max() < 0.05 and fits[0, ~floats].mean() > 0.5
 
 
 def test_gaps_are_looked_for_from_far_above_too():
