@@ -39,7 +39,7 @@ from scripts.evaluate.reconstruction_variants import (
     given,
 )
 from scripts.evaluate.result_file import ResultFile
-from scripts.evaluate.true_motion import true_motion
+from scripts.evaluate.true_motion import motion_seen_by_one, true_motion
 from scripts.evaluate.truth_grid import Drawing, NearestCell, SceneDrawing, TruthGrid
 from tracking.column import ColumnTracks, track_column
 
@@ -136,6 +136,8 @@ def evaluate(
     if settings.cross:
         known[1:, 1:] = False
     motion = true_motion(truth) if settings.true_motion else None
+    if settings.seen_by_one:
+        motion = motion_seen_by_one(truth)
     extra: Metrics = {}
 
     def fit(shown: np.ndarray) -> Drawing:

@@ -23,6 +23,8 @@ class Variant:
     """Only row 0 and column 0 are shown."""
     true_motion: bool = False
     """Nodes start where the exact tracks say."""
+    seen_by_one: bool = False
+    """... but only in the picture of view 0: how far away they are, rigid frames say."""
 
 
 VARIANTS = {
@@ -92,6 +94,12 @@ VARIANTS = {
         true_motion=True,
     ),
     "cross_true_motion": Variant("the same for cross", cross=True, true_motion=True),
+    "cross_seen_motion": Variant(
+        "cross, nodes start where view 0 sees the exact tracks, as far away as rigid frames say: "
+        "the most that better tracking in the picture could give",
+        cross=True,
+        seen_by_one=True,
+    ),
     "paper": Variant("the paper and its supplement as written, nothing of ours", paper=True),
 }
 TABLE = (

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from fourreal.cameras import invert
+from fourreal.cameras import invert, project, transform
 from fourreal.errors import UserError
 from recon.motion.curve import spline_slopes
 from recon.scene import Scene4D
 from scripts.evaluate.motion_error import motion_error
-from scripts.evaluate.true_motion import true_motion
+from scripts.evaluate.true_motion import motion_seen_by_one, true_motion
 from scripts.evaluate.truth_grid import TrueTracks, TruthGrid
 from tests.recon.scenes import tiny_scene
 
@@ -80,3 +80,19 @@ def test_true_motion_is_that_of_the_tracks_in_the_scenes_own_world(scene):
     assert np.allclose(found, scene.offsets().numpy(), atol=1e-4)
     with pytest.raises(UserError, match=r"tracks\.npz"):
         true_motion(replace(truth, tracks=None))
+
+
+def test_one_view_knows_where_points_are_in_its_picture(scene):
+    truth = truth_of(scene)
+    truth.tracks.visible[0, :, ::4] = False
+    points, true = scene.means.double().numpy(), scene.offsets().double().numpy()
+    found = motion_seen_by_one(truth)(scene, points)
+    K, w2c = scene.cameras()
+    for t in range(1, STEPS):
+        uv, where = (project(transform(w2c[0], points + x[t]), K[0])[0] for x in (found, true))
+        off, way = np.linalg.norm(uv - where, axis=1), np.linalg.norm(true[t])
+        assert np.median(off) < 1e-3  # most tracks around a point are seen
+        error = np.linalg.norm(found[t] - true[t], axis=1)
+        assert np.median(error) < 0.5 * way  # what is seen to grow comes nearer
+    with pytest.raises(UserError, match=r"tracks\.npz"):
+        motion_seen_by_one(replace(truth, tracks=None))
