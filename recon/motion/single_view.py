@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fourreal.cameras import invert, transform, unproject
+from fourreal.cameras import camera_centres, invert, transform, unproject
 from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting
 from recon.motion.upright import plane_of_motion
 
 FloatArray = NDArray[np.floating]
 _LINK = 15.0  # pixels between neighbouring frames, at most, in the picture that these are shown
+_ACROSS = 100.0  # squares of how far from its frames a node is across the plane of motion, to in it
 
 
 class SingleView:
@@ -76,8 +77,22 @@ class SingleView:
         carried = self._frames.carried()
         depth = transform(seen.w2c, carried)[:, 2]
         on_ray = transform(invert(seen.w2c), unproject(seen.uv_M2, depth, seen.K))
+        if self._frames.normal is not None:
+            on_ray = self._in_plane(on_ray, carried, camera_centres(seen.w2c), self._frames.normal)
         placed = ((seen.weight_M > 0) & (depth > 0))[:, None]
         return self._offsets(np.where(placed, on_ray, carried))
+
+    @staticmethod
+    def _in_plane(
+        on_ray_M3: FloatArray, carried_M3: FloatArray, centre: FloatArray, normal: FloatArray
+    ) -> FloatArray:
+        """Places [M, 3] on the same rays as near as can be to where nodes are carried: across the
+        plane in which they move much nearer than in it, for limbs swing farther than frames do."""
+        ray = on_ray_M3 - centre
+        ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+        arm, slope = carried_M3 - centre, ray @ normal
+        far = (ray * arm).sum(-1) + _ACROSS * slope * (arm @ normal)
+        return centre + (far / (1 + _ACROSS * slope**2))[:, None] * ray
 
     def _offsets(self, here: FloatArray) -> FloatArray:
         out = np.zeros((self._count, 3))

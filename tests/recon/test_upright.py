@@ -117,6 +117,26 @@ def test_the_plane_tells_one_view_how_far_legs_are():
     assert all(now < then for now, then in zip(error(after), error(before), strict=True))
 
 
+def test_what_swings_farther_than_frames_do_is_put_onto_its_plane():
+    """A few nodes go their own way in the plane, which frames, stiff as they are, leave aside."""
+    cameras = arc(45, -15)
+    nodes, seen = sighted(walker, cameras[0])
+    apart = np.arange(0, len(nodes), 17)
+    t, way = 2, np.zeros((len(nodes), 3))
+    way[apart, :2] = np.random.default_rng(0).choice([-0.2, 0.2], (len(apart), 2))
+    moved = walker(STEP * t) + way
+    seen[t].uv_M2[:] = project(transform(cameras[0], moved), K)[0]
+    alone = SingleView(nodes, np.arange(len(nodes)), 0, FrameConfig())
+    for time, s in seen.items():
+        alone.carried(time - 1, s)
+        alone.lifted(time, s)
+    found = nodes + dict(alone.in_upright_plane(cameras))[t]
+    shown = apart[seen[t].weight_M[apart] > 0]
+    assert len(shown) > 5
+    off = np.linalg.norm(found - moved, axis=1)[shown]
+    assert np.median(off) < 0.15 * np.linalg.norm(way[shown], axis=1).mean()
+
+
 def test_frames_that_nothing_is_seen_of_stay():
     nodes = walker(0)
     frames = RigidFrames(nodes, FrameConfig(count=24))
