@@ -34,6 +34,7 @@ from fourreal.cameras import (
     transform,
     unproject,
 )
+from recon.canonical.local_planes import local_planes, with_one
 from recon.canonical.unseen import unseen_from
 from recon.place import Moment, Sight, place
 from recon.raster.rasterize import rasterize
@@ -233,15 +234,11 @@ def going_on(
     They change little where too little tells how, and not by half. Also how well each fits that
     [P, k], 0..1.
     """
-    terms = np.concatenate([np.ones((*values_Pk.shape, 1)), off_Pk2], -1)
-    fits = np.ones_like(weight_Pk)
+    terms, fits = with_one(off_Pk2), np.ones_like(weight_Pk)
     for _ in range(_FITS):
         weight = weight_Pk * fits
         whole = weight.sum(1)
-        normal = np.einsum("pk,pki,pkj->pij", weight, terms, terms)
-        normal += _FLAT * whole[:, None, None] * np.diag([0.0, 1.0, 1.0])
-        right = np.einsum("pk,pki,pk->pi", weight, terms, values_Pk)
-        found = np.linalg.solve(normal, right[..., None])[..., 0]
+        found = local_planes(off_Pk2, values_Pk, weight, _FLAT * whole)
         off = (terms * found[:, None]).sum(-1) / values_Pk - 1
         fits = 1 / (1 + (off / _BENT) ** 2)
     mean = (weight * values_Pk).sum(1) / whole

@@ -18,6 +18,7 @@ from fourreal.cameras import invert, pixel_index, project, transform, unproject
 from fourreal.colour import difference
 from gen.grid import VideoGrid
 from recon.canonical.build import draw_points, lifted
+from recon.canonical.local_planes import local_planes
 from recon.render import render_canonical
 from recon.scene import Scene4D
 
@@ -160,13 +161,8 @@ def _continue_depth(depth_HW: FloatArray, trusted: Mask, wanted: Mask) -> FloatA
     around = rho[near]
     weight = (around <= np.median(around, axis=1, keepdims=True)) + 0.05
     offset = known[near] - query[:, None]
-    basis = np.concatenate([np.ones_like(offset[..., :1]), offset], -1)
-    normal = np.einsum("nk,nki,nkj->nij", weight, basis, basis)
     spread = (weight[..., None] * offset**2).sum(1).mean(-1)
-    normal[:, 1, 1] += 0.1 * spread + 1e-6  # ridge: a slope only where the neighbours show one
-    normal[:, 2, 2] += 0.1 * spread + 1e-6
-    rhs = np.einsum("nk,nk,nki->ni", weight, around, basis)
-    value = np.linalg.solve(normal, rhs[..., None])[:, 0, 0]
+    value = local_planes(offset, around, weight, 0.1 * spread + 1e-6)[:, 0]
     value = np.clip(value, 0.7 * around.min(1), around.max(1))
     out = np.zeros(depth_HW.shape)
     out[wanted] = 1.0 / value

@@ -39,7 +39,6 @@ from scripts.evaluate.reconstruction_variants import (
     given,
 )
 from scripts.evaluate.result_file import ResultFile
-from scripts.evaluate.true_motion import motion_seen_by_one, true_motion
 from scripts.evaluate.truth_grid import Drawing, NearestCell, SceneDrawing, TruthGrid
 from tracking.column import ColumnTracks, track_column
 
@@ -135,9 +134,7 @@ def evaluate(
     settings = VARIANTS[base_name(variant)]
     if settings.cross:
         known[1:, 1:] = False
-    motion = true_motion(truth) if settings.true_motion else None
-    if settings.seen_by_one:
-        motion = motion_seen_by_one(truth)
+    motion = settings.known_motion(truth) if settings.known_motion else None
     extra: Metrics = {}
 
     def fit(shown: np.ndarray) -> Drawing:

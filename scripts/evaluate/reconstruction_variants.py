@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fourreal.errors import UserError
 from recon.config import FitConfig, as_in_paper, preset
+from recon.motion_stage import KnownMotion
+from scripts.evaluate.true_motion import motion_seen_by_one, true_motion
+from scripts.evaluate.truth_grid import TruthGrid
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,8 @@ class Variant:
     """Starts from ``recon.config.as_in_paper``."""
     cross: bool = False
     """Only row 0 and column 0 are shown."""
-    true_motion: bool = False
-    """Nodes start where the exact tracks say."""
-    seen_by_one: bool = False
-    """... but only in the picture of view 0: how far away they are, rigid frames say."""
+    known_motion: Callable[[TruthGrid], KnownMotion] | None = None
+    """Where nodes start, by the exact tracks, instead of being followed."""
 
 
 VARIANTS = {
@@ -91,14 +93,14 @@ VARIANTS = {
     ),
     "true_motion": Variant(
         "nodes start where the exact tracks take them: the most that better tracking could give",
-        true_motion=True,
+        known_motion=true_motion,
     ),
-    "cross_true_motion": Variant("the same for cross", cross=True, true_motion=True),
+    "cross_true_motion": Variant("the same for cross", cross=True, known_motion=true_motion),
     "cross_seen_motion": Variant(
         "cross, nodes start where view 0 sees the exact tracks, as far away as rigid frames say: "
         "the most that better tracking in the picture could give",
         cross=True,
-        seen_by_one=True,
+        known_motion=motion_seen_by_one,
     ),
     "paper": Variant("the paper and its supplement as written, nothing of ours", paper=True),
 }

@@ -123,7 +123,8 @@ def test_slopes_of_the_distances_are_their_differences():
         moved = [_moved(K[v], w2c[v], step[v], unit) for v in range(3)]
         return np.stack([k for k, _ in moved]), np.stack([m for _, m in moved])
 
-    off, slopes = _slopes(pairs, *cameras(step), np.stack([_twists(s, unit) for s in step]))
+    found = _slopes(pairs, *cameras(step), np.stack([_twists(s, unit) for s in step]))
+    off, slopes = (np.concatenate(z) for z in zip(*found, strict=True))
     np.testing.assert_allclose(off, np.concatenate([_off(p, *cameras(step)) for p in pairs]))
     for n, p in enumerate(pairs):
         for column, place in enumerate([(v, k) for v in (p.a, p.b) for k in range(7)]):

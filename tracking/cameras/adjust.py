@@ -201,8 +201,8 @@ def _twists(step: np.ndarray, unit: float) -> np.ndarray:
 
 def _slopes(
     pairs: Sequence[_Pair], K: np.ndarray, w2c: np.ndarray, twists: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far the matches of all pairs are off [N], and how that changes with the steps of their
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """How far the matches of every pair are off [N], and how that changes with the steps of its
     views a and b [N, 14].
 
     K [V, 3, 3], w2c [V, 4, 4], twists [V, 6, 4, 4] (``_twists``): of the cameras as they are now.
@@ -223,8 +223,8 @@ def _slopes(
     count = [len(p.x) for p in pairs]
     x, y = np.concatenate([p.x for p in pairs]), np.concatenate([p.y for p in pairs])
     off, by_F = sampson_slopes(np.repeat(F, count, axis=0), x, y)
-    of_pair = np.split(by_F.reshape(-1, 9), np.cumsum(count)[:-1])
-    return off, np.concatenate([s @ f.T for s, f in zip(of_pair, F_by, strict=True)])
+    offs, by_Fs = (np.split(z, np.cumsum(count)[:-1]) for z in (off, by_F.reshape(-1, 9)))
+    return [(o, s @ f.T) for o, s, f in zip(offs, by_Fs, F_by, strict=True)]
 
 
 def _solve(
@@ -240,8 +240,6 @@ def _solve(
     sigma = np.repeat(np.radians([config.turn_deg, config.shift_deg]), 3)
     prior = 1.0 / np.append(sigma, config.focal) ** 2
     noise = config.noise_px * pixel
-    worth = np.concatenate([np.full(len(p.x), min(1.0, config.worth / len(p.x))) for p in pairs])
-    places = [np.concatenate([7 * v + np.arange(7) for v in (p.a, p.b)]) for p in pairs]
     step = np.zeros((views, 7))
     for _ in range(config.iterations):
         now = [_moved(K[v], w2c[v], step[v], unit) for v in range(views)]
@@ -249,14 +247,12 @@ def _solve(
         twists = np.stack([_twists(s, unit) for s in step])
         h = np.diag(np.tile(prior, views))
         g = (prior * step).ravel()
-        error, slopes = _slopes(pairs, lenses, poses, twists)
-        weight = worth / (1.0 + (error / noise) ** 2) / noise**2
-        first = 0
-        for p, where in zip(pairs, places, strict=True):
-            own = slice(first, first := first + len(p.x))
-            weighted = slopes[own].T * weight[own]
-            h[np.ix_(where, where)] += weighted @ slopes[own]
-            g[where] += weighted @ error[own]
+        for p, (error, slopes) in zip(pairs, _slopes(pairs, lenses, poses, twists), strict=True):
+            weight = min(1.0, config.worth / len(error)) / (1.0 + (error / noise) ** 2) / noise**2
+            weighted = slopes.T * weight
+            where = np.concatenate([7 * v + np.arange(7) for v in (p.a, p.b)])
+            h[np.ix_(where, where)] += weighted @ slopes
+            g[where] += weighted @ error
         change = -np.linalg.solve(h, g).reshape(views, 7)
         step += change
         if np.abs(change).max() < 1e-7:
