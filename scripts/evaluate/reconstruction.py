@@ -30,6 +30,7 @@ from recon.config import FitConfig, PresetName
 from recon.reconstruct import fit_scene
 from scripts.evaluate import truth_grid as evaluation
 from scripts.evaluate.motion_error import motion_error
+from scripts.evaluate.no_scene import FlowBetween, NearestCell
 from scripts.evaluate.reconstruction_pictures import save_comparison, save_floaters
 from scripts.evaluate.reconstruction_variants import (
     VARIANTS,
@@ -39,11 +40,12 @@ from scripts.evaluate.reconstruction_variants import (
     given,
 )
 from scripts.evaluate.result_file import ResultFile
-from scripts.evaluate.truth_grid import Drawing, NearestCell, SceneDrawing, TruthGrid
+from scripts.evaluate.truth_grid import Drawing, SceneDrawing, TruthGrid
 from tracking.column import ColumnTracks, track_column
 
 Metrics = dict[str, float | None]
 USUAL_SIZE = (144, 256)
+NO_SCENE = {"nearest_cell": NearestCell, "flow_between": FlowBetween}
 
 
 @dataclass
@@ -130,7 +132,7 @@ def evaluate(
     """All metrics of one scene and variant, and what drew the pictures they are of."""
     V, T = truth.views, truth.steps
     known = np.ones((V, T), bool)
-    copied = base_name(variant) == "nearest_cell"
+    no_scene = NO_SCENE.get(base_name(variant))
     settings = VARIANTS[base_name(variant)]
     if settings.cross:
         known[1:, 1:] = False
@@ -138,8 +140,8 @@ def evaluate(
     extra: Metrics = {}
 
     def fit(shown: np.ndarray) -> Drawing:
-        if copied:
-            return NearestCell(truth, shown)
+        if no_scene is not None:
+            return no_scene(truth, shown)
         grid = truth.grid(shown, given(variant))
         column, tracking = columns.of(grid)
         clock = time.perf_counter()
@@ -153,13 +155,13 @@ def evaluate(
             extra["seconds_tracking"] = tracking
         return SceneDrawing(scene, truth)
 
-    if not copied:
+    if no_scene is None:
         columns.of(truth.grid(known, given(variant)))  # the peak of memory is that of the fit
     reset_peak_memory()
     drawing = fit(known)
     out: Metrics = {"psnr_input": None, "ssim_input": None}
     out |= {"psnr_heldout_cells": None, "ssim_heldout_cells": None}
-    if not copied:  # the nearest cell of an input cell is itself
+    if no_scene is None:  # of an input cell it is that cell
         out |= evaluation.score_cells(drawing, truth, listed(known), "input")
     if not known.all():
         out |= evaluation.score_cells(drawing, truth, listed(~known), "unseen")

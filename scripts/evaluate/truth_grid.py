@@ -231,30 +231,6 @@ class SceneDrawing:
         return _draw(self.scene, t, self.world.camera(w2c), zoomed)
 
 
-class NearestCell:
-    """The baseline without any 3D: the nearest known cell stands in for every other picture.
-
-    Within an input view the known cell nearest in time, else (no cell of that view is nearer in
-    the grid) the one at the same time of the nearest view; for a free camera the input view whose
-    centre is nearest.
-    """
-
-    def __init__(self, truth: TruthGrid, known: NDArray[np.bool_]) -> None:
-        self.truth, self.cells = truth, np.argwhere(known)
-        self.centres = camera_centres(truth.w2c[: truth.views])
-
-    def input_view(self, view: int, t: float) -> FloatArray:
-        times = self.truth.times[: self.truth.steps]
-        step = float(np.interp(t, times, np.arange(len(times))))
-        apart = np.abs(self.cells - (view, step))
-        v, j = self.cells[np.lexsort((apart[:, 0], apart.sum(1)))[0]]
-        return self.truth.rgb[v, j]
-
-    def free_view(self, w2c: FloatArray, K: FloatArray, t: float) -> FloatArray:
-        away = np.linalg.norm(self.centres - camera_centres(w2c), axis=-1)
-        return self.input_view(int(away.argmin()), t)
-
-
 def _mean(values: list[float]) -> float | None:
     finite = [v for v in values if np.isfinite(v)]
     return round(float(np.mean(finite)), 3) if finite else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,10 @@ from fourreal.errors import UserError
 from gen.data.truth_files import write_truth
 from gen.data.world.grid import GroundTruth
 from scripts.evaluate import reconstruction as evaluate_reconstruction
+from scripts.evaluate.no_scene import FlowBetween, NearestCell
 from scripts.evaluate.reconstruction import Options
 from scripts.evaluate.reconstruction_variants import TABLE, VARIANTS, configure, expand
-from scripts.evaluate.truth_grid import NearestCell, TruthGrid, score_cells, score_views
+from scripts.evaluate.truth_grid import TruthGrid, score_cells, score_views
 from tests.recon.scenes import column_from_depth, moving_square
 
 VIEWS, TIMES = [0, 2, 4, 1, 3], [0, 2, 4, 1, 3]  # held out: between the neighbours
@@ -81,6 +83,25 @@ def test_nearest_cell_is_the_nearest_known_one(truth):
     near_first = truth.w2c[0].copy()
     near_first[0, 3] -= 0.01
     assert np.array_equal(nearest.free_view(near_first, truth.K[0], 0.0), truth.rgb[0, 0])
+
+
+def test_flow_between_moves_frames_half_the_way(truth):
+    """A pattern that moves by six pixels from the first to the last time, three at half-way."""
+    rng = np.random.default_rng(0)
+    h, w = truth.rgb.shape[2:4]
+    wide = cv2.GaussianBlur(rng.random((h, w + 6, 3), np.float32), (0, 0), 2.0)
+    wide = (wide - wide.min()) / (wide.max() - wide.min())
+    first, middle, last = (wide[:, s : s + w] for s in (0, 3, 6))
+    moving = replace(truth, rgb=np.stack([[first, middle, last]] * len(truth.rgb)))
+    known = np.zeros((moving.views, moving.steps), bool)
+    known[:, [0, moving.steps - 1]] = True
+    between = FlowBetween(moving, known)
+    t = float(moving.times[0] + moving.times[moving.steps - 1]) / 2
+    inner = slice(8, -8)
+    error = np.abs(between.input_view(0, t) - middle)[inner, inner].mean()
+    blended = np.abs(0.5 * (first + last) - middle)[inner, inner].mean()
+    assert error < 0.25 * blended, (error, blended)
+    assert np.array_equal(between.input_view(0, float(moving.times[0])), first)
 
 
 class Oracle:
