@@ -131,7 +131,7 @@ class DeformationConfig:
     """Where one view alone knows a time, rigid frames say how far from it things are; off: what the
     view does not see follows its neighbours."""
     recover: bool = True
-    """Find again what flow loses from time to time, where four views or more show it."""
+    """Find again what flow loses from time to time, where four views or more show it, or one."""
     later_surface: bool = True
     """Add points for surfaces that the canonical time hides, where four views or more show them;
     not with networks."""

@@ -4,7 +4,9 @@ From one time to the next flow takes a fast leg for what is behind it; gradient 
 into a body of its colour, and it stays there. Before they can, the drawing is held against the
 frames: where views are wrong together, the missing surface is searched (`recon.later.search`), and
 the nodes that are drawn where nothing of theirs is seen are laid onto it as a whole
-(`recon.motion.registration`). Ours; the paper's tracks end where they are lost.
+(`recon.motion.registration`). Where a single view knows a time, what is missing lies on the rays of
+its wrong pixels, as far away as the nodes drawn nearby that are not seen; rigid frames say later
+how far that is (`recon.motion.single_view`). Ours; the paper's tracks end where they are lost.
 
 Legend: V views, M nodes, those of them that move: L.
 """
@@ -16,9 +18,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from fourreal.cameras import pixel_index, project, transform
-from recon.later.cells import MARGIN, Cells, LaterConfig, beside, share_of_wrong
+from fourreal.cameras import invert, pixel_index, project, transform, unproject
+from fourreal.video_io import to_float
+from recon.later.cells import MARGIN, Cell, Cells, LaterConfig, beside, share_of_wrong
 from recon.later.search import search
 from recon.motion.follow import FollowContext
 from recon.motion.registration import Found, Registration
@@ -28,7 +32,8 @@ from recon.scene import Scene4D
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 _ROUNDS = 3
-_GAIN = 0.98  # what is wrong must shrink to so much of itself, else a round is taken back
+_GAIN = 0.98  # what is wrong must shrink to so much of itself, else a round is taken back ...
+_GAIN_ALONE = 1.0  # ... and with one view, which shows little of a part, must not grow
 _FEW = 20  # found places that tell nothing
 _MANY = 800  # found places, more of which tell no more
 _RAYS = 400  # that are searched in a view
@@ -40,13 +45,14 @@ def recover_lost(
     scene: Scene4D, context: FollowContext, nodes_M3: FloatArray, free_M: Mask
 ) -> Callable[[int, FloatArray], FloatArray] | None:
     """What ``FollowContext.recover`` asks for; None where no time but the canonical one is known to
-    enough views, or too little moves.
+    enough views or to one alone, or too little moves.
 
     Args:
         scene: in its canonical pose; what follows no node stands still.
         free_M: the nodes that move.
     """
-    enough = context.known.sum(0) >= LaterConfig.views
+    views_T = context.known.sum(0)
+    enough = (views_T >= LaterConfig.views) | (views_T == 1)
     enough[context.canonical_time] = False
     if not enough.any() or free_M.sum() < _LEAST:
         return None
@@ -67,6 +73,7 @@ class _LostParts:
         """Offsets [M, 3] at a time from those to which flow carried the nodes."""
         offsets_M3 = np.array(offsets_M3, np.float64)
         cells, off = self._cells(t, offsets_M3)
+        gain = _GAIN if len(cells) > 1 else _GAIN_ALONE
         for _ in range(_ROUNDS):
             wrong = share_of_wrong(cells)
             if wrong < self.config.share:
@@ -75,7 +82,7 @@ class _LostParts:
             if tried is None:
                 break
             cells, off = self._cells(t, tried)
-            if share_of_wrong(cells) > _GAIN * wrong:
+            if share_of_wrong(cells) > gain * wrong:
                 break
             offsets_M3 = tried
         return offsets_M3
@@ -84,13 +91,9 @@ class _LostParts:
         self, cells: Cells, off: dict[int, FloatArray], offsets_M3: FloatArray
     ) -> FloatArray | None:
         """Offsets [M, 3] with lost nodes on what is missing; None where nothing is to be done."""
-        K, w2c = self.context.K, self.context.w2c
+        w2c = self.context.w2c
         offsets_L3 = offsets_M3[self.free]
         here = self.nodes + offsets_L3
-        places, colors, _ = search(K, w2c, here, cells, self.config, _RAYS)
-        if len(places) < _FEW:
-            return None
-        some = np.random.default_rng(0).permutation(len(places))[:_MANY]
         seen, denied = np.zeros((2, len(here)))
         for v in cells:
             pixel, shown = self._shown(here, v, cells)
@@ -99,9 +102,17 @@ class _LostParts:
         lost, hidden = (seen > 0) & (denied > 0.5 * seen), seen == 0
         if not lost.any():
             return None
+        if len(cells) > 1:
+            places, colors, _ = search(self.context.K, w2c, here, cells, self.config, _RAYS)
+        else:
+            ((v, cell),) = cells.items()
+            places, colors = _on_rays(cell, here[lost], self.context.K[v], w2c[v])
+        if len(places) < _FEW:
+            return None
+        some = np.random.default_rng(0).permutation(len(places))[:_MANY]
         held = np.where(lost, 0.0, np.where(hidden, _HIDDEN, 1.0))
         z = here @ w2c[0][2, :3] + w2c[0][2, 3]
-        pixel_size = float(np.median(np.abs(z)) / K[0, 0, 0])
+        pixel_size = float(np.median(np.abs(z)) / self.context.K[0, 0, 0])
         out = offsets_M3.copy()
         out[self.free] = self.registration.fit(
             offsets_L3, held, lost | hidden, Found(places[some], colors[some]), pixel_size
@@ -145,6 +156,19 @@ class _LostParts:
             total += shown[:, None] * (cell.frame.reshape(-1, 3)[pixel] / 255)
             count += shown[:, None]
         return total / np.maximum(count, 1)
+
+
+def _on_rays(
+    cell: Cell, near_N3: FloatArray, K: FloatArray, w2c: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Places [P, 3] and RGB [P, 3] of the pixels that are drawn wrongly in a view, each as far away
+    as the one of some nodes that is drawn nearest to it."""
+    y, x = np.nonzero(cell.wrong)
+    uv = np.stack([x, y], -1) + 0.5
+    near, z = project(transform(w2c, near_N3), K)
+    depth = z[cKDTree(near).query(uv)[1]]
+    places: FloatArray = transform(invert(w2c), unproject(uv, depth, K))
+    return places, to_float(cell.frame)[y, x]
 
 
 def _still_pictures(scene: Scene4D) -> list[FloatArray]:

@@ -11,14 +11,17 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from fourreal.cameras import camera_centres, invert, transform, unproject
+from fourreal.cameras import camera_centres, invert, project, transform, unproject
 from recon.motion.frames import FrameConfig, RigidFrames
 from recon.motion.node_solver import Sighting
 from recon.motion.upright import plane_of_motion
 
 FloatArray = NDArray[np.floating]
 _LINK = 15.0  # pixels between neighbouring frames, at most, in the picture that these are shown
+_BESIDE = 10  # nodes around one, itself among them
+_TORN = 2.0  # pixels by which a node may leave its frames alone, and not with the nodes around it
 _ACROSS = 100.0  # squares of how far from its frames a node is across the plane of motion, to in it
 
 
@@ -38,6 +41,8 @@ class SingleView:
         self._count, self._free, self._home = len(nodes_M3), free, home
         self._rest = np.asarray(nodes_M3[free], np.float64)
         self._frames = RigidFrames(self._rest, config)
+        beside = min(_BESIDE, len(free))
+        self._beside_MB = cKDTree(self._rest).query(self._rest, k=beside)[1]
         self._states = {home: self._frames.state()}
         self._sighted: dict[int, Sighting] = {}
 
@@ -75,12 +80,23 @@ class SingleView:
         self._frames.solve([seen])
         states[time] = self._frames.state()
         carried = self._frames.carried()
-        depth = transform(seen.w2c, carried)[:, 2]
-        on_ray = transform(invert(seen.w2c), unproject(seen.uv_M2, depth, seen.K))
+        uv, depth = project(transform(seen.w2c, carried), seen.K)
+        placed = (seen.weight_M > 0) & (depth > 0)
+        uv = uv + self._together(seen.uv_M2 - uv, placed)
+        on_ray = transform(invert(seen.w2c), unproject(uv, depth, seen.K))
         if self._frames.normal is not None:
             on_ray = self._in_plane(on_ray, carried, camera_centres(seen.w2c), self._frames.normal)
-        placed = ((seen.weight_M > 0) & (depth > 0))[:, None]
-        return self._offsets(np.where(placed, on_ray, carried))
+        return self._offsets(np.where(placed[:, None], on_ray, carried))
+
+    def _together(self, off_M2: FloatArray, placed_M: NDArray[np.bool_]) -> FloatArray:
+        """By how many pixels [M, 2] nodes leave their frames in the picture: as seen, but of those
+        that leave them alone what is the median around them, for gradient steps tear apart what
+        they cannot reach."""
+        around = np.where(placed_M[:, None], off_M2, np.nan)[self._beside_MB]
+        around[~placed_M] = 0.0  # not asked for
+        shared = np.nanmedian(around, axis=1)
+        torn = np.linalg.norm(off_M2 - shared, axis=-1) > _TORN
+        return np.where(torn[:, None], shared, off_M2)
 
     @staticmethod
     def _in_plane(

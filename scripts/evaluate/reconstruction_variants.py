@@ -55,6 +55,11 @@ VARIANTS = {
     "cross_no_parts": Variant(
         "cross, nodes followed without rigid frames", {"deformation.rigid_parts": False}, cross=True
     ),
+    "cross_no_recovery": Variant(
+        "cross, what flow loses in the picture is not found again",
+        {"deformation.recover": False},
+        cross=True,
+    ),
     "no_track_init": Variant(
         "nodes start from zero instead of being followed", {"deformation.track_init": False}
     ),
@@ -110,8 +115,8 @@ VARIANTS = {
 TABLE = (
     "default", "given_cameras", "nearest_cell", "flow_between", "static", "no_compensation",
     "compensation", "rigid_only",
-    "literal", "no_floaters", "round", "cross", "cross_no_parts", "linear",
-    "no_turning", "no_recovery", "no_later_surface", "mlp",
+    "literal", "no_floaters", "round", "cross", "cross_no_parts", "cross_no_recovery",
+    "linear", "no_turning", "no_recovery", "no_later_surface", "mlp",
 )  # fmt: skip
 
 

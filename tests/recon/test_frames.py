@@ -100,3 +100,18 @@ def test_frames_are_as_stiff_in_larger_pictures_of_the_same():
         found.append(alone.carried(0, Sighting(uv, np.ones(len(nodes)), larger, W2C)))
     assert np.abs(found[0]).max() > 0.1
     np.testing.assert_allclose(found[0], found[1], atol=1e-9)
+
+
+def test_a_node_torn_from_those_around_it_stays_with_them():
+    """What the nodes around leave the frames by as well, a node may: it is bent, not torn."""
+    nodes = bar()
+    sighting = seen_by_one(nodes + (0.1, 0, 0))[0]
+    torn, end = 7, nodes[:, 0] > 0.45
+    uv = sighting.uv_M2.copy()
+    uv[torn] += (0.0, 12.0)
+    uv[end] += (0.0, 4.0)
+    alone = SingleView(nodes, np.arange(len(nodes)), 0, FrameConfig(count=24))
+    there = nodes + alone.lifted(1, Sighting(uv, np.ones(len(nodes)), K, W2C))
+    found, _ = project(transform(W2C, there), K)
+    off = np.linalg.norm(found - uv, axis=-1)
+    assert off[torn] > 9 and off[end].max() < 1e-6

@@ -84,6 +84,19 @@ def test_a_bar_that_swung_away_is_found_where_it_is(moving):
     assert error.mean() < 0.35 * away.mean() and np.quantile(error, 0.9) < 0.4 * away.max()
 
 
+def test_one_view_alone_finds_it_in_its_picture(moving):
+    """How far away it is, it cannot tell; the bar swings in a plane across its rays."""
+    scene, nodes, context = moving
+    one = np.zeros((V, T), bool)
+    one[:, 0], one[0] = True, True
+    recover = recover_lost(scene, replace(context, known=one), nodes, np.ones(len(nodes), bool))
+    offsets = recover(1, np.zeros_like(nodes))
+    error = np.linalg.norm((nodes + offsets - swung(nodes))[:, :2], axis=1)
+    away = np.linalg.norm((swung(nodes) - nodes)[:, :2], axis=1)
+    assert error.mean() < 0.5 * away.mean()
+    assert (recover(2, np.zeros_like(nodes)) == 0).all()  # drawn well
+
+
 def test_what_is_drawn_well_stays_where_it_is(moving):
     scene, nodes, context = moving
     recover = recover_lost(scene, context, nodes, np.ones(len(nodes), bool))
