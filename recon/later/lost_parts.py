@@ -34,6 +34,7 @@ Mask = NDArray[np.bool_]
 _ROUNDS = 3
 _GAIN = 0.98  # what is wrong must shrink to so much of itself, else a round is taken back ...
 _GAIN_ALONE = 1.0  # ... and with one view, which shows little of a part, must not grow
+_WRONG_ALONE = 2e-3  # part of its pixels that must be wrong for that: a clip has many times
 _FEW = 20  # found places that tell nothing
 _MANY = 800  # found places, more of which tell no more
 _RAYS = 400  # that are searched in a view
@@ -73,10 +74,11 @@ class _LostParts:
         """Offsets [M, 3] at a time from those to which flow carried the nodes."""
         offsets_M3 = np.array(offsets_M3, np.float64)
         cells, off = self._cells(t, offsets_M3)
-        gain = _GAIN if len(cells) > 1 else _GAIN_ALONE
+        alone = len(cells) == 1
+        least, gain = (_WRONG_ALONE, _GAIN_ALONE) if alone else (self.config.share, _GAIN)
         for _ in range(_ROUNDS):
             wrong = share_of_wrong(cells)
-            if wrong < self.config.share:
+            if wrong < least:
                 break
             tried = self._laid(cells, off, offsets_M3)
             if tried is None:
