@@ -16,12 +16,13 @@ from fourreal.run_folder import slug
 from fourreal.stage_key import fingerprint
 from gen.footage.column import key_paths
 from gen.footage.pair import PairRequest, load_pair
-from gen.footage.selection import check_counts, check_timing
+from gen.footage.selection import VIEWS, check_counts, check_timing
 from gen.grid import VideoGrid
 from pipeline.run_options import RunOptions
 from pipeline.stages import Job
 from pipeline.wan_options import STEPS, WanOptions
 from tracking.backends.table import Choice
+from tracking.flow.in_common import share_in_common
 
 
 @dataclass
@@ -52,8 +53,9 @@ class Videos:
     size: Size = None
     """HEIGHTxWIDTH to work at; by default the short side becomes 288 px, or stays what it is if
     that is less. A smaller one takes less time."""
-    max_views: int = 16
-    """Longer freeze-time clips are thinned evenly to this many frames."""
+    max_views: int = 0
+    """Longer freeze-time clips are thinned evenly to this many frames; 0: to 16, or up to 48 where
+    the camera goes so far around that 16 views would have too little in common."""
     max_times: int = 16
     """Longer fixed-view clips are thinned evenly to this many frames; 0: all of them."""
     complete: Literal["none", "bundled", "wan"] = "none"
@@ -76,7 +78,7 @@ class Videos:
 
     def check(self) -> None:
         """Refuse values that no stage can work with. Raises UserError."""
-        check_counts(self.max_views, self.max_times)
+        check_counts(self.max_views or VIEWS, self.max_times)
         check_timing(self.start, self.fps)
         check_memory(self.max_memory)
         self.wan.check(self.complete == "wan")
@@ -141,6 +143,7 @@ def _make_grid(options: Videos) -> VideoGrid:
             options.stabilise,
             options.straighten,
             options.force_pair,
+            share_in_common,
         )
     )
     if grid.complete:

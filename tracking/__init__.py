@@ -10,5 +10,6 @@ PUBLIC = (
     "depth.colours",
     "depth.consistency",
     "depth.witnesses",
+    "flow.in_common",
     "flow.trusted",
 )

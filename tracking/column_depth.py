@@ -115,7 +115,7 @@ def measured_depth(
         )
     held = redrawn(out.alike, depth, K, w2c, out.backdrop, found.dropped)
     if held is not None and held.off > limits.redrawn_off:
-        nearer = "cameras" if given else "views (of a video: --max-views 32)"
+        nearer = "cameras" if given else "views (of a video: a larger --max-views)"
         note(
             f"depth does not hold between the views: {100 * held.off:.0f} % of what neighbours "
             f"show, {held.apart_deg:.0f} degrees apart, is not there in the next one. Expect "

@@ -20,10 +20,11 @@ from gen.footage.bend import bend_of, lens_of
 from gen.footage.borders import borders_of
 from gen.footage.column import Column, open_column
 from gen.footage.exposure import colour_match, exposed, flicker
+from gen.footage.how_many import InCommon, views_of
 from gen.footage.lens import Lens
 from gen.footage.new_frames import new_frames, spread
 from gen.footage.roles import why_no_pair
-from gen.footage.selection import choose_times, choose_views, default_size, fine_size, thin
+from gen.footage.selection import VIEWS, choose_times, choose_views, default_size, fine_size, thin
 from gen.footage.shake import Shake, measure_shake, stabilise
 from gen.footage.shared_frame import (
     SharedFrame,
@@ -80,6 +81,8 @@ class PairRequest:
         size: (height, width) to work at; by default the short side becomes
             288 px, or stays what it is if that is less.
         shared_frame: ``A:B``, frame A of the fixed view is frame B of the other; '' to find it.
+        max_views, max_times: so many frames of each clip are used at most; 0 times are all, 0 views
+            what ``views_of`` finds with ``in_common``.
         stabilise: whether shake of the fixed view is taken out.
         straighten: whether the bending of a lens without a calibration is looked for and undone.
         force: go on although the clips do not seem to belong together.
@@ -93,12 +96,13 @@ class PairRequest:
     start: float = 0.0
     fps: float = 0.0
     size: tuple[int, int] | None = None
-    max_views: int = 16
+    max_views: int = 0
     max_times: int = 16
     shared_frame: str = ""
     stabilise: bool = True
     straighten: bool = True
     force: bool = False
+    in_common: InCommon | None = None
 
 
 def load_pair(ask: PairRequest) -> VideoGrid:
@@ -121,7 +125,9 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     what = "freeze-time clip"
     shots = np.zeros(len(column_index), np.intp)
     if isinstance(column.source, VideoView) and not told:
-        column_index, shots = new_frames(column.source, column_index, small, what, ask.max_views)
+        column_index, shots = new_frames(
+            column.source, column_index, small, what, ask.max_views or VIEWS
+        )
     borders = None
     if isinstance(column.source, VideoView) and column.w2c is None:
         borders = borders_of(column.source, column_index)
@@ -131,7 +137,8 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
         column_index = one_shot(column_index, shots, what)
-        column_index = thin(column_index, ask.max_views, what, views)
+        most = views_of(column, column_index, ask.max_views, ask.in_common)
+        column_index = thin(column_index, most, what, views)
         column, read, fine = _straight(column, column_index, size, ask.straighten)
         K, w2c = column.cameras(column_index, size)
         return VideoGrid(to_float(read)[:, None], K=K, w2c=w2c, fine=fine)
@@ -151,7 +158,8 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     shared = _meet(row, row_index, column, column_index, ask)
     row_index = one_shot(row_index, row_shots, "fixed-view clip", shared[0])
     column_index = one_shot(column_index, shots, what, shared[1])
-    column_index = thin(column_index, ask.max_views, what, views, shared[1])
+    most = views_of(column, column_index, ask.max_views, ask.in_common)
+    column_index = thin(column_index, most, what, views, shared[1])
     times = "--pick-times, --fps or --max-times"
     row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])
     if len(row_index) * len(column_index) > MAX_CELLS:

@@ -9,6 +9,7 @@ from fourreal.console import say
 from fourreal.errors import UserError
 from fourreal.option_values import parse_slice
 
+VIEWS = 16  # of a clip, unless told otherwise
 MAX_VIEWS = 256  # that are tracked together
 SHORT_SIDE = 288  # px that footage is worked at, if it has as many
 FINE_LONG_SIDE = 1600  # of frames kept for features

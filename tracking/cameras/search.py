@@ -20,8 +20,8 @@ from tracking.flow.optical import PairFlows
 
 STAND_IN = "--allow-stand-in makes a scene without depth all the same"
 CLOSER = (
-    "give views at most about 15 degrees apart (of a video: --max-views 32) of something that "
-    "stands still and has texture, or cameras that are known"
+    "give views at most about 15 degrees apart (of a video: a larger --max-views) of something "
+    "that stands still and has texture, or cameras that are known"
 )
 
 

@@ -1,0 +1,62 @@
+"""How many frames of a freeze-time clip become views, where nobody says.
+
+Of a camera that goes all the way around something, sixteen views are 22 degrees apart: neighbours
+show too little in common to tell where the cameras are. So more are used, as many as it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourreal.console import say
+from gen.footage.column import Column
+from gen.footage.new_frames import spread
+from gen.footage.selection import VIEWS, default_size
+
+MOST = 48
+_BETWEEN = (24, 32)
+# Of the clips that were measured, with a share below the first the cameras of some were not found,
+# with more than the second those of all were.
+_ENOUGH, _WELL = 0.6, 0.65
+_SHORT_SIDE = 216  # px, of the frames that are compared
+_GAIN = 0.15  # by which the share must grow: where it is small for another reason, more are no help
+
+Frames = NDArray[np.uint8]
+InCommon = Callable[[Frames], float]
+
+
+def views_of(
+    column: Column, index: NDArray[np.intp], asked: int, in_common: InCommon | None
+) -> int:
+    """At most how many views a freeze-time clip becomes: as ``asked``, else ``VIEWS``, or more
+    where so few would be too far apart, which is said.
+
+    Args:
+        index: the frames that may be used. in_common: of frames [n, h, w, 3], the share of one
+            that the next shows as well; None: not looked at.
+
+    Raises:
+        UserError: the clip cannot be read.
+    """
+    if asked or in_common is None or len(index) < _BETWEEN[0]:
+        return asked or VIEWS
+    size = default_size(*column.size, short_side=_SHORT_SIDE)
+    if in_common(column.read(spread(index, VIEWS), size)) >= _ENOUGH:
+        return VIEWS
+    closest = column.read(spread(index, MOST), size)
+    most = len(closest)
+
+    def share(views: int) -> float:
+        return in_common(closest[spread(np.arange(most), views)])
+
+    if share(most) < share(VIEWS) + _GAIN:
+        return VIEWS
+    needed = next((n for n in _BETWEEN if n < most and share(n) >= _WELL), most)
+    say(
+        f"  freeze-time clip: {VIEWS} views would have too little in common, {needed} are used "
+        "(--max-views chooses)"
+    )
+    return needed
