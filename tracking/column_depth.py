@@ -19,10 +19,11 @@ from tracking.depth.backdrop import still_around, still_backdrop
 from tracking.depth.blank import blank_backdrop, same_backdrop
 from tracking.depth.colours import evened, view_colours
 from tracking.depth.consistency import is_far, splat_from
-from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges, neighbours_of
+from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts, fixed_parts
 from tracking.depth.guided import guide_depth, network_depth
+from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import TRUST, texture
 from tracking.depth.redrawn import redrawn
 from tracking.protocols import Depth
@@ -101,7 +102,7 @@ def measured_depth(
     if given or not same_backdrop(frames, out.blank):
         out.colours = view_colours(
             frames, 1.0 / depth, confidence, K, w2c, central,
-            lambda v: neighbours_of(v, len(frames), 2), one_camera=not given,
+            neighbours(w2c, 2), one_camera=not given,
         )  # fmt: skip
     if out.colours is not None:
         note("the views differ in exposure or colour: evened to those of the central one")

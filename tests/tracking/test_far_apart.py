@@ -13,9 +13,9 @@ from tracking.depth.dense import (
     dense_depth,
     far_from_all,
     inverse_depth_ranges,
-    neighbours_of,
     settle,
 )
+from tracking.depth.neighbours import neighbours
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, with_gray
 
@@ -34,7 +34,7 @@ def ranges_of(room):
 
 def test_a_view_is_far_from_all_where_the_nearest_is():
     room = render_path(at_angles(np.array([0.0, 10.0, 30.0, 60.0])), (24, 36))
-    near = [neighbours_of(v, 4, 2) for v in range(4)]
+    near = neighbours(room.w2c, 2)
     far = far_from_all(near, room.w2c, ranges_of(room), DepthConfig().wide_deg)
     assert far.tolist() == [False, False, True, True]
 

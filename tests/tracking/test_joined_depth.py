@@ -7,12 +7,13 @@ import pytest
 
 from tests.tracking.textured_room import arc, render_path
 from tracking.depth.consistency import compare_views
-from tracking.depth.dense import DepthConfig, neighbours_of, settle
+from tracking.depth.dense import DepthConfig, settle
 from tracking.depth.joined import joined
+from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import TRUST
 
 VIEWS, SIZE, NOISE = 5, (48, 72), 0.01
-NEAR = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+NEAR = neighbours(arc(VIEWS, 24.0), 4)
 
 
 @pytest.fixture(scope="module")

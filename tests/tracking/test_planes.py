@@ -6,7 +6,7 @@ import pytest
 from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.depth import planes
-from tracking.depth.dense import neighbours_of
+from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import (
     find_planes,
     parts_of,
@@ -52,7 +52,7 @@ def test_blank_paper_is_put_on_its_floor(room):
     assert paper.mean() > 0.02
     wrong, trust = rho.copy(), np.ones_like(rho)
     wrong[paper], trust[paper] = 0.6 * rho[paper], 0.3
-    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    near = neighbours(w2c, 4)
     out, believed = put_on_planes(wrong, trust, frames, K, w2c, near, 0.03)
     assert (np.abs(out / rho - 1)[paper] < 0.02).mean() > 0.95
     assert believed[paper].mean() > 0.4
@@ -65,7 +65,7 @@ def test_what_stands_on_the_floor_is_left_alone(room):
     doubtful = box.copy()
     doubtful[:, :, ::2] = False
     trust[doubtful] = 0.3
-    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    near = neighbours(w2c, 4)
     out, _ = put_on_planes(rho, trust, frames, K, w2c, near, 0.03)
     assert (np.abs(out / rho - 1)[doubtful] < 0.03).mean() > 0.98
 
@@ -79,7 +79,7 @@ def test_what_would_lie_behind_the_floor_lies_on_it(room):
     assert floor.any()
     wrong, trust = rho.copy(), np.ones_like(rho)
     wrong[floor], trust[floor] = 0.8 * rho[floor], 0.3
-    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    near = neighbours(w2c, 4)
     out, _ = put_on_planes(wrong, trust, frames, K, w2c, near, 0.03)
     assert (np.abs(out / rho - 1)[floor] < 0.02).mean() > 0.9
 
@@ -97,7 +97,7 @@ def test_chance_that_is_sure_below_the_floor_keeps_nothing_there(room):
     for v, share in enumerate((0.85, 0.7, 0.9, 0.75, 0.8)):
         wrong[v][shadow[v]] *= share
     trust[shadow & (np.arange(rho.shape[2]) % 2 == 0)] = 0.3
-    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    near = neighbours(w2c, 4)
     out, _ = put_on_planes(wrong, trust, frames, K, w2c, near, 0.03)
     assert (np.abs(out / rho - 1)[shadow] < 0.02).mean() > 0.8
 
@@ -144,7 +144,7 @@ def test_whether_many_are_sure_is_asked_of_what_they_saw_alone(room, monkeypatch
 
     monkeypatch.setattr(planes, "many_are_sure", first_alone)
     monkeypatch.setattr(planes, "sunk_below", noted)
-    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    near = neighbours(w2c, 4)
     put_on_planes(rho, np.ones_like(rho), frames, K, w2c, near, 0.03)
     assert said == [True]
     grain = np.stack([planes.texture(frame) for frame in frames])
@@ -199,7 +199,7 @@ def test_the_sky_over_hills_behind_a_wall_is_not_put_on_the_wall(room):
     assert sky.mean() > 0.02 and hills.mean() > 0.02
     truth[sky | hills] = 1 / 30
     trust = np.where(sky, 0.3, 1.0).astype(np.float32)
-    near = [neighbours_of(v, VIEWS, 4) for v in range(VIEWS)]
+    near = neighbours(w2c, 4)
     out, _ = put_on_planes(truth, trust, frames, K, w2c, near, 0.03)
     assert (out[sky] > 0.5 * rho[sky]).mean() < 0.05
 

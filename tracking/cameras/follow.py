@@ -63,7 +63,11 @@ def follow(pairs: PairFlows, config: FollowConfig | None = None) -> Observations
     """Points of all views and where the others see them."""
     config = config or FollowConfig()
     anchor, index = choose_points(pairs, max(40, config.tracks // pairs.views))
-    order = np.array(pairs.sequence)
+    own = np.array(pairs.sequence)
+    # of a camera that goes all the way around, the last views come before the first as well
+    beyond = min(config.reach, (len(own) - 1) // 2) if pairs.closed else 0
+    reach = beyond or config.reach
+    order = np.concatenate([own[len(own) - beyond :], own, own[:beyond]])
     h, w = pairs.size
     n = len(anchor)
     uv = np.zeros((n, len(order), 2))
@@ -81,7 +85,7 @@ def follow(pairs: PairFlows, config: FollowConfig | None = None) -> Observations
             cores(),
             follow_patches,
             np.stack(images), flow_up, flow_down, open_up, open_down,
-            np.searchsorted(order, anchor), index, config.reach, config.turns,
+            beyond + np.searchsorted(own, anchor), index, reach, config.turns,
             np.float32(config.max_move_px), np.float32(config.min_zncc),
             np.float32(config.min_edge), uv, score,
         )  # fmt: skip

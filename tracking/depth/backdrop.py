@@ -18,7 +18,7 @@ import numpy as np
 from fourreal.cameras import relative_pose
 from fourreal.colour import difference
 from tracking.depth.consistency import reproject
-from tracking.depth.dense import neighbours_of
+from tracking.depth.neighbours import neighbours
 from tracking.flow.optical import inside
 
 _LONG_SIDE = 256
@@ -59,9 +59,9 @@ def still_backdrop(
     lens[:, 0] *= w / width
     lens[:, 1] *= h / height
     core = np.zeros((views, h, w), bool)
-    for v in range(views):
+    for v, near in enumerate(neighbours(w2c, _REACH)):
         moved, stood, met = (np.zeros((h, w), np.float32) for _ in range(3))
-        for u in neighbours_of(v, views, _REACH):
+        for u in near:
             uv, there = reproject(rho[v], lens[v], lens[u], relative_pose(w2c[v], w2c[u]))
             x, y = uv[..., 0] - 0.5, uv[..., 1] - 0.5
             seen = cv2.remap(small[u], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

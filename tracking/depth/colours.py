@@ -8,7 +8,7 @@ Legend: V views, H W image, 3 channels; a map is (gain, offset): even = gain * c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -32,20 +32,20 @@ def view_colours(
     K: np.ndarray,
     w2c: np.ndarray,
     reference: int,
-    neighbours: Callable[[int], list[int]],
+    neighbours: Sequence[Sequence[int]],
     one_camera: bool = False,
 ) -> np.ndarray | None:
     """Maps [V, 3, 2] that make the views alike, `reference` unchanged; None: they are alike.
 
     frames [V, H, W, 3] in 0..1; rho [V, H, W] 1/z of each view, believed where trust > 0.3;
-    K [V, 3, 3]; w2c [V, 4, 4]; neighbours(v): views to compare v with; one_camera: it took all
+    K [V, 3, 3]; w2c [V, 4, 4]; neighbours: views to compare each with; one_camera: it took all
     views, so that they differ in exposure, not in how they see contrast.
     """
     views, height, width = frames.shape[:3]
     smooth = [cv2.GaussianBlur(f, (0, 0), 1.5) for f in frames]
     samples: list[tuple[int, int, np.ndarray, np.ndarray]] = []
     for a in range(views):
-        for b in neighbours(a):
+        for b in neighbours[a]:
             uv, there = reproject(rho[a], K[a], K[b], relative_pose(w2c[a], w2c[b]))
             seen = nearest(rho[b], uv)
             good = inside(uv, height, width) & (np.abs(seen - there) < _AGREE * there)

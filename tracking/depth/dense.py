@@ -26,6 +26,7 @@ from tracking.depth.consistency import (
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
 from tracking.depth.joined import joined
+from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import TRUST, put_on_planes
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
@@ -60,12 +61,6 @@ class DepthConfig:
         0, a soft minimum over all, where views are `wide` apart: not even half see the same.
         """
         return 0 if wide else max(1, len(near) // 2)
-
-
-def neighbours_of(view: int, views: int, count: int) -> list[int]:
-    """The `count` views nearest in order to `view`."""
-    others = sorted((v for v in range(views) if v != view), key=lambda v: (abs(v - view), v))
-    return sorted(others[:count])
 
 
 def inverse_depth_ranges(points: np.ndarray, w2c: np.ndarray) -> np.ndarray:
@@ -151,13 +146,11 @@ def coarse_depth(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(view, 1/z [h, w], margin [h, w]) of every view by plane sweep and semi-global matching."""
     images, K, rgb = resized(frames, K, config.coarse_long_side)
-    views = len(images)
     # the sweep uses all cores and the matching one: the matching of a view runs beside the next
     # view's sweep
     waiting: tuple[int, np.ndarray, Future] | None = None
     with ThreadPoolExecutor(1) as worker:
-        for v in range(views):
-            near = neighbours_of(v, views, config.neighbours)
+        for v, near in enumerate(neighbours(w2c, config.neighbours)):
             count = plane_count(v, near, K, w2c, ranges[v], images.shape[1:3], config.planes)
             planes = np.linspace(ranges[v, 0], ranges[v, 1], count)
             keep = config.keep(near, wide[v])
@@ -192,7 +185,7 @@ def dense_depth(
     """
     config = config or DepthConfig()
     views, height, width = frames.shape[:3]
-    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
+    near = neighbours(w2c, config.neighbours)
     wide = far_from_all(near, w2c, ranges, config.wide_deg)
     frames, swept = _swept_alike(frames, K, w2c, ranges, config, wide, progress)
     images, K_fine, rgb = resized(frames, K, config.long_side)
@@ -256,11 +249,10 @@ def _swept_alike(
     swept = _sweep(frames, K, w2c, ranges, config, wide, progress)
     if not config.even_colours:
         return frames, swept
-    views = len(frames)
     coarse = resized(frames, K, config.coarse_long_side)[1]
     maps = view_colours(
-        swept.rgb, swept.rho, np.stack(swept.trust), coarse, w2c, views // 2,
-        lambda v: neighbours_of(v, views, 2),
+        swept.rgb, swept.rho, np.stack(swept.trust), coarse, w2c, len(frames) // 2,
+        neighbours(w2c, 2),
     )  # fmt: skip
     if maps is None:
         return frames, swept
@@ -284,11 +276,10 @@ def _sweep(
         margins.append(margin)
         if progress is not None:
             progress(v // 2)
-    rho, views = np.stack(coarse), len(frames)
+    rho = np.stack(coarse)
     _, K, rgb = resized(frames, K, config.coarse_long_side)
     trust = []
-    for v in range(views):
-        near = neighbours_of(v, views, config.neighbours)
+    for v, near in enumerate(neighbours(w2c, config.neighbours)):
         votes, _ = compare_views(rho[v], rho, v, near, K, w2c, config.cross_check)
         agreed = np.minimum(votes / min(2, len(near)), 1.0)
         trust.append(agreed * np.clip(margins[v] / 0.05, 0.2, 1.0))
@@ -315,7 +306,7 @@ def settle(
     and pushed back where a neighbour would look through the filling.
     """
     views, h, w = rho.shape
-    near = [neighbours_of(v, views, config.neighbours) for v in range(views)]
+    near = neighbours(w2c, config.neighbours)
     trust = np.empty_like(rho)
     for v in range(views):
         agree, _ = compare_views(rho[v], rho, v, near[v], K, w2c, config.cross_check)
@@ -342,11 +333,10 @@ def settle(
         trust[v][speckles(rho[v], 0.05, round(island * h * w))] = 0.0
     rho, trust = put_on_planes(rho, trust, rgb, K, w2c, near, config.cross_check, blank)
     if config.together:
-        joint = [neighbours_of(v, views, config.together) for v in range(views)]
+        joint = neighbours(w2c, config.together)
         rho = joined(rho, trust, K, w2c, joint, config.cross_check, kept=trust == TRUST)
     out, sure = np.empty_like(rho), trust.copy()
-    for v in range(views):
-        wide = neighbours_of(v, views, 2 * config.neighbours)
+    for v, wide in enumerate(neighbours(w2c, 2 * config.neighbours)):
         seen = splat_from(v, wide, rho, sure, K, w2c)
         _, violate = compare_views(seen, rho, v, wide, K, w2c, config.cross_check, sure)
         # squared: a doubtful pixel must not outweigh what its colour region says

@@ -40,6 +40,7 @@ class FlowConfig:
     misled_px: float = 2.0  # at half resolution
     max_epipolar: float = 3.0  # from the fundamental matrix of sparse matches, where there is one
     min_epipolar: int = 40  # sparse matches that a fundamental matrix needs to be trusted
+    ring_views: int = 12  # from which on a clip may go all the way around
     min_chain: float = 0.15  # share of valid pixels below which a link of a chain may be broken
 
     def __post_init__(self) -> None:
@@ -51,8 +52,9 @@ class FlowConfig:
 class PairFlows:
     """Flow and its gate for ordered pairs of views, at working resolution.
 
-    scale (sx, sy): working pixels per original pixel. plain: where there is but a backdrop of one
-    colour, bool [V, h, w] (None: there is none, or it is not known).
+    scale (sx, sy): working pixels per original pixel. closed: the camera has gone all the way
+    around, and the last view is linked to the first as well. plain: where there is but a backdrop
+    of one colour, bool [V, h, w] (None: there is none, or it is not known).
     """
 
     size: tuple[int, int]
@@ -62,6 +64,7 @@ class PairFlows:
     valid: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # bool [h, w]
     fundamental: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     foreign: list[int] = field(default_factory=list)  # views that show something else
+    closed: bool = False
     plain: np.ndarray | None = None
 
     @property
@@ -234,7 +237,26 @@ def linked_flow(
         pairs.foreign = foreign_views(pairs, config)
         order = pairs.sequence
         link([e for e in zip(order, order[1:], strict=False) if e[1] - e[0] > 1], None)
+        if len(order) >= config.ring_views:
+            end, across = (order[-1], order[0]), (order[0], order[len(order) // 2])
+            link([end, across], None)
+            pairs.closed = _comes_around(pairs, end, across)
+            for a, b in [across] if pairs.closed else [across, end]:
+                for known in (pairs.flow, pairs.valid, pairs.fundamental):
+                    known.pop((a, b), None)
+                    known.pop((b, a), None)
     return pairs
+
+
+def _comes_around(pairs: PairFlows, end: tuple[int, int], across: tuple[int, int]) -> bool:
+    """Whether the last view is next to the first as neighbours are, and the middle one is not."""
+
+    def share(pair: tuple[int, int]) -> float:
+        return min(float(pairs.valid[pair].mean()), float(pairs.valid[pair[::-1]].mean()))
+
+    order = pairs.sequence
+    usual = np.median([share(pair) for pair in zip(order, order[1:], strict=False)])
+    return bool(share(end) >= 0.6 * usual and share(across) < 0.5 * share(end))
 
 
 def sharpen(pairs: PairFlows, config: FlowConfig | None = None) -> None:
