@@ -102,7 +102,9 @@ def _with_sheets(
         gap &= ~made
         if not gap.any():
             continue
-        image = out.rgb.clamp(0, 1).cpu().numpy()
+        # the colour of what is there, not of the backdrop that shines through it
+        own = out.rgb - (1 - out.alpha[..., None]) * scene.background
+        image = (own / out.alpha[..., None].clamp_min(_SOLID)).clamp(0, 1).cpu().numpy()
         known = (alpha > _SOLID) & (unknown == 0) & ~made
         between = sheet, np.maximum(sheet, end)
         colors, places = _carried_on(gap, image, depth, known, between, camera.K)

@@ -69,6 +69,16 @@ def test_what_is_added_lies_where_the_wall_goes_on_not_just_behind_the_card():
     assert len(z) > 100 and z.median() > 2.8
 
 
+def test_a_backdrop_that_shines_through_gives_a_sheet_no_colour():
+    scene = card_before_a_wall()
+    scene.opacity_logits[scene.means[:, 2] > 2.5] = -1.0  # of the wall
+    scene.background = torch.tensor([1.0, 0.0, 0.0])
+    kept = len(scene)
+    added = close_gaps(scene, range(VIEWS)).colors[kept:]
+    assert len(added) > 100
+    assert (added - torch.tensor(WALL).float()).abs().mean() < 0.04
+
+
 def test_a_surface_goes_on_whatever_floats_before_it():
     rng = np.random.default_rng(0)
     off = np.concatenate([rng.uniform(0.2, 2, (1, 60, 1)), rng.uniform(-1, 1, (1, 60, 1))], -1)
