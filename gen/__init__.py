@@ -9,6 +9,7 @@ PUBLIC = (
     "footage.column",
     "footage.detect",
     "footage.footage",
+    "footage.how_many",
     "footage.inspection",
     "footage.pair",
     "footage.selection",

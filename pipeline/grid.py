@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from fourreal.console import say, warn
@@ -14,11 +15,14 @@ from fourreal.errors import UserError
 from fourreal.option_values import Size, Tiles, existing, key_settings
 from fourreal.run_folder import slug
 from fourreal.stage_key import fingerprint
+from fourreal.video_io import to_uint8
 from gen.data.assets.as_grid import AssetRequest, asset_files, asset_grid, is_asset
 from gen.footage.detect import check_format, read_source, source_paths
 from gen.footage.footage import Footage
+from gen.footage.how_many import views_of
 from gen.footage.selection import (
     MAX_VIEWS,
+    VIEWS,
     check_counts,
     check_timing,
     choose_times,
@@ -31,6 +35,7 @@ from gen.grid import VideoGrid
 from pipeline.run_options import RunOptions
 from pipeline.stages import Job
 from tracking.backends.table import Choice
+from tracking.flow.in_common import share_in_common
 
 
 @dataclass
@@ -55,8 +60,9 @@ class Grid:
     size: Size = None
     """HEIGHTxWIDTH to work at; by default the short side becomes 288 px, or stays what it is if
     that is less. A smaller one takes less time."""
-    max_views: int = 16
-    """More views of a data set are thinned evenly to this many; grids are used whole."""
+    max_views: int = 0
+    """More views of a data set are thinned evenly to this many, 0: to 16, or of one moment up to 48
+    where 16 would have too little in common; grids are used whole."""
     max_times: int = 16
     """More times of a data set are thinned evenly to this many, 0: all; grids are used whole."""
     tiles: Tiles = None
@@ -78,7 +84,7 @@ class Grid:
 
     def check(self) -> None:
         """Refuse values that no stage can work with. Raises UserError."""
-        check_counts(self.max_views, self.max_times)
+        check_counts(self.max_views or VIEWS, self.max_times)
         check_timing(self.start, self.fps)
         for name in ("views", "times", "clip", "arc"):
             if getattr(self, name) not in (None, "") and not is_asset(Path(self.path)):
@@ -183,6 +189,14 @@ def _part(options: Grid, source: VideoGrid | Footage) -> VideoGrid:
     views = views[choose_views(len(views), options.pick_views)]
     seconds = source.seconds[times] - source.seconds[times[0]]
     times = times[choose_times(seconds, options.pick_times, options.start, options.fps)]
-    views = thin(views, options.max_views, "views", "--pick-views or --max-views")
+    most = options.max_views or VIEWS
+    if len(times) == 1:
+
+        def small(some: NDArray[np.intp], short_side: int) -> NDArray[np.uint8]:
+            size = default_size(*source.size, short_side=short_side)
+            return to_uint8(source.grid(some, times, *size).frames[:, 0])
+
+        most = views_of(views, options.max_views, share_in_common, small, "footage")
+    views = thin(views, most, "views", "--pick-views or --max-views")
     times = thin(times, options.max_times, "times", "--pick-times, --fps or --max-times")
     return source.grid(views, times, *(size or default_size(*source.size)))

@@ -17,6 +17,7 @@ from gen.footage.footage import Footage
 from gen.footage.lens import Lens
 from gen.footage.photo_folder import find_photos
 from gen.footage.photos import camera_source, read_photos
+from gen.footage.selection import default_size
 from gen.footage.views import SAME_SHAPE, VideoView, open_clip
 
 Size = tuple[int, int]
@@ -53,6 +54,10 @@ class Column:
             return np.concatenate([views[k].read([0], *size, lenses[k]) for k in index.tolist()])
         except ValueError as error:
             raise UserError(f"cannot read {self.path}: {error}") from error
+
+    def small(self, index: NDArray[np.intp], short_side: int) -> NDArray[np.uint8]:
+        """Frames of at most a short side, to be compared. Raises UserError."""
+        return self.read(index, default_size(*self.size, short_side=short_side))
 
     def cameras(
         self, index: NDArray[np.intp], size: Size

@@ -1,4 +1,4 @@
-"""How many frames of a freeze-time clip become views, where nobody says.
+"""How many frames of a freeze-time clip, or photos, become views, where nobody says.
 
 Of a camera that goes all the way around something, sixteen views are 22 degrees apart: neighbours
 show too little in common to tell where the cameras are. So more are used, as many as it takes.
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourreal.console import say
-from gen.footage.column import Column
 from gen.footage.new_frames import spread
-from gen.footage.selection import VIEWS, default_size
+from gen.footage.selection import VIEWS
 
 MOST = 48
 _BETWEEN = (24, 32)
@@ -29,24 +28,28 @@ InCommon = Callable[[Frames], float]
 
 
 def views_of(
-    column: Column, index: NDArray[np.intp], asked: int, in_common: InCommon | None
+    index: NDArray[np.intp],
+    asked: int,
+    in_common: InCommon | None,
+    read: Callable[[NDArray[np.intp], int], Frames],
+    what: str,
 ) -> int:
-    """At most how many views a freeze-time clip becomes: as ``asked``, else ``VIEWS``, or more
-    where so few would be too far apart, which is said.
+    """At most how many views are used: as ``asked``, else ``VIEWS``, or more where so few would be
+    too far apart, which is said.
 
     Args:
-        index: the frames that may be used. in_common: of frames [n, h, w, 3], the share of one
-            that the next shows as well; None: not looked at.
+        index: the views there are, in the order of the camera's path. in_common: of frames
+            [n, h, w, 3], the share of one that the next shows as well; None: not looked at.
+        read: gives the frames of such views at a short side. what: how these are called.
 
     Raises:
-        UserError: the clip cannot be read.
+        UserError: they cannot be read.
     """
     if asked or in_common is None or len(index) < _BETWEEN[0]:
         return asked or VIEWS
-    size = default_size(*column.size, short_side=_SHORT_SIDE)
-    if in_common(column.read(spread(index, VIEWS), size)) >= _ENOUGH:
+    if in_common(read(spread(index, VIEWS), _SHORT_SIDE)) >= _ENOUGH:
         return VIEWS
-    closest = column.read(spread(index, MOST), size)
+    closest = read(spread(index, MOST), _SHORT_SIDE)
     most = len(closest)
 
     def share(views: int) -> float:
@@ -56,7 +59,7 @@ def views_of(
         return VIEWS
     needed = next((n for n in _BETWEEN if n < most and share(n) >= _WELL), most)
     say(
-        f"  freeze-time clip: {VIEWS} views would have too little in common, {needed} are used "
+        f"  {what}: {VIEWS} views would have too little in common, {needed} are used "
         "(--max-views chooses)"
     )
     return needed

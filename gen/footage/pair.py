@@ -137,7 +137,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     if not ask.fixed_view:
         say("  no fixed-view clip: a static scene")
         column_index = one_shot(column_index, shots, what)
-        most = views_of(column, column_index, ask.max_views, ask.in_common)
+        most = views_of(column_index, ask.max_views, ask.in_common, column.small, what)
         column_index = thin(column_index, most, what, views)
         column, read, fine = _straight(column, column_index, size, ask.straighten)
         K, w2c = column.cameras(column_index, size)
@@ -158,7 +158,7 @@ def load_pair(ask: PairRequest) -> VideoGrid:
     shared = _meet(row, row_index, column, column_index, ask)
     row_index = one_shot(row_index, row_shots, "fixed-view clip", shared[0])
     column_index = one_shot(column_index, shots, what, shared[1])
-    most = views_of(column, column_index, ask.max_views, ask.in_common)
+    most = views_of(column_index, ask.max_views, ask.in_common, column.small, what)
     column_index = thin(column_index, most, what, views, shared[1])
     times = "--pick-times, --fps or --max-times"
     row_index = thin(row_index, ask.max_times, "fixed-view clip", times, shared[0])

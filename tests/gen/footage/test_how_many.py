@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from fourreal.video_io import write_video
+from gen.footage import detect
 from gen.footage.column import open_column
 from gen.footage.how_many import MOST, views_of
 from gen.footage.pair import PairRequest, load_pair
 from gen.footage.selection import VIEWS
 from gen.grid import VideoGrid
-from pipeline import videos
+from pipeline import grid, videos
+from tests.gen.footage import footage_files as files
 from tests.tracking.textured_room import arc, render_path
 from tracking.flow.in_common import share_in_common
 
@@ -39,7 +41,7 @@ ALL = np.arange(60)
 
 def test_sixteen_that_show_enough_in_common_are_kept_and_no_others_looked_at(clip, capsys):
     shares = Shares(n16=0.61)
-    assert views_of(clip, ALL, 0, shares) == VIEWS
+    assert views_of(ALL, 0, shares, clip.small, "clip") == VIEWS
     assert shares.asked == [VIEWS] and not capsys.readouterr().out
 
 
@@ -52,27 +54,27 @@ def test_sixteen_that_show_enough_in_common_are_kept_and_no_others_looked_at(cli
     ],
 )
 def test_more_are_used_where_sixteen_are_too_far_apart(clip, capsys, of, needed):
-    assert views_of(clip, ALL, 0, Shares(n16=0.4, **of)) == needed
+    assert views_of(ALL, 0, Shares(n16=0.4, **of), clip.small, "clip") == needed
     assert f"too little in common, {needed} are used" in capsys.readouterr().out
 
 
 def test_more_of_what_cannot_be_matched_are_no_help(clip, capsys):
-    assert views_of(clip, ALL, 0, Shares(n16=0.3, n48=0.4)) == VIEWS
+    assert views_of(ALL, 0, Shares(n16=0.3, n48=0.4), clip.small, "clip") == VIEWS
     assert not capsys.readouterr().out
 
 
 def test_a_short_clip_gives_all_it_has(clip):
-    assert views_of(clip, ALL[:30], 0, Shares(n16=0.3, n24=0.5, n30=0.6)) == 30
+    assert views_of(ALL[:30], 0, Shares(n16=0.3, n24=0.5, n30=0.6), clip.small, "clip") == 30
 
 
 @pytest.mark.parametrize("asked", [8, 40])
 def test_what_is_asked_for_is_used(clip, asked):
-    assert views_of(clip, ALL, asked, Shares()) == asked
+    assert views_of(ALL, asked, Shares(), clip.small, "clip") == asked
 
 
 def test_few_frames_and_no_measure_are_not_looked_at(clip):
-    assert views_of(clip, ALL[:20], 0, Shares()) == VIEWS
-    assert views_of(clip, ALL, 0, None) == VIEWS
+    assert views_of(ALL[:20], 0, Shares(), clip.small, "clip") == VIEWS
+    assert views_of(ALL, 0, None, clip.small, "clip") == VIEWS
 
 
 def test_neighbours_farther_apart_have_less_in_common():
@@ -95,7 +97,19 @@ def test_a_pair_is_read_with_as_many(tmp_path, fixed):
 
 def test_the_command_measures(monkeypatch):
     asked = []
-    grid = VideoGrid(np.zeros((2, 1, 16, 16, 3), np.float32))
-    monkeypatch.setattr(videos, "load_pair", lambda ask: asked.append(ask) or grid)
+    made = VideoGrid(np.zeros((2, 1, 16, 16, 3), np.float32))
+    monkeypatch.setattr(videos, "load_pair", lambda ask: asked.append(ask) or made)
     videos._make_grid(videos.Videos("a.mp4"))
     assert asked[0].max_views == 0 and asked[0].in_common is share_in_common
+
+
+@pytest.mark.parametrize(("times", "expected"), [(1, 24), (2, VIEWS)])
+def test_photos_with_cameras_give_as_many_and_films_of_a_rig_sixteen(
+    tmp_path, monkeypatch, times, expected
+):
+    shares = Shares(n16=0.4, n24=0.7, n26=0.8)
+    monkeypatch.setattr(grid, "share_in_common", shares)
+    files.nerfstudio(files.scene(V=26, T=times, size=(32, 48)), tmp_path / "capture")
+    source = detect.read_source(str(tmp_path / "capture"))
+    used = grid._part(grid.Grid(str(tmp_path / "capture"), sync="off"), source)
+    assert used.V == expected and bool(shares.asked) == (times == 1)
