@@ -8,7 +8,7 @@ from fourreal.cameras import pixel_grid, relative_pose
 from fourreal.errors import UserError
 from scripts.evaluate.tracking_scores import camera_errors
 from tests.tracking.textured_room import ROUGH_DEPTH, arc, at_angles, render_path, texture
-from tracking.cameras.fallbacks import FallbackConfig
+from tracking.cameras.fallbacks import FallbackConfig, left_out_lines
 from tracking.column import track_column
 from tracking.config import TrackConfig
 from tracking.depth.consistency import reproject
@@ -103,8 +103,7 @@ def test_views_behind_a_cut_are_left_out_by_name():
         frames[v] = other[4 * v : 4 * v + 72, 3 * v : 3 * v + 96]
     column = track_column(frames, config=ROUGH_DEPTH)
     assert column.parallax and column.dropped == [6, 7]
-    for v in (6, 7):
-        assert any(f"view {v} " in note and "left out" in note for note in column.notes)
+    assert any("views 6 to 7 " in note and "left out" in note for note in column.notes)
     assert camera_errors(column.w2c[:6], room.w2c[:6])["rotation_max_deg"] < 1.0
     assert not column.tracks.visible[6:].any()
 
@@ -177,3 +176,23 @@ def test_flow_anchored_points_follow_inconsistent_views_where_rigid_warping_cann
         found = [psnr(sample(frames[v], uv)[seen], frames[c][seen]) for uv in (anchored, rigid)]
         gains.append(found[0] - found[1])
     assert min(gains) > 1.0 and np.mean(gains) > 2.0, gains
+
+
+def test_views_without_a_place_are_said_by_runs():
+    assert left_out_lines([2, 5, 6, 7, 10, 11], 12, foreign=[6]) == [
+        "view 2 could not be placed: it is left out, its camera is interpolated from its "
+        "neighbours",
+        "view 5 could not be placed: it is left out, its camera is interpolated from its "
+        "neighbours",
+        "view 6 shows something else: it is left out, its camera is interpolated from its "
+        "neighbours",
+        "view 7 could not be placed: it is left out, its camera is interpolated from its "
+        "neighbours",
+        "views 10 to 11 could not be placed: they are left out, their cameras are that of the "
+        "nearest view",
+    ]
+    assert left_out_lines([], 4) == []
+    assert left_out_lines([1, 2], 4, [1, 2]) == [
+        "views 1 to 2 show something else: they are left out, their cameras are interpolated from "
+        "their neighbours"
+    ]

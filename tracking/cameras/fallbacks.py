@@ -6,6 +6,7 @@ in working pixels (see tracking.flow.optical) unless they say degrees or shares.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -103,3 +104,24 @@ def interpolate_missing(w2c: np.ndarray, registered: np.ndarray) -> np.ndarray:
         out[v, :3, :3] = rotation
         out[v, :3, 3] = -rotation @ ((1 - share) * centre_a + share * centre_b)
     return out
+
+
+def left_out_lines(dropped: Sequence[int], views: int, foreign: Sequence[int] = ()) -> list[str]:
+    """One line for every run of views that have no place, of which ``foreign`` ones show something
+    else; ``views`` there are in all."""
+    lines: list[str] = []
+    runs: list[list[int]] = []
+    for v in dropped:
+        if runs and v == runs[-1][-1] + 1 and (v in foreign) == (v - 1 in foreign):
+            runs[-1].append(v)
+        else:
+            runs.append([v])
+    for run in runs:
+        a, b = run[0], run[-1]
+        one, ends, other = a == b, a == 0 or b == views - 1, a in foreign
+        which = f"view {a}" if one else f"views {a} to {b}"
+        why = "could not be placed" if not other else f"show{'s' if one else ''} something else"
+        left = "it is left out, its camera is" if one else "they are left out, their cameras are"
+        from_ = f"interpolated from {'its' if one else 'their'} neighbours"
+        lines.append(f"{which} {why}: {left} {'that of the nearest view' if ends else from_}")
+    return lines

@@ -18,6 +18,7 @@ from tracking.cameras.fallbacks import (
     FallbackConfig,
     interpolate_missing,
     is_static,
+    left_out_lines,
 )
 from tracking.cameras.follow import follow
 from tracking.cameras.known import CamerasDisagree, in_one_camera, known_points, working_cameras
@@ -205,11 +206,8 @@ def own_cameras(search: Search, found: Attempt) -> Cameras:
     if trust < 1.0:
         search.note(f"low parallax ({angle:.1f} degrees): depth is drawn towards a smooth one")
     dropped = np.flatnonzero(~solution.registered).tolist()
-    for v in dropped:
-        why = "shows something else" if v in pairs.foreign else "could not be placed"
-        search.note(
-            f"view {v} {why}: it is left out, its camera is interpolated from its neighbours"
-        )
+    for line in left_out_lines(dropped, pairs.views, pairs.foreign):
+        search.note(line)
     return Cameras(
         search.intrinsics(solution.focal),
         interpolate_missing(solution.w2c, solution.registered),

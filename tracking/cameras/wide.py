@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tracking.cameras.fallbacks import FallbackConfig, interpolate_missing
+from tracking.cameras.fallbacks import FallbackConfig, interpolate_missing, left_out_lines
 from tracking.cameras.search import Attempt, Cameras, Search
 from tracking.depth.consistency import is_far
 
@@ -119,8 +119,8 @@ def far_apart(search: Search, found: WideCameras, own: Attempt) -> Cameras:
     search.note(
         f"neighbouring views cannot be linked ({why}): cameras come from wide-baseline features"
     )
-    for v in dropped:
-        search.note(f"view {v} could not be placed: it is left out, its camera is interpolated")
+    for line in left_out_lines(dropped, len(w2c)):
+        search.note(line)
     K = search.intrinsics(found.focal * search.pairs.scale[0])
     return Cameras(K, w2c, points, 1.0, dropped, middle, True)
 
