@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fourreal.cameras import Camera, invert, pixel_grid, pixel_index, project, transform, unproject
 from fourreal.colour import difference
+from fourreal.console import warn
 from fourreal.errors import UserError
 from recon.canonical.keyframes import keyframe_order
 from recon.config import CanonicalConfig
@@ -26,6 +27,7 @@ from recon.scene import Scene4D, empty_motion
 FloatArray = NDArray[np.floating]
 _SIDES = (2, 4)  # of blocks that may become one point
 _BENT = 0.01
+_COARSER = (1, 2, 4, 8)  # times the differences that are joined, while there are too many points
 
 
 class Column(Protocol):
@@ -72,22 +74,16 @@ def build_canonical(
     if left_out is not None:
         wanted &= ~left_out
 
-    means = np.zeros((0, 3), np.float32)
-    sigmas, colors = np.zeros(0, np.float32), np.zeros((0, 3), np.float32)
     filled = np.where(usable, depth, np.median(depth[usable]))
     order = keyframe_order(filled, column.K, column.w2c, column.central, column.dropped)
-    for v in order[: config.keyframes or V]:
-        new = wanted[v]
-        if len(means):
-            new = new & _uncovered(means, sigmas, depth[v], column, v, config)
-        uv, z, rgb, side = lifted(new, frames_VHW3[v], depth[v], config.flat)
-        world = transform(invert(column.w2c[v]), unproject(uv, z, column.K[v]))
-        focal = 0.5 * (column.K[v, 0, 0] + column.K[v, 1, 1])
-        means = np.concatenate([means, world.astype(np.float32)])
-        sigmas = np.concatenate([sigmas, (config.sigma * side * z / focal).astype(np.float32)])
-        colors = np.concatenate([colors, rgb.astype(np.float32)])
-        if len(means) > config.max_points:
+    order = order[: config.keyframes or V]
+    for coarser in _COARSER if config.flat else (1,):
+        flat = config.flat * coarser
+        means, sigmas, colors = _points(frames_VHW3, column, depth, wanted, order, flat, config)
+        if len(means) <= config.max_points:
             break
+    else:
+        warn(f"more than {config.max_points} points: what the last views would add is left out")
     if plain.any():
         inside = _in_silhouettes(means, plain, column)
         means, sigmas, colors = means[inside], sigmas[inside], colors[inside]
@@ -110,6 +106,34 @@ def build_canonical(
         canonical_view=int(column.central),
         background=torch.from_numpy(colour),
     )
+
+
+def _points(
+    frames_VHW3: NDArray[np.float32],
+    column: Column,
+    depth_VHW: NDArray[np.float32],
+    wanted_VHW: NDArray[np.bool_],
+    order: list[int],
+    flat: float,
+    config: CanonicalConfig,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Places [N, 3], sigmas [N] and colours [N, 3] of what views see, each adding in turn what is
+    wanted and not covered, until there are more than allowed."""
+    means = np.zeros((0, 3), np.float32)
+    sigmas, colors = np.zeros(0, np.float32), np.zeros((0, 3), np.float32)
+    for v in order:
+        new = wanted_VHW[v]
+        if len(means):
+            new = new & _uncovered(means, sigmas, depth_VHW[v], column, v, config)
+        uv, z, rgb, side = lifted(new, frames_VHW3[v], depth_VHW[v], flat)
+        world = transform(invert(column.w2c[v]), unproject(uv, z, column.K[v]))
+        focal = 0.5 * (column.K[v, 0, 0] + column.K[v, 1, 1])
+        means = np.concatenate([means, world.astype(np.float32)])
+        sigmas = np.concatenate([sigmas, (config.sigma * side * z / focal).astype(np.float32)])
+        colors = np.concatenate([colors, rgb.astype(np.float32)])
+        if len(means) > config.max_points:
+            break
+    return means, sigmas, colors
 
 
 def lifted(
