@@ -35,7 +35,7 @@ class CanonicalConfig:
     """... or lie deeper than the pixel by this fraction of its depth."""
     flat: float = 0.03
     """2 x 2 and 4 x 4 pixels that are told from a coarser picture to within this become one point,
-    in whole grids; 0: never."""
+    in whole grids; 0: none. Larger where there would be too many points."""
     plain_background: bool = True
     """Give no points to a background of one colour (found at the image borders)."""
     max_points: int = 400_000

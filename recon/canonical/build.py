@@ -27,7 +27,7 @@ from recon.scene import Scene4D, empty_motion
 FloatArray = NDArray[np.floating]
 _SIDES = (2, 4)  # of blocks that may become one point
 _BENT = 0.01
-_COARSER = (1, 2, 4, 8)  # times the differences that are joined, while there are too many points
+_COARSER = (0.03, 0.06, 0.12, 0.24)  # differences that are joined while there are too many points
 
 
 class Column(Protocol):
@@ -77,8 +77,7 @@ def build_canonical(
     filled = np.where(usable, depth, np.median(depth[usable]))
     order = keyframe_order(filled, column.K, column.w2c, column.central, column.dropped)
     order = order[: config.keyframes or V]
-    for coarser in _COARSER if config.flat else (1,):
-        flat = config.flat * coarser
+    for flat in (config.flat, *(flat for flat in _COARSER if flat > config.flat)):
         means, sigmas, colors = _points(frames_VHW3, column, depth, wanted, order, flat, config)
         if len(means) <= config.max_points:
             break
