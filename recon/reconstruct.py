@@ -53,6 +53,7 @@ _SHEEN_VIEWS = 3  # from which on directions are told from surfaces
 _ROUGH = "rough"  # the phase after which specks are taken out ...
 _ROUGH_PART = 0.3  # ... and its part of the static fit
 _SAMPLE = 5000  # points that tell whether the freeze-time frames disagree
+_FINE = 2  # times as many points may be made where none are joined
 
 
 def fit_scene(
@@ -81,7 +82,8 @@ def fit_scene(
     """
     config = config or FitConfig()
     if not grid.complete:  # where one view knows a time, surfaces follow it better in fine points
-        config = replace(config, canonical=replace(config.canonical, flat=0.0))
+        most = _FINE * config.canonical.max_points
+        config = replace(config, canonical=replace(config.canonical, flat=0.0, max_points=most))
     if column.depth.shape != (grid.V, grid.height, grid.width):
         raise UserError(
             f"the tracks are of {column.depth.shape} (views, height, width), the grid of "
