@@ -47,7 +47,8 @@ def views_of(
     """
     if asked or in_common is None or len(index) < _BETWEEN[0]:
         return asked or VIEWS
-    if in_common(read(spread(index, VIEWS), _SHORT_SIDE)) >= _ENOUGH:
+    usual = in_common(read(spread(index, VIEWS), _SHORT_SIDE))
+    if usual >= _ENOUGH:
         return VIEWS
     closest = read(spread(index, MOST), _SHORT_SIDE)
     most = len(closest)
@@ -55,7 +56,7 @@ def views_of(
     def share(views: int) -> float:
         return in_common(closest[spread(np.arange(most), views)])
 
-    if share(most) < share(VIEWS) + _GAIN:
+    if share(most) < usual + _GAIN:
         return VIEWS
     needed = next((n for n in _BETWEEN if n < most and share(n) >= _WELL), most)
     say(

@@ -13,7 +13,5 @@ def share_in_common(frames: np.ndarray) -> float:
     frames uint8 [V, H, W, 3]. What is matched: as for the cameras (``linked_flow``).
     """
     pairs = linked_flow(np.ascontiguousarray(frames, np.float32) / 255)
-    both = [
-        min(pairs.valid[a, b].mean(), pairs.valid[b, a].mean()) for a, b in pairs.valid if a < b
-    ]
-    return float(np.median(both)) if both else 0.0
+    shares = [pairs.in_common(a, b) for a, b in pairs.valid if a < b]
+    return float(np.median(shares)) if shares else 0.0

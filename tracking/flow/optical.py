@@ -85,6 +85,10 @@ class PairFlows:
         i = order.index(view)
         return [order[k] for k in (i - 1, i + 1) if 0 <= k < len(order)]
 
+    def in_common(self, a: int, b: int) -> float:
+        """Share 0..1 of the pictures of a linked pair that is matched both ways."""
+        return min(float(self.valid[a, b].mean()), float(self.valid[b, a].mean()))
+
 
 def working_size(height: int, width: int, config: FlowConfig) -> tuple[int, int]:
     """Working (h, w) for frames of (height, width): 2x for small ones, reduced for large ones."""
@@ -250,13 +254,9 @@ def linked_flow(
 
 def _comes_around(pairs: PairFlows, end: tuple[int, int], across: tuple[int, int]) -> bool:
     """Whether the last view is next to the first as neighbours are, and the middle one is not."""
-
-    def share(pair: tuple[int, int]) -> float:
-        return min(float(pairs.valid[pair].mean()), float(pairs.valid[pair[::-1]].mean()))
-
-    order = pairs.sequence
-    usual = np.median([share(pair) for pair in zip(order, order[1:], strict=False)])
-    return bool(share(end) >= 0.6 * usual and share(across) < 0.5 * share(end))
+    order, ends = pairs.sequence, pairs.in_common(*end)
+    usual = np.median([pairs.in_common(*pair) for pair in zip(order, order[1:], strict=False)])
+    return bool(ends >= 0.6 * usual and pairs.in_common(*across) < 0.5 * ends)
 
 
 def sharpen(pairs: PairFlows, config: FlowConfig | None = None) -> None:
