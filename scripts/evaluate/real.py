@@ -90,13 +90,21 @@ def draw(scene: Scene4D, t: float, w2c: Any, K: Any) -> tuple[FloatArray, FloatA
 
 
 def refine_camera(
-    scene: Scene4D, t: float, w2c: FloatArray, K: FloatArray, target: FloatArray, steps: int
+    scene: Scene4D,
+    t: float,
+    w2c: FloatArray,
+    K: FloatArray,
+    target: FloatArray,
+    steps: int,
+    rim: NDArray[np.bool_] | None = None,
 ) -> FloatArray:
-    """The camera [4, 4] turned and moved until the scene shows `target` [H, W, 3] best."""
+    """The camera [4, 4] turned and moved until the scene shows `target` [H, W, 3] best, but for
+    a `rim` (bool [H, W])."""
     unit = median_depth(scene)
     start = torch.as_tensor(w2c, dtype=torch.float64)
     matrix = torch.as_tensor(K, dtype=torch.float32)
     wanted = torch.as_tensor(target, dtype=torch.float32)
+    left_out = torch.from_numpy(np.zeros(target.shape[:2], bool) if rim is None else rim)
     g = scene.at(t, start, 0.0)
     step = torch.zeros(6, requires_grad=True)
     optimiser = Adam([{"params": [step], "lr": 2e-3}])
@@ -105,7 +113,7 @@ def refine_camera(
         optimiser.param_groups[0]["lr"] = 2e-3 * 0.03 ** (i / steps)
         camera = Camera(corrected(start.float(), step, unit), matrix, scene.size)
         image = rasterize(g, camera, scene.background).rgb
-        loss = photometric_loss(image, wanted)
+        loss = photometric_loss(torch.where(left_out[..., None], wanted, image), wanted)
         value = float(loss.detach())
         if value < best:
             best, best_step = value, step.detach().clone()
@@ -115,12 +123,16 @@ def refine_camera(
     return corrected(start, best_step, unit).numpy()
 
 
-def in_colours_of(image: FloatArray, target: FloatArray) -> FloatArray:
-    """An image [H, W, 3] with a gain and an offset a channel that bring it nearest to another."""
+def in_colours_of(
+    image: FloatArray, target: FloatArray, where: NDArray[np.bool_] | None = None
+) -> FloatArray:
+    """An image [H, W, 3] with a gain and an offset a channel that bring it nearest to another,
+    told by the pixels `where` (bool [H, W]; by default all)."""
+    counts = np.ones(image.shape[:2], bool) if where is None or not where.any() else where
     out = np.empty_like(image)
     for c in range(3):
-        j = np.stack([image[..., c].ravel(), np.ones(image[..., c].size)], 1)
-        solution = np.linalg.lstsq(j, target[..., c].ravel(), rcond=None)[0]
+        j = np.stack([image[counts][:, c], np.ones(counts.sum())], 1)
+        solution = np.linalg.lstsq(j, target[counts][:, c], rcond=None)[0]
         out[..., c] = image[..., c] * solution[0] + solution[1]
     return out.clip(0, 1)
 
@@ -200,10 +212,10 @@ def score(
             moment, target = float(capture.times[t]), view.frames[t]
             before = without_rim(draw(scene, moment, start, K)[0], target)
             mean.one("psnr_heldout_unrefined", psnr(before, target))
-            camera = refine_camera(scene, moment, start, K, target, REFINE_STEPS)
+            camera = refine_camera(scene, moment, start, K, target, REFINE_STEPS, rim)
             image, alpha = draw(scene, moment, camera, K)
             if maps is not None:
-                image = in_colours_of(image, target)
+                image = in_colours_of(image, target, claimed(alpha))
             image = without_rim(image, target)
             mean.add("heldout", image, target)
             mean.one("psnr_heldout_claimed", psnr(image, target, claimed(alpha)))
@@ -284,7 +296,7 @@ def run(options: Options) -> dict[str, Any]:
         "heldout: views held out of everything, their camera refined on their own picture "
         "(unrefined: before); claimed: where alpha > 0.5; cells: held-out cells of a rig; rotation "
         "and centre errors against the known cameras after alignment, centre in % of the path; a "
-        "black rim of a clip counts nowhere.",
+        "black rim of a clip counts nowhere, nor in finding a camera or colours.",
         instead_of="heldout:",
     )
     settings = {"seed": options.seed, "preset": options.preset, "size": options.size}

@@ -78,12 +78,24 @@ def test_a_camera_is_brought_back_to_its_picture():
     found = refine_camera(scene, 0.0, off, K[1], target, 60)
     assert np.abs(found - true).max() < 0.3 * np.abs(off - true).max()
     np.testing.assert_allclose(between(room.w2c, 1.0), room.w2c[1], atol=1e-6)
+    rim = np.zeros(target.shape[:2], bool)
+    rim[:, :24] = True
+    black = np.where(rim[..., None], np.float32(0), target)
+    whole, cut = (refine_camera(scene, 0.0, off, K[1], t, 20, rim) for t in (target, black))
+    by_rim = np.abs(whole - refine_camera(scene, 0.0, off, K[1], black, 20)).max()
+    assert np.abs(whole - cut).max() < 0.2 * by_rim
 
 
 def test_a_gain_of_a_picture_is_no_error():
     image = np.random.default_rng(0).random((8, 9, 3)).astype(np.float32)
     target = 0.8 * image + np.float32(0.1)
     np.testing.assert_allclose(in_colours_of(image, target), target, atol=1e-5)
+    black = target.copy()
+    black[0] = 0.0
+    inner = np.ones((8, 9), bool)
+    inner[0] = False
+    np.testing.assert_allclose(in_colours_of(image, black, inner)[1:], target[1:], atol=1e-5)
+    assert np.abs(in_colours_of(image, black)[1:] - target[1:]).max() > 0.01
 
 
 def test_wrong_options_are_refused_in_one_line():
