@@ -22,9 +22,10 @@ from tracking.depth.consistency import is_far, splat_from
 from tracking.depth.dense import DepthConfig, dense_depth, inverse_depth_ranges
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts, fixed_parts
+from tracking.depth.found_planes import texture
 from tracking.depth.guided import guide_depth, network_depth
 from tracking.depth.neighbours import neighbours
-from tracking.depth.planes import TRUST, texture
+from tracking.depth.planes import TRUST
 from tracking.depth.redrawn import redrawn
 from tracking.protocols import Depth
 

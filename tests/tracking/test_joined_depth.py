@@ -81,6 +81,7 @@ def test_dense_depth_is_joined_where_it_was_matched_but_not_on_planes_put_in(roo
         return rho, np.where(plane, np.float32(TRUST), trust)
 
     monkeypatch.setattr("tracking.depth.dense.put_on_planes", with_planes)
+    monkeypatch.setattr("tracking.depth.dense.lifted", lambda rho, trust, *_: (rho, trust))
 
     def settled(together):
         config = replace(DepthConfig(), together=together)

@@ -6,9 +6,10 @@ import pytest
 from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.depth import planes
+from tracking.depth.found_planes import find_planes, planes_of
+from tracking.depth.lifted import lifted
 from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import (
-    find_planes,
     parts_of,
     put_on_planes,
     sunk_below,
@@ -102,6 +103,25 @@ def test_chance_that_is_sure_below_the_floor_keeps_nothing_there(room):
     assert (np.abs(out / rho - 1)[shadow] < 0.02).mean() > 0.8
 
 
+def test_what_was_filled_in_below_the_floor_is_lifted_onto_it(room):
+    frames, rho, K, w2c, paper, box = room
+    hole = ~paper & ~box
+    hole[:, :50] = False
+    hole[:, :, :40] = hole[:, :, 60:] = False
+    found, trust = planes_of(rho, np.ones_like(rho), frames, K, w2c), np.ones_like(rho)
+    one = hole.copy()
+    one[[0, 1, 3, 4]] = False  # one view fills in something below, the others see the floor
+    filled = np.where(one, 0.8 * rho, rho)
+    trust[one] = 0.0
+    out, believed = lifted(filled, trust, found, Witnesses(frames, K, w2c))
+    assert (np.abs(out / rho - 1)[one] < 0.02).mean() > 0.9
+    assert believed[one].mean() > 0.15
+    assert (out == rho)[~one].mean() > 0.999  # but for a pixel at the wall's end
+    deep = np.where(hole, 0.8 * rho, rho)  # all of them look into a hole
+    out, _ = lifted(deep, np.ones_like(rho), found, Witnesses(frames, K, w2c))
+    assert (out == deep)[hole].mean() > 0.9
+
+
 def test_two_views_do_not_say_what_is_below_the_floor(room, monkeypatch):
     """Of two views, one other is sure at most, of what is really there as well."""
     frames, rho, K, w2c, _, _ = room
@@ -147,8 +167,7 @@ def test_whether_many_are_sure_is_asked_of_what_they_saw_alone(room, monkeypatch
     near = neighbours(w2c, 4)
     put_on_planes(rho, np.ones_like(rho), frames, K, w2c, near, 0.03)
     assert said == [True]
-    grain = np.stack([planes.texture(frame) for frame in frames])
-    found = find_planes(rho, grain > planes.TEXTURE, K, w2c)
+    found = planes_of(rho, np.ones_like(rho), frames, K, w2c).there_PVHW
     assert len(sunk) == planes._ROUNDS * VIEWS * len(found)
 
 

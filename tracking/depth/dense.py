@@ -25,12 +25,15 @@ from tracking.depth.consistency import (
 )
 from tracking.depth.fill import fill_inverse_depth
 from tracking.depth.fixed import FixedParts
+from tracking.depth.found_planes import planes_of
 from tracking.depth.joined import joined
+from tracking.depth.lifted import lifted
 from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import TRUST, put_on_planes
 from tracking.depth.sgm import semi_global
 from tracking.depth.slanted import refine_inverse_depth
 from tracking.depth.sweep import cost_volume, pixel_transfer, with_gray
+from tracking.depth.witnesses import Witnesses
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,8 @@ def settle(
     are far from all others (None: none is). A pixel is trusted when neighbours agree and none of
     them looks through it; its depth is then joined with theirs. Where it is not, the other views'
     trusted surfaces are seen from here; what still is missing is filled inside its colour region,
-    and pushed back where a neighbour would look through the filling.
+    and pushed back where a neighbour would look through the filling, or put onto the plane that
+    it lies behind.
     """
     views, h, w = rho.shape
     near = neighbours(w2c, config.neighbours)
@@ -331,7 +335,8 @@ def settle(
         trust[v][violate > 0.7 * agree] = 0.0
         island = config.speckle if views > 2 else config.speckle_of_two
         trust[v][speckles(rho[v], 0.05, round(island * h * w))] = 0.0
-    rho, trust = put_on_planes(rho, trust, rgb, K, w2c, near, config.cross_check, blank)
+    planes = planes_of(rho, trust, rgb, K, w2c)
+    rho, trust = put_on_planes(rho, trust, rgb, K, w2c, near, config.cross_check, blank, planes)
     if config.together:
         joint = neighbours(w2c, config.together)
         rho = joined(rho, trust, K, w2c, joint, config.cross_check, kept=trust == TRUST)
@@ -358,4 +363,4 @@ def settle(
             filled = fill_inverse_depth(start, weight**2, rgb[v])
         out[v] = filled
         trust[v] = np.where(take, 0.2, trust[v])
-    return out, trust
+    return lifted(out, trust, planes, Witnesses(rgb, K, w2c))

@@ -17,21 +17,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fourreal.cameras import invert, pixel_grid, relative_pose, transform, unproject
+from fourreal.cameras import relative_pose
 from tracking.depth.consistency import compare_views, reproject
 from tracking.depth.fill import diffused
+from tracking.depth.found_planes import NEAR, TEXTURE, UNDER, Planes, planes_of
 from tracking.depth.witnesses import Votes, Witnesses
 from tracking.flow.optical import inside, sample
 
-TEXTURE = 0.015  # local contrast below which a match is worth little
-_SURE = 0.6  # trust of the pixels that planes are found from
-_MOST = 4  # planes
-_SHARE = 0.08  # of the sure pixels: what a plane must hold ...
-_LEAST = 0.01  # ... and of all pixels
-_NEAR = 0.01  # relative depth within which a pixel lies on a plane
-_SAMPLES = 5000
-_TRIALS = 150
-_BESIDE = 0.2  # of the picture: how far apart the three pixels of a trial are
 _LONG_SIDE = 100  # of the pictures in which membership spreads
 _MEMBER = 0.4  # share of the surroundings that must lie on a plane
 _WORSE = 0.02  # mean colour difference by which a plane may explain texture worse to neighbours
@@ -40,7 +32,6 @@ _BIN = np.array([12, 8, 8], np.float32)  # what counts as one colour, CIELAB
 _BETTER = 0.2  # share of views that must object less to a plane that nothing else speaks for
 _SLACK = 0.3  # ... and may object more to one that goes on from its surroundings or its colour
 _OBJECTED = 0.5  # share of views that no plane may have against it
-_UNDER = 0.02  # relative difference of 1/z by which a pixel lies behind a plane
 _ALONE = 0.5  # share of what is sure that may be so in hardly another view
 _TORN = 0.15  # share of a blank part that two views or more must object to
 _SMALL = 50  # pixels below which a part says nothing
@@ -49,88 +40,6 @@ _NOTHING = 0.05  # trust of a depth that nothing speaks for
 _ROUNDS = 2
 _GRAY = np.full(3, 1 / 3, np.float32)
 TRUST = 0.5  # of a pixel that was put on a plane
-
-
-def texture(image: np.ndarray) -> np.ndarray:
-    """Standard deviation [H, W] of the grey values around each pixel of image [H, W, 3]."""
-    gray = image.mean(-1)
-    side = max(5, round(max(gray.shape) / 50) | 1)
-    mean = cv2.blur(gray, (side, side))
-    return np.sqrt(np.maximum(cv2.blur(gray * gray, (side, side)) - mean * mean, 0.0))
-
-
-def find_planes(
-    rho: np.ndarray, sure: np.ndarray, K: np.ndarray, w2c: np.ndarray
-) -> list[np.ndarray]:
-    """Planes (n, d) [4] of the world, n x = d, that hold many sure pixels.
-
-    rho, sure (bool) [V, H, W].
-    """
-    views, h, w = rho.shape
-    rng = np.random.default_rng(0)
-    points, depth, pixel = [], [], []
-    for v in range(views):
-        y, x = np.nonzero(sure[v])
-        if not len(y):
-            continue
-        some = rng.permutation(len(y))[: _SAMPLES // views]
-        uv = np.stack([x[some], y[some]], 1) + 0.5
-        z = 1.0 / rho[v][y[some], x[some]].astype(np.float64)
-        world = invert(w2c[v].astype(np.float64))
-        points.append(transform(world, unproject(uv, z, K[v])))
-        depth.append(z)
-        pixel.append(np.concatenate([uv, np.full((len(uv), 1), 1e6 * v)], 1))
-    if not points:
-        return []
-    x, z, at = (np.concatenate(a) for a in (points, depth, pixel))
-    # few sure pixels make planes of anything
-    least = max(50, round(max(_SHARE, _LEAST / max(float(sure.mean()), 1e-6)) * len(x)))
-    left = np.ones(len(x), bool)
-    planes: list[np.ndarray] = []
-    while len(planes) < _MOST and left.sum() >= least:
-        best, members = 0, left
-        for _ in range(_TRIALS):
-            first = rng.choice(np.flatnonzero(left))
-            beside = np.flatnonzero(left & (np.abs(at - at[first]).max(1) < _BESIDE * max(h, w)))
-            if len(beside) < 3:
-                continue
-            on = _on_plane(_through(x[[first, *rng.choice(beside, 2)]]), x, z) & left
-            if on.sum() > best:
-                best, members = int(on.sum()), on
-        if best < least:
-            break
-        for _ in range(3):
-            plane = _through(x[members])
-            members = _on_plane(plane, x, z) & left
-            if members.sum() < least:
-                break
-        if members.sum() < least:
-            break
-        planes.append(plane)
-        left &= ~members
-    return planes
-
-
-def _through(points: np.ndarray) -> np.ndarray:
-    """The plane (n, d) nearest to points [M, 3]."""
-    middle = points.mean(0)
-    normal = np.linalg.svd(points - middle, full_matrices=False)[2][-1]
-    return np.append(normal, normal @ middle)
-
-
-def _on_plane(plane: np.ndarray, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    return np.abs(points @ plane[:3] - plane[3]) < _NEAR * depth
-
-
-def inverse_depth_of(
-    plane: np.ndarray, K: np.ndarray, w2c: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
-    """1/z [H, W] of a plane of the world seen by a camera; 0 where it is behind."""
-    h, w = size
-    normal = w2c[:3, :3] @ plane[:3]
-    distance = plane[3] + normal @ w2c[:3, 3]
-    rays = unproject(pixel_grid(h, w), np.ones((h, w)), K)
-    return np.maximum((rays @ normal) / distance, 0.0).astype(np.float32)
 
 
 def difference_to(
@@ -157,24 +66,20 @@ def put_on_planes(
     near: Sequence[Sequence[int]],
     tolerance: float,
     blank: np.ndarray | None = None,
+    planes: Planes | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(rho, trust) [V, H, W] with doubtful pixels among those of a plane put on it.
 
     images [V, H, W, 3] in alike colours; near: neighbours of every view; tolerance: relative
-    difference of 1/z of two views that see one surface; blank [V, H, W]: an empty backdrop.
+    difference of 1/z of two views that see one surface; blank [V, H, W]: an empty backdrop;
+    planes: by default those of what is trusted (`planes_of`).
     """
-    grain = np.stack([texture(image) for image in images])
-    sure = (trust > _SURE) & (grain > TEXTURE)
-    planes = find_planes(rho, sure, K, w2c)
-    if not planes:
+    planes = planes or planes_of(rho, trust, images, K, w2c)
+    there, sure = planes.there_PVHW, planes.sure
+    if not len(there):
         return rho, trust
-    there = np.stack(
-        [
-            [inverse_depth_of(p, K[v], w2c[v], rho.shape[1:]) for v in range(len(rho))]
-            for p in planes
-        ]
-    )
-    scene = _Scene(images, K, w2c, near, tolerance, grain, Witnesses(images, K, w2c), blank)
+    witnesses = Witnesses(images, K, w2c)
+    scene = _Scene(images, K, w2c, near, tolerance, planes.grain, witnesses, blank)
     many = False
     for turn in range(_ROUNDS):  # what was put on a plane carries it on
         votes = [scene.witnesses.votes(v, rho[v], rho, trust) for v in range(len(rho))]
@@ -209,7 +114,7 @@ def _once(
     """One round of put_on_planes; there_PVHW: 1/z of every plane in every view; votes_V: about
     every view as it is; many: `many_are_sure`."""
     images, K, w2c = scene.images, scene.K, scene.w2c
-    on_PVHW = np.abs(there_PVHW / rho - 1) < 1.5 * _NEAR
+    on_PVHW = np.abs(there_PVHW / rho - 1) < 1.5 * NEAR
     same_PVHW = _of_its_colours(on_PVHW, sure, images)
     off_all = ~on_PVHW.any(0)
     sunk_PVHW = np.zeros(there_PVHW.shape, bool)
@@ -245,7 +150,7 @@ def _once(
                 safe, rho, v, scene.near[v], K, w2c, scene.tolerance, trust * sure
             )
             # nothing is seen behind a plane that others see
-            under = (there[v] > (1 + _UNDER) * rho[v]) & (votes_there.solid >= 2)
+            under = (there[v] > (1 + UNDER) * rho[v]) & (votes_there.solid >= 2)
             seen = votes_there.alike >= 2
             mended = votes_there.against < votes.against - _BETTER
             mended &= seen & (votes.other >= 2) & (same[v] > _MEMBER)
@@ -259,7 +164,7 @@ def _once(
             # what is blank is one surface: where views object to some of it, none of it is there
             whole = parts.torn(objected, votes_there.contradicted)
             take &= (allowed & (fits | mended | under)) | sunk[v] | whole
-            before = rho[v] > (1 + _UNDER) * there[v]
+            before = rho[v] > (1 + UNDER) * there[v]
             take &= under | _reached(take, on[v] & sure[v] & ~wrong, before)
             score = alike - 2 * votes_there.against
             take &= score > best
@@ -285,7 +190,7 @@ def sunk_below(
 
     One does not see through a plane; what is in a shadow that turns matches by chance, anywhere.
     """
-    return (plane > (1 + _UNDER) * rho) & (same > _MEMBER) & (solid < 2)
+    return (plane > (1 + UNDER) * rho) & (same > _MEMBER) & (solid < 2)
 
 
 @dataclass
