@@ -56,6 +56,8 @@ _CHANGED = 0.06  # difference of colour by which a view may not change
 _ROUNDS = 3  # behind what changes a view, the next may
 _PART = 12  # pixels of a gap
 _CRACKS = 9  # ... and across, around it and others, in which thin parts count
+_RIM = np.ones((7, 7), np.uint8)  # what of its surroundings is its rim ...
+_CLOSED = 0.7  # ... and share of that which must be known
 _AROUND = 96  # pixels around a gap that one of it carries on ...
 _SLOPE, _FLAT = 10.0, 0.1  # ... over so many pixels, and how little they slope without need
 _FITS, _BENT = 3, 0.03  # rounds of that, and relative difference of 1/z that is another surface
@@ -100,12 +102,13 @@ def _with_sheets(
         unknown[made] = 0  # it lies farther away than it had to
         gap, sheet = without_crumbs(unknown, end, made)
         gap &= ~made
-        if not gap.any():
-            continue
         # the colour of what is there, not of the backdrop that shines through it
         own = out.rgb - (1 - out.alpha[..., None]) * scene.background
         image = (own / out.alpha[..., None].clamp_min(_SOLID)).clamp(0, 1).cpu().numpy()
         known = (alpha > _SOLID) & (unknown == 0) & ~made
+        gap = bordered(gap, known | made)
+        if not gap.any():
+            continue
         between = sheet, np.maximum(sheet, end)
         colors, places = _carried_on(gap, image, depth, known, between, camera.K)
         world = transform(invert(camera.w2c), places)
@@ -191,6 +194,17 @@ def without_crumbs(sheet_HW: FloatArray, end_HW: FloatArray, made: Mask) -> tupl
     return out & (count > 0), depth
 
 
+def bordered(gap_HW: Mask, known_HW: Mask) -> Mask:
+    """The parts of a gap that lie between what is known: of one that is open to the nothing beside
+    the scene, what is around it tells little."""
+    count, labels = cv2.connectedComponents(gap_HW.astype(np.uint8), connectivity=8)
+    beside = cv2.dilate(labels.astype(np.float32), _RIM).astype(np.int32)
+    rim = (beside > 0) & ~gap_HW
+    around = np.bincount(beside[rim], minlength=count)
+    closed = np.bincount(beside[rim & known_HW], minlength=count)
+    return gap_HW & (closed >= _CLOSED * around)[labels]
+
+
 def _carried_on(
     gap: Mask,
     image_HW3: FloatArray,
@@ -204,7 +218,7 @@ def _carried_on(
     Both are those of what is around them, above all of what is far away: 1/z is linear, as on
     planes, ``between`` two depths [H, W]; colours are a mean of what is nearest in space.
     """
-    ring = cv2.dilate(gap.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    ring = cv2.dilate(gap.astype(np.uint8), _RIM) > 0
     beside = cv2.dilate(gap.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     known = ring & solid & ~beside
     if not known.any():

@@ -8,6 +8,7 @@ import torch
 from fourreal.cameras import Camera, look_at
 from recon.canonical.build import build_canonical
 from recon.canonical.gaps import (
+    bordered,
     close_gaps,
     going_on,
     viewpoints_beside,
@@ -107,6 +108,15 @@ def test_thin_parts_of_a_sheet_count_only_beside_what_was_made():
     there, depth = without_crumbs(sheet, end, made)
     assert there[20:30, 20].all() and not there[:14].any()
     assert (depth[20:30, 20] == 3.0).all()
+
+
+def test_a_gap_is_closed_between_what_is_known_and_not_where_the_scene_ends():
+    gap, known = np.zeros((40, 60), bool), np.ones((40, 60), bool)
+    gap[15:25, 10:20] = gap[15:25, 40:50] = True
+    known[:, 42:] = False
+    known[gap] = False
+    kept = bordered(gap, known)
+    assert kept[:, :30].sum() == 100 and not kept[:, 30:].any()
 
 
 def test_given_views_stay_as_they_are():
