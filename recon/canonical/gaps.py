@@ -4,7 +4,8 @@ From a little above all cameras one looks into a pot past what any of them saw: 
 points, and through it shows whatever lies behind, the far wall from its back or the table. A ray
 that comes to where every view has something before it, and ends on nothing that a view sees, has
 met the border of what is known. No surface that is seen can be nearer. What is farther away around
-the gap goes on behind it: a sheet that carries that on, in its colours, hides what cannot be seen.
+the gap goes on behind it: a sheet that carries that on, in its colours and those of what is there half,
+hides what cannot be seen.
 No given view sees it.
 Points that hardly show in any view go first: no picture told their colours, and dark ones line the
 gaps.
@@ -49,7 +50,9 @@ _SIDES = (0, 1), (0, -1), (1, 0), (-1, 0)
 _FROM = 3  # of the views are left by so much
 _FINE = 2  # pixels of a view to one of a picture from beside
 _SOLID = 0.5  # opacity of what ends a ray
-_HIDES = 0.9  # ... and of what hides from a view what is behind it
+_HIDES = 0.9  # ... of what hides from a view what is behind it ...
+_FAINT = 0.05  # ... and of what has hardly a colour
+_FRINGE = 0.9  # of the depth of a sheet: what is nearer is before it
 _EDGES = 5, 1  # pixels of a view, across: near an outline, where points are wide, last
 _SEEN = 0.1  # pixels of a view in which a point must show: what no picture tells is anything
 _CHANGED = 0.06  # difference of colour by which a view may not change
@@ -104,13 +107,15 @@ def _with_sheets(
         gap &= ~made
         # the colour of what is there, not of the backdrop that shines through it
         own = out.rgb - (1 - out.alpha[..., None]) * scene.background
-        image = (own / out.alpha[..., None].clamp_min(_SOLID)).clamp(0, 1).cpu().numpy()
+        shown = (own / out.alpha[..., None].clamp_min(_FAINT)).clamp(0, 1).cpu().numpy()
         known = (alpha > _SOLID) & (unknown == 0) & ~made
         gap = bordered(gap, known | made)
         if not gap.any():
             continue
         between = sheet, np.maximum(sheet, end)
-        colors, places = _carried_on(gap, image, depth, known, between, camera.K)
+        around, places = _carried_on(gap, shown, depth, known, between, camera.K)
+        own_share = share_told(alpha[gap], depth[gap], places[:, 2])[:, None]
+        colors = around + own_share * (shown[gap] - around)
         world = transform(invert(camera.w2c), places)
         scene = scene.with_points(world, colors, 0.7 * places[:, 2] / camera.K[0, 0])
     return _unnoticed(scene, count, views)
@@ -192,6 +197,12 @@ def without_crumbs(sheet_HW: FloatArray, end_HW: FloatArray, made: Mask) -> tupl
     out |= cracks & (there > 0)
     out |= (cv2.dilate(out.astype(np.uint8), grain) > 0) & (end_HW > depth)
     return out & (count > 0), depth
+
+
+def share_told(alpha_P: FloatArray, depth_P: FloatArray, sheet_P: FloatArray) -> FloatArray:
+    """How far [P] what is there half tells the colours of a sheet at depth ``sheet_P``: by its
+    opacity, unless it is the fringe of what is before the sheet."""
+    return np.where(depth_P > _FRINGE * sheet_P, alpha_P, 0.0)
 
 
 def bordered(gap_HW: Mask, known_HW: Mask) -> Mask:

@@ -11,6 +11,7 @@ from recon.canonical.gaps import (
     bordered,
     close_gaps,
     going_on,
+    share_told,
     viewpoints_beside,
     without_crumbs,
 )
@@ -78,6 +79,11 @@ def test_a_backdrop_that_shines_through_gives_a_sheet_no_colour():
     added = close_gaps(scene, range(VIEWS)).colors[kept:]
     assert len(added) > 100
     assert (added - torch.tensor(WALL).float()).abs().mean() < 0.04
+
+
+def test_what_is_there_half_tells_the_colour_of_a_sheet_but_not_what_is_before_it():
+    alpha, depth = np.array([0.4, 0.4, 0.0]), np.array([3.0, 2.0, 0.0])
+    np.testing.assert_array_equal(share_told(alpha, depth, np.full(3, 3.1)), [0.4, 0.0, 0.0])
 
 
 def test_a_surface_goes_on_whatever_floats_before_it():

@@ -7,7 +7,7 @@ from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
 from tracking.depth import planes
 from tracking.depth.found_planes import find_planes, planes_of
-from tracking.depth.lifted import lifted
+from tracking.depth.lifted import lifted, within
 from tracking.depth.neighbours import neighbours
 from tracking.depth.planes import (
     parts_of,
@@ -120,6 +120,26 @@ def test_what_was_filled_in_below_the_floor_is_lifted_onto_it(room):
     deep = np.where(hole, 0.8 * rho, rho)  # all of them look into a hole
     out, _ = lifted(deep, np.ones_like(rho), found, Witnesses(frames, K, w2c))
     assert (out == deep)[hole].mean() > 0.9
+
+
+def test_what_is_beside_a_plane_is_not_within_it():
+    plane, mask = np.zeros((2, 40, 40), bool)
+    plane[:, :20] = True
+    mask[10:14, 8:12] = mask[20:24, 18:22] = mask[30:34, 30:34] = True
+    plane &= ~mask
+    kept = within(mask, plane)
+    assert kept[:25].sum() == 32 and not kept[25:].any()
+
+
+def test_an_empty_backdrop_is_not_lifted(room):
+    frames, rho, K, w2c, paper, box = room
+    hole = ~paper & ~box
+    hole[:, :50] = False
+    hole[[0, 1, 3, 4]] = False
+    found = planes_of(rho, np.ones_like(rho), frames, K, w2c)
+    deep = np.where(hole, 0.8 * rho, rho)
+    out, _ = lifted(deep, np.ones_like(rho), found, Witnesses(frames, K, w2c), hole)
+    np.testing.assert_array_equal(out[hole], deep[hole])
 
 
 def test_two_views_do_not_say_what_is_below_the_floor(room, monkeypatch):

@@ -8,31 +8,52 @@ Legend: V views, H W image, P planes. rho = 1/z in the view's own camera.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from tracking.depth.found_planes import UNDER, Planes
+from tracking.depth.found_planes import NEAR, UNDER, Planes
 from tracking.depth.witnesses import Witnesses
 
 _MORE = 2  # views that must see a surface on the plane, beyond those that see one behind it
 _TRUST = 0.2  # of what is put there, at least
+_WITHIN = 0.3  # share of what is around a part that must lie on the plane
 
 
 def lifted(
-    rho: np.ndarray, trust: np.ndarray, planes: Planes, witnesses: Witnesses
+    rho: np.ndarray,
+    trust: np.ndarray,
+    planes: Planes,
+    witnesses: Witnesses,
+    blank: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(rho, trust) [V, H, W] without what lies behind a plane where other views see the plane.
+    """(rho, trust) [V, H, W] without what lies behind a plane where two views more see a
+    surface on the plane.
 
-    Where it has a hole, the others look through as well.
+    Where it has a hole, the others look through as well. What is beside it, not within it, is
+    background at an outline; blank [V, H, W] is an empty backdrop.
     """
     out, believed = rho.copy(), trust.copy()
     for there_VHW in planes.there_PVHW:
         for v, there in enumerate(there_VHW):
             behind = there > (1 + UNDER) * out[v]
+            if blank is not None:
+                behind &= ~blank[v]
             if not behind.any():
                 continue
             on = witnesses.votes(v, there, rho, trust, behind).solid
             here = witnesses.votes(v, out[v], rho, trust, behind).solid
-            take = behind & (on >= here + _MORE)
+            take = within(behind & (on >= here + _MORE), np.abs(there / out[v] - 1) < 1.5 * NEAR)
             out[v][take] = there[take]
             believed[v][take] = np.maximum(believed[v][take], _TRUST)
     return out, believed
+
+
+def within(mask: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """The parts of a mask [H, W] that have pixels of a `plane` [H, W] around them, a third at
+    least: they may border on what stands on it."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    beside = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
+    rim = (beside > 0) & ~mask
+    around = np.bincount(beside[rim], minlength=count)
+    on = np.bincount(beside[rim & plane], minlength=count)
+    return mask & (on >= _WITHIN * around)[labels]
