@@ -4,9 +4,9 @@ From a little above all cameras one looks into a pot past what any of them saw: 
 points, and through it shows whatever lies behind, the far wall from its back or the table. A ray
 that comes to where every view has something before it, and ends on nothing that a view sees, has
 met the border of what is known. No surface that is seen can be nearer. What is farther away around
-the gap goes on behind it: a sheet that carries that on, in its colours and those of what is there half,
-hides what cannot be seen.
-No given view sees it.
+the gap goes on behind it: a sheet that carries that on, in its colours and those of what is there
+half, hides what cannot be seen. No given view sees it. Where hardly anything around a gap is known,
+the scene ends, and the gap stays.
 Points that hardly show in any view go first: no picture told their colours, and dark ones line the
 gaps.
 
