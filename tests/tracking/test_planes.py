@@ -5,7 +5,7 @@ import pytest
 
 from fourreal.cameras import invert, pixel_grid, transform, unproject
 from tests.tracking.textured_room import at_angles, render_path
-from tracking.depth import planes
+from tracking.depth import dense, planes
 from tracking.depth.found_planes import find_planes, planes_of
 from tracking.depth.lifted import lifted, within
 from tracking.depth.neighbours import neighbours
@@ -131,15 +131,20 @@ def test_what_is_beside_a_plane_is_not_within_it():
     assert kept[:25].sum() == 32 and not kept[25:].any()
 
 
-def test_an_empty_backdrop_is_not_lifted(room):
-    frames, rho, K, w2c, paper, box = room
-    hole = ~paper & ~box
-    hole[:, :50] = False
-    hole[[0, 1, 3, 4]] = False
-    found = planes_of(rho, np.ones_like(rho), frames, K, w2c)
-    deep = np.where(hole, 0.8 * rho, rho)
-    out, _ = lifted(deep, np.ones_like(rho), found, Witnesses(frames, K, w2c), hole)
-    np.testing.assert_array_equal(out[hole], deep[hole])
+def test_sides_of_a_thing_before_nothing_lift_nothing(room, monkeypatch):
+    frames, rho, K, w2c, _, _ = room
+    asked = []
+
+    def noted(rho, trust, *_):
+        asked.append(len(rho))
+        return rho, trust
+
+    monkeypatch.setattr(dense, "lifted", noted)
+    blank, margin = np.zeros(rho.shape, bool), np.ones_like(rho)
+    blank[:, :10] = True
+    for backdrop in (blank, None):
+        dense.settle(rho, 0 * rho, margin, frames, K, w2c, dense.DepthConfig(), backdrop)
+        assert len(asked) == (backdrop is None)
 
 
 def test_two_views_do_not_say_what_is_below_the_floor(room, monkeypatch):

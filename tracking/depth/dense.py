@@ -363,4 +363,6 @@ def settle(
             filled = fill_inverse_depth(start, weight**2, rgb[v])
         out[v] = filled
         trust[v] = np.where(take, 0.2, trust[v])
-    return lifted(out, trust, planes, Witnesses(rgb, K, w2c), blank)
+    if blank is not None:  # of a thing before nothing, planes are its own sides
+        return out, trust
+    return lifted(out, trust, planes, Witnesses(rgb, K, w2c))

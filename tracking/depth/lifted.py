@@ -24,20 +24,17 @@ def lifted(
     trust: np.ndarray,
     planes: Planes,
     witnesses: Witnesses,
-    blank: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(rho, trust) [V, H, W] without what lies behind a plane where two views more see a
     surface on the plane.
 
     Where it has a hole, the others look through as well. What is beside it, not within it, is
-    background at an outline; blank [V, H, W] is an empty backdrop.
+    background at an outline.
     """
     out, believed = rho.copy(), trust.copy()
     for there_VHW in planes.there_PVHW:
         for v, there in enumerate(there_VHW):
             behind = there > (1 + UNDER) * out[v]
-            if blank is not None:
-                behind &= ~blank[v]
             if not behind.any():
                 continue
             on = witnesses.votes(v, there, rho, trust, behind).solid
