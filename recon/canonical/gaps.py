@@ -35,6 +35,7 @@ from fourreal.cameras import (
     transform,
     unproject,
 )
+from fourreal.mask_parts import bordering_on
 from recon.canonical.local_planes import local_planes, with_one
 from recon.canonical.unseen import unseen_from
 from recon.place import Moment, Sight, place
@@ -105,13 +106,13 @@ def _with_sheets(
         unknown[made] = 0  # it lies farther away than it had to
         gap, sheet = without_crumbs(unknown, end, made)
         gap &= ~made
-        # the colour of what is there, not of the backdrop that shines through it
-        own = out.rgb - (1 - out.alpha[..., None]) * scene.background
-        shown = (own / out.alpha[..., None].clamp_min(_FAINT)).clamp(0, 1).cpu().numpy()
         known = (alpha > _SOLID) & (unknown == 0) & ~made
         gap = bordered(gap, known | made)
         if not gap.any():
             continue
+        # the colour of what is there, not of the backdrop that shines through it
+        own = out.rgb - (1 - out.alpha[..., None]) * scene.background
+        shown = (own / out.alpha[..., None].clamp_min(_FAINT)).clamp(0, 1).cpu().numpy()
         between = sheet, np.maximum(sheet, end)
         around, places = _carried_on(gap, shown, depth, known, between, camera.K)
         own_share = share_told(alpha[gap], depth[gap], places[:, 2])[:, None]
@@ -208,12 +209,7 @@ def share_told(alpha_P: FloatArray, depth_P: FloatArray, sheet_P: FloatArray) ->
 def bordered(gap_HW: Mask, known_HW: Mask) -> Mask:
     """The parts of a gap that lie between what is known: of one that is open to the nothing beside
     the scene, what is around it tells little."""
-    count, labels = cv2.connectedComponents(gap_HW.astype(np.uint8), connectivity=8)
-    beside = cv2.dilate(labels.astype(np.float32), _RIM).astype(np.int32)
-    rim = (beside > 0) & ~gap_HW
-    around = np.bincount(beside[rim], minlength=count)
-    closed = np.bincount(beside[rim & known_HW], minlength=count)
-    return gap_HW & (closed >= _CLOSED * around)[labels]
+    return bordering_on(gap_HW, known_HW, _CLOSED, _RIM, connectivity=8)
 
 
 def _carried_on(

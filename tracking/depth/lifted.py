@@ -8,15 +8,16 @@ Legend: V views, H W image, P planes. rho = 1/z in the view's own camera.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from fourreal.mask_parts import bordering_on
 from tracking.depth.found_planes import NEAR, UNDER, Planes
 from tracking.depth.witnesses import Witnesses
 
 _MORE = 2  # views that must see a surface on the plane, beyond those that see one behind it
 _TRUST = 0.2  # of what is put there, at least
-_WITHIN = 0.3  # share of what is around a part that must lie on the plane
+_BESIDE = np.ones((3, 3), np.uint8)  # what is around a part ...
+_WITHIN = 0.3  # ... and share of that which must lie on the plane
 
 
 def lifted(
@@ -48,9 +49,4 @@ def lifted(
 def within(mask: np.ndarray, plane: np.ndarray) -> np.ndarray:
     """The parts of a mask [H, W] that have pixels of a `plane` [H, W] around them, a third at
     least: they may border on what stands on it."""
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
-    beside = cv2.dilate(labels.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
-    rim = (beside > 0) & ~mask
-    around = np.bincount(beside[rim], minlength=count)
-    on = np.bincount(beside[rim & plane], minlength=count)
-    return mask & (on >= _WITHIN * around)[labels]
+    return bordering_on(mask, plane, _WITHIN, _BESIDE, connectivity=4)
